@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The dataplane: plain structs in, BPF maps and links out. The only code that touches libbpf; knows nothing
+ * of JSON or Kubernetes. Programs and maps are pinned below one bpffs folder: traffic goes on without the
+ * server, a new server adopts them. Blocking calls are short system calls; loop thread unless said otherwise.
+ * Addresses are in network byte order, IPv4 as ::ffff:a.b.c.d everywhere. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "userspace/base/err.h"
+
+struct dataplane;
+
+struct dp_addr { uint8_t b[16]; };
+
+struct dataplane_options {
+	const char *pin_dir;      /* /sys/fs/bpf/k3c-bpf */
+	const char *cgroup2_dir;  /* NULL: found from /proc/self/mountinfo */
+	struct dp_addr pod_cidr;  uint8_t pod_prefix; /* bits, of 128 */
+	struct dp_addr node_ip;
+	uint16_t node_port_min, node_port_max;
+	uint32_t max_services, max_backends, max_connections, max_policy_entries; /* 0: defaults by memory */
+};
+
+/* Loads or adopts (same build id: as pinned; else replaced atomically, maps kept by name and version). */
+int dataplane_open(const struct dataplane_options *options, struct dataplane **ret, struct err *err);
+/* Leaves everything in the kernel. */
+void dataplane_close(struct dataplane *dp);
+/* Detach, unpin, delete every link, route, rule and address made here. Works without a running server. */
+int dataplane_purge(const char *pin_dir, struct err *err);
+
+/* ---- services ---- */
+
+enum dp_frontend_kind { DP_CLUSTER_IP, DP_NODE_PORT /* addr ignored: every address of the node */, DP_EXTERNAL };
+
+struct dp_backend { struct dp_addr addr; uint16_t port; };
+
+struct dp_service {
+	uint32_t id;                /* chosen by the caller, stable: 1.. */
+	uint8_t kind;               /* enum dp_frontend_kind */
+	uint8_t proto;              /* IPPROTO_TCP, IPPROTO_UDP */
+	uint16_t port;              /* host byte order */
+	struct dp_addr addr;
+	uint32_t affinity_s;        /* 0: none */
+	const struct dp_backend *backends; /* none: connections are refused */
+	size_t n_backends;
+};
+
+/* Makes or replaces the frontend; no lookup ever sees a half-made one. */
+int dataplane_service_set(struct dataplane *dp, const struct dp_service *s, struct err *err);
+int dataplane_service_delete(struct dataplane *dp, const struct dp_service *frontend, struct err *err);
+/* What the maps really hold (for status and drift). Backends borrowed for the call. */
+typedef void dataplane_service_fn(void *arg, const struct dp_service *s);
+int dataplane_service_each(struct dataplane *dp, dataplane_service_fn *fn, void *arg, struct err *err);
+/* UDP and TCP sockets connected to a vanished backend are destroyed. */
+int dataplane_backend_gone(struct dataplane *dp, const struct dp_backend *backend, uint8_t proto, struct err *err);
+
+/* ---- pods ---- */
+
+struct dp_pod {
+	const char *key;            /* pod uid; link names are derived from it */
+	struct dp_addr addr;
+	uint32_t identity;          /* of its labels and namespace */
+	const char *netns_path;
+};
+
+/* veth pair, addresses, routes, programs on the host end. Policy for `addr` must be set before. Idempotent.
+ * Returns the host link's index. */
+int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct err *err);
+int dataplane_pod_detach(struct dataplane *dp, const char *key, const struct dp_addr *addr, struct err *err);
+
+/* ---- policy ---- */
+
+enum dp_direction { DP_INGRESS, DP_EGRESS };
+
+/* One allowed peer. identity != 0: pods of that identity; else the prefix. port 0: any; proto 0: any. */
+struct dp_policy_rule {
+	uint8_t direction;
+	uint8_t proto;
+	uint16_t port, end_port;    /* host byte order; end_port 0: just port */
+	uint32_t identity;
+	struct dp_addr prefix;
+	uint8_t prefix_len;         /* of 128 */
+	bool deny;                  /* an `except` inside a prefix that is allowed */
+};
+
+struct dp_policy {
+	struct dp_addr pod;
+	bool isolated_ingress, isolated_egress; /* selected by at least one policy of that direction */
+	const struct dp_policy_rule *rules;
+	size_t n_rules;
+};
+
+/* Replaces the pod's whole policy in one step; established connections that it no longer allows are cut. */
+int dataplane_policy_set(struct dataplane *dp, const struct dp_policy *policy, struct err *err);
+int dataplane_policy_delete(struct dataplane *dp, const struct dp_addr *pod, struct err *err);
+int dataplane_identity_set(struct dataplane *dp, const struct dp_addr *addr, uint32_t identity, struct err *err);
+int dataplane_identity_delete(struct dataplane *dp, const struct dp_addr *addr, struct err *err);
+
+/* ---- what is really there ---- (all work on the pins alone: `status` with the server down) */
+
+struct dp_drop { const char *reason; uint64_t packets, bytes; };
+struct dp_program_info { char name[64]; uint32_t id, instructions; uint64_t memory_bytes, run_count, run_ns; bool attached; };
+struct dp_map_info { char name[64]; uint32_t id, entries, max_entries; uint64_t memory_bytes; };
+struct dp_policy_info { struct dp_addr pod; bool isolated_ingress, isolated_egress; uint32_t n_rules; };
+
+int dataplane_open_readonly(const char *pin_dir, struct dataplane **ret, struct err *err); /* -ENOENT: nothing pinned */
+int dataplane_drops(struct dataplane *dp, struct dp_drop *ret, size_t max, size_t *ret_n, struct err *err);
+int dataplane_programs(struct dataplane *dp, struct dp_program_info *ret, size_t max, size_t *ret_n, struct err *err);
+int dataplane_maps(struct dataplane *dp, struct dp_map_info *ret, size_t max, size_t *ret_n, struct err *err);
+int dataplane_policy_each(struct dataplane *dp, void (*fn)(void *arg, const struct dp_policy_info *p), void *arg,
+			  struct err *err);
+
+/* One line for each kernel feature that is missing; `required` ones stop the node. */
+struct dp_feature { const char *name, *needed_for; bool required, present; };
+size_t dataplane_features(struct dp_feature *ret, size_t max);
