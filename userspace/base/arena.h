@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 
+#include "userspace/base/mem.h"
 #include "userspace/base/str.h"
 
 struct arena_block;

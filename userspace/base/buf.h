@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "userspace/base/mem.h"
 #include "userspace/base/str.h"
 
 struct buf {

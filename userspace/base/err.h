@@ -6,6 +6,8 @@
 
 #include <stddef.h>
 
+#include "userspace/base/mem.h"
+
 #define ERR_CAUSES_MAX 64
 
 /* One field error, as in metav1.StatusCause. All heap, may be NULL. */
