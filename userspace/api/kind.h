@@ -36,12 +36,33 @@ enum api_patch_strategy {
 	API_PATCH_RETAIN_KEYS = 2,
 };
 
+/* What "Required value" is said of. Required integers that are absent count as 0, as in Go, and `min` judges them. */
+enum api_presence {
+	API_PRESENCE_ANY,      /* may be absent or empty */
+	API_PRESENCE_SET,      /* must be there */
+	API_PRESENCE_NONEMPTY, /* must be there and not "", [] or {} */
+};
+
+/* Protobuf wire form of a field. */
+enum api_pb_type {
+	API_PB_NONE,
+	API_PB_DOUBLE,
+	API_PB_INT32,
+	API_PB_INT64,
+	API_PB_BOOL,
+	API_PB_STRING,
+	API_PB_BYTES,
+	API_PB_MESSAGE,
+	API_PB_MAP, /* string keys; `elem` has the value */
+};
+
 struct api_message;
 
 struct api_field {
 	const char *name; /* JSON name */
 	enum api_type type;
-	bool required;
+	bool required;                  /* in OpenAPI; what validation wants is `presence` */
+	uint8_t presence;               /* enum api_presence */
 	uint8_t list_type;              /* enum api_list_type (arrays) */
 	uint8_t map_type;               /* enum api_map_type (maps and objects) */
 	uint8_t patch_strategy;         /* enum api_patch_strategy, bits */
@@ -52,7 +73,7 @@ struct api_field {
 	const struct api_message *ref;  /* API_OBJECT */
 	const struct api_field *elem;   /* API_ARRAY, API_MAP: the element (its name is NULL) */
 	uint32_t pb_number;             /* 0: not in protobuf */
-	uint8_t pb_type;                /* enum api_pb_type in pb.h */
+	uint8_t pb_type;                /* enum api_pb_type */
 	bool pb_repeated;
 	const char *description;        /* own words, or NULL */
 	/* Simple limits, from the data files; INT64_MIN/INT64_MAX: none. */
@@ -66,11 +87,13 @@ struct api_message {
 	const struct api_field *fields; /* sorted by JSON name */
 	uint16_t n_fields;
 	const char *description;
-	/* protobuf fields that JSON shows inlined (Probe's handler), see pb.h */
+	/* protobuf fields that JSON shows inlined (Probe's handler); not yet filled in */
 	const void *pb_inline;
 };
 
 const struct api_field *api_message_field(const struct api_message *m, struct str name); /* NULL: unknown */
+/* Built-in ones by full name ("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"); NULL: unknown. */
+const struct api_message *api_message_by_name(struct str name);
 
 enum api_verb {
 	API_VERB_GET = 1 << 0,
@@ -96,12 +119,25 @@ struct api_subresource {
 	const struct api_message *message;  /* of the body, or NULL (log, exec: no body kind) */
 };
 
+/* Which names an object may have. */
+enum api_name_rule {
+	API_NAME_SUBDOMAIN,    /* RFC 1123 subdomain, the usual one */
+	API_NAME_LABEL,        /* RFC 1123 label (namespaces) */
+	API_NAME_LABEL_1035,   /* RFC 1035 label (services) */
+	API_NAME_PATH_SEGMENT, /* anything that fits a URL path segment (RBAC) */
+	API_NAME_IP,           /* a canonical address (IPAddress) */
+};
+
+#define API_SELECTABLE_MAX 8      /* paths of `selectable`; as OBJECT_FIELDS_MAX */
+#define API_RESOURCE_NONE 0xffff  /* of kinds that are never stored (reviews, bodies of subresources) */
+
 struct api_kind;
 struct api_hooks; /* api/hooks.h: behaviour of the kinds that have some */
 
 struct api_kind {
 	const char *group;   /* "" for core */
 	const char *version;
+	const char *api_version; /* "v1", "apps/v1" */
 	const char *kind;
 	const char *list_kind;
 	const char *plural;  /* the resource name; "" of kinds that are only bodies */
@@ -111,6 +147,7 @@ struct api_kind {
 	bool namespaced;
 	unsigned verbs; /* enum api_verb; create-only kinds (reviews) are never stored */
 	bool lazy;      /* live at once, on disk later (leases, events) */
+	uint8_t name_rule; /* enum api_name_rule */
 	const struct api_message *message;
 	const struct api_subresource *subresources;
 	uint8_t n_subresources;
@@ -120,9 +157,20 @@ struct api_kind {
 	/* The kind whose form is stored: itself, or (autoscaling/v1 -> v2, events.k8s.io -> core) the other one. */
 	const struct api_kind *storage;
 	const struct api_hooks *hooks; /* NULL: plain data */
-	/* Index of the storage resource, dense from 0, equal for all views of one resource; stable only in one process. */
+	/* (Paths of `selectable` stand in the same order in both.)
+	 * Index of the storage resource, dense from 0, equal for all views of one resource; stable only in one process. */
 	uint16_t resource;
 };
+
+/* One group-version, in the order in which clients shall prefer them (groups together, best version first). */
+struct api_group_version {
+	const char *group, *version, *api_version;
+	uint16_t first, n_kinds; /* api_kind_at(first + i) */
+};
+
+size_t api_group_version_count(void);
+const struct api_group_version *api_group_version_at(size_t i);
+const struct api_group_version *api_group_version_find(struct str group, struct str version); /* NULL: unknown */
 
 /* The registry of kinds: built-in ones at start, custom ones come and go (later). */
 size_t api_kind_count(void);
@@ -132,6 +180,8 @@ const struct api_kind *api_kind_by_resource(struct str group, struct str version
 const struct api_kind *api_kind_by_kind(struct str group, struct str version, struct str kind);
 /* The stored kind of that resource index. */
 const struct api_kind *api_kind_by_index(uint16_t resource);
+/* Resource indices are below this. */
+size_t api_resource_count(void);
 /* "v1", "apps/v1" */
 const char *api_kind_api_version(const struct api_kind *k);
 const struct api_subresource *api_kind_subresource(const struct api_kind *k, struct str name);

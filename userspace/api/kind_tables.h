@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What kindgen generates; only kind.c looks in here. */
+#pragma once
+
+#include "userspace/api/kind.h"
+
+extern const struct api_message *const api_builtin_messages; /* sorted by name */
+extern const size_t api_builtin_n_messages;
+extern const struct api_kind api_builtin_kinds[]; /* group-versions together, sorted by kind within */
+extern const size_t api_builtin_n_kinds;
+extern const size_t api_builtin_n_resources; /* stored ones: their `resource` is below this */
+extern const struct api_group_version api_builtin_group_versions[];
+extern const size_t api_builtin_n_group_versions;
