@@ -9,6 +9,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/types.h>
@@ -18,12 +19,19 @@
 
 struct loop;
 
+#define LOOP_ENTRIES_DEFAULT 256
+#define LOOP_WORKERS_DEFAULT 4
+
 struct loop_options {
 	unsigned entries;      /* submission queue size; 0: default */
 	unsigned workers_max;  /* threads of the worker pool, started on demand; 0: default */
 };
 
+/* The thread that creates a loop runs it. */
 int loop_create(const struct loop_options *options, struct loop **ret, struct err *err);
+/* Owners first: they cancel, and free themselves in the last callback. This cancels what is left, runs the
+ * callbacks that are due for it and waits for the work that is running. Work not yet started and messages not
+ * yet delivered are dropped. */
 void loop_destroy(struct loop *loop);
 /* Until loop_stop(); returns the code given there. */
 int loop_run(struct loop *loop);
@@ -48,11 +56,17 @@ static inline bool loop_op_pending(const struct loop_op *op)
 	return op->pending;
 }
 
-/* Each arms `op`, which must not be pending. They cannot fail: errors come to the callback. */
+/* Each arms `op`, which must not be pending. They cannot fail: errors come to the callback. Descriptors must not
+ * have O_NONBLOCK: the ring would answer -EAGAIN where it should wait. */
 void loop_accept_multishot(struct loop *loop, struct loop_op *op, int fd, loop_op_fn *fn);
 void loop_connect(struct loop *loop, struct loop_op *op, int fd, const struct sockaddr *addr, socklen_t len,
 		  loop_op_fn *fn);
 void loop_recv(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t n, loop_op_fn *fn);
+/* Receives into buffers of the loop's: an idle connection holds none. During the callback loop_recv_data() is where
+ * the `res` bytes are. res 0: end of stream. -ENOBUFS with !more: arm again. */
+void loop_recv_multishot(struct loop *loop, struct loop_op *op, int fd, loop_op_fn *fn);
+const char *loop_recv_data(const struct loop *loop);
+/* Sends all of it: `res` is short only after an error or a cancel. */
 void loop_send(struct loop *loop, struct loop_op *op, int fd, const void *buf, size_t n, loop_op_fn *fn);
 void loop_recvmsg(struct loop *loop, struct loop_op *op, int fd, struct msghdr *msg, loop_op_fn *fn);
 void loop_sendmsg(struct loop *loop, struct loop_op *op, int fd, const struct msghdr *msg, loop_op_fn *fn);
@@ -97,22 +111,25 @@ void loop_defer_cancel(struct loop *loop, struct loop_defer *defer);
 
 /* ---- signals ---- */
 
-/* One handler a signal; the signal is blocked and read through a signalfd. */
+/* One handler a signal; the signal is blocked and read through a signalfd. Children that are started must get their
+ * own signal mask. */
 int loop_signal(struct loop *loop, int signo, void (*fn)(void *arg, int signo), void *arg, struct err *err);
 
 /* ---- children ---- */
 
 /* Exit of a child of this process, by pidfd. status as of waitpid; the child is reaped. */
+struct loop_child_watch;
+
 struct loop_child {
-	struct loop_op op;
+	struct loop_child_watch *watch; /* NULL: not watched (any more) */
 	pid_t pid;
-	int pidfd;
 	void (*fn)(struct loop_child *child, int status);
 	struct loop *loop;
 };
 
 int loop_child_watch(struct loop *loop, struct loop_child *child, pid_t pid,
 		     void (*fn)(struct loop_child *child, int status));
+/* `child` may be freed at once; the process is not reaped then. */
 void loop_child_forget(struct loop *loop, struct loop_child *child);
 
 /* ---- messages from other threads ---- */

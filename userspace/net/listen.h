@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sockets bound to an address and port, ready for the loop: close-on-exec, non-blocking, SO_REUSEADDR. Any thread. */
+/* Sockets bound to an address and port, ready for the loop: close-on-exec, SO_REUSEADDR, and blocking (the ring
+ * waits in their stead). Any thread. */
 #pragma once
 
 #include <stdint.h>
