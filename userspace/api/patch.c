@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The entry of all patches, and JSON merge patch. Any thread. */
+#include "userspace/api/patch.h"
+
+#include <errno.h>
+#include <strings.h>
+
+#include "userspace/api/meta.h"
+#include "userspace/api/patch_internal.h"
+
+static const struct {
+	const char *content_type;
+	enum patch_type type;
+} types[] = {
+	{ "application/json-patch+json", PATCH_JSON },
+	{ "application/merge-patch+json", PATCH_MERGE },
+	{ "application/strategic-merge-patch+json", PATCH_STRATEGIC },
+	{ "application/apply-patch+yaml", PATCH_APPLY },
+};
+
+int patch_type_parse(struct str content_type, bool strategic, enum patch_type *ret, struct err *err)
+{
+	long semicolon = str_find(content_type, ';');
+	struct str t = str_trim(semicolon < 0 ? content_type : str_make(content_type.p, (size_t)semicolon));
+
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		if (types[i].type == PATCH_STRATEGIC && !strategic)
+			continue;
+		if (t.n == strlen(types[i].content_type) && !strncasecmp(t.p, types[i].content_type, t.n)) {
+			*ret = types[i].type;
+			return 0;
+		}
+	}
+	return api_err_unsupported_media_type(
+		err, strategic ? "application/json-patch+json, application/merge-patch+json, "
+				 "application/strategic-merge-patch+json, application/apply-patch+yaml"
+			       : "application/json-patch+json, application/merge-patch+json, "
+				 "application/apply-patch+yaml");
+}
+
+int patch_charge(struct patch_budget *b, size_t steps, struct err *err)
+{
+	if (steps > b->steps) {
+		b->steps = 0;
+		return api_err_too_large(err, "the patch takes too much work to apply");
+	}
+	b->steps -= steps;
+	return 0;
+}
+
+int patch_apply(struct arena *arena, enum patch_type type, const struct api_message *message,
+		const struct json *original, struct str patch, struct json **ret, struct err *err)
+{
+	struct json *tree;
+	int r = json_parse(arena, patch, 0, &tree, err);
+
+	if (r < 0) {
+		if (err)
+			err_set_status(err, -EINVAL, 400, "BadRequest", "error decoding patch: %s", err_message(err));
+		return -EINVAL;
+	}
+	if (type == PATCH_JSON)
+		return patch_json(arena, original, tree, ret, err);
+	if (!json_is(tree, JSON_OBJECT))
+		return api_err_bad_request(err, "error decoding patch: json: the patch must be an object");
+	if (type == PATCH_MERGE)
+		return patch_merge(arena, original, tree, ret, err);
+	if (type != PATCH_STRATEGIC || !message)
+		return patch_type_parse(STR(""), false, &type, err);
+	return patch_strategic(arena, message, original, tree, ret, err);
+}
+
+/* RFC 7386: null deletes, objects merge, the rest replaces. Depth is bounded by the parser's limit. */
+static struct json *merge(struct arena *arena, struct json *target, const struct json *patch)
+{
+	if (!json_is(patch, JSON_OBJECT))
+		return json_clone(arena, patch);
+	if (!json_is(target, JSON_OBJECT))
+		target = json_new_object(arena);
+	json_foreach(p, patch) {
+		struct json *have, *merged;
+
+		if (p->type == JSON_NULL) {
+			json_remove_n(target, p->key);
+			continue;
+		}
+		have = json_get_n(target, p->key);
+		merged = merge(arena, have, p);
+		if (merged != have)
+			json_set_n(target, p->key, merged);
+	}
+	return target;
+}
+
+int patch_merge(struct arena *arena, const struct json *original, const struct json *patch, struct json **ret,
+		struct err *err)
+{
+	*ret = merge(arena, json_clone(arena, original), patch);
+	return 0;
+}

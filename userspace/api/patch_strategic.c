@@ -1,0 +1,560 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Strategic merge patch. Maps merge key by key; lists whose field says `merge` are merged by their merge
+ * key (objects) or as sets (primitives), all others are replaced. Directives:
+ *   $patch: replace|delete       in a map, or in an element of a merged list (delete: by its merge key;
+ *                                an element that holds only $patch: replace makes the whole list replace)
+ *   $retainKeys: [k...]          the map keeps only those keys
+ *   $setElementOrder/f: [...]    the order of the merged list f
+ *   $deleteFromPrimitiveList/f   values to take out of the primitive list f
+ * Elements that the patch names are ordered as in the patch and stand before the server's own ones that
+ * cannot be compared with them, as upstream does. Works on clones. Any thread. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "userspace/api/meta.h"
+#include "userspace/api/patch.h"
+#include "userspace/api/patch_internal.h"
+#include "userspace/base/mem.h"
+
+#define DIRECTIVE "$patch"
+#define RETAIN_KEYS "$retainKeys"
+#define SET_ORDER "$setElementOrder/"
+#define DELETE_PRIMITIVES "$deleteFromPrimitiveList/"
+
+/* What is known of a value: a message's fields, or a map's element; both NULL: nothing. */
+struct schema {
+	const struct api_message *message;
+	const struct api_field *element;
+};
+
+struct merge {
+	struct arena *arena;
+	struct patch_budget budget;
+	struct err *err;
+};
+
+static int merge_map(struct merge *m, struct schema schema, struct json *original, struct json *patch,
+		     struct json **ret);
+
+static const struct api_field *field_of(struct schema schema, struct str name)
+{
+	if (schema.message)
+		return api_message_field(schema.message, name);
+	return schema.element;
+}
+
+static struct schema below(const struct api_field *f)
+{
+	if (!f)
+		return (struct schema){ 0 };
+	if (f->type == API_ARRAY)
+		return below(f->elem);
+	if (f->type == API_MAP)
+		return (struct schema){ .element = f->elem };
+	return (struct schema){ .message = f->type == API_OBJECT ? f->ref : NULL };
+}
+
+static bool merges(const struct api_field *f)
+{
+	return f && f->type == API_ARRAY && (f->patch_strategy & API_PATCH_MERGE);
+}
+
+static struct str prefixed(struct str key, const char *prefix)
+{
+	size_t n = strlen(prefix);
+
+	return str_starts(key, str_of(prefix)) ? str_make(key.p + n, key.n - n) : STR_NULL;
+}
+
+/* ---- values that are new to the original ---- */
+
+static bool is_directive(struct str key)
+{
+	return str_is(key, DIRECTIVE) || str_is(key, RETAIN_KEYS) || prefixed(key, SET_ORDER).p ||
+	       prefixed(key, DELETE_PRIMITIVES).p;
+}
+
+/* Takes directives and nulls out of a value that is put in whole. */
+static void clean(struct json *v)
+{
+	struct json *next;
+
+	for (struct json *c = json_first(v); c; c = next) {
+		next = c->next;
+		if (v->type == JSON_OBJECT && (c->type == JSON_NULL || is_directive(c->key))) {
+			json_unlink(v, c);
+			continue;
+		}
+		if (v->type == JSON_ARRAY && json_is(c, JSON_OBJECT)) {
+			struct str directive = json_get_str(c, DIRECTIVE);
+
+			if (str_is(directive, "delete") || (str_is(directive, "replace") && json_count(c) == 1)) {
+				json_unlink(v, c);
+				continue;
+			}
+		}
+		clean(c);
+	}
+}
+
+static struct json *fresh(struct merge *m, const struct json *patch)
+{
+	struct json *v = json_clone(m->arena, patch);
+
+	if (json_is(v, JSON_OBJECT) && str_is(json_get_str(v, DIRECTIVE), "delete"))
+		return json_new_object(m->arena);
+	clean(v);
+	return v;
+}
+
+/* ---- lists as arrays of elements ---- */
+
+struct items {
+	struct json **v;
+	size_t n;
+};
+
+static struct items items_of(struct merge *m, const struct json *list)
+{
+	struct items it = { arena_new_array(m->arena, struct json *, json_count(list) + 1), 0 };
+
+	json_foreach(c, list)
+		it.v[it.n++] = c;
+	return it;
+}
+
+/* Two elements name the same thing: by merge key, or by value when there is none. */
+static bool same(const struct json *a, const struct json *b, const char *merge_key)
+{
+	if (!merge_key)
+		return json_equal(a, b);
+	a = json_get(a, merge_key);
+	b = json_get(b, merge_key);
+	return a && b && json_equal(a, b);
+}
+
+/* The place of `v` in the list, or -1. */
+static int index_in(struct merge *m, const struct items *list, const struct json *v, const char *merge_key, long *ret)
+{
+	int r = patch_charge(&m->budget, list->n + 1, m->err);
+
+	if (r < 0)
+		return r;
+	*ret = -1;
+	for (size_t i = 0; i < list->n && *ret < 0; i++)
+		if (same(list->v[i], v, merge_key))
+			*ret = (long)i;
+	return 0;
+}
+
+struct placed {
+	struct json *v;
+	long rank, server; /* place in the wanted order, and in the server's */
+	size_t at;
+};
+
+static int cmp_placed(const void *a, const void *b)
+{
+	const struct placed *x = a, *y = b;
+
+	if (x->rank != y->rank)
+		return x->rank < y->rank ? -1 : 1;
+	return x->at < y->at ? -1 : 1;
+}
+
+/* Orders the merged list: elements in `wanted` by it, the others by the server's order, and the two woven
+ * together where the server knew both. */
+static int order(struct merge *m, struct json *list, const struct items *wanted, const struct items *server,
+		 const char *merge_key)
+{
+	struct items all = items_of(m, list);
+	struct placed *in = arena_new_array(m->arena, struct placed, all.n + 1),
+		      *out = arena_new_array(m->arena, struct placed, all.n + 1);
+	size_t n_in = 0, n_out = 0, i = 0, j = 0;
+
+	for (size_t k = 0; k < all.n; k++) {
+		struct placed p = { .v = all.v[k], .at = k };
+		int r = index_in(m, server, p.v, merge_key, &p.server);
+
+		if (r < 0)
+			return r;
+		r = index_in(m, wanted, p.v, merge_key, &p.rank);
+		if (r < 0)
+			return r;
+		if (p.rank >= 0) {
+			in[n_in++] = p;
+		} else {
+			p.rank = p.server;
+			out[n_out++] = p;
+		}
+	}
+	qsort(in, n_in, sizeof(*in), cmp_placed);
+	qsort(out, n_out, sizeof(*out), cmp_placed);
+	list->first = list->last = NULL;
+	list->count = 0;
+	while (i < n_out || j < n_in) {
+		bool server_first = j == n_in || (i < n_out && out[i].server >= 0 && in[j].server >= 0 &&
+						  out[i].server < in[j].server);
+		struct json *v = server_first ? out[i++].v : in[j++].v;
+
+		v->next = NULL;
+		json_append(list, v);
+	}
+	return 0;
+}
+
+/* ---- lists ---- */
+
+static int no_merge_key(struct merge *m, const char *merge_key)
+{
+	return api_err_bad_request(m->err, "map: map[...] does not contain declared merge key: %s", merge_key);
+}
+
+/* Does what elements with $patch say; they leave the patch. *ret_replace: the patch's rest is the new list. */
+static int special_elements(struct merge *m, struct json *original, struct json *patch, const char *merge_key,
+			    bool *ret_replace)
+{
+	struct json *next;
+
+	*ret_replace = false;
+	for (struct json *p = json_first(patch); p; p = next) {
+		const struct json *directive = json_get(p, DIRECTIVE);
+		struct str what = json_str(directive);
+
+		next = p->next;
+		if (!directive)
+			continue;
+		if (str_is(what, "replace")) {
+			*ret_replace = true;
+		} else if (str_is(what, "delete")) {
+			struct json *after;
+
+			if (!json_get(p, merge_key))
+				return no_merge_key(m, merge_key);
+			if (patch_charge(&m->budget, json_count(original) + 1, m->err) < 0)
+				return -E2BIG;
+			for (struct json *o = json_first(original); o; o = after) {
+				after = o->next;
+				if (same(o, p, merge_key))
+					json_unlink(original, o);
+			}
+		} else if (str_is(what, "merge")) {
+			return api_err_bad_request(m->err, "merging lists cannot yet be specified in the patch");
+		} else {
+			return api_err_bad_request(m->err, "unknown patch type %.*s found in map[...]", STR_ARG(what));
+		}
+		json_unlink(patch, p);
+	}
+	return 0;
+}
+
+static int merge_elements(struct merge *m, struct schema schema, struct json *original, struct json *patch,
+			  const char *merge_key)
+{
+	struct items have = items_of(m, original);
+	struct json **room = arena_new_array(m->arena, struct json *, have.n + json_count(patch) + 1);
+
+	/* Room for all of the patch: a second element with the same key must meet the first one. */
+	memcpy(room, have.v, have.n * sizeof(*room));
+	have.v = room;
+	json_foreach(p, patch) {
+		struct json *merged;
+		long at;
+		int r;
+
+		if (!json_get(p, merge_key))
+			return no_merge_key(m, merge_key);
+		r = index_in(m, &have, p, merge_key, &at);
+		if (r < 0)
+			return r;
+		if (at < 0) {
+			have.v[have.n] = fresh(m, p);
+			json_append(original, have.v[have.n++]);
+			continue;
+		}
+		r = merge_map(m, schema, have.v[at], json_clone(m->arena, p), &merged);
+		if (r < 0)
+			return r;
+		if (merged != have.v[at])
+			json_replace(have.v[at], merged);
+	}
+	return 0;
+}
+
+/* Lists of primitives are sets. */
+static int merge_primitives(struct merge *m, struct json *original, const struct json *patch, bool deletes)
+{
+	json_foreach(p, patch) {
+		struct json *next;
+		bool found = false;
+
+		if (patch_charge(&m->budget, json_count(original) + 1, m->err) < 0)
+			return -E2BIG;
+		for (struct json *o = json_first(original); o; o = next) {
+			next = o->next;
+			if (!json_equal(o, p))
+				continue;
+			found = true;
+			if (deletes)
+				json_unlink(original, o);
+		}
+		if (!found && !deletes)
+			json_append(original, json_clone(m->arena, p));
+	}
+	return 0;
+}
+
+/* All elements of both lists are of one sort: 1 objects, 0 primitives. */
+static int element_sort(struct merge *m, const struct json *a, const struct json *b)
+{
+	const struct json *lists[] = { a, b };
+	int sort = -1;
+
+	for (size_t i = 0; i < 2; i++)
+		json_foreach(c, lists[i]) {
+			int s = c->type == JSON_OBJECT;
+
+			if (c->type == JSON_ARRAY)
+				return api_err_bad_request(m->err, "Lists of lists are not supported");
+			if (sort >= 0 && sort != s)
+				return api_err_bad_request(
+					m->err, "list element types are not identical: map[string]interface {} and string");
+			sort = s;
+		}
+	return sort == 1;
+}
+
+/* `original` is changed in place. */
+static int merge_list(struct merge *m, const struct api_field *f, struct json *original, struct json *patch,
+		      bool deletes)
+{
+	struct items server, wanted;
+	bool replace = false;
+	int r = element_sort(m, original, patch);
+
+	if (r < 0)
+		return r;
+	if (r == 0) {
+		server = items_of(m, json_clone(m->arena, original));
+		r = merge_primitives(m, original, patch, deletes);
+		if (r < 0 || deletes)
+			return r;
+		wanted = items_of(m, patch);
+		return order(m, original, &wanted, &server, NULL);
+	}
+	if (!f->patch_merge_key)
+		return api_err_bad_request(m->err, "cannot merge the list %s: it has no merge key", f->name ? f->name : "");
+	r = special_elements(m, original, patch, f->patch_merge_key, &replace);
+	if (r < 0)
+		return r;
+	if (replace) {
+		clean(patch);
+		json_replace(original, patch);
+		return 0;
+	}
+	server = items_of(m, json_clone(m->arena, original));
+	r = merge_elements(m, below(f), original, patch, f->patch_merge_key);
+	if (r < 0)
+		return r;
+	wanted = items_of(m, patch);
+	return order(m, original, &wanted, &server, f->patch_merge_key);
+}
+
+/* ---- $setElementOrder ---- */
+
+/* The patch's elements must stand in the wanted order. */
+static int check_order(struct merge *m, const struct json *patch, const struct items *wanted, const char *merge_key)
+{
+	long last = -1;
+
+	json_foreach(p, patch) {
+		long at;
+		int r;
+
+		if (json_is(p, JSON_OBJECT) && str_is(json_get_str(p, DIRECTIVE), "delete"))
+			continue;
+		r = index_in(m, wanted, p, merge_key, &at);
+		if (r < 0)
+			return r;
+		if (at < 0 || at < last)
+			return api_err_bad_request(m->err,
+						   "The order in patch list doesn't match $setElementOrder list");
+		last = at;
+	}
+	return 0;
+}
+
+static int set_order(struct merge *m, struct schema schema, struct json *original, struct json *patch,
+		     struct str name, const struct json *order_list)
+{
+	const struct api_field *f = field_of(schema, name);
+	struct json *have = json_get_n(original, name), *change = json_get_n(patch, name);
+	struct items wanted, server;
+	const char *merge_key;
+	int r;
+
+	if (!json_is(order_list, JSON_ARRAY) || !merges(f) || (change && !json_is(change, JSON_ARRAY)))
+		return api_err_bad_request(m->err, "invalid patch format of setElementOrder list");
+	merge_key = json_is(json_first(order_list), JSON_OBJECT) ? f->patch_merge_key : NULL;
+	wanted = items_of(m, order_list);
+	r = change ? check_order(m, change, &wanted, merge_key) : 0;
+	if (r < 0)
+		return r;
+	if (!json_is(have, JSON_ARRAY)) {
+		if (!change)
+			return 0;
+		have = fresh(m, change);
+		json_set_n(original, name, have);
+		server = (struct items){ 0 };
+	} else {
+		server = items_of(m, json_clone(m->arena, have));
+		r = change ? merge_list(m, f, have, change, false) : 0;
+		if (r < 0)
+			return r;
+	}
+	if (change)
+		json_unlink(patch, change);
+	return order(m, have, &wanted, &server, merge_key);
+}
+
+static int set_orders(struct merge *m, struct schema schema, struct json *original, struct json *patch)
+{
+	struct json *next;
+
+	for (struct json *p = json_first(patch); p; p = next) {
+		struct str name = prefixed(p->key, SET_ORDER);
+		int r;
+
+		next = p->next;
+		if (!name.p)
+			continue;
+		r = set_order(m, schema, original, patch, name, p);
+		if (r < 0)
+			return r;
+		/* set_order() may have taken the neighbour away. */
+		next = p->next;
+		json_unlink(patch, p);
+	}
+	return 0;
+}
+
+/* ---- maps ---- */
+
+static bool listed(const struct json *list, struct str key)
+{
+	json_foreach(k, list)
+		if (json_is(k, JSON_STRING) && str_eq(k->text, key))
+			return true;
+	return false;
+}
+
+static int retain_keys(struct merge *m, struct json *original, struct json *patch)
+{
+	struct json *keys = json_remove(patch, RETAIN_KEYS), *next;
+
+	if (!keys)
+		return 0;
+	if (!json_is(keys, JSON_ARRAY))
+		return api_err_bad_request(m->err, "invalid patch format of retainKeys");
+	if (patch_charge(&m->budget, (json_count(patch) + json_count(original)) * (json_count(keys) + 1), m->err) < 0)
+		return -E2BIG;
+	json_foreach(p, patch)
+		if (p->type != JSON_NULL && !is_directive(p->key) && !listed(keys, p->key))
+			return api_err_bad_request(m->err, "invalid patch format of retainKeys");
+	for (struct json *o = json_first(original); o; o = next) {
+		next = o->next;
+		if (!listed(keys, o->key))
+			json_unlink(original, o);
+	}
+	return 0;
+}
+
+static int merge_member(struct merge *m, struct schema schema, struct json *original, struct json *p)
+{
+	struct str name = prefixed(p->key, DELETE_PRIMITIVES);
+	bool deletes = name.p != NULL;
+	const struct api_field *f;
+	struct json *have, *merged;
+	int r;
+
+	if (!deletes)
+		name = p->key;
+	if (p->type == JSON_NULL) {
+		json_remove_n(original, name);
+		return 0;
+	}
+	f = field_of(schema, name);
+	have = json_get_n(original, name);
+	if (!have || have->type != p->type) {
+		if (!deletes)
+			json_set_n(original, name, fresh(m, p));
+		return 0;
+	}
+	if (p->type == JSON_OBJECT) {
+		r = merge_map(m, below(f), have, p, &merged);
+		if (r == 0 && merged != have)
+			json_replace(have, merged);
+		return r;
+	}
+	if (p->type == JSON_ARRAY && (merges(f) || deletes)) {
+		if (!merges(f))
+			return api_err_bad_request(m->err, "invalid patch format of primitive list");
+		return merge_list(m, f, have, p, deletes);
+	}
+	json_replace(have, fresh(m, p));
+	return 0;
+}
+
+/* Both are the caller's to lose; *ret is `original` changed, or another value in its place. */
+static int merge_map(struct merge *m, struct schema schema, struct json *original, struct json *patch,
+		     struct json **ret)
+{
+	const struct json *directive = json_get(patch, DIRECTIVE);
+	struct json *next;
+	int r;
+
+	if (directive) {
+		struct str what = json_str(directive);
+
+		if (str_is(what, "delete")) {
+			*ret = json_new_object(m->arena);
+			return 0;
+		}
+		if (!str_is(what, "replace") && !str_is(what, "merge"))
+			return api_err_bad_request(m->err, "unknown patch type %.*s found in map[...]", STR_ARG(what));
+		json_remove(patch, DIRECTIVE);
+		if (str_is(what, "replace")) {
+			clean(patch);
+			*ret = json_clone(m->arena, patch);
+			return 0;
+		}
+	}
+	if (patch_charge(&m->budget, (json_count(patch) + 1) * (size_t)8 + json_count(original), m->err) < 0)
+		return -E2BIG;
+	r = retain_keys(m, original, patch);
+	if (r < 0)
+		return r;
+	r = set_orders(m, schema, original, patch);
+	if (r < 0)
+		return r;
+	for (struct json *p = json_first(patch); p; p = next) {
+		next = p->next;
+		if (patch_charge(&m->budget, json_count(original) + 1, m->err) < 0)
+			return -E2BIG;
+		r = merge_member(m, schema, original, p);
+		if (r < 0)
+			return r;
+	}
+	*ret = original;
+	return 0;
+}
+
+int patch_strategic(struct arena *arena, const struct api_message *message, const struct json *original,
+		    const struct json *patch, struct json **ret, struct err *err)
+{
+	struct merge m = { .arena = arena, .budget = { PATCH_STEPS_MAX }, .err = err };
+	struct schema schema = { .message = message };
+
+	return merge_map(&m, schema, json_clone(arena, original), json_clone(arena, patch), ret);
+}
