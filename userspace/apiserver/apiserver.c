@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The entry of every request: route -> authentication -> authorization -> handler. See apiserver.h. */
+#include "userspace/apiserver/apiserver.h"
+
+#include <errno.h>
+
+#include "userspace/api/meta.h"
+#include "userspace/apiserver/call.h"
+#include "userspace/base/clock.h"
+#include "userspace/base/mem.h"
+
+static int apiserver_admit(struct call *call, int route_result, struct err *err)
+{
+	struct err denied = ERR_INIT;
+	int r = authn_request(call->as->authn, call->http, call->arena, &call->user);
+
+	call->anonymous = r == 1;
+	/* Who asks comes first: strangers do not learn which paths exist. */
+	r = r < 0 ? api_err_unauthorized(&denied) : authz_check(call, &denied);
+	if (r < 0) {
+		call->as->unauthorized++;
+		err_move(err, &denied);
+		return r;
+	}
+	return route_result;
+}
+
+static void apiserver_handle(void *arg, struct http_request *http)
+{
+	struct call call = { .as = arg, .http = http, .arena = http->arena };
+	_cleanup_err_ struct err err = ERR_INIT;
+	int r;
+
+	r = route_parse(call.arena, http->path, &call.route, &err);
+	if (r == 0 && query_parse(call.arena, http->query, &call.query) < 0)
+		r = api_err_bad_request(&err, "invalid query");
+	r = apiserver_admit(&call, r, &err);
+	if (r < 0) {
+		respond_err(http, &err);
+		return;
+	}
+	if (!meta_handle(&call))
+		resource_handle(&call);
+}
+
+/* TokenRequest: a token bound to the pod, secret or node that the request names. */
+static int apiserver_bind_token(struct apiserver *as, const struct json *ref, struct token_claims *claims,
+				struct err *err)
+{
+	struct str kind = json_get_str(ref, "kind"), name = json_get_str(ref, "name"), uid = json_get_str(ref, "uid");
+	const struct api_kind *k = str_is(kind, "Pod") ? KIND_POD : str_is(kind, "Secret") ? KIND_SECRET :
+				   str_is(kind, "Node") ? KIND_NODE : NULL;
+	const struct object *o;
+
+	if (!k)
+		return api_err_bad_request(err, "cannot bind token for serviceaccount to type %.*s", STR_ARG(kind));
+	o = registry_get(as->reg, k, k->namespaced ? claims->ns : STR_NULL, name);
+	if (!o)
+		return api_err_not_found(err, k, name);
+	if (uid.n && !str_eq(uid, o->uid))
+		return api_err_conflict(err, k, name, "the UID in the bound object reference does not match the UID in record");
+	if (k == KIND_POD) {
+		claims->pod_name = o->name;
+		claims->pod_uid = o->uid;
+	} else if (k == KIND_SECRET) {
+		claims->secret_name = o->name;
+		claims->secret_uid = o->uid;
+	} else {
+		claims->node_name = o->name;
+		claims->node_uid = o->uid;
+	}
+	return 0;
+}
+
+static int apiserver_issue_token(void *arg, const struct registry_token_request *request, struct str *ret_token,
+				 int64_t *ret_expires_real_ns, struct err *err)
+{
+	struct apiserver *as = arg;
+	const struct json *spec = json_get(request->token_request, "spec"), *ref = json_get(spec, "boundObjectRef");
+	struct token_claims claims = { .ns = request->service_account->ns,
+				       .service_account = request->service_account->name,
+				       .service_account_uid = request->service_account->uid };
+	int64_t expiry_s = json_get_int(spec, "expirationSeconds", 3600);
+	_cleanup_buf_ struct buf token = BUF_INIT;
+	int r;
+
+	if (expiry_s < TOKEN_EXPIRY_MIN_S || expiry_s > TOKEN_EXPIRY_MAX_S)
+		return api_err_bad_request(err, "spec.expirationSeconds: must be between %d and 2^32", TOKEN_EXPIRY_MIN_S);
+	json_foreach(a, json_get(spec, "audiences"))
+		if (claims.n_audiences < TOKEN_AUDIENCES_MAX)
+			claims.audiences[claims.n_audiences++] = json_str(a);
+	if (ref) {
+		r = apiserver_bind_token(as, ref, &claims, err);
+		if (r < 0)
+			return r;
+	}
+	claims.issued_s = clock_real_ns() / NS_PER_S;
+	claims.expires_s = claims.issued_s + expiry_s;
+	r = token_issue(as->tokens, &claims, &token, err);
+	if (r < 0)
+		return r;
+	*ret_token = arena_str(request->arena, buf_str(&token));
+	*ret_expires_real_ns = claims.expires_s * NS_PER_S;
+	return 0;
+}
+
+int apiserver_create(struct loop *loop, struct registry *reg, const struct apiserver_options *options,
+		     struct apiserver **ret, struct err *err)
+{
+	struct apiserver *as = mem_new(struct apiserver);
+	struct http_server_options http = { .tls = options->tls, .handler = apiserver_handle,
+					    .on_protocol_error = respond_protocol_error, .arg = as };
+	int r;
+
+	as->loop = loop;
+	as->reg = reg;
+	as->tokens = options->tokens;
+	as->advertise_address = mem_strdup(options->advertise_address);
+	as->watch_backlog_bytes = options->watch_backlog_bytes ? options->watch_backlog_bytes :
+								 APISERVER_WATCH_BACKLOG_BYTES_DEFAULT;
+	watch_init(as);
+	r = authn_create(reg, options->tokens, &as->authn);
+	if (r == 0)
+		r = http_server_create(loop, &http, &as->http, err);
+	if (r < 0) {
+		apiserver_destroy(as);
+		return r;
+	}
+	registry_set_token_issuer(reg, apiserver_issue_token, as);
+	*ret = as;
+	return 0;
+}
+
+int apiserver_listen(struct apiserver *as, int fd, struct err *err)
+{
+	return http_server_add_listener(as->http, fd, err);
+}
+
+void apiserver_set_node(struct apiserver *as, const struct node_ops *node)
+{
+	as->node = *node;
+	as->has_node = true;
+}
+
+void apiserver_set_ready(struct apiserver *as, bool ready)
+{
+	as->ready = ready;
+}
+
+void apiserver_set_tls(struct apiserver *as, struct tls_context *tls)
+{
+	http_server_set_tls(as->http, tls);
+}
+
+void apiserver_set_extra(struct apiserver *as, apiserver_extra_fn *fn, void *arg)
+{
+	as->extra = fn;
+	as->extra_arg = arg;
+}
+
+void apiserver_shutdown(struct apiserver *as, int64_t grace_ns, void (*done)(void *arg), void *arg)
+{
+	http_server_shutdown(as->http, grace_ns, done, arg);
+}
+
+void apiserver_destroy(struct apiserver *as)
+{
+	if (!as)
+		return;
+	http_server_destroy(as->http);
+	watch_finish(as);
+	authn_destroy(as->authn);
+	free(as->advertise_address);
+	free(as);
+}
+
+void apiserver_get_stats(const struct apiserver *as, struct apiserver_stats *ret)
+{
+	struct http_server_stats http;
+
+	http_server_get_stats(as->http, &http);
+	*ret = (struct apiserver_stats){
+		.requests = http.requests_total,
+		.connections_total = http.connections_total,
+		.connections = http.connections,
+		.watches_ended_slow = as->watches_ended_slow,
+		.unauthorized = as->unauthorized,
+		.in_flight = as->in_flight,
+		.watches = as->n_watches,
+	};
+}

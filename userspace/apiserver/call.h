@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One request on its way through the API server, and the helpers its handlers share. Inside the room only. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "userspace/api/kind.h"
+#include "userspace/api/table.h"
+#include "userspace/apiserver/apiserver.h"
+#include "userspace/base/list.h"
+#include "userspace/loop/loop.h"
+#include "userspace/net/http.h"
+#include "userspace/registry/registry.h"
+#include "userspace/registry/request.h"
+
+#define CALL_GROUPS_MAX 64
+
+struct authn;
+
+struct apiserver {
+	struct loop *loop;
+	struct registry *reg;
+	struct http_server *http;
+	struct authn *authn;
+	const struct token_keys *tokens;
+	char *advertise_address;
+	size_t watch_backlog_bytes;
+	struct node_ops node;
+	bool has_node, ready;
+	apiserver_extra_fn *extra;
+	void *extra_arg;
+	struct list watches;             /* struct watch, by link */
+	struct loop_timer bookmark_timer;
+	unsigned in_flight, n_watches;
+	uint64_t watches_ended_slow, unauthorized;
+};
+
+/* ---- route.c: what the path and the query ask for ---- */
+
+struct query_param {
+	struct str key, value; /* decoded */
+};
+
+#define QUERY_PARAMS_MAX 256
+
+struct query {
+	struct query_param *params;
+	size_t n;
+};
+
+/* In the arena. -EINVAL on bad escapes or too many parameters. */
+int query_parse(struct arena *arena, struct str raw, struct query *ret);
+/* First value; n = 0 when absent. */
+struct str query_get(const struct query *q, const char *key);
+bool query_has(const struct query *q, const char *key);
+/* "1", "true", "t", "" after a bare key: true (as Go's conversion does). */
+bool query_bool(const struct query *q, const char *key);
+/* -EINVAL with 400 when it is no integer; `otherwise` when absent. */
+int query_int(const struct query *q, const char *key, int64_t otherwise, int64_t *ret, struct err *err);
+
+#define ROUTE_SEGMENTS_MAX 16
+
+struct route {
+	struct str path;                     /* decoded */
+	struct str segments[ROUTE_SEGMENTS_MAX];
+	size_t n_segments;
+	/* A resource path: */
+	const struct api_kind *kind;         /* NULL: none */
+	const struct api_subresource *sub;   /* NULL: the object itself */
+	struct str ns, name;
+	bool watch_prefix;                   /* deprecated /watch/ form */
+};
+
+/* 0; -ENOENT: unknown resource below a group version (404); -EINVAL: bad escapes (400). */
+int route_parse(struct arena *arena, struct str raw_path, struct route *ret, struct err *err);
+
+/* ---- negotiate.c: Accept ---- */
+
+enum negotiate_form { NEGOTIATE_OBJECT, NEGOTIATE_TABLE, NEGOTIATE_PARTIAL, NEGOTIATE_PARTIAL_LIST };
+
+struct negotiated {
+	enum negotiate_form form;
+	bool v1beta1;
+	bool pretty;
+	bool yaml;
+};
+
+/* The first form of the Accept header that can be served; 406 otherwise. */
+int negotiate_accept(struct str accept, struct negotiated *ret, struct err *err);
+
+/* ---- the call ---- */
+
+struct call {
+	struct apiserver *as;
+	struct http_request *http; /* NULL: the client has gone */
+	struct arena *arena;       /* the request's own; valid while http is, and to the end of the running callback */
+	struct route route;
+	struct query query;
+	struct negotiated accept;
+	struct request_user user;
+	bool anonymous;
+};
+
+/* ---- respond.c ---- */
+
+void respond_json(struct http_request *http, int status, struct str body);
+void respond_err(struct http_request *http, const struct err *err);
+/* A registry result in the form that was negotiated. */
+void respond_result(struct call *call, const struct request_result *result);
+void respond_protocol_error(void *arg, struct arena *arena, int status, const char *message,
+			    struct str *ret_content_type, struct str *ret_body);
+
+/* ---- handlers: each ends call->http, now or later ---- */
+
+void resource_handle(struct call *call);
+void watch_handle(struct call *call, const struct api_kind *kind, struct str name);
+void log_handle(struct call *call);
+void exec_handle(struct call *call);
+/* True when the path was one of these and the request is ended. */
+bool meta_handle(struct call *call);
+
+/* watch.c */
+void watch_init(struct apiserver *as);
+void watch_finish(struct apiserver *as);
+
+/* ---- authn.c ---- */
+
+int authn_create(struct registry *reg, const struct token_keys *tokens, struct authn **ret);
+void authn_destroy(struct authn *authn);
+/* Who asks. 1: anonymous (no credentials given); 0: `ret` is filled (arena); -EPERM: bad credentials. */
+int authn_request(struct authn *authn, const struct http_request *http, struct arena *arena,
+		  struct request_user *ret);
+
+/* ---- authz.c ---- */
+
+/* 0, or 401/403 in err. */
+int authz_check(const struct call *call, struct err *err);

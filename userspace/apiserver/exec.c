@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pods/exec and pods/attach over WebSocket: the remote command protocol of upstream, v5 and v4
+ * (channel byte, data; 0 stdin, 1 stdout, 2 stderr, 3 the final Status, 4 terminal size, v5's 255 closes a stream).
+ * Bytes move by the loop's reads and writes with one buffer each way: a slow client stops the reads, a slow process
+ * stops the client. */
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "userspace/api/meta.h"
+#include "userspace/apiserver/pod_target.h"
+#include "userspace/base/clock.h"
+#include "userspace/base/json.h"
+#include "userspace/base/mem.h"
+#include "userspace/net/websocket.h"
+
+#define EXEC_BUFFER_BYTES (32 * 1024)
+#define EXEC_PENDING_MAX (256 * 1024) /* queued for the client: reads of the process stop */
+#define EXEC_STDIN_MAX (1024 * 1024)  /* queued for the process: reads of the client stop */
+#define EXEC_ARGS_MAX 1024
+#define EXEC_DRAIN_NS (1 * NS_PER_S)  /* after the exit: for output that a child of it may still hold open */
+
+enum exec_channel { EXEC_STDIN, EXEC_STDOUT, EXEC_STDERR, EXEC_ERROR, EXEC_RESIZE, EXEC_CLOSE = 255 };
+
+struct exec_reader {
+	struct loop_op op;
+	struct exec *exec;
+	int fd;
+	enum exec_channel channel;
+	char buf[EXEC_BUFFER_BYTES];
+};
+
+struct exec {
+	struct apiserver *as;
+	struct websocket *ws; /* NULL: the client has gone */
+	bool v5, tty, started, exited, status_sent, stdin_closed;
+	uint64_t id;
+	int exit_code;
+	struct exec_reader readers[2];
+	struct loop_op stdin_op;
+	int stdin_fd;
+	struct buf stdin_queue;
+	struct buf stdin_active; /* what a write points into: never grows meanwhile */
+	struct loop_timer drain;
+	int rows, cols;
+	unsigned refs; /* the start and the exit that must still be heard of */
+};
+
+static void exec_maybe_free(struct exec *x)
+{
+	if (x->ws || x->refs || loop_op_pending(&x->readers[0].op) || loop_op_pending(&x->readers[1].op) ||
+	    loop_op_pending(&x->stdin_op))
+		return;
+	loop_timer_cancel(x->as->loop, &x->drain);
+	for (int i = 0; i < 2; i++)
+		if (x->readers[i].fd >= 0)
+			close(x->readers[i].fd);
+	if (x->stdin_fd >= 0)
+		close(x->stdin_fd);
+	buf_finish(&x->stdin_queue);
+	buf_finish(&x->stdin_active);
+	free(x);
+}
+
+static void exec_send_status(struct exec *x, const struct err *err)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	char channel = EXEC_ERROR;
+
+	if (x->status_sent || !x->ws)
+		return;
+	x->status_sent = true;
+	if (err)
+		api_status_write(&b, err);
+	else
+		buf_add_cstr(&b, "{\"metadata\":{},\"status\":\"Success\"}");
+	websocket_send2(x->ws, WEBSOCKET_BINARY, str_make(&channel, 1), buf_str(&b));
+	websocket_close(x->ws, WEBSOCKET_STATUS_NORMAL, STR_NULL);
+	x->ws = NULL;
+}
+
+static void exec_send_exit(struct exec *x)
+{
+	_cleanup_err_ struct err err = ERR_INIT;
+	char code[16];
+
+	if (x->exit_code == 0) {
+		exec_send_status(x, NULL);
+		return;
+	}
+	snprintf(code, sizeof(code), "%d", x->exit_code);
+	err_set_status(&err, -EIO, 500, "NonZeroExitCode",
+		       "command terminated with non-zero exit code: command terminated with exit code %d", x->exit_code);
+	err_add_cause(&err, "ExitCode", NULL, "%s", code);
+	exec_send_status(x, &err);
+}
+
+/* Everything the process wrote goes before its Status. */
+static void exec_maybe_done(struct exec *x)
+{
+	bool open = x->readers[0].fd >= 0 || x->readers[1].fd >= 0;
+
+	if (x->exited && (!open || !x->ws))
+		exec_send_exit(x);
+	else if (x->exited && !loop_timer_armed(&x->drain))
+		loop_timer_arm(x->as->loop, &x->drain, EXEC_DRAIN_NS);
+	exec_maybe_free(x);
+}
+
+static void exec_drain_due(struct loop_timer *timer)
+{
+	struct exec *x = container_of(timer, struct exec, drain);
+
+	exec_send_exit(x);
+	for (int i = 0; i < 2; i++)
+		loop_cancel(x->as->loop, &x->readers[i].op);
+	exec_maybe_free(x);
+}
+
+static void exec_read_done(struct loop_op *op, int res, bool more);
+
+static void exec_read(struct exec_reader *r)
+{
+	if (r->fd < 0 || loop_op_pending(&r->op) || !r->exec->ws)
+		return;
+	loop_read(r->exec->as->loop, &r->op, r->fd, r->buf, sizeof(r->buf), -1, exec_read_done);
+}
+
+static void exec_read_done(struct loop_op *op, int res, bool more)
+{
+	struct exec_reader *r = container_of(op, struct exec_reader, op);
+	struct exec *x = r->exec;
+	char channel = (char)r->channel;
+
+	if (res == -EINTR || res == -EAGAIN) {
+		exec_read(r);
+		return;
+	}
+	/* A pty whose other side is closed answers EIO. */
+	if (res <= 0) {
+		close(r->fd);
+		r->fd = -1;
+		exec_maybe_done(x);
+		return;
+	}
+	if (!x->ws) {
+		exec_maybe_free(x);
+		return;
+	}
+	websocket_send2(x->ws, WEBSOCKET_BINARY, str_make(&channel, 1), str_make(r->buf, (size_t)res));
+	if (websocket_pending(x->ws) < EXEC_PENDING_MAX)
+		exec_read(r);
+}
+
+static void exec_drained(struct websocket *ws)
+{
+	struct exec *x = websocket_user(ws);
+
+	exec_read(&x->readers[0]);
+	exec_read(&x->readers[1]);
+}
+
+static void exec_stdin_done(struct loop_op *op, int res, bool more);
+
+static void exec_stdin_pump(struct exec *x)
+{
+	struct str bytes;
+
+	if (x->stdin_fd < 0 || loop_op_pending(&x->stdin_op))
+		return;
+	if (!buf_len(&x->stdin_active)) {
+		struct buf empty = x->stdin_active;
+
+		x->stdin_active = x->stdin_queue;
+		x->stdin_queue = empty;
+	}
+	bytes = buf_str(&x->stdin_active);
+	if (bytes.n) {
+		loop_write(x->as->loop, &x->stdin_op, x->stdin_fd, bytes.p, bytes.n, -1, exec_stdin_done);
+		return;
+	}
+	if (x->stdin_closed) {
+		close(x->stdin_fd);
+		x->stdin_fd = -1;
+	}
+}
+
+static void exec_stdin_done(struct loop_op *op, int res, bool more)
+{
+	struct exec *x = container_of(op, struct exec, stdin_op);
+
+	if (res > 0)
+		buf_consume(&x->stdin_active, (size_t)res);
+	if (res < 0 && res != -EAGAIN && res != -EINTR) {
+		/* The process no longer reads: as with a local pipe. */
+		buf_reset(&x->stdin_queue);
+		buf_reset(&x->stdin_active);
+		x->stdin_closed = true;
+	}
+	if (x->ws && buf_len(&x->stdin_queue) < EXEC_STDIN_MAX)
+		websocket_pause(x->ws, false);
+	exec_stdin_pump(x);
+	exec_maybe_free(x);
+}
+
+static void exec_resize(struct exec *x, struct str json)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	struct json *v;
+
+	if (json_parse(&arena, json, 0, &v, NULL) < 0)
+		return;
+	x->cols = (int)json_get_int(v, "Width", 0);
+	x->rows = (int)json_get_int(v, "Height", 0);
+	if (x->tty && x->readers[0].fd >= 0)
+		x->as->node.resize(x->readers[0].fd, x->rows, x->cols);
+}
+
+static void exec_message(struct websocket *ws, enum websocket_opcode opcode, struct str data)
+{
+	struct exec *x = websocket_user(ws);
+	struct str body;
+
+	if (!data.n)
+		return;
+	body = str_make(data.p + 1, data.n - 1);
+	switch ((unsigned char)data.p[0]) {
+	case EXEC_STDIN:
+		if (x->stdin_closed)
+			break;
+		buf_add_str(&x->stdin_queue, body);
+		if (buf_len(&x->stdin_queue) >= EXEC_STDIN_MAX)
+			websocket_pause(ws, true);
+		if (x->started)
+			exec_stdin_pump(x);
+		break;
+	case EXEC_RESIZE:
+		exec_resize(x, body);
+		break;
+	case EXEC_CLOSE:
+		if (x->v5 && body.n == 1 && body.p[0] == EXEC_STDIN) {
+			x->stdin_closed = true;
+			if (x->started)
+				exec_stdin_pump(x);
+		}
+		break;
+	default:
+		break;
+	}
+}
+
+static void exec_closed(struct websocket *ws, unsigned status)
+{
+	struct exec *x = websocket_user(ws);
+
+	x->ws = NULL;
+	if (x->started && !x->exited)
+		x->as->node.exec_kill(x->as->node.ctx, x->id);
+	loop_cancel(x->as->loop, &x->readers[0].op);
+	loop_cancel(x->as->loop, &x->readers[1].op);
+	loop_cancel(x->as->loop, &x->stdin_op);
+	exec_maybe_free(x);
+}
+
+static const struct websocket_ops exec_ws_ops = { exec_message, exec_drained, exec_closed };
+
+static void exec_started(void *arg, uint64_t id, const struct node_streams *streams, const struct err *err)
+{
+	struct exec *x = arg;
+
+	if (err) {
+		x->refs = 0;
+		exec_send_status(x, err);
+		exec_maybe_free(x);
+		return;
+	}
+	x->id = id;
+	x->started = true;
+	x->stdin_fd = streams->stdin_fd;
+	x->readers[0].fd = streams->stdout_fd;
+	x->readers[1].fd = streams->stderr_fd;
+	if (!x->ws) {
+		x->as->node.exec_kill(x->as->node.ctx, id);
+		return;
+	}
+	if (x->tty && x->rows > 0)
+		x->as->node.resize(streams->stdout_fd, x->rows, x->cols);
+	exec_read(&x->readers[0]);
+	exec_read(&x->readers[1]);
+	exec_stdin_pump(x);
+}
+
+static void exec_exited(void *arg, uint64_t id, int exit_code)
+{
+	struct exec *x = arg;
+
+	x->exited = true;
+	x->exit_code = exit_code;
+	x->refs = 0;
+	exec_maybe_done(x);
+}
+
+static const char *const *exec_argv(struct call *call)
+{
+	const char **argv = arena_new_array(call->arena, const char *, call->query.n + 1);
+	size_t n = 0;
+
+	for (size_t i = 0; i < call->query.n && n < EXEC_ARGS_MAX; i++)
+		if (str_is(call->query.params[i].key, "command"))
+			argv[n++] = arena_strndup(call->arena, call->query.params[i].value.p, call->query.params[i].value.n);
+	return n ? argv : NULL;
+}
+
+static struct exec *exec_create(struct call *call, bool tty)
+{
+	struct exec *x = mem_new(struct exec);
+
+	x->as = call->as;
+	x->tty = tty;
+	x->stdin_fd = -1;
+	for (int i = 0; i < 2; i++) {
+		x->readers[i].exec = x;
+		x->readers[i].fd = -1;
+		x->readers[i].channel = i ? EXEC_STDERR : EXEC_STDOUT;
+	}
+	loop_timer_init(&x->drain, exec_drain_due);
+	x->refs = 1;
+	return x;
+}
+
+static int exec_options(struct call *call, struct node_exec_options *o, struct err *err)
+{
+	o->tty = query_bool(&call->query, "tty");
+	o->want_stdin = query_bool(&call->query, "stdin");
+	o->want_stdout = query_bool(&call->query, "stdout");
+	o->want_stderr = query_bool(&call->query, "stderr") && !o->tty;
+	if (strcmp(call->route.sub->name, "exec") == 0) {
+		o->argv = exec_argv(call);
+		if (!o->argv)
+			return api_err_bad_request(err, "you must specify at least one command for the container");
+	}
+	if (!o->want_stdin && !o->want_stdout && !o->want_stderr)
+		return api_err_bad_request(err, "you must specify at least one of stdin, stdout, stderr");
+	if (!websocket_is_handshake(call->http))
+		return api_err_bad_request(err, "Upgrade request required");
+	return 0;
+}
+
+void exec_handle(struct call *call)
+{
+	static const char *const protocols[] = { "v5.channel.k8s.io", "v4.channel.k8s.io" };
+	const struct node_ops *node = &call->as->node;
+	struct node_exec_options options = { 0 };
+	_cleanup_err_ struct err err = ERR_INIT;
+	struct pod_target target;
+	struct str protocol;
+	struct exec *x;
+	int r;
+
+	r = pod_target_find(call, &target, &err);
+	if (r == 0)
+		r = exec_options(call, &options, &err);
+	if (r < 0) {
+		respond_err(call->http, &err);
+		return;
+	}
+	protocol = websocket_choose_protocol(call->http, protocols, ARRAY_SIZE(protocols));
+	if (!protocol.n) {
+		api_err_bad_request(&err, "unable to upgrade: none of the asked subprotocols is supported, only: "
+					  "v5.channel.k8s.io, v4.channel.k8s.io");
+		respond_err(call->http, &err);
+		return;
+	}
+	options.container = target.container;
+	x = exec_create(call, options.tty);
+	x->v5 = str_is(protocol, protocols[0]);
+	if (websocket_accept(call->http, protocol, 0, &exec_ws_ops, x, &x->ws) < 0) {
+		x->refs = 0;
+		x->ws = NULL;
+		exec_maybe_free(x);
+		return;
+	}
+	node->exec(node->ctx, target.pod, &options, exec_started, exec_exited, x);
+}
