@@ -80,6 +80,8 @@ struct api_field {
 	int64_t min, max;
 	const char *format;             /* name of a string format checked by validate.c ("dns1123label", ...), or NULL */
 	bool immutable;                 /* may not change after creation */
+	bool default_zero;              /* the default also replaces "" and 0 (in Go it is no pointer) */
+	bool unique;                    /* no two items of the list have the same list_keys[0] */
 };
 
 struct api_message {

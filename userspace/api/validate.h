@@ -25,7 +25,7 @@ struct field_path {
 	size_t index;    /* INDEX: shown as [3] */
 };
 
-/* Frames for the length of the enclosing block: field_required(e, FIELD(spec, "replicas"), ""). */
+/* Frames for the length of the enclosing block: field_required(e, FIELD(spec, "replicas"), NULL). */
 #define FIELD(up_, literal_)                                                                                           \
 	(&(const struct field_path){ .up = (up_), .type = FIELD_PATH_NAME, .name = STR(literal_) })
 #define FIELD_STR(up_, str_) (&(const struct field_path){ .up = (up_), .type = FIELD_PATH_NAME, .name = (str_) })
@@ -54,7 +54,7 @@ void field_errors_finish(struct field_errors *e);
  * `Deployment.apps "x" is invalid: spec.foo: Required value`, several as `[a, b]`. Empties `e`. */
 int field_errors_result(struct field_errors *e, const struct api_kind *kind, struct str name, struct err *err);
 
-/* In all of these `e` may not be NULL, and `detail` ("" or NULL: none) is printf-like. */
+/* In all of these `e` may not be NULL, and `detail` (NULL: none) is printf-like. */
 /* Required value[: detail] */
 void field_required(struct field_errors *e, const struct field_path *path, const char *detail, ...)
 	__attribute__((format(printf, 3, 4)));

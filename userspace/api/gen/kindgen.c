@@ -297,9 +297,9 @@ static char *field(const cJSON *f, const char *name)
 		   quote(get_str(f, "patchMergeKey")),
 		   string_list(cJSON_GetObjectItemCaseSensitive(f, "listMapKeys")),
 		   string_list(cJSON_GetObjectItemCaseSensitive(f, "enum")));
-	out = text("%s, .default_json = %s, .format = %s, .immutable = %d%s%s", out,
+	out = text("%s, .default_json = %s, .format = %s, .immutable = %d, .unique = %d, .default_zero = %d%s%s", out,
 		   quote(d ? cJSON_PrintUnformatted(d) : NULL), quote(get_str(f, "format")), get_bool(f, "immutable"),
-		   limits(f), protobuf(f));
+		   get_bool(f, "unique"), get_bool(f, "defaultZero"), limits(f), protobuf(f));
 	return text("%s, .description = %s }", out, quote(get_str(f, "doc")));
 }
 
