@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+/* The host's own links. host_in: what arrives for a node port or external address goes to a backend (chosen once a
+ * flow, the client's address stays), answers to masqueraded traffic go back to their pod. host_out: the backend's
+ * answers get the frontend's address again, other traffic of pods to the world leaves with the link's address.
+ * Everything is behind this hook when policy looks at it, so policy sees true addresses. */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "bpf/lib/drop.h"
+#include "bpf/lib/lb.h"
+#include "bpf/lib/nat.h"
+#include "bpf/lib/options.h"
+
+K3C_MAP_LINK;
+K3C_MAP_META;
+
+static __always_inline int host_drop(struct __sk_buff *skb, __u32 reason)
+{
+	drop_count(reason, skb->len);
+	return TC_ACT_SHOT;
+}
+
+static __always_inline int host_new_service_flow(struct __sk_buff *skb, const struct packet *p,
+						 const struct k3c_nat_key *key)
+{
+	struct k3c_affinity_key who = { .client = p->src };
+	struct lb_choice choice = {};
+	struct k3c_nat n = { .flags = K3C_NAT_SERVICE };
+
+	switch (lb_translate(&p->dst, p->flow.dport, p->flow.proto, false, &who, &choice)) {
+	case LB_NOT_A_SERVICE:
+		return TC_ACT_OK;
+	case LB_NO_BACKEND:
+		/* The node's own stack refuses (RST, port unreachable); nobody does for other addresses. */
+		drop_count(K3C_DROP_NO_BACKEND, skb->len);
+		return bpf_map_lookup_elem(&k3c_node, &p->dst) ? TC_ACT_OK : TC_ACT_SHOT;
+	case LB_FOUND:
+		break;
+	}
+	n.addr = choice.backend.addr;
+	n.port = choice.backend.port;
+	n.last_ns = bpf_ktime_get_ns();
+	if (nat_pair(key, &n, BPF_ANY) < 0)
+		return host_drop(skb, K3C_DROP_NAT_FULL);
+	return nat_rewrite_dst(skb, p, &n) < 0 ? host_drop(skb, K3C_DROP_MALFORMED) : TC_ACT_OK;
+}
+
+SEC("tc")
+int host_in(struct __sk_buff *skb)
+{
+	struct k3c_nat_key key = {};
+	struct packet p = {};
+	struct k3c_nat *n;
+
+	/* What is no business of ours, whole or broken, is the stack's. */
+	if (packet_parse(skb, &p) != PACKET_IP || p.later_fragment)
+		return TC_ACT_OK;
+	if (addr_in(&p.src, &k3c_options.pod_net, &k3c_options.pod_mask))
+		return host_drop(skb, K3C_DROP_SPOOFED_SOURCE);
+	if (p.flow.proto != IPPROTO_TCP && p.flow.proto != IPPROTO_UDP && p.flow.proto != IPPROTO_ICMP)
+		return TC_ACT_OK;
+	nat_key(&p.flow, K3C_NAT_IN, &key);
+	n = bpf_map_lookup_elem(&k3c_nat, &key);
+	if (n && !(packet_is_syn(&p) && (n->flags & K3C_NAT_CLOSING) && (n->flags & K3C_NAT_SERVICE))) {
+		struct k3c_nat to = *n;
+
+		if (p.icmp_error)
+			return nat_rewrite_error(skb, &p, &to) < 0 ? host_drop(skb, K3C_DROP_MALFORMED) : TC_ACT_OK;
+		nat_touch(&p, &key, n);
+		return nat_rewrite_dst(skb, &p, &to) < 0 ? host_drop(skb, K3C_DROP_MALFORMED) : TC_ACT_OK;
+	}
+	if (p.icmp_error || p.flow.proto == IPPROTO_ICMP || (p.flow.proto == IPPROTO_TCP && !packet_is_syn(&p)))
+		return TC_ACT_OK;
+	return host_new_service_flow(skb, &p, &key);
+}
+
+static __always_inline int host_masquerade(struct __sk_buff *skb, const struct packet *p, const struct k3c_nat_key *key)
+{
+	__u32 ifindex = skb->ifindex;
+	struct k3c_link *link = bpf_map_lookup_elem(&k3c_link, &ifindex);
+	struct k3c_nat n = { .flags = K3C_NAT_MASQUERADE };
+
+	if (!link || !link->addr.q[1])
+		return TC_ACT_OK;
+	if (p->later_fragment)
+		return host_drop(skb, K3C_DROP_FRAGMENT);
+	if (p->icmp_error || !nat_check_offset(p) || (p->flow.proto == IPPROTO_ICMP && !p->flow.sport))
+		return host_drop(skb, K3C_DROP_UNSUPPORTED);
+	n.addr = link->addr;
+	n.last_ns = bpf_ktime_get_ns();
+	for (int i = 0; i < K3C_SNAT_TRIES; i++) {
+		struct k3c_nat_key mirror;
+		struct k3c_nat *other;
+
+		n.port = bpf_htons(K3C_SNAT_PORT_MIN +
+				   bpf_get_prandom_u32() % (K3C_SNAT_PORT_MAX - K3C_SNAT_PORT_MIN + 1));
+		nat_mirror(key, &n, &mirror);
+		other = bpf_map_lookup_elem(&k3c_nat, &mirror);
+		if (other && !nat_expired(other, p->flow.proto, n.last_ns))
+			continue;
+		if (nat_pair(key, &n, other ? BPF_ANY : BPF_NOEXIST) < 0)
+			continue;
+		return nat_rewrite_src(skb, p, &n) < 0 ? host_drop(skb, K3C_DROP_MALFORMED) : TC_ACT_OK;
+	}
+	return host_drop(skb, K3C_DROP_SNAT_EXHAUSTED);
+}
+
+static __always_inline bool host_has_backends(void)
+{
+	__u32 zero = 0;
+	struct k3c_meta *m = bpf_map_lookup_elem(&k3c_meta, &zero);
+
+	return m && (m->flags & K3C_META_HOST_BACKENDS);
+}
+
+SEC("tc")
+int host_out(struct __sk_buff *skb)
+{
+	struct k3c_nat_key key = {};
+	struct packet p = {};
+	struct k3c_nat *n;
+	bool from_pod;
+
+	if (packet_parse(skb, &p) != PACKET_IP)
+		return TC_ACT_OK;
+	from_pod = addr_in(&p.src, &k3c_options.pod_net, &k3c_options.pod_mask);
+	if (!from_pod && !host_has_backends())
+		return TC_ACT_OK;
+	nat_key(&p.flow, K3C_NAT_OUT, &key);
+	if (!p.icmp_error && !p.later_fragment && (n = bpf_map_lookup_elem(&k3c_nat, &key))) {
+		struct k3c_nat to = *n;
+
+		nat_touch(&p, &key, n);
+		return nat_rewrite_src(skb, &p, &to) < 0 ? host_drop(skb, K3C_DROP_MALFORMED) : TC_ACT_OK;
+	}
+	if (!from_pod || addr_in(&p.dst, &k3c_options.pod_net, &k3c_options.pod_mask) ||
+	    addr_in(&p.dst, &k3c_options.service_net, &k3c_options.service_mask) ||
+	    bpf_map_lookup_elem(&k3c_node, &p.dst))
+		return TC_ACT_OK;
+	return host_masquerade(skb, &p, &key);
+}
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Connections of pods, so that answers pass where only questions are allowed. The key is the same for both
+ * directions (the smaller end first). An entry remembers under which generation of the policies it was judged; a
+ * newer generation makes the next packet, of either direction, judge it again: that is how a policy change cuts
+ * established connections without anyone walking the table. */
+#pragma once
+
+#include "bpf/include/addr.h"
+
+struct k3c_conn_key {
+	struct k3c_addr a, b;
+	__be16 a_port, b_port; /* ICMP echo: the identifier on the asking side, 0 on the other */
+	__u8 proto;
+	__u8 pad[3];
+};
+_Static_assert(sizeof(struct k3c_conn_key) == 40, "k3c_conn_key");
+
+enum k3c_conn_flags {
+	K3C_CONN_CUT = 1,     /* judged again and refused: both directions are dropped */
+	K3C_CONN_CLOSING = 2, /* FIN or RST seen */
+	K3C_CONN_HOST = 4,    /* begun by this node itself: always allowed */
+	K3C_CONN_CUT_EGRESS = 8, /* which policy cut it, for the drop counters */
+};
+
+struct k3c_conn {
+	__u64 last_ns;
+	__u32 generation;
+	__u8 initiator; /* 0: a, 1: b */
+	__u8 flags;
+	__u16 pad;
+};
+_Static_assert(sizeof(struct k3c_conn) == 16, "k3c_conn");
+
+#define K3C_CONN_UDP_TIMEOUT_S 180
+#define K3C_CONN_OTHER_TIMEOUT_S 60
+#define K3C_CONN_CLOSING_TIMEOUT_S 60
+#define K3C_CONN_TOUCH_S 1 /* last_ns is not written more often */

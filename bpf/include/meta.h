@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* What is fixed between open and load (rodata), the one row of state that programs read, and the reasons of drops. */
+#pragma once
+
+#include "bpf/include/addr.h"
+
+struct k3c_options {
+	struct k3c_addr pod_net, pod_mask;
+	struct k3c_addr service_net, service_mask;
+	__u64 host_netns_cookie; /* 0: unknown */
+	__u64 pad;
+};
+_Static_assert(sizeof(struct k3c_options) == 80, "k3c_options");
+
+enum k3c_meta_flags {
+	K3C_META_HOST_BACKENDS = 1, /* some frontend leads to the host itself: answers of the host may need translation */
+};
+
+struct k3c_meta {
+	__u32 generation; /* of the policies and identities */
+	__u32 flags;
+	/* The rest is the server's own memory between two lives. */
+	__u8 build_id[32];
+	__s32 saved_ip_forward; /* -1: not touched */
+	__u32 next_set;
+};
+_Static_assert(sizeof(struct k3c_meta) == 48, "k3c_meta");
+
+enum k3c_drop_reason {
+	K3C_DROP_NONE = 0,
+	K3C_DROP_POLICY_INGRESS,
+	K3C_DROP_POLICY_EGRESS,
+	K3C_DROP_SPOOFED_SOURCE,
+	K3C_DROP_NO_BACKEND,
+	K3C_DROP_MALFORMED,
+	K3C_DROP_FRAGMENT,
+	K3C_DROP_CONN_FULL,
+	K3C_DROP_NAT_FULL,
+	K3C_DROP_SNAT_EXHAUSTED,
+	K3C_DROP_UNSUPPORTED,
+	K3C_DROP_MAX,
+};
+
+struct k3c_drop {
+	__u64 packets;
+	__u64 bytes;
+};
+_Static_assert(sizeof(struct k3c_drop) == 16, "k3c_drop");

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Address translation on the host's links, both kinds in one table of pairs: IN rewrites the destination of what
+ * arrives (a service's frontend to its backend; a masqueraded answer to its pod), OUT rewrites the source of what
+ * leaves (the backend's answer to the frontend; a pod to the node). Keys are the packet as it is seen before. */
+#pragma once
+
+#include "bpf/include/addr.h"
+
+enum k3c_nat_kind { K3C_NAT_IN = 0, K3C_NAT_OUT = 1 };
+
+struct k3c_nat_key {
+	struct k3c_addr src, dst;
+	__be16 sport, dport; /* ICMP echo as in conn.h */
+	__u8 proto;
+	__u8 kind;
+	__u16 pad;
+};
+_Static_assert(sizeof(struct k3c_nat_key) == 40, "k3c_nat_key");
+
+enum k3c_nat_flags {
+	K3C_NAT_SERVICE = 1,
+	K3C_NAT_MASQUERADE = 2,
+	K3C_NAT_CLOSING = 4,
+};
+
+struct k3c_nat {
+	struct k3c_addr addr;
+	__be16 port;
+	__u8 flags;
+	__u8 pad;
+	__u32 pad2;
+	__u64 last_ns;
+};
+_Static_assert(sizeof(struct k3c_nat) == 32, "k3c_nat");
+
+/* Above Linux' default ip_local_port_range and above every node port, so neither can collide. */
+#define K3C_SNAT_PORT_MIN 61001
+#define K3C_SNAT_PORT_MAX 65535
+#define K3C_SNAT_TRIES 32
+
+#define K3C_NAT_TCP_TIMEOUT_S 7200
+#define K3C_NAT_UDP_TIMEOUT_S 180
+#define K3C_NAT_OTHER_TIMEOUT_S 60
+#define K3C_NAT_CLOSING_TIMEOUT_S 60
+#define K3C_NAT_TOUCH_S 5

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* May this packet pass? Connection look-up, then the policy of both ends that live here. */
+#pragma once
+
+#include "bpf/lib/maps.h"
+#include "bpf/lib/packet.h"
+
+K3C_MAP_ENDPOINT;
+K3C_MAP_RULE;
+K3C_MAP_PREFIX;
+K3C_MAP_CONN;
+K3C_MAP_META;
+
+#define POLICY_NS_PER_S 1000000000ULL
+
+/* One end of a flow. `pod`: NULL unless it is a pod of this node whose policy counts here. */
+struct side {
+	const struct k3c_endpoint *pod;
+	const struct k3c_addr *addr;
+	__u32 identity;
+};
+
+static __always_inline bool policy_rule(__u32 set, __u32 peer, __u8 direction, __u8 proto, __be16 port)
+{
+	struct k3c_rule_key key = {
+		.prefixlen = K3C_RULE_BITS_PORT,
+		.set = set,
+		.peer = peer,
+		.direction = direction,
+		.proto = proto,
+		.port = port,
+	};
+
+	return bpf_map_lookup_elem(&k3c_rule, &key) != NULL;
+}
+
+static __always_inline bool policy_allows(const struct k3c_endpoint *pod, __u8 direction, const struct side *peer,
+					  __u8 proto, __be16 port)
+{
+	__u16 prefixes = direction == K3C_INGRESS ? K3C_EP_PREFIXES_INGRESS : K3C_EP_PREFIXES_EGRESS;
+	struct k3c_prefix_key key = { .prefixlen = K3C_PREFIX_BITS_FIXED + 128, .direction = direction };
+	__u32 *class;
+
+	if (peer->identity && policy_rule(pod->policy_set, peer->identity, direction, proto, port))
+		return true;
+	if (!(pod->flags & prefixes))
+		return false;
+	key.set = pod->policy_set;
+	key.addr = *peer->addr;
+	class = bpf_map_lookup_elem(&k3c_prefix, &key);
+	if (!class)
+		return false;
+	return *class == K3C_CLASS_ALL || policy_rule(pod->policy_set, *class | K3C_PEER_CLASS, direction, proto, port);
+}
+
+/* Who began the flow is `from`; `port` is the port of `to`. */
+static __always_inline __u32 policy_judge(const struct side *from, const struct side *to, __u8 proto, __be16 port)
+{
+	if (from->pod && (from->pod->flags & K3C_EP_ISOLATED_EGRESS) &&
+	    !policy_allows(from->pod, K3C_EGRESS, to, proto, port))
+		return K3C_DROP_POLICY_EGRESS;
+	if (to->pod && (to->pod->flags & K3C_EP_ISOLATED_INGRESS) &&
+	    !policy_allows(to->pod, K3C_INGRESS, from, proto, port))
+		return K3C_DROP_POLICY_INGRESS;
+	return K3C_DROP_NONE;
+}
+
+static __always_inline bool policy_isolates(const struct side *s)
+{
+	return s->pod && (s->pod->flags & (K3C_EP_ISOLATED_INGRESS | K3C_EP_ISOLATED_EGRESS));
+}
+
+/* Returns which end of the key the flow's source is: 0 a, 1 b. */
+static __always_inline __u8 conn_key(const struct flow *f, struct k3c_conn_key *key)
+{
+	bool swap;
+
+	if (f->src.q[0] != f->dst.q[0])
+		swap = f->src.q[0] > f->dst.q[0];
+	else if (f->src.q[1] != f->dst.q[1])
+		swap = f->src.q[1] > f->dst.q[1];
+	else
+		swap = f->sport > f->dport;
+	key->a = swap ? f->dst : f->src;
+	key->b = swap ? f->src : f->dst;
+	key->a_port = swap ? f->dport : f->sport;
+	key->b_port = swap ? f->sport : f->dport;
+	key->proto = f->proto;
+	return swap;
+}
+
+static __always_inline bool conn_expired(const struct k3c_conn *c, __u8 proto, __u64 now)
+{
+	__u64 age = now - c->last_ns;
+
+	if (c->flags & K3C_CONN_CLOSING)
+		return age > K3C_CONN_CLOSING_TIMEOUT_S * POLICY_NS_PER_S;
+	if (proto == IPPROTO_TCP)
+		return false; /* quiet connections live until the table needs their place */
+	if (proto == IPPROTO_UDP)
+		return age > K3C_CONN_UDP_TIMEOUT_S * POLICY_NS_PER_S;
+	return age > K3C_CONN_OTHER_TIMEOUT_S * POLICY_NS_PER_S;
+}
+
+static __always_inline __u32 policy_generation(void)
+{
+	__u32 zero = 0;
+	struct k3c_meta *m = bpf_map_lookup_elem(&k3c_meta, &zero);
+
+	return m ? *(volatile __u32 *)&m->generation : 0;
+}
+
+/* A packet of a known connection. */
+static __always_inline __u32 policy_known(struct k3c_conn *c, const struct packet *p, const struct side *src,
+					  const struct side *dst, bool is_answer, __u64 now)
+{
+	__u32 generation, reason;
+
+	if (!p->icmp_error) {
+		if (now - c->last_ns > K3C_CONN_TOUCH_S * POLICY_NS_PER_S)
+			c->last_ns = now;
+		if (packet_is_closing(p) && !(c->flags & K3C_CONN_CLOSING))
+			c->flags |= K3C_CONN_CLOSING;
+	}
+	if (c->flags & K3C_CONN_HOST)
+		return K3C_DROP_NONE;
+	generation = policy_generation();
+	if (c->generation == generation) {
+		if (!(c->flags & K3C_CONN_CUT))
+			return K3C_DROP_NONE;
+		return c->flags & K3C_CONN_CUT_EGRESS ? K3C_DROP_POLICY_EGRESS : K3C_DROP_POLICY_INGRESS;
+	}
+	if (is_answer)
+		reason = policy_judge(dst, src, p->flow.proto, p->flow.sport);
+	else
+		reason = policy_judge(src, dst, p->flow.proto, p->flow.dport);
+	c->generation = generation;
+	c->flags &= ~(K3C_CONN_CUT | K3C_CONN_CUT_EGRESS);
+	if (reason)
+		c->flags |= K3C_CONN_CUT | (reason == K3C_DROP_POLICY_EGRESS ? K3C_CONN_CUT_EGRESS : 0);
+	return reason;
+}
+
+/* `from_host`: made by this node itself (the kubelet's probes among it), which no policy stops. */
+static __always_inline __u32 policy_new(const struct packet *p, const struct k3c_conn_key *key, const struct side *src,
+					const struct side *dst, __u8 src_end, bool from_host, __u64 now)
+{
+	struct k3c_conn c = { .last_ns = now, .generation = policy_generation(), .initiator = src_end };
+	__u32 reason;
+
+	if (from_host)
+		c.flags = K3C_CONN_HOST;
+	else if ((reason = policy_judge(src, dst, p->flow.proto, p->flow.dport)))
+		return reason;
+	if (p->icmp_error)
+		return K3C_DROP_NONE;
+	if (packet_is_closing(p))
+		c.flags |= K3C_CONN_CLOSING;
+	if (bpf_map_update_elem(&k3c_conn, key, &c, BPF_ANY) < 0)
+		return K3C_DROP_CONN_FULL;
+	return K3C_DROP_NONE;
+}
+
+static __always_inline __u32 policy_check(const struct packet *p, const struct side *src, const struct side *dst,
+					  bool from_host)
+{
+	bool isolated = policy_isolates(src) || policy_isolates(dst);
+	struct k3c_conn_key key = {};
+	struct k3c_conn *c;
+	__u8 src_end;
+	__u64 now;
+
+	/* Where no policy is, only the beginning and the end of a connection are noted. */
+	if (!isolated && (p->later_fragment || p->icmp_error ||
+			  (p->flow.proto == IPPROTO_TCP &&
+			   !(p->tcp_flags & (PACKET_TCP_SYN | PACKET_TCP_FIN | PACKET_TCP_RST)))))
+		return K3C_DROP_NONE;
+	if (p->later_fragment)
+		return K3C_DROP_FRAGMENT;
+	src_end = conn_key(&p->flow, &key);
+	now = bpf_ktime_get_ns();
+	c = bpf_map_lookup_elem(&k3c_conn, &key);
+	if (c && !conn_expired(c, p->flow.proto, now)) {
+		bool is_answer = c->initiator != src_end;
+
+		/* A new connection may reuse the ports of an old one, also from the other side. */
+		if (!packet_is_syn(p) || !(is_answer || (c->flags & K3C_CONN_CLOSING)))
+			return policy_known(c, p, src, dst, is_answer, now);
+	}
+	return policy_new(p, &key, src, dst, src_end, from_host, now);
+}
