@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pods behind a Service, as EndpointSlices and Endpoints both see them. Loop thread only. */
+#pragma once
+
+#include "userspace/controllers/objects.h"
+#include "userspace/controllers/runner.h"
+
+struct backend {
+	const struct object *pod;
+	struct json *json;
+	struct str address[2]; /* IPv4, IPv6; empty: none */
+	struct str node, hostname;
+	bool ready, serving, terminating;
+	/* Per service: [{name, port, protocol, appProtocol?}] for this pod, and the same as text to compare. */
+	struct json *ports;
+	const char *ports_key;
+};
+
+struct backends {
+	struct backend *items; /* by name */
+	size_t n;
+	bool publish_not_ready;
+};
+
+/* Pods that the Service selects, have an address and have not ended. include_terminating: also those being deleted. */
+struct backends backends_of(struct reconcile *ctx, const struct object *service, const struct json *service_json,
+			    bool include_terminating);
+/* The text that two lists of endpoint ports share exactly when they are the same. */
+const char *backends_ports_key(struct arena *arena, const struct json *ports);
+/* {kind: Pod, namespace, name, uid} */
+struct json *backends_target(struct arena *arena, const struct backend *b);
+/* The Service's labels and the given pairs (NULL-terminated: key, value, ...). */
+struct json *backends_labels(struct arena *arena, const struct json *service_json, const char *const *pairs);
+bool backends_is_headless(const struct json *service_json);
