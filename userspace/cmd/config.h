@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The node's configuration: one table serves flags (--data-dir), keys of the YAML file (data-dir) and environment
+ * variables (K3C_DATA_DIR). Flags win over variables, variables over the file, the file over defaults. Names follow
+ * K3s where K3s has them. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "userspace/base/arena.h"
+#include "userspace/base/buf.h"
+#include "userspace/base/err.h"
+
+#define CONFIG_FILE_DEFAULT "/etc/k3c-bpf/config.yaml"
+#define CONFIG_LIST_MAX 64
+
+struct config_list {
+	const char *items[CONFIG_LIST_MAX + 1]; /* NULL-terminated */
+	size_t n;
+};
+
+struct config {
+	struct arena arena; /* owns every string */
+	const char *config_file;
+	const char *data_dir, *run_dir, *log_dir, *pin_dir;
+	const char *bind_address, *advertise_address;
+	int64_t https_listen_port;
+	struct config_list tls_san;
+	const char *cluster_cidr, *service_cidr, *cluster_dns, *cluster_domain;
+	const char *service_node_port_range;
+	const char *node_name, *node_ip;
+	struct config_list node_label;
+	const char *write_kubeconfig, *write_kubeconfig_mode;
+	struct config_list disable;
+	struct config_list insecure_registry;
+	const char *oci_runtime;
+	const char *resolv_conf;
+	int64_t max_pods;
+	const char *container_log_max_size;
+	int64_t container_log_max_files;
+	bool debug;
+	/* Derived by config_load(). */
+	int node_port_min, node_port_max;
+	unsigned kubeconfig_mode;
+	uint64_t container_log_max_bytes;
+};
+
+/* argv without the program and the subcommand; stops at the first word that is no flag (*ret_rest: its index).
+ * A bad flag, key or value is one clear error. */
+int config_load(int argc, char **argv, struct config *ret, int *ret_rest, struct err *err);
+void config_finish(struct config *config);
+#define _cleanup_config_ _cleanup_(config_finish)
+bool config_disabled(const struct config *config, const char *what);
+/* Appends the help text of all flags. */
+void config_help(struct buf *out);
+
+/* "<data-dir>/tls" and so on: in the config's arena. */
+const char *config_path(const struct config *config, const char *dir, const char *name);

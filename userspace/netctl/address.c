@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See address.h. */
+#include "userspace/netctl/address.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+
+#define ADDRESS_V4_BITS 96 /* the mapped prefix before an IPv4 address */
+
+static const uint8_t address_mapped[12] = { [10] = 0xff, [11] = 0xff };
+
+int address_parse(struct str text, struct dp_addr *ret)
+{
+	char s[ADDRESS_TEXT_MAX];
+	struct dp_addr a;
+
+	if (!text.n || text.n >= sizeof(s))
+		return -EINVAL;
+	memcpy(s, text.p, text.n);
+	s[text.n] = '\0';
+	memcpy(a.b, address_mapped, sizeof(address_mapped));
+	if (inet_pton(AF_INET, s, a.b + 12) != 1 && inet_pton(AF_INET6, s, a.b) != 1)
+		return -EINVAL;
+	*ret = a;
+	return 0;
+}
+
+static void address_clear_host_bits(struct dp_addr *a, unsigned len)
+{
+	for (unsigned bit = len; bit < 128; bit++)
+		a->b[bit / 8] &= (uint8_t)~(0x80 >> bit % 8);
+}
+
+int address_parse_prefix(struct str text, struct dp_addr *ret, uint8_t *ret_len)
+{
+	struct str len = text, addr;
+	struct dp_addr a;
+	uint64_t bits;
+	bool v4;
+
+	if (!str_split(&len, '/', &addr) || address_parse(addr, &a) < 0 || str_to_uint64(len, &bits) < 0)
+		return -EINVAL;
+	v4 = str_find(addr, ':') < 0;
+	if (bits > (v4 ? 32 : 128))
+		return -EINVAL;
+	if (v4)
+		bits += ADDRESS_V4_BITS;
+	address_clear_host_bits(&a, (unsigned)bits);
+	*ret = a;
+	*ret_len = (uint8_t)bits;
+	return 0;
+}
+
+void address_format(const struct dp_addr *a, char ret[static ADDRESS_TEXT_MAX])
+{
+	if (memcmp(a->b, address_mapped, sizeof(address_mapped)) == 0)
+		inet_ntop(AF_INET, a->b + 12, ret, ADDRESS_TEXT_MAX);
+	else
+		inet_ntop(AF_INET6, a->b, ret, ADDRESS_TEXT_MAX);
+}
+
+bool address_equal(const struct dp_addr *a, const struct dp_addr *b)
+{
+	return memcmp(a->b, b->b, sizeof(a->b)) == 0;
+}
+
+bool address_in(const struct dp_addr *a, const struct dp_addr *prefix, uint8_t len)
+{
+	struct dp_addr masked = *a;
+
+	address_clear_host_bits(&masked, len);
+	return address_equal(&masked, prefix);
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Addresses and prefixes in the dataplane's form: 16 bytes, IPv4 mapped. Pure; any thread. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "userspace/base/str.h"
+#include "userspace/dataplane/dataplane.h"
+
+#define ADDRESS_TEXT_MAX 46
+
+/* "10.1.2.3" or IPv6; -EINVAL. */
+int address_parse(struct str text, struct dp_addr *ret);
+/* "10.0.0.0/8": prefix length of 128 bits. Host bits are cleared. -EINVAL. */
+int address_parse_prefix(struct str text, struct dp_addr *ret, uint8_t *ret_len);
+void address_format(const struct dp_addr *a, char ret[static ADDRESS_TEXT_MAX]);
+bool address_equal(const struct dp_addr *a, const struct dp_addr *b);
+bool address_in(const struct dp_addr *a, const struct dp_addr *prefix, uint8_t len);

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The parts of struct netctl that its files share. Inside the room only. */
+#pragma once
+
+#include "userspace/loop/loop.h"
+#include "userspace/netctl/model.h"
+#include "userspace/netctl/netctl.h"
+#include "userspace/registry/registry.h"
+
+/* One Service: its slices and the frontends that the maps hold for it. */
+struct net_service {
+	struct list dirty;           /* queued for a sync */
+	const struct object *object; /* NULL: deleted, or slices came first */
+	const struct object **slices;
+	size_t n_slices, cap_slices;
+	struct dp_service *frontends; /* installed; backends of each on the heap */
+	size_t n_frontends;
+	char *ns, *name;
+};
+
+struct netctl {
+	struct loop *loop;
+	struct registry *reg;
+	struct dataplane *dp;
+	char *node_name;
+	bool no_policy;
+	struct dp_addr pod_cidr, dns_addr;
+	uint8_t pod_prefix;
+	bool has_dns;
+
+	struct registry_watch watches[5];
+	struct loop_defer defer;
+	struct loop_op links_op;
+	bool links_watching, destroying;
+
+	struct map services;     /* "ns/name" -> struct net_service */
+	struct list dirty_services;
+	struct map frontend_ids; /* frontend key -> id, for the life of the frontend */
+	uint32_t next_id;
+
+	struct net_model model;
+	bool policies_dirty;
+	struct map identities;   /* canonical labels -> id (as pointer) */
+	struct map identity_ids; /* id -> canonical labels, to see collisions */
+	struct map installed;    /* pod uid -> struct policy_mark */
+	struct map addresses;    /* 16 bytes -> uid (heap) */
+	uint64_t cursor;         /* of the address search */
+
+	struct netctl_stats stats;
+};
+
+/* services_sync.c */
+void netctl_service_changed(struct netctl *nc, const struct object *service, bool removed);
+void netctl_slice_changed(struct netctl *nc, const struct object *slice, const struct object *prev, bool removed);
+void netctl_sync_services(struct netctl *nc);
+/* Frontends in the maps that no Service asks for go. */
+void netctl_prune_services(struct netctl *nc);
+void netctl_adopt_frontend_ids(struct netctl *nc);
+void netctl_free_services(struct netctl *nc);
+
+/* pods.c */
+void netctl_pod_changed(struct netctl *nc, const struct object *pod, bool removed);
+void netctl_sync_policies(struct netctl *nc);
+void netctl_adopt_links(struct netctl *nc);
+void netctl_prune_links(struct netctl *nc);
+void netctl_add_dns_pod(struct netctl *nc);
+void netctl_free_pods(struct netctl *nc);
+
+void netctl_schedule(struct netctl *nc);

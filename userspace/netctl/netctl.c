@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Watches and the batching of changes. See netctl.h. */
+#include "userspace/netctl/netctl.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+
+#include "userspace/base/clock.h"
+#include "userspace/base/log.h"
+#include "userspace/netctl/address.h"
+#include "userspace/netctl/internal.h"
+
+/* Everything that changed in one turn of the loop is written once. */
+void netctl_schedule(struct netctl *nc)
+{
+	loop_defer(nc->loop, &nc->defer);
+}
+
+static void netctl_sync(struct loop_defer *defer)
+{
+	struct netctl *nc = container_of(defer, struct netctl, defer);
+	int64_t start = clock_monotonic_ns();
+
+	netctl_sync_services(nc);
+	netctl_sync_policies(nc);
+	nc->stats.last_sync_ns = (uint64_t)(clock_monotonic_ns() - start);
+}
+
+static struct netctl *netctl_of(struct registry_watch *w, size_t i)
+{
+	return container_of(w, struct netctl, watches[i]);
+}
+
+static void service_event(struct registry_watch *w, enum registry_event_type type, const struct object *o,
+			  const struct object *prev)
+{
+	netctl_service_changed(netctl_of(w, 0), o, type == REGISTRY_DELETED);
+}
+
+static void slice_event(struct registry_watch *w, enum registry_event_type type, const struct object *o,
+			const struct object *prev)
+{
+	netctl_slice_changed(netctl_of(w, 1), o, prev, type == REGISTRY_DELETED);
+}
+
+static void namespace_event(struct registry_watch *w, enum registry_event_type type, const struct object *o,
+			    const struct object *prev)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	struct netctl *nc = netctl_of(w, 2);
+
+	if (type == REGISTRY_DELETED)
+		model_remove_namespace(&nc->model, o->name);
+	else
+		model_set_namespace(&nc->model, registry_parse(&arena, o));
+	nc->policies_dirty = true;
+	netctl_schedule(nc);
+}
+
+static void policy_event(struct registry_watch *w, enum registry_event_type type, const struct object *o,
+			 const struct object *prev)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	struct netctl *nc = netctl_of(w, 3);
+
+	if (type == REGISTRY_DELETED)
+		model_remove_policy(&nc->model, o->ns, o->name);
+	else
+		model_set_policy(&nc->model, registry_parse(&arena, o));
+	nc->policies_dirty = true;
+	netctl_schedule(nc);
+}
+
+static void pod_event(struct registry_watch *w, enum registry_event_type type, const struct object *o,
+		      const struct object *prev)
+{
+	netctl_pod_changed(netctl_of(w, 4), o, type == REGISTRY_DELETED);
+}
+
+static void links_ready(struct loop_op *op, int res, bool more)
+{
+	struct netctl *nc = container_of(op, struct netctl, links_op);
+	_cleanup_err_ struct err err = ERR_INIT;
+
+	if (nc->destroying || res == -ECANCELED)
+		return;
+	if (dataplane_links_process(nc->dp, &err) < 0)
+		log_warn("host links not followed error=\"%s\"", err_message(&err));
+	loop_poll(nc->loop, op, dataplane_links_fd(nc->dp), POLLIN, false, links_ready);
+}
+
+int netctl_create(struct loop *loop, struct registry *reg, struct dataplane *dp, const struct netctl_options *options,
+		  struct netctl **ret, struct err *err)
+{
+	struct netctl *nc = mem_new(struct netctl);
+
+	nc->loop = loop;
+	nc->reg = reg;
+	nc->dp = dp;
+	nc->no_policy = options->no_policy;
+	nc->node_name = mem_strdup(options->node_name);
+	nc->defer.fn = netctl_sync;
+	nc->cursor = 2;
+	list_init(&nc->dirty_services);
+	model_init(&nc->model);
+	if (address_parse_prefix(str_of(options->pod_cidr), &nc->pod_cidr, &nc->pod_prefix) < 0) {
+		netctl_destroy(nc);
+		return err_set(err, -EINVAL, "cluster-cidr: \"%s\" is no address range", options->pod_cidr);
+	}
+	nc->has_dns = *options->cluster_dns && address_parse(str_of(options->cluster_dns), &nc->dns_addr) == 0;
+	*ret = nc;
+	return 0;
+}
+
+int netctl_start(struct netctl *nc, struct err *err)
+{
+	static const struct {
+		const struct api_kind *const *kind;
+		void (*fn)(struct registry_watch *w, enum registry_event_type type, const struct object *o,
+			   const struct object *prev);
+	} watches[] = {
+		{ &KIND_SERVICE, service_event },
+		{ &KIND_ENDPOINTSLICE, slice_event },
+		{ &KIND_NAMESPACE, namespace_event },
+		{ &KIND_NETWORKPOLICY, policy_event },
+		{ &KIND_POD, pod_event },
+	};
+
+	netctl_adopt_frontend_ids(nc);
+	for (size_t i = 0; i < ARRAY_SIZE(watches); i++) {
+		nc->watches[i].kind = *watches[i].kind;
+		nc->watches[i].fn = watches[i].fn;
+		registry_watch_start(nc->reg, &nc->watches[i]);
+	}
+	netctl_add_dns_pod(nc);
+	netctl_adopt_links(nc);
+	netctl_sync(&nc->defer);
+	netctl_prune_services(nc);
+	netctl_prune_links(nc);
+	if (dataplane_links_fd(nc->dp) >= 0)
+		loop_poll(nc->loop, &nc->links_op, dataplane_links_fd(nc->dp), POLLIN, false, links_ready);
+	return 0;
+}
+
+void netctl_destroy(struct netctl *nc)
+{
+	if (!nc)
+		return;
+	nc->destroying = true;
+	loop_cancel(nc->loop, &nc->links_op);
+	loop_defer_cancel(nc->loop, &nc->defer);
+	for (size_t i = 0; i < ARRAY_SIZE(nc->watches); i++)
+		if (nc->watches[i].fn)
+			registry_watch_stop(nc->reg, &nc->watches[i]);
+	netctl_free_services(nc);
+	netctl_free_pods(nc);
+	free(nc->node_name);
+	free(nc);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The node's network control: Services, EndpointSlices, NetworkPolicies, Pods and Namespaces in, the dataplane's
+ * plain structs out. What the maps should hold is computed by pure functions (services.h, policy.h) from a model of
+ * the objects; only differences are written. Loop thread. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "datastore/object.h"
+#include "userspace/base/err.h"
+#include "userspace/base/json.h"
+#include "userspace/dataplane/dataplane.h"
+
+struct loop;
+struct netctl;
+struct registry;
+
+struct netctl_options {
+	const char *node_name;
+	const char *pod_cidr;    /* "10.42.0.0/16" */
+	const char *cluster_dns; /* seen by policies as a pod labelled k8s-app=kube-dns in kube-system; "": none */
+	bool no_policy;          /* NetworkPolicy is not enforced */
+};
+
+int netctl_create(struct loop *loop, struct registry *reg, struct dataplane *dp, const struct netctl_options *options,
+		  struct netctl **ret, struct err *err);
+/* Reads what exists, brings the maps in line (stale frontends, policies and links of an earlier run go), then follows
+ * every change. */
+int netctl_start(struct netctl *nc, struct err *err);
+void netctl_destroy(struct netctl *nc); /* takes NULL; the kernel keeps everything */
+
+#define NETCTL_ADDRESS_MAX 46
+
+/* Address, identity and policy first, then the links. Idempotent; the address survives a restart. */
+int netctl_pod_attach(struct netctl *nc, const struct object *pod, const char *netns_path,
+		      char ret_address[static NETCTL_ADDRESS_MAX], struct err *err);
+int netctl_pod_detach(struct netctl *nc, struct str pod_uid, struct err *err);
+
+/* {"services":[{namespace,name,frontends:[{kind,proto,address,port,backends:[..]}]}],"pods":[...]}: what the objects
+ * say, for comparison with the maps. */
+struct json *netctl_status_json(struct netctl *nc, struct arena *arena);
+
+struct netctl_stats {
+	uint64_t service_syncs, policy_syncs, errors;
+	unsigned services, frontends, policies, pods, identities;
+	uint64_t last_sync_ns;
+};
+void netctl_get_stats(const struct netctl *nc, struct netctl_stats *ret);

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* NetworkPolicies -> the rules of one pod. Pure. Rules of Kubernetes: a pod that a policy selects is isolated in the
+ * policy's directions; what any policy allows is allowed; hostNetwork pods are not subject to policy. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "userspace/base/arena.h"
+#include "userspace/netctl/model.h"
+
+#define POLICY_RULES_MAX 65536 /* of one pod; beyond: truncated, and the pod is allowed less, never more */
+
+struct policy_result {
+	bool isolated_ingress, isolated_egress;
+	struct dp_policy_rule *rules; /* in the arena */
+	size_t n_rules;
+	bool truncated;
+};
+
+/* Pods that count as peers have an identity already. */
+void policy_translate(struct arena *arena, const struct net_model *model, const struct net_pod *pod,
+		      struct policy_result *ret);
