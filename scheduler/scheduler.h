@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The scheduler: gives pods without a node the best one that can take them. Pods are tried in the
+ * loop turn in which they appear. Meets the rest only in objects. Loop thread only. */
+#pragma once
+
+#include <stdint.h>
+
+#include "userspace/base/err.h"
+#include "userspace/loop/loop.h"
+#include "userspace/registry/registry.h"
+
+#define SCHEDULER_NAME "default-scheduler"
+
+struct scheduler;
+
+int scheduler_create(struct loop *loop, struct registry *reg, struct scheduler **ret, struct err *err);
+void scheduler_destroy(struct scheduler *s);
+
+struct scheduler_stats {
+	unsigned active, backoff, unschedulable, gated, binding;
+	uint64_t attempts, scheduled, failed, errors;
+	uint64_t longest_cycle_ns;
+};
+void scheduler_get_stats(const struct scheduler *s, struct scheduler_stats *ret);
