@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What kindgen generates; only kind.c looks in here. */
+/* What kindgen generates, for the modules of this room that walk all of it. */
 #pragma once
 
 #include "userspace/api/kind.h"
@@ -11,3 +11,4 @@ extern const size_t api_builtin_n_kinds;
 extern const size_t api_builtin_n_resources; /* stored ones: their `resource` is below this */
 extern const struct api_group_version api_builtin_group_versions[];
 extern const size_t api_builtin_n_group_versions;
+extern const char api_builtin_digest[]; /* changes when the data does */

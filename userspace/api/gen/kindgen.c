@@ -50,6 +50,7 @@ static struct kind kinds[KINDS_MAX];
 static int n_kinds;
 static struct pool lists = { .prefix = "L", .type = "char *const" };
 static struct pool elems = { .prefix = "E", .type = "struct api_field" };
+static uint64_t digest = 0xcbf29ce484222325u; /* FNV-1a of all files */
 static const char *at = "?"; /* what is being worked on, for error lines */
 
 static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *fmt, ...)
@@ -537,6 +538,8 @@ static void load_file(const char *path)
 	if (!in || getdelim(&data, &n, 0, in) < 0)
 		die("%s", strerror(errno));
 	fclose(in);
+	for (const char *p = data; *p; p++)
+		digest = (digest ^ (unsigned char)*p) * 0x100000001b3u;
 	*f = (struct file){ .path = path, .root = cJSON_Parse(data) };
 	if (!f->root)
 		die("not JSON, near: %.40s", cJSON_GetErrorPtr());
@@ -630,6 +633,7 @@ int main(int argc, char **argv)
 		     "const size_t api_builtin_n_kinds = %d;\n"
 		     "const size_t api_builtin_n_resources = %d;\n",
 		n_messages, kind_rows_text, n_kinds, n_resources);
+	fprintf(out, "const char api_builtin_digest[] = \"%016llx\";\n", (unsigned long long)digest);
 	emit_groups(out);
 	emit_names(out);
 	if (fclose(out))
