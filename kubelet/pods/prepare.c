@@ -19,6 +19,7 @@ static void sandbox_done(void *arg, const struct err *err)
 	struct pod_worker *w = arg;
 
 	if (err) {
+		w->adopted = false;
 		worker_step_failed(w, &w->sandbox);
 		worker_event(w, NULL, true, "FailedCreatePodSandBox", "Failed to create pod sandbox: %s", err_message(err));
 	} else {

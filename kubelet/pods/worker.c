@@ -83,8 +83,10 @@ struct pod_worker *worker_create(struct kubelet *kl, const struct object *pod)
 	add_containers(w, json_get(spec, "initContainers"), true);
 	add_containers(w, json_get(spec, "containers"), false);
 	adopt_containers(w);
-	if (pod_status_is_terminal(pod))
+	if (pod_status_is_terminal(pod)) {
 		w->stage = STAGE_CLEAN;
+		w->status_frozen = w->status_settled = true;
+	}
 	worker_kick(w);
 	return w;
 }

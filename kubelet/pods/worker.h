@@ -99,6 +99,7 @@ struct pod_worker {
 	int64_t wake_at_ns; /* the earliest wish of this reconcile; 0: none */
 	const struct object *pod;
 	bool removed;       /* the object is no longer in the API */
+	bool adopted;       /* the runtime had its sandbox when the server started */
 	char *ns, *name, *uid;
 	struct arena arena; /* the parse of `pod` */
 	struct json *json;  /* NULL: not parsed now */
@@ -116,9 +117,13 @@ struct pod_worker {
 	int64_t stop_grace_s;
 	/* status */
 	bool status_inflight, status_settled;
+	bool status_frozen; /* it had ended when the server started: nothing to add */
+	uint64_t status_hash;            /* of what was last written, which gave ... */
+	int64_t status_written_revision; /* ... this, should the registry word it otherwise */
 	int64_t status_due_ns, status_retry_ns;
 	/* clean */
 	unsigned cleaning;
+	bool logs_removed;
 	bool clean_begun, clean_failed, delete_sent;
 	int64_t clean_retry_ns;
 };

@@ -10,10 +10,8 @@ static void set_time(struct arena *arena, struct json *o, const char *key, int64
 {
 	char text[CLOCK_RFC3339_MAX];
 
-	if (!real_ns) {
-		json_set(o, key, json_new(arena, JSON_NULL));
+	if (!real_ns)
 		return;
-	}
 	clock_format_rfc3339(real_ns, text);
 	json_set_cstr(arena, o, key, arena_strdup(arena, text));
 }
@@ -108,7 +106,6 @@ static struct json *condition_json(struct arena *arena, const struct status_pod 
 	struct json *o = json_new_object(arena);
 	int64_t generation = json_at_int(p->pod, "metadata.generation", 0);
 
-	json_set(o, "lastProbeTime", json_new(arena, JSON_NULL));
 	if (old && str_is(json_get_str(old, "status"), status) && json_get_str(old, "lastTransitionTime").n)
 		json_set_str(arena, o, "lastTransitionTime", json_get_str(old, "lastTransitionTime"));
 	else
