@@ -58,13 +58,13 @@ static void forget_empty(struct cache *c, struct cache_node *n)
 	node_destroy(n);
 }
 
-void cache_set_node(struct cache *c, struct registry *reg, struct str name, const struct object *o)
+void cache_set_node(struct cache *c, struct str name, const struct object *o)
 {
 	struct cache_node *n = node_get(c, name);
 	const struct object *old = n->object;
 
 	c->n_nodes += (o != NULL) - (old != NULL);
-	n->object = object_ref(o);
+	n->object = o ? object_ref(o) : NULL;
 	object_unref(old);
 	arena_reset(&n->arena);
 	n->json = o ? registry_parse(&n->arena, o) : NULL;

@@ -44,7 +44,7 @@ struct cache {
 
 void cache_finish(struct cache *c);
 /* o NULL: the node is gone. */
-void cache_set_node(struct cache *c, struct registry *reg, struct str name, const struct object *o);
+void cache_set_node(struct cache *c, struct str name, const struct object *o);
 /* Counts the pod on its node, or moves it; `pod` is its tree. */
 void cache_add_pod(struct cache *c, struct str uid, struct str node, const struct json *pod, bool assumed);
 /* False when it was not counted. */

@@ -264,7 +264,7 @@ static void hold_gated(struct scheduler *s, const struct object *o, const struct
 		write_condition(s, o, "SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates");
 }
 
-static bool spec_changed(struct scheduler *s, struct arena *arena, const struct json *pod, const struct object *prev)
+static bool spec_changed(struct arena *arena, const struct json *pod, const struct object *prev)
 {
 	const struct json *old = registry_parse(arena, prev);
 
@@ -285,7 +285,7 @@ static void see_waiting_pod(struct scheduler *s, struct arena *arena, const stru
 		return;
 	}
 	map_remove(&s->gated, o->uid);
-	if (prev && queue_get(&s->queue, o->uid) && !spec_changed(s, arena, pod, prev))
+	if (prev && queue_get(&s->queue, o->uid) && !spec_changed(arena, pod, prev))
 		return;
 	queue_add(&s->queue, o->ns, o->name, o->uid, json_get_int(spec, "priority", 0));
 }
@@ -297,7 +297,7 @@ static void see_placed_pod(struct scheduler *s, struct arena *arena, const struc
 
 	if (!cache_is_assumed(&s->cache, o->uid))
 		queue_remove(&s->queue, o->uid);
-	if (known && !known->assumed && prev && !spec_changed(s, arena, pod, prev))
+	if (known && !known->assumed && prev && !spec_changed(arena, pod, prev))
 		return;
 	cache_add_pod(&s->cache, o->uid, json_at_str(pod, "spec.nodeName"), pod, false);
 	if (known && prev)
@@ -343,12 +343,12 @@ static void on_node(struct registry_watch *watch, enum registry_event_type type,
 	struct scheduler *s = container_of(watch, struct scheduler, watch_nodes);
 
 	if (type == REGISTRY_DELETED) {
-		cache_set_node(&s->cache, s->reg, o->name, NULL);
+		cache_set_node(&s->cache, o->name, NULL);
 		return;
 	}
 	if (type == REGISTRY_MODIFIED && prev && !node_changed(o, prev))
 		return;
-	cache_set_node(&s->cache, s->reg, o->name, o);
+	cache_set_node(&s->cache, o->name, o);
 	queue_move_all(&s->queue);
 }
 

@@ -77,10 +77,10 @@ static void find_addresses(struct backend *b)
 		b->address[str_find(only, ':') >= 0] = only;
 }
 
-static bool fill(struct arena *arena, struct registry *reg, struct backend *b, const struct object *service,
+static bool fill(struct arena *arena, struct backend *b, const struct object *service,
 		 const struct json *service_json, bool publish_not_ready)
 {
-	struct pod pod = pod_of(arena, reg, b->pod);
+	struct pod pod = pod_of(arena, b->pod);
 
 	b->json = pod.json;
 	if (pod.phase == POD_SUCCEEDED || pod.phase == POD_FAILED)
@@ -113,7 +113,7 @@ struct backends backends_of(struct reconcile *ctx, const struct object *service,
 
 		if (!object_matches(b.pod, &selector) || (b.pod->deleting && !include_terminating))
 			continue;
-		if (fill(ctx->arena, ctx->reg, &b, service, service_json, all.publish_not_ready))
+		if (fill(ctx->arena, &b, service, service_json, all.publish_not_ready))
 			all.items[all.n++] = b;
 	}
 	return all;

@@ -177,7 +177,7 @@ static bool old_pods_run(struct deployment *d)
 			continue;
 		pods = objects_owned(d->ctx->arena, d->ctx->reg, KIND_POD, d->sets[i].object->uid);
 		for (size_t k = 0; k < pods.n; k++) {
-			struct pod p = pod_of(d->ctx->arena, d->ctx->reg, pods.items[k]);
+			struct pod p = pod_of(d->ctx->arena, pods.items[k]);
 
 			if (p.phase != POD_FAILED && p.phase != POD_SUCCEEDED)
 				return true;

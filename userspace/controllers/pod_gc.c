@@ -65,7 +65,7 @@ static int64_t *missing_since(struct runner *r, struct str node);
 
 static int reconcile_pod(struct reconcile *ctx, const struct object *o)
 {
-	struct pod pod = pod_of(ctx->arena, ctx->reg, o);
+	struct pod pod = pod_of(ctx->arena, o);
 	int64_t now = loop_now_ns(ctx->loop);
 	int64_t *since;
 
@@ -103,7 +103,7 @@ static int reconcile_ended(struct reconcile *ctx)
 	size_t n = 0;
 
 	for (size_t i = 0; i < all.n; i++) {
-		struct pod p = pod_of(ctx->arena, ctx->reg, all.items[i]);
+		struct pod p = pod_of(ctx->arena, all.items[i]);
 
 		if (p.phase == POD_SUCCEEDED || p.phase == POD_FAILED)
 			all.items[n++] = all.items[i];

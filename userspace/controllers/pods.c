@@ -33,7 +33,7 @@ static int64_t max_restarts(const struct json *statuses, int64_t max)
 	return max;
 }
 
-struct pod pod_of(struct arena *arena, struct registry *reg, const struct object *o)
+struct pod pod_of(struct arena *arena, const struct object *o)
 {
 	struct json *j = registry_parse(arena, o);
 	struct json *status = json_get(j, "status");

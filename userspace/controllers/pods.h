@@ -27,7 +27,7 @@ struct pod {
 	unsigned rank;          /* pods beside it on its node: more go first */
 };
 
-struct pod pod_of(struct arena *arena, struct registry *reg, const struct object *o);
+struct pod pod_of(struct arena *arena, const struct object *o);
 /* Neither ended nor on its way out. */
 static inline bool pod_is_active(const struct pod *p)
 {

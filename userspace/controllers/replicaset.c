@@ -44,7 +44,7 @@ static bool load_pods(struct replicas *r)
 		return false;
 	r->pods = arena_new_array(ctx->arena, struct pod, owned.n + 1);
 	for (size_t i = 0; i < owned.n; i++) {
-		struct pod p = pod_of(ctx->arena, ctx->reg, owned.items[i]);
+		struct pod p = pod_of(ctx->arena, owned.items[i]);
 
 		if (pod_is_active(&p))
 			r->pods[n++] = p;
@@ -86,7 +86,7 @@ static void rank_pods(struct replicas *r)
 		struct objects pods = objects_owned(r->ctx->arena, r->ctx->reg, KIND_POD, sets.items[s]->uid);
 
 		for (size_t i = 0; i < pods.n; i++) {
-			struct pod p = pod_of(r->ctx->arena, r->ctx->reg, pods.items[i]);
+			struct pod p = pod_of(r->ctx->arena, pods.items[i]);
 
 			if (!pod_is_active(&p) || p.node.n == 0)
 				continue;

@@ -378,7 +378,7 @@ static struct runner_write *write_begin(struct reconcile *ctx, enum reconcile_ve
 	w->name = name.n > 0 ? str_dup(name) : NULL;
 	if (note) {
 		w->note = *note;
-		w->about = object_ref(note->about);
+		w->about = note->about ? object_ref(note->about) : NULL;
 		w->ok_message = note->ok_message ? mem_strdup(note->ok_message) : NULL;
 	}
 	list_add_tail(&ctx->runner->writes, &w->link);

@@ -60,7 +60,7 @@ static void forget(struct service_index *index, struct str ns_name, struct str n
 		free(map_remove(&index->namespaces, ns_name));
 }
 
-static void remember(struct service_index *index, struct registry *reg, const struct object *o)
+static void remember(struct service_index *index, const struct object *o)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	struct json *spec = json_get(registry_parse(&arena, o), "spec");
@@ -90,7 +90,7 @@ void service_index_map_service(struct runner *r, enum registry_event_type type, 
 	if (type != REGISTRY_ADDED)
 		forget(index, o->ns, o->name);
 	if (type != REGISTRY_DELETED)
-		remember(index, runner_registry(r), o);
+		remember(index, o);
 	runner_enqueue(r, o->ns, o->name);
 }
 
