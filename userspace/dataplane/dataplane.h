@@ -19,13 +19,16 @@ struct dataplane_options {
 	const char *pin_dir;      /* /sys/fs/bpf/k3c-bpf */
 	const char *cgroup2_dir;  /* NULL: found from /proc/self/mountinfo */
 	struct dp_addr pod_cidr;  uint8_t pod_prefix; /* bits, of 128 */
-	struct dp_addr node_ip;
+	struct dp_addr service_cidr; uint8_t service_prefix; /* never masqueraded; unknown ones are unreachable at once */
+	struct dp_addr node_ip;   /* source of host traffic to pods, where a link (or lo) has it */
 	uint16_t node_port_min, node_port_max;
 	uint32_t max_services, max_backends, max_connections, max_policy_entries; /* 0: defaults by memory */
 };
 
 /* Loads or adopts (same build id: as pinned; else replaced atomically, maps kept by name and version). */
 int dataplane_open(const struct dataplane_options *options, struct dataplane **ret, struct err *err);
+/* `maps` and `programs` below pin_dir. bpffs is mounted where pin_dir needs it. Sets net.ipv4.ip_forward.
+ * Host links are attached to at once and then followed: see dataplane_links_fd(). */
 /* Leaves everything in the kernel. */
 void dataplane_close(struct dataplane *dp);
 /* Detach, unpin, delete every link, route, rule and address made here. Works without a running server. */
@@ -38,17 +41,19 @@ enum dp_frontend_kind { DP_CLUSTER_IP, DP_NODE_PORT /* addr ignored: every addre
 struct dp_backend { struct dp_addr addr; uint16_t port; };
 
 struct dp_service {
-	uint32_t id;                /* chosen by the caller, stable: 1.. */
+	uint32_t id;                /* chosen by the caller, one for each frontend, stable (affinity hangs on it): 1.. */
 	uint8_t kind;               /* enum dp_frontend_kind */
 	uint8_t proto;              /* IPPROTO_TCP, IPPROTO_UDP */
 	uint16_t port;              /* host byte order */
 	struct dp_addr addr;
 	uint32_t affinity_s;        /* 0: none */
-	const struct dp_backend *backends; /* none: connections are refused */
+	const struct dp_backend *backends; /* none: connections are refused (ECONNREFUSED at connect) */
 	size_t n_backends;
 };
 
-/* Makes or replaces the frontend; no lookup ever sees a half-made one. */
+/* DP_NODE_PORT also serves hostPorts: any port. From a socket on the host 127.0.0.1 and ::1 count as addresses of
+ * the node; in a pod they are the pod's own.
+ * Makes or replaces the frontend; setting what is there already changes nothing. No lookup ever sees a half-made one. */
 int dataplane_service_set(struct dataplane *dp, const struct dp_service *s, struct err *err);
 int dataplane_service_delete(struct dataplane *dp, const struct dp_service *frontend, struct err *err);
 /* What the maps really hold (for status and drift). Backends borrowed for the call. */
@@ -83,7 +88,9 @@ struct dp_policy_rule {
 	uint32_t identity;
 	struct dp_addr prefix;
 	uint8_t prefix_len;         /* of 128 */
-	bool deny;                  /* an `except` inside a prefix that is allowed */
+	/* An `except`: carved out of the nearest allow rule before it with the same direction, proto and ports whose
+	 * prefix contains it (none: -EINVAL). Other allow rules are not touched: rules add up, as in NetworkPolicy. */
+	bool deny;
 };
 
 struct dp_policy {
@@ -93,11 +100,27 @@ struct dp_policy {
 	size_t n_rules;
 };
 
-/* Replaces the pod's whole policy in one step; established connections that it no longer allows are cut. */
+/* -ENOSPC: the maps are full, the pod's old policy stands (a new pod must not be attached then).
+ * Traffic that this node itself makes (kubelet probes, hostNetwork) is never stopped on its way to a pod. An
+ * address that is no pod (the cluster DNS address) may be given an identity too.
+ * Replaces the pod's whole policy in one step; established connections that it no longer allows are cut. */
 int dataplane_policy_set(struct dataplane *dp, const struct dp_policy *policy, struct err *err);
 int dataplane_policy_delete(struct dataplane *dp, const struct dp_addr *pod, struct err *err);
 int dataplane_identity_set(struct dataplane *dp, const struct dp_addr *addr, uint32_t identity, struct err *err);
 int dataplane_identity_delete(struct dataplane *dp, const struct dp_addr *addr, struct err *err);
+
+/* ---- the host's links and addresses ---- */
+
+/* A descriptor to poll for input; then call dataplane_links_process(), which attaches to new links, learns new
+ * addresses and forgets vanished ones. Cheap when nothing of interest happened. */
+int dataplane_links_fd(struct dataplane *dp);
+int dataplane_links_process(struct dataplane *dp, struct err *err);
+/* A node-local address on `lo` (cluster DNS; a node address where no link has one). Idempotent; purge removes it. */
+int dataplane_local_address_add(struct dataplane *dp, const struct dp_addr *addr, struct err *err);
+int dataplane_local_address_delete(struct dataplane *dp, const struct dp_addr *addr, struct err *err);
+/* Pods that have a link here (after a restart: to find those whose object is gone). key borrowed for the call. */
+int dataplane_pod_each(struct dataplane *dp, void (*fn)(void *arg, const char *key, const struct dp_addr *addr), void *arg,
+		       struct err *err);
 
 /* ---- what is really there ---- (all work on the pins alone: `status` with the server down) */
 

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening, adopting and closing. The kernel holds the state (pinned maps, programs, links); this process holds only
+ * what makes writing to it quick, and can rebuild that from the kernel at any time. Loop thread. */
+#include "userspace/dataplane/dataplane.h"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "userspace/base/fs.h"
+#include "userspace/base/log.h"
+#include "userspace/dataplane/internal.h"
+
+#define DATAPLANE_IP_FORWARD "/proc/sys/net/ipv4/ip_forward"
+
+struct k3c_addr dp_mask(unsigned bits)
+{
+	struct k3c_addr m = { 0 };
+
+	for (unsigned i = 0; i < bits && i < 128; i++)
+		m.b[i / 8] |= (uint8_t)(0x80u >> (i % 8));
+	return m;
+}
+
+bool dp_addr_in_net(const struct k3c_addr *a, const struct dp_addr *net, unsigned bits)
+{
+	struct k3c_addr m = dp_mask(bits);
+
+	for (int i = 0; i < 16; i++)
+		if ((a->b[i] & m.b[i]) != (net->b[i] & m.b[i]))
+			return false;
+	return true;
+}
+
+const char *dp_addr_text(const struct k3c_addr *a, char ret[static DP_ADDR_TEXT])
+{
+	if (dp_addr_is_v4(a))
+		inet_ntop(AF_INET, &a->w[3], ret, DP_ADDR_TEXT);
+	else
+		inet_ntop(AF_INET6, a->b, ret, DP_ADDR_TEXT);
+	return ret;
+}
+
+int dataplane_meta_write(struct dataplane *dp, struct err *err)
+{
+	uint32_t zero = 0;
+
+	if (bpf_map_update_elem(dp->maps[DP_MAP_META], &zero, &dp->meta, BPF_ANY) < 0)
+		return err_set(err, -errno, "write %s: %s", maps_name(DP_MAP_META), strerror(errno));
+	return 0;
+}
+
+int dataplane_generation_bump(struct dataplane *dp, struct err *err)
+{
+	dp->meta.generation++;
+	return dataplane_meta_write(dp, err);
+}
+
+uint32_t dataplane_next_set(struct dataplane *dp)
+{
+	if (dp->next_set == dp->meta.next_set) {
+		dp->meta.next_set += DP_SETS_RESERVED;
+		if (dp->meta.next_set < DP_SETS_RESERVED) /* 0 means none */
+			dp->next_set = 1;
+		(void)dataplane_meta_write(dp, NULL);
+	}
+	return dp->next_set++;
+}
+
+static int dataplane_meta_read(struct dataplane *dp, struct err *err)
+{
+	uint32_t zero = 0;
+
+	if (bpf_map_lookup_elem(dp->maps[DP_MAP_META], &zero, &dp->meta) < 0)
+		return err_set(err, -errno, "read %s: %s", maps_name(DP_MAP_META), strerror(errno));
+	if (dp->meta.next_set == 0) { /* fresh */
+		dp->meta.next_set = 1;
+		dp->meta.saved_ip_forward = -1;
+	}
+	dp->next_set = dp->meta.next_set;
+	return 0;
+}
+
+static void dataplane_net(const struct dp_addr *net, unsigned bits, struct k3c_addr *ret_net, struct k3c_addr *ret_mask)
+{
+	*ret_net = (struct k3c_addr){ 0 };
+	*ret_mask = (struct k3c_addr){ 0 };
+	if (!bits)
+		return;
+	*ret_mask = dp_mask(bits);
+	for (int i = 0; i < 16; i++)
+		ret_net->b[i] = net->b[i] & ret_mask->b[i];
+}
+
+static uint64_t dataplane_netns_cookie(void)
+{
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	uint64_t cookie = 0;
+	socklen_t len = sizeof(cookie);
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) < 0)
+		return 0;
+	return cookie;
+}
+
+static void dataplane_program_options(const struct dataplane *dp, struct k3c_options *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	dataplane_net(&dp->options.pod_cidr, dp->options.pod_prefix, &ret->pod_net, &ret->pod_mask);
+	dataplane_net(&dp->options.service_cidr, dp->options.service_prefix, &ret->service_net, &ret->service_mask);
+	ret->host_netns_cookie = dataplane_netns_cookie();
+}
+
+static struct dataplane *dataplane_new(const char *pin_dir)
+{
+	struct dataplane *dp = mem_new(struct dataplane);
+
+	dp->pin_dir = mem_strdup(pin_dir);
+	dp->mtu = DP_MTU_DEFAULT;
+	for (int i = 0; i < DP_MAP_COUNT; i++)
+		dp->maps[i] = -1;
+	for (int i = 0; i < DP_PROGRAM_COUNT; i++)
+		dp->programs[i] = -1;
+	return dp;
+}
+
+void dataplane_close(struct dataplane *dp)
+{
+	if (!dp)
+		return;
+	policy_unload_sets(dp);
+	pods_forget(dp);
+	nl_close(dp->nl);
+	nl_close(dp->links);
+	for (int i = 0; i < DP_MAP_COUNT; i++)
+		mem_closep(&dp->maps[i]);
+	for (int i = 0; i < DP_PROGRAM_COUNT; i++)
+		mem_closep(&dp->programs[i]);
+	free(dp->pin_dir);
+	free(dp->cgroup2_dir);
+	free(dp);
+}
+
+static void dataplane_closep(struct dataplane **dp)
+{
+	dataplane_close(*dp);
+}
+
+/* Remembered in the meta row until purge. */
+static int dataplane_forwarding(struct dataplane *dp, struct err *err)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	int r = fs_read(DATAPLANE_IP_FORWARD, 16, &text, err);
+
+	if (r < 0)
+		return r;
+	if (buf_len(&text) && text.data[text.start] == '1')
+		return 0;
+	dp->meta.saved_ip_forward = 0;
+	return fs_write(DATAPLANE_IP_FORWARD, "1", err);
+}
+
+/* Same build and options, and everything there: nothing to load. */
+static int dataplane_load_programs(struct dataplane *dp, struct err *err)
+{
+	struct k3c_options options;
+	uint8_t id[32];
+	int r;
+
+	dataplane_program_options(dp, &options);
+	programs_build_id(&options, id);
+	if (memcmp(id, dp->meta.build_id, sizeof(id)) == 0 && programs_open_pinned(dp, NULL) == 0)
+		return 0;
+	r = programs_load(dp, &options, err);
+	if (r < 0)
+		return r;
+	memcpy(dp->meta.build_id, id, sizeof(id));
+	return 0;
+}
+
+static int dataplane_start(struct dataplane *dp, struct err *err)
+{
+	int r = dataplane_meta_read(dp, err);
+
+	if (r == 0)
+		r = dataplane_forwarding(dp, err);
+	if (r == 0)
+		r = dataplane_load_programs(dp, err);
+	if (r == 0)
+		r = dataplane_meta_write(dp, err);
+	if (r == 0)
+		r = policy_load_sets(dp, err);
+	if (r == 0)
+		r = services_collect_orphans(dp, err);
+	if (r == 0)
+		r = programs_attach_cgroup(dp, err);
+	if (r == 0)
+		r = pods_adopt(dp, err);
+	if (r == 0)
+		r = links_open(dp, err);
+	if (r == 0)
+		r = links_routes(dp, err);
+	return r;
+}
+
+int dataplane_open(const struct dataplane_options *options, struct dataplane **ret, struct err *err)
+{
+	_cleanup_(dataplane_closep) struct dataplane *dp = dataplane_new(options->pin_dir);
+	int r;
+
+	dp->options = *options;
+	dp->options.pin_dir = dp->pin_dir;
+	dp->options.cgroup2_dir = NULL;
+	r = bpffs_prepare(dp->pin_dir, err);
+	if (r < 0)
+		return r;
+	if (options->cgroup2_dir)
+		dp->cgroup2_dir = mem_strdup(options->cgroup2_dir);
+	else
+		r = bpffs_cgroup2_root(&dp->cgroup2_dir, err);
+	if (r == 0)
+		r = nl_open(NETLINK_ROUTE, &dp->nl, err);
+	if (r == 0)
+		r = maps_open(dp, err);
+	if (r == 0)
+		r = dataplane_start(dp, err);
+	if (r < 0)
+		return err_wrap(err, r, "dataplane");
+	*ret = TAKE_PTR(dp);
+	return 0;
+}
+
+int dataplane_open_readonly(const char *pin_dir, struct dataplane **ret, struct err *err)
+{
+	_cleanup_(dataplane_closep) struct dataplane *dp = dataplane_new(pin_dir);
+	int r;
+
+	dp->readonly = true;
+	r = maps_open_pinned(dp, err);
+	if (r < 0)
+		return r;
+	/* A half-made dataplane can still be looked at. */
+	(void)programs_open_pinned(dp, NULL);
+	(void)nl_open(NETLINK_ROUTE, &dp->nl, NULL);
+	*ret = TAKE_PTR(dp);
+	return 0;
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this room share. One thread (the loop's); helper threads live inside one call and share
+ * nothing. */
+#pragma once
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bpf/include/addr.h"
+#include "bpf/include/meta.h"
+#include "userspace/base/map.h"
+#include "userspace/base/mem.h"
+#include "userspace/dataplane/dataplane.h"
+#include "userspace/dataplane/netlink.h"
+
+/* Order as in maps.c. */
+enum dp_map {
+	DP_MAP_SERVICE,
+	DP_MAP_BACKEND,
+	DP_MAP_AFFINITY,
+	DP_MAP_SOCK,
+	DP_MAP_ENDPOINT,
+	DP_MAP_RULE,
+	DP_MAP_PREFIX,
+	DP_MAP_CONN,
+	DP_MAP_NAT,
+	DP_MAP_NODE,
+	DP_MAP_LINK,
+	DP_MAP_DROP,
+	DP_MAP_META,
+	DP_MAP_COUNT,
+};
+
+/* Order as in programs.c. */
+enum dp_program {
+	DP_PROGRAM_CONNECT4,
+	DP_PROGRAM_SENDMSG4,
+	DP_PROGRAM_RECVMSG4,
+	DP_PROGRAM_GETPEER4,
+	DP_PROGRAM_CONNECT6,
+	DP_PROGRAM_SENDMSG6,
+	DP_PROGRAM_RECVMSG6,
+	DP_PROGRAM_GETPEER6,
+	DP_PROGRAM_POD_OUT,
+	DP_PROGRAM_POD_IN,
+	DP_PROGRAM_HOST_IN,
+	DP_PROGRAM_HOST_OUT,
+	DP_PROGRAM_COUNT,
+};
+
+#define DP_LINK_PREFIX "k3c"
+#define DP_ALIAS_PREFIX "k3c-bpf pod "
+#define DP_ADDRESS_LABEL "lo:k3c"
+#define DP_ROUTE_PROTOCOL 107
+#define DP_MTU_DEFAULT 1500
+#define DP_PATH_MAX 512
+/* Set numbers are reserved ahead in the meta row, so that none is given twice over restarts. */
+#define DP_SETS_RESERVED 1024
+
+struct dataplane {
+	char *pin_dir;
+	char *cgroup2_dir;
+	bool readonly;
+	struct dataplane_options options; /* strings: the two above */
+	int maps[DP_MAP_COUNT];
+	int programs[DP_PROGRAM_COUNT];
+	struct k3c_meta meta; /* the row as last written */
+	uint32_t next_set;
+	struct nl *nl;
+	struct nl *links; /* subscribed */
+	uint32_t mtu;
+	struct map pods;  /* key -> struct pod_state */
+	struct map sets;  /* set number -> struct rule_set */
+};
+
+struct pod_state {
+	char *netns_path;
+	struct k3c_addr addr;
+	int ifindex;
+};
+
+static inline struct k3c_addr dp_addr_in(const struct dp_addr *a)
+{
+	struct k3c_addr r;
+
+	memcpy(r.b, a->b, 16);
+	return r;
+}
+
+static inline struct dp_addr dp_addr_out(const struct k3c_addr *a)
+{
+	struct dp_addr r;
+
+	memcpy(r.b, a->b, 16);
+	return r;
+}
+
+static inline bool dp_addr_is_v4(const struct k3c_addr *a)
+{
+	return a->q[0] == 0 && a->b[8] == 0 && a->b[9] == 0 && a->b[10] == 0xff && a->b[11] == 0xff;
+}
+
+static inline bool dp_addr_is_zero(const struct k3c_addr *a)
+{
+	return a->q[0] == 0 && (a->q[1] == 0 || (dp_addr_is_v4(a) && a->w[3] == 0));
+}
+
+static inline struct k3c_addr dp_addr_v4(uint32_t be)
+{
+	struct k3c_addr r = { .b = { [10] = 0xff, [11] = 0xff } };
+
+	r.w[3] = be;
+	return r;
+}
+
+struct k3c_addr dp_mask(unsigned bits);
+bool dp_addr_in_net(const struct k3c_addr *a, const struct dp_addr *net, unsigned bits);
+#define DP_ADDR_TEXT 46
+const char *dp_addr_text(const struct k3c_addr *a, char ret[static DP_ADDR_TEXT]);
+
+/* dataplane.c */
+uint32_t dataplane_next_set(struct dataplane *dp);
+int dataplane_meta_write(struct dataplane *dp, struct err *err);
+/* What was judged before must be judged again. */
+int dataplane_generation_bump(struct dataplane *dp, struct err *err);
+
+/* bpffs.c */
+int bpffs_prepare(const char *dir, struct err *err);
+int bpffs_cgroup2_root(char **ret, struct err *err);
+
+/* maps.c */
+const char *maps_name(enum dp_map m);
+int maps_path(const char *pin_dir, enum dp_map m, char *ret, size_t size);
+int maps_open(struct dataplane *dp, struct err *err);
+/* Pinned ones only; missing: -ENOENT. */
+int maps_open_pinned(struct dataplane *dp, struct err *err);
+
+/* programs.c */
+void programs_build_id(const struct k3c_options *options, uint8_t ret[static 32]);
+const char *programs_name(enum dp_program p);
+int programs_open_pinned(struct dataplane *dp, struct err *err);
+int programs_load(struct dataplane *dp, const struct k3c_options *options, struct err *err);
+int programs_attach_cgroup(struct dataplane *dp, struct err *err);
+void programs_detach_cgroup(const char *pin_dir);
+bool programs_is_attached(struct dataplane *dp, enum dp_program p);
+
+/* services.c */
+int services_collect_orphans(struct dataplane *dp, struct err *err);
+
+/* policy.c */
+int policy_load_sets(struct dataplane *dp, struct err *err);
+void policy_unload_sets(struct dataplane *dp);
+
+/* pods.c */
+int pods_adopt(struct dataplane *dp, struct err *err);
+void pods_forget(struct dataplane *dp);
+
+/* links.c */
+int links_open(struct dataplane *dp, struct err *err);
+int links_sync(struct dataplane *dp, struct err *err);
+int links_routes(struct dataplane *dp, struct err *err);
+
+/* netns.c */
+/* Runs fn on a thread of its own inside the namespace; its return value. */
+int netns_run(int netns_fd, int (*fn)(void *arg), void *arg);
+/* A netlink socket that lives in the namespace. */
+int netns_socket(int netns_fd, int bus, int *ret_fd);

@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pods' links: one veth each, no bridge. The pod has a /32 and a default route by a link-local gateway that is the
+ * host end (neighbours are fixed on both sides); the host has a /32 route. The link's alias says whose it is, so a
+ * later server finds everything it needs in the kernel. Loop thread. */
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/rtnetlink.h>
+#include <linux/veth.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bpf/include/endpoint.h"
+#include "userspace/base/encode.h"
+#include "userspace/base/log.h"
+#include "userspace/dataplane/internal.h"
+
+#define POD_GATEWAY htonl(0xa9fe0101) /* 169.254.1.1 */
+#define POD_LINK_NAME "eth0"
+#define POD_ALIAS_MAX 255
+
+static const uint8_t pod_host_mac[6] = { 0x02, 0x6b, 0x33, 0x63, 0x00, 0x01 };
+
+static void pod_state_free(struct pod_state *s)
+{
+	if (!s)
+		return;
+	free(s->netns_path);
+	free(s);
+}
+
+void pods_forget(struct dataplane *dp)
+{
+	map_foreach(e, &dp->pods)
+		pod_state_free(e->value);
+	map_finish(&dp->pods);
+}
+
+static void pod_remember(struct dataplane *dp, const char *key, const char *netns_path, const struct k3c_addr *addr,
+			 int ifindex)
+{
+	struct pod_state *s = mem_new(struct pod_state);
+
+	s->netns_path = netns_path ? mem_strdup(netns_path) : NULL;
+	s->addr = *addr;
+	s->ifindex = ifindex;
+	pod_state_free(map_put(&dp->pods, str_of(key), s));
+}
+
+/* Stable for a pod, distinct between pods (applications make identifiers from it). */
+static void pod_names(const char *key, char ret_link[static IFNAMSIZ], uint8_t ret_mac[static 6])
+{
+	uint8_t hash[SHA256_LEN];
+
+	sha256(key, strlen(key), hash);
+	snprintf(ret_link, IFNAMSIZ, DP_LINK_PREFIX "%02x%02x%02x%02x%02x", hash[0], hash[1], hash[2], hash[3], hash[4]);
+	memcpy(ret_mac, hash + 5, 6);
+	ret_mac[0] = (uint8_t)((ret_mac[0] & 0xfcu) | 0x02u);
+}
+
+/* ---- looking at links ---- */
+
+struct link_look {
+	int ifindex, peer;
+};
+
+static int link_attr(const struct nlattr *attr, void *arg)
+{
+	struct link_look *l = arg;
+
+	if (mnl_attr_get_type(attr) == IFLA_LINK)
+		l->peer = (int)mnl_attr_get_u32(attr);
+	return MNL_CB_OK;
+}
+
+static int link_seen(const struct nlmsghdr *h, void *arg)
+{
+	struct link_look *l = arg;
+
+	l->ifindex = ((const struct ifinfomsg *)mnl_nlmsg_get_payload(h))->ifi_index;
+	mnl_attr_parse(h, sizeof(struct ifinfomsg), link_attr, l);
+	return 0;
+}
+
+/* 0 fields: no such link. */
+static struct link_look link_by_name(struct nl *nl, const char *name)
+{
+	struct link_look l = { 0 };
+	struct nlmsghdr *h = nl_request(nl, RTM_GETLINK, 0);
+
+	mnl_nlmsg_put_extra_header(h, sizeof(struct ifinfomsg));
+	mnl_attr_put_strz(h, IFLA_IFNAME, name);
+	if (nl_query(nl, link_seen, &l, NULL) < 0)
+		return (struct link_look){ 0 };
+	return l;
+}
+
+/* ---- making ---- */
+
+static void put_veth(struct nl *nl, const char *name, const uint8_t *mac, int netns_fd, uint32_t mtu)
+{
+	struct nlmsghdr *h = nl_begin(nl, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, "make the veth pair", 0);
+	struct nlattr *info, *data, *peer;
+	struct ifinfomsg *i;
+
+	mnl_nlmsg_put_extra_header(h, sizeof(struct ifinfomsg));
+	mnl_attr_put_strz(h, IFLA_IFNAME, name);
+	mnl_attr_put(h, IFLA_ADDRESS, 6, pod_host_mac);
+	mnl_attr_put_u32(h, IFLA_MTU, mtu);
+	mnl_attr_put_u32(h, IFLA_NUM_TX_QUEUES, 1);
+	mnl_attr_put_u32(h, IFLA_NUM_RX_QUEUES, 1);
+	info = mnl_attr_nest_start(h, IFLA_LINKINFO);
+	mnl_attr_put_strz(h, IFLA_INFO_KIND, "veth");
+	data = mnl_attr_nest_start(h, IFLA_INFO_DATA);
+	peer = mnl_attr_nest_start(h, VETH_INFO_PEER);
+	i = (struct ifinfomsg *)((char *)h + MNL_ALIGN(h->nlmsg_len));
+	memset(i, 0, sizeof(*i));
+	h->nlmsg_len = MNL_ALIGN(h->nlmsg_len) + (uint32_t)sizeof(*i);
+	mnl_attr_put_strz(h, IFLA_IFNAME, POD_LINK_NAME);
+	mnl_attr_put(h, IFLA_ADDRESS, 6, mac);
+	mnl_attr_put_u32(h, IFLA_MTU, mtu);
+	mnl_attr_put_u32(h, IFLA_NUM_TX_QUEUES, 1);
+	mnl_attr_put_u32(h, IFLA_NUM_RX_QUEUES, 1);
+	mnl_attr_put_u32(h, IFLA_NET_NS_FD, (uint32_t)netns_fd);
+	mnl_attr_nest_end(h, peer);
+	mnl_attr_nest_end(h, data);
+	mnl_attr_nest_end(h, info);
+}
+
+static int pod_inner_setup(struct nl *inner, const struct dp_pod *pod, int ifindex, struct err *err)
+{
+	struct k3c_addr addr = dp_addr_in(&pod->addr);
+	struct nl_route4 gateway = { .dst = POD_GATEWAY, .bits = 32, .type = RTN_UNICAST, .scope = RT_SCOPE_LINK,
+				     .ifindex = ifindex };
+	struct nl_route4 world = { .type = RTN_UNICAST, .scope = RT_SCOPE_UNIVERSE, .ifindex = ifindex,
+				   .gateway = POD_GATEWAY };
+
+	nl_put_link_up(inner, 1, NULL, false);
+	nl_put_address4(inner, RTM_NEWADDR, ifindex, addr.w[3], 32, RT_SCOPE_UNIVERSE, NULL, 0);
+	nl_put_link_up(inner, ifindex, NULL, true);
+	nl_put_route4(inner, RTM_NEWROUTE, &gateway, 0);
+	nl_put_neighbour4(inner, ifindex, POD_GATEWAY, pod_host_mac);
+	nl_put_route4(inner, RTM_NEWROUTE, &world, 0);
+	return nl_commit(inner, err);
+}
+
+/* The node's address, where some link has it: else the kernel chooses. */
+static uint32_t pod_route_source(struct dataplane *dp)
+{
+	struct k3c_addr a = dp_addr_in(&dp->options.node_ip);
+	uint32_t value;
+
+	if (!dp_addr_is_v4(&a) || bpf_map_lookup_elem(dp->maps[DP_MAP_NODE], &a, &value) < 0)
+		return 0;
+	return a.w[3];
+}
+
+static int pod_host_setup(struct dataplane *dp, const struct dp_pod *pod, int ifindex, const uint8_t *mac,
+			  struct err *err)
+{
+	struct k3c_addr addr = dp_addr_in(&pod->addr);
+	struct nl_route4 route = { .dst = addr.w[3], .bits = 32, .type = RTN_UNICAST, .scope = RT_SCOPE_LINK,
+				   .ifindex = ifindex, .source = pod_route_source(dp) };
+	char alias[POD_ALIAS_MAX + 1];
+
+	snprintf(alias, sizeof(alias), DP_ALIAS_PREFIX "%s %s", pod->key, pod->netns_path);
+	nl_put_clsact(dp->nl, ifindex, EEXIST);
+	nl_put_filter(dp->nl, ifindex, true, dp->programs[DP_PROGRAM_POD_OUT], programs_name(DP_PROGRAM_POD_OUT));
+	nl_put_filter(dp->nl, ifindex, false, dp->programs[DP_PROGRAM_POD_IN], programs_name(DP_PROGRAM_POD_IN));
+	nl_put_link_up(dp->nl, ifindex, alias, true);
+	nl_put_neighbour4(dp->nl, ifindex, addr.w[3], mac);
+	nl_put_route4(dp->nl, RTM_NEWROUTE, &route, 0);
+	return nl_commit(dp->nl, err);
+}
+
+static int pod_endpoint(struct dataplane *dp, const struct dp_pod *pod, int ifindex, const uint8_t *mac, struct err *err)
+{
+	struct k3c_addr addr = dp_addr_in(&pod->addr);
+	struct k3c_endpoint e, before;
+
+	if (bpf_map_lookup_elem(dp->maps[DP_MAP_ENDPOINT], &addr, &before) < 0)
+		memset(&before, 0, sizeof(before));
+	e = before;
+	e.ifindex = (uint32_t)ifindex;
+	memcpy(e.mac, mac, 6);
+	if (pod->identity)
+		e.identity = pod->identity;
+	if (memcmp(&e, &before, sizeof(e)) == 0)
+		return 0;
+	if (bpf_map_update_elem(dp->maps[DP_MAP_ENDPOINT], &addr, &e, BPF_ANY) < 0)
+		return err_set(err, errno == E2BIG ? -ENOSPC : -errno, "write %s: %s", maps_name(DP_MAP_ENDPOINT),
+			       strerror(errno));
+	return e.identity == before.identity ? 0 : dataplane_generation_bump(dp, err);
+}
+
+static void pod_endpoint_forget(struct dataplane *dp, const struct k3c_addr *addr, int ifindex)
+{
+	struct k3c_endpoint e;
+
+	if (bpf_map_lookup_elem(dp->maps[DP_MAP_ENDPOINT], addr, &e) < 0 || !e.ifindex ||
+	    (ifindex && e.ifindex != (uint32_t)ifindex))
+		return;
+	e.ifindex = 0;
+	memset(e.mac, 0, sizeof(e.mac));
+	if (e.identity || e.flags || e.policy_set)
+		bpf_map_update_elem(dp->maps[DP_MAP_ENDPOINT], addr, &e, BPF_ANY);
+	else
+		bpf_map_delete_elem(dp->maps[DP_MAP_ENDPOINT], addr);
+}
+
+static void pod_link_delete(struct dataplane *dp, int ifindex)
+{
+	nl_put_link_delete(dp->nl, ifindex);
+	(void)nl_commit(dp->nl, NULL);
+}
+
+/* The pair, as it is or new; a host end whose other end is not in this namespace is a leftover. */
+static int pod_pair(struct dataplane *dp, const char *name, const uint8_t *mac, int netns_fd, struct nl *inner,
+		    int *ret_host, int *ret_inner, struct err *err)
+{
+	struct link_look host = link_by_name(dp->nl, name);
+	struct link_look peer = { 0 };
+	int r;
+
+	if (host.ifindex) {
+		peer = link_by_name(inner, POD_LINK_NAME);
+		if (!peer.ifindex || peer.peer != host.ifindex || host.peer != peer.ifindex) {
+			pod_link_delete(dp, host.ifindex);
+			host = (struct link_look){ 0 };
+		}
+	}
+	if (!host.ifindex) {
+		put_veth(dp->nl, name, mac, netns_fd, dp->mtu);
+		r = nl_commit(dp->nl, err);
+		if (r < 0)
+			return r;
+		host = link_by_name(dp->nl, name);
+		peer = link_by_name(inner, POD_LINK_NAME);
+	}
+	if (!host.ifindex || !peer.ifindex)
+		return err_set(err, -ENODEV, "the veth pair %s vanished", name);
+	*ret_host = host.ifindex;
+	*ret_inner = peer.ifindex;
+	return 0;
+}
+
+static void nl_closep(struct nl **nl)
+{
+	nl_close(*nl);
+}
+
+int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct err *err)
+{
+	_cleanup_close_ int netns_fd = open(pod->netns_path, O_RDONLY | O_CLOEXEC);
+	_cleanup_(nl_closep) struct nl *inner = NULL;
+	struct k3c_addr addr = dp_addr_in(&pod->addr);
+	char name[IFNAMSIZ];
+	uint8_t mac[6];
+	int fd, host, peer, r;
+
+	if (netns_fd < 0)
+		return err_set(err, -errno, "%s: %s", pod->netns_path, strerror(errno));
+	if (!dp_addr_is_v4(&addr))
+		return err_set(err, -EAFNOSUPPORT, "pod addresses are IPv4");
+	if (strlen(DP_ALIAS_PREFIX) + strlen(pod->key) + 1 + strlen(pod->netns_path) > POD_ALIAS_MAX)
+		return err_set(err, -ENAMETOOLONG, "pod key and namespace path are longer than a link's alias");
+	r = netns_socket(netns_fd, NETLINK_ROUTE, &fd);
+	if (r < 0)
+		return err_set(err, r, "netlink in %s: %s", pod->netns_path, strerror(-r));
+	inner = nl_from_fd(fd);
+	pod_names(pod->key, name, mac);
+	r = pod_pair(dp, name, mac, netns_fd, inner, &host, &peer, err);
+	if (r < 0)
+		return err_wrap(err, r, "pod %s", pod->key);
+	/* The inner end first: it can do nothing before the host end is up, and then everything is in place. */
+	r = pod_endpoint(dp, pod, host, mac, err);
+	if (r == 0)
+		r = pod_inner_setup(inner, pod, peer, err);
+	/* routes of an end without carrier are accepted; the default route lives as long as the end is up */
+	if (r == 0)
+		r = pod_host_setup(dp, pod, host, mac, err);
+	if (r < 0) {
+		pod_endpoint_forget(dp, &addr, host);
+		pod_link_delete(dp, host);
+		return err_wrap(err, r, "pod %s", pod->key);
+	}
+	pod_remember(dp, pod->key, pod->netns_path, &addr, host);
+	return host;
+}
+
+int dataplane_pod_detach(struct dataplane *dp, const char *key, const struct dp_addr *addr, struct err *err)
+{
+	struct pod_state *s = map_get(&dp->pods, str_of(key));
+	struct k3c_addr a = addr ? dp_addr_in(addr) : s ? s->addr : (struct k3c_addr){ 0 };
+	struct link_look host;
+	char name[IFNAMSIZ];
+	uint8_t mac[6];
+	int r = 0;
+
+	pod_names(key, name, mac);
+	host = link_by_name(dp->nl, name);
+	/* The address may be another pod's already: only this pod's own entry goes. */
+	if (host.ifindex || s)
+		pod_endpoint_forget(dp, &a, host.ifindex ? host.ifindex : s->ifindex);
+	if (host.ifindex) {
+		nl_put_link_delete(dp->nl, host.ifindex);
+		r = nl_commit(dp->nl, err);
+	}
+	pod_state_free(map_remove(&dp->pods, str_of(key)));
+	return r < 0 ? err_wrap(err, r, "pod %s", key) : 0;
+}
+
+int dataplane_pod_each(struct dataplane *dp, void (*fn)(void *arg, const char *key, const struct dp_addr *addr), void *arg,
+		       struct err *err)
+{
+	map_foreach(e, &dp->pods) {
+		const struct pod_state *s = e->value;
+		struct dp_addr a = dp_addr_out(&s->addr);
+
+		fn(arg, e->key, &a);
+	}
+	return 0;
+}
+
+/* ---- after a restart ---- */
+
+struct adoption {
+	struct dataplane *dp;
+	int *ifindexes;
+	size_t n, cap;
+};
+
+struct adopted_link {
+	const char *name, *alias;
+};
+
+static int adopt_attr(const struct nlattr *attr, void *arg)
+{
+	struct adopted_link *l = arg;
+
+	if (mnl_attr_get_type(attr) == IFLA_IFNAME)
+		l->name = mnl_attr_get_str(attr);
+	if (mnl_attr_get_type(attr) == IFLA_IFALIAS)
+		l->alias = mnl_attr_get_str(attr);
+	return MNL_CB_OK;
+}
+
+static int adopt_link(const struct nlmsghdr *h, void *arg)
+{
+	const struct ifinfomsg *i = mnl_nlmsg_get_payload(h);
+	struct adoption *a = arg;
+	struct adopted_link l = { 0 };
+	char key[POD_ALIAS_MAX + 1], netns[POD_ALIAS_MAX + 1];
+
+	mnl_attr_parse(h, sizeof(*i), adopt_attr, &l);
+	if (!l.name || !l.alias || strncmp(l.name, DP_LINK_PREFIX, strlen(DP_LINK_PREFIX)) != 0 ||
+	    sscanf(l.alias, DP_ALIAS_PREFIX "%255s %255s", key, netns) != 2)
+		return 0;
+	pod_remember(a->dp, key, netns, &(struct k3c_addr){ 0 }, i->ifi_index);
+	mem_grow(a->ifindexes, a->cap, a->n + 1);
+	a->ifindexes[a->n++] = i->ifi_index;
+	return 0;
+}
+
+/* Addresses of adopted pods come from the endpoints; an endpoint whose link is gone is no pod any more. */
+static void adopt_endpoints(struct dataplane *dp)
+{
+	struct k3c_addr addr, next, *gone = NULL;
+	size_t n = 0, cap = 0;
+	bool first = true;
+
+	while (bpf_map_get_next_key(dp->maps[DP_MAP_ENDPOINT], first ? NULL : &addr, &next) == 0) {
+		struct k3c_endpoint e;
+		bool found = false;
+
+		addr = next;
+		first = false;
+		if (bpf_map_lookup_elem(dp->maps[DP_MAP_ENDPOINT], &addr, &e) < 0 || !e.ifindex)
+			continue;
+		map_foreach(m, &dp->pods) {
+			struct pod_state *s = m->value;
+
+			if (s->ifindex != (int)e.ifindex)
+				continue;
+			s->addr = addr;
+			found = true;
+		}
+		if (found)
+			continue;
+		mem_grow(gone, cap, n + 1);
+		gone[n++] = addr;
+	}
+	for (size_t i = 0; i < n; i++)
+		pod_endpoint_forget(dp, &gone[i], 0);
+	free(gone);
+}
+
+/* Every pod's filters point to the programs as they are now (the same ones, unless this is a new build). */
+int pods_adopt(struct dataplane *dp, struct err *err)
+{
+	struct adoption a = { .dp = dp };
+	struct nlmsghdr *h = nl_request(dp->nl, RTM_GETLINK, NLM_F_DUMP);
+	int r;
+
+	mnl_nlmsg_put_extra_header(h, sizeof(struct ifinfomsg));
+	r = nl_query(dp->nl, adopt_link, &a, err);
+	for (size_t i = 0; r == 0 && i < a.n; i++) {
+		nl_put_clsact(dp->nl, a.ifindexes[i], EEXIST);
+		nl_put_filter(dp->nl, a.ifindexes[i], true, dp->programs[DP_PROGRAM_POD_OUT],
+			      programs_name(DP_PROGRAM_POD_OUT));
+		nl_put_filter(dp->nl, a.ifindexes[i], false, dp->programs[DP_PROGRAM_POD_IN],
+			      programs_name(DP_PROGRAM_POD_IN));
+		r = nl_commit(dp->nl, err);
+		if (r == -ENODEV) /* its namespace is just being torn down */
+			r = 0;
+	}
+	free(a.ifindexes);
+	if (r == 0)
+		adopt_endpoints(dp);
+	return r;
+}

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The programs: one row each. A program of a new build replaces the old one in place (a link's program is exchanged,
+ * a tc filter replaced under its handle), so no packet ever meets a hook without a program. */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bpf/include/meta.h" /* the skeletons name its types */
+
+#include "bpf/host.skel.h"
+#include "bpf/pod.skel.h"
+#include "bpf/sock4.skel.h"
+#include "bpf/sock6.skel.h"
+#include "userspace/base/encode.h"
+#include "userspace/base/log.h"
+#include "userspace/dataplane/internal.h"
+
+struct object_row {
+	const char *name;
+	const void *(*elf)(size_t *size);
+};
+
+enum { OBJECT_SOCK4, OBJECT_SOCK6, OBJECT_POD, OBJECT_HOST, OBJECT_COUNT };
+
+static const struct object_row object_rows[OBJECT_COUNT] = {
+	[OBJECT_SOCK4] = { "sock4", sock4_bpf__elf_bytes },
+	[OBJECT_SOCK6] = { "sock6", sock6_bpf__elf_bytes },
+	[OBJECT_POD] = { "pod", pod_bpf__elf_bytes },
+	[OBJECT_HOST] = { "host", host_bpf__elf_bytes },
+};
+
+struct program_row {
+	const char *name;
+	int object;
+	int attach_type; /* at the cgroup2 root; -1: on links, by tc */
+};
+
+static const struct program_row program_rows[DP_PROGRAM_COUNT] = {
+	[DP_PROGRAM_CONNECT4] = { "sock_connect4", OBJECT_SOCK4, BPF_CGROUP_INET4_CONNECT },
+	[DP_PROGRAM_SENDMSG4] = { "sock_sendmsg4", OBJECT_SOCK4, BPF_CGROUP_UDP4_SENDMSG },
+	[DP_PROGRAM_RECVMSG4] = { "sock_recvmsg4", OBJECT_SOCK4, BPF_CGROUP_UDP4_RECVMSG },
+	[DP_PROGRAM_GETPEER4] = { "sock_getpeer4", OBJECT_SOCK4, BPF_CGROUP_INET4_GETPEERNAME },
+	[DP_PROGRAM_CONNECT6] = { "sock_connect6", OBJECT_SOCK6, BPF_CGROUP_INET6_CONNECT },
+	[DP_PROGRAM_SENDMSG6] = { "sock_sendmsg6", OBJECT_SOCK6, BPF_CGROUP_UDP6_SENDMSG },
+	[DP_PROGRAM_RECVMSG6] = { "sock_recvmsg6", OBJECT_SOCK6, BPF_CGROUP_UDP6_RECVMSG },
+	[DP_PROGRAM_GETPEER6] = { "sock_getpeer6", OBJECT_SOCK6, BPF_CGROUP_INET6_GETPEERNAME },
+	[DP_PROGRAM_POD_OUT] = { "pod_out", OBJECT_POD, -1 },
+	[DP_PROGRAM_POD_IN] = { "pod_in", OBJECT_POD, -1 },
+	[DP_PROGRAM_HOST_IN] = { "host_in", OBJECT_HOST, -1 },
+	[DP_PROGRAM_HOST_OUT] = { "host_out", OBJECT_HOST, -1 },
+};
+
+const char *programs_name(enum dp_program p)
+{
+	return program_rows[p].name;
+}
+
+static void programs_path(const char *pin_dir, const char *kind, enum dp_program p, char ret[static DP_PATH_MAX])
+{
+	snprintf(ret, DP_PATH_MAX, "%s/%s/%s", pin_dir, kind, program_rows[p].name);
+}
+
+void programs_build_id(const struct k3c_options *options, uint8_t ret[static 32])
+{
+	_cleanup_buf_ struct buf all = BUF_INIT;
+
+	for (int i = 0; i < OBJECT_COUNT; i++) {
+		size_t size;
+		const void *elf = object_rows[i].elf(&size);
+
+		buf_add(&all, elf, size);
+	}
+	buf_add(&all, options, sizeof(*options));
+	sha256(all.data + all.start, buf_len(&all), ret);
+}
+
+int programs_open_pinned(struct dataplane *dp, struct err *err)
+{
+	for (enum dp_program p = 0; p < DP_PROGRAM_COUNT; p++) {
+		char path[DP_PATH_MAX];
+
+		programs_path(dp->pin_dir, "programs", p, path);
+		if (dp->programs[p] < 0)
+			dp->programs[p] = bpf_obj_get(path);
+		if (dp->programs[p] < 0)
+			return err_set(err, -errno, "%s: %s", path, strerror(errno));
+	}
+	return 0;
+}
+
+/* Pinned beside and renamed over: the name never points to nothing. */
+static int programs_pin(struct dataplane *dp, enum dp_program p, int fd, struct err *err)
+{
+	char path[DP_PATH_MAX], fresh[DP_PATH_MAX + 8];
+
+	programs_path(dp->pin_dir, "programs", p, path);
+	snprintf(fresh, sizeof(fresh), "%s_new", path);
+	unlink(fresh);
+	if (bpf_obj_pin(fd, fresh) < 0 || rename(fresh, path) < 0)
+		return err_set(err, -errno, "pin %s: %s", path, strerror(errno));
+	if (dp->programs[p] >= 0)
+		close(dp->programs[p]);
+	dp->programs[p] = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	return dp->programs[p] < 0 ? err_set(err, -errno, "%s: %s", path, strerror(errno)) : 0;
+}
+
+static int programs_prepare(struct dataplane *dp, struct bpf_object *object, const struct k3c_options *options,
+			    struct err *err)
+{
+	struct bpf_map *map;
+	int r;
+
+	bpf_object__for_each_map(map, object)
+	{
+		const char *name = bpf_map__name(map);
+
+		if (strcmp(name, ".rodata.options") == 0) {
+			r = bpf_map__set_initial_value(map, options, sizeof(*options));
+			if (r < 0)
+				return err_set(err, r, "options of %s: %s", bpf_object__name(object), strerror(-r));
+			continue;
+		}
+		for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
+			if (strcmp(name, maps_name(m)) != 0)
+				continue;
+			r = bpf_map__reuse_fd(map, dp->maps[m]);
+			if (r < 0)
+				return err_set(err, r, "map %s: %s", name, strerror(-r));
+		}
+	}
+	return 0;
+}
+
+/* libbpf's own words about the last failure; one thread loads. */
+static char programs_log[1024];
+
+static int programs_print(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+	char line[512];
+	size_t n;
+
+	if (level != LIBBPF_WARN)
+		return 0;
+	vsnprintf(line, sizeof(line), fmt, ap);
+	log_debug("libbpf: %s", line);
+	/* the tail of a verifier's log is what tells */
+	n = strlen(programs_log);
+	if (n + strlen(line) >= sizeof(programs_log))
+		n = 0;
+	snprintf(programs_log + n, sizeof(programs_log) - n, "%s", line);
+	return 0;
+}
+
+static int programs_load_object(struct dataplane *dp, int o, const struct k3c_options *options, struct err *err)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = object_rows[o].name);
+	struct bpf_object *object;
+	size_t size;
+	const void *elf = object_rows[o].elf(&size);
+	int r;
+
+	object = bpf_object__open_mem(elf, size, &opts);
+	if (!object)
+		return err_set(err, -errno, "object %s: %s", object_rows[o].name, strerror(errno));
+	r = programs_prepare(dp, object, options, err);
+	if (r == 0) {
+		r = bpf_object__load(object);
+		if (r < 0)
+			err_set(err, r, "load %s: %s: %s", object_rows[o].name, strerror(-r), programs_log);
+	}
+	for (enum dp_program p = 0; r == 0 && p < DP_PROGRAM_COUNT; p++) {
+		struct bpf_program *program;
+
+		if (program_rows[p].object != o)
+			continue;
+		program = bpf_object__find_program_by_name(object, program_rows[p].name);
+		if (!program)
+			r = err_set(err, -ENOENT, "program %s: not in its object", program_rows[p].name);
+		else
+			r = programs_pin(dp, p, bpf_program__fd(program), err);
+	}
+	bpf_object__close(object);
+	return r;
+}
+
+int programs_load(struct dataplane *dp, const struct k3c_options *options, struct err *err)
+{
+	libbpf_print_fn_t before = libbpf_set_print(programs_print);
+	int r = 0;
+
+	programs_log[0] = 0;
+	for (int o = 0; r == 0 && o < OBJECT_COUNT; o++)
+		r = programs_load_object(dp, o, options, err);
+	libbpf_set_print(before);
+	return r;
+}
+
+/* The pinned link, when it is still attached to that cgroup. */
+static int programs_link(const char *path, uint64_t cgroup_id)
+{
+	struct bpf_link_info info = {};
+	uint32_t len = sizeof(info);
+	int fd = bpf_obj_get(path);
+
+	if (fd < 0)
+		return -1;
+	if (bpf_obj_get_info_by_fd(fd, &info, &len) == 0 && info.type == BPF_LINK_TYPE_CGROUP &&
+	    info.cgroup.cgroup_id == cgroup_id)
+		return fd;
+	close(fd);
+	unlink(path);
+	return -1;
+}
+
+static uint32_t programs_id(int fd)
+{
+	struct bpf_prog_info info = {};
+	uint32_t len = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(fd, &info, &len) < 0 ? 0 : info.id;
+}
+
+/* Attached is not enough: an exclusive program nearer to the root would keep ours from running. */
+static bool programs_effective(int cgroup_fd, int attach_type, uint32_t id)
+{
+	uint32_t ids[64], n = ARRAY_SIZE(ids), flags = 0;
+
+	if (bpf_prog_query(cgroup_fd, (enum bpf_attach_type)attach_type, BPF_F_QUERY_EFFECTIVE, &flags, ids, &n) < 0)
+		return false;
+	for (uint32_t i = 0; i < n; i++)
+		if (ids[i] == id)
+			return true;
+	return false;
+}
+
+static int programs_attach_one(struct dataplane *dp, enum dp_program p, int cgroup_fd, uint64_t cgroup_id,
+			       struct err *err)
+{
+	_cleanup_close_ int link = -1;
+	char path[DP_PATH_MAX];
+
+	programs_path(dp->pin_dir, "links", p, path);
+	link = programs_link(path, cgroup_id);
+	if (link >= 0) {
+		if (bpf_link_update(link, dp->programs[p], NULL) < 0)
+			return err_set(err, -errno, "replace %s: %s", program_rows[p].name, strerror(errno));
+	} else {
+		link = bpf_link_create(dp->programs[p], cgroup_fd, (enum bpf_attach_type)program_rows[p].attach_type, NULL);
+		if (link < 0)
+			return err_set(err, -errno, "attach %s to %s: %s", program_rows[p].name, dp->cgroup2_dir,
+				       strerror(errno));
+		if (bpf_obj_pin(link, path) < 0)
+			return err_set(err, -errno, "pin %s: %s", path, strerror(errno));
+	}
+	if (!programs_effective(cgroup_fd, program_rows[p].attach_type, programs_id(dp->programs[p])))
+		return err_set(err, -EBUSY, "%s is attached to %s but not effective there", program_rows[p].name,
+			       dp->cgroup2_dir);
+	return 0;
+}
+
+int programs_attach_cgroup(struct dataplane *dp, struct err *err)
+{
+	_cleanup_close_ int cgroup_fd = open(dp->cgroup2_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
+	int r = 0;
+
+	if (cgroup_fd < 0 || fstat(cgroup_fd, &st) < 0)
+		return err_set(err, -errno, "%s: %s", dp->cgroup2_dir, strerror(errno));
+	for (enum dp_program p = 0; r == 0 && p < DP_PROGRAM_COUNT; p++)
+		if (program_rows[p].attach_type >= 0)
+			r = programs_attach_one(dp, p, cgroup_fd, st.st_ino, err);
+	return r;
+}
+
+void programs_detach_cgroup(const char *pin_dir)
+{
+	for (enum dp_program p = 0; p < DP_PROGRAM_COUNT; p++) {
+		_cleanup_close_ int link = -1;
+		char path[DP_PATH_MAX];
+
+		programs_path(pin_dir, "links", p, path);
+		link = bpf_obj_get(path);
+		if (link >= 0)
+			bpf_link_detach(link);
+	}
+}
+
+bool programs_is_attached(struct dataplane *dp, enum dp_program p)
+{
+	struct bpf_link_info info = {};
+	uint32_t len = sizeof(info);
+	_cleanup_close_ int link = -1;
+	char path[DP_PATH_MAX];
+
+	programs_path(dp->pin_dir, "links", p, path);
+	link = bpf_obj_get(path);
+	return link >= 0 && bpf_obj_get_info_by_fd(link, &info, &len) == 0 && info.cgroup.cgroup_id != 0;
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the kernel really holds: everything here works on the pins alone. */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bpf/include/conn.h"
+#include "userspace/base/fs.h"
+#include "userspace/dataplane/internal.h"
+
+#define STATUS_KEY_MAX 64
+
+static const char *const drop_names[K3C_DROP_MAX] = {
+	[K3C_DROP_NONE] = "none",
+	[K3C_DROP_POLICY_INGRESS] = "policy-ingress",
+	[K3C_DROP_POLICY_EGRESS] = "policy-egress",
+	[K3C_DROP_SPOOFED_SOURCE] = "spoofed-source",
+	[K3C_DROP_NO_BACKEND] = "no-service-backend",
+	[K3C_DROP_MALFORMED] = "malformed",
+	[K3C_DROP_FRAGMENT] = "fragment",
+	[K3C_DROP_CONN_FULL] = "connections-full",
+	[K3C_DROP_NAT_FULL] = "translations-full",
+	[K3C_DROP_SNAT_EXHAUSTED] = "snat-exhausted",
+	[K3C_DROP_UNSUPPORTED] = "unsupported-protocol",
+};
+
+int dataplane_drops(struct dataplane *dp, struct dp_drop *ret, size_t max, size_t *ret_n, struct err *err)
+{
+	int cpus = libbpf_num_possible_cpus();
+	_cleanup_free_ struct k3c_drop *values = NULL;
+	size_t n = 0;
+
+	if (cpus < 0)
+		return err_set(err, cpus, "count the processors: %s", strerror(-cpus));
+	values = mem_new_array(struct k3c_drop, (size_t)cpus);
+	for (uint32_t reason = 1; reason < K3C_DROP_MAX && n < max; reason++) {
+		struct dp_drop *d = &ret[n];
+
+		if (bpf_map_lookup_elem(dp->maps[DP_MAP_DROP], &reason, values) < 0)
+			return err_set(err, -errno, "read %s: %s", maps_name(DP_MAP_DROP), strerror(errno));
+		*d = (struct dp_drop){ .reason = drop_names[reason] };
+		for (int i = 0; i < cpus; i++) {
+			d->packets += values[i].packets;
+			d->bytes += values[i].bytes;
+		}
+		n++;
+	}
+	*ret_n = n;
+	return 0;
+}
+
+static uint64_t status_memlock(int fd)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	char path[64];
+	const char *at;
+	uint64_t bytes = 0;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	if (fs_read(path, 8192, &text, NULL) < 0)
+		return 0;
+	at = strstr(buf_cstr(&text), "memlock:");
+	if (at)
+		sscanf(at, "memlock: %lu", &bytes);
+	return bytes;
+}
+
+static bool status_attached(struct dataplane *dp, enum dp_program p)
+{
+	struct k3c_addr addr, next;
+	uint32_t link;
+
+	switch (p) {
+	case DP_PROGRAM_HOST_IN:
+	case DP_PROGRAM_HOST_OUT:
+		return bpf_map_get_next_key(dp->maps[DP_MAP_LINK], NULL, &link) == 0;
+	case DP_PROGRAM_POD_OUT:
+	case DP_PROGRAM_POD_IN:
+		for (bool first = true; bpf_map_get_next_key(dp->maps[DP_MAP_ENDPOINT], first ? NULL : &addr, &next) == 0;
+		     first = false) {
+			uint32_t value[5];
+
+			addr = next;
+			if (bpf_map_lookup_elem(dp->maps[DP_MAP_ENDPOINT], &addr, value) == 0 && value[0])
+				return true;
+		}
+		return false;
+	default:
+		return programs_is_attached(dp, p);
+	}
+}
+
+int dataplane_programs(struct dataplane *dp, struct dp_program_info *ret, size_t max, size_t *ret_n, struct err *err)
+{
+	size_t n = 0;
+
+	for (enum dp_program p = 0; p < DP_PROGRAM_COUNT && n < max; p++) {
+		struct bpf_prog_info info = {};
+		uint32_t len = sizeof(info);
+		struct dp_program_info *out = &ret[n];
+
+		if (dp->programs[p] < 0 || bpf_obj_get_info_by_fd(dp->programs[p], &info, &len) < 0)
+			continue;
+		*out = (struct dp_program_info){
+			.id = info.id,
+			.instructions = info.xlated_prog_len / 8,
+			.memory_bytes = status_memlock(dp->programs[p]),
+			.run_count = info.run_cnt,
+			.run_ns = info.run_time_ns,
+			.attached = status_attached(dp, p),
+		};
+		snprintf(out->name, sizeof(out->name), "%s", programs_name(p));
+		n++;
+	}
+	*ret_n = n;
+	return 0;
+}
+
+/* Arrays are full by nature; the others are counted. */
+static uint32_t status_entries(int fd, const struct bpf_map_info *info)
+{
+	_Alignas(8) char key[STATUS_KEY_MAX], next[STATUS_KEY_MAX];
+	uint32_t n = 0;
+
+	if (info->type == BPF_MAP_TYPE_ARRAY || info->type == BPF_MAP_TYPE_PERCPU_ARRAY)
+		return info->max_entries;
+	if (info->type == BPF_MAP_TYPE_SK_STORAGE || info->key_size > STATUS_KEY_MAX)
+		return 0;
+	while (bpf_map_get_next_key(fd, n ? key : NULL, next) == 0 && n <= info->max_entries) {
+		memcpy(key, next, info->key_size);
+		n++;
+	}
+	return n;
+}
+
+int dataplane_maps(struct dataplane *dp, struct dp_map_info *ret, size_t max, size_t *ret_n, struct err *err)
+{
+	size_t n = 0;
+
+	for (enum dp_map m = 0; m < DP_MAP_COUNT && n < max; m++) {
+		struct bpf_map_info info = {};
+		uint32_t len = sizeof(info);
+		struct dp_map_info *out = &ret[n];
+
+		if (bpf_obj_get_info_by_fd(dp->maps[m], &info, &len) < 0)
+			return err_set(err, -errno, "map %s: %s", maps_name(m), strerror(errno));
+		*out = (struct dp_map_info){
+			.id = info.id,
+			.entries = status_entries(dp->maps[m], &info),
+			.max_entries = info.max_entries,
+			.memory_bytes = status_memlock(dp->maps[m]),
+		};
+		snprintf(out->name, sizeof(out->name), "%s", maps_name(m));
+		n++;
+	}
+	*ret_n = n;
+	return 0;
+}
