@@ -377,7 +377,8 @@ static void close_now(struct http_conn *conn)
 		conn_kill(conn);
 		return;
 	}
-	if (conn->wait.kind != HTTP_DEADLINE_LINGER || !conn->wait.due_ns) {
+	if (!conn->write_shut) {
+		conn->write_shut = true;
 		shutdown(conn->fd, SHUT_WR);
 		deadline_set(conn->server, &conn->wait, HTTP_DEADLINE_LINGER);
 	}

@@ -413,13 +413,20 @@ void http_tunnel_pause(struct http_tunnel *pub, bool paused)
 	conn_touch(tunnel->conn);
 }
 
+void tunnel_expire(struct http_tunnel *pub)
+{
+	struct http_conn *conn = tunnel_of(pub)->conn;
+
+	deadline_set(conn->server, &conn->wait, HTTP_DEADLINE_LINGER);
+}
+
 void http_tunnel_close(struct http_tunnel *pub)
 {
 	struct tunnel *tunnel = tunnel_of(pub);
 
 	assert(!tunnel->closing);
 	tunnel->closing = true;
-	tunnel->conn->closing = true;
+	conn_linger(tunnel->conn); /* what the peer still sends must not reset what it has yet to read */
 	tunnel->conn->server->stats.tunnels--;
 	conn_touch(tunnel->conn);
 }

@@ -124,7 +124,7 @@ struct http_conn {
 	struct list link; /* server->conns */
 	int fd;
 	enum http_proto proto;
-	bool tls, receiving_paused, eof, closing /* after what is queued */, lingering, dead, working, again, notified;
+	bool tls, receiving_paused, eof, closing /* after what is queued */, lingering, dead, working, again, notified, write_shut;
 	struct loop_op recv_op, send_op;
 	struct loop_defer defer;
 	struct tls_conn tls_conn;
@@ -225,6 +225,8 @@ void h1_stream_write(struct http_stream *s, struct chunk *chunk, struct str byte
 void h1_stream_end(struct http_stream *s);
 void h1_refuse(struct http_conn *conn, struct http_stream *s, int status, const char *message);
 void tunnel_peer_gone(struct http_conn *conn);
+/* Ends (as by the peer) after what is queued was sent and HTTP_LINGER_NS have passed. */
+void tunnel_expire(struct http_tunnel *tunnel);
 
 /* http_h2.c */
 int h2_start(struct http_conn *conn);

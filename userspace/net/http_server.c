@@ -76,7 +76,11 @@ static void conn_overdue(struct http_conn *conn, enum http_deadline_kind kind)
 		}
 		break;
 	case HTTP_DEADLINE_LINGER:
-		conn_kill(conn);
+		/* While bytes are on their way the send deadline watches. */
+		if (conn->tunnel && conn_pending(conn))
+			deadline_set(conn->server, &conn->wait, HTTP_DEADLINE_LINGER);
+		else
+			conn_kill(conn);
 		break;
 	default:
 		conn_shed(conn);
