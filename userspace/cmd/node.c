@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Start and end of the node, in order. See node.h. */
+#include "userspace/cmd/node.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+
+#include "datastore/store.h"
+#include "userspace/base/clock.h"
+#include "userspace/base/fs.h"
+#include "userspace/base/log.h"
+#include "userspace/cmd/features.h"
+#include "userspace/net/listen.h"
+#include "userspace/net/tls.h"
+#include "userspace/netctl/address.h"
+
+#define NODE_RENEWAL_NS (24 * 3600 * NS_PER_S)
+#define NODE_SANS_MAX 80
+
+static int node_check_features(struct node *node, struct err *err)
+{
+	struct feature features[FEATURES_MAX];
+	size_t n = features_probe(features, FEATURES_MAX);
+	int missing = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (features[i].present)
+			continue;
+		if (features[i].required)
+			log_error("kernel feature missing name=\"%s\" needed_for=\"%s\"", features[i].name, features[i].needed_for);
+		else
+			log_info("kernel feature absent name=\"%s\" needed_for=\"%s\"", features[i].name, features[i].needed_for);
+		missing += features[i].required;
+	}
+	if (missing)
+		return err_set(err, -ENOSYS, "%d required kernel feature(s) missing: see k3c-bpf check-config", missing);
+	return 0;
+}
+
+static int node_folders(struct node *node, struct err *err)
+{
+	const struct config *c = node->config;
+	const char *pid_path = config_path(c, c->run_dir, "server.pid");
+	int r;
+
+	r = fs_mkdirs(c->data_dir, 0755, err);
+	if (r == 0)
+		r = fs_mkdirs(c->run_dir, 0755, err);
+	if (r == 0)
+		r = fs_mkdirs(c->log_dir, 0755, err);
+	if (r < 0)
+		return r;
+	node->lock_fd = open(pid_path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	if (node->lock_fd < 0)
+		return err_set(err, -errno, "open %s: %s", pid_path, strerror(errno));
+	if (flock(node->lock_fd, LOCK_EX | LOCK_NB) < 0)
+		return err_set(err, -EBUSY, "a server already runs on %s", c->run_dir);
+	if (ftruncate(node->lock_fd, 0) < 0 || dprintf(node->lock_fd, "%d\n", getpid()) < 0)
+		return err_set(err, -errno, "write %s: %s", pid_path, strerror(errno));
+	return 0;
+}
+
+/* The first address of the first service range. */
+static int node_service_ip(struct node *node, struct err *err)
+{
+	struct str ranges = str_of(node->config->service_cidr), first;
+	struct dp_addr addr;
+	uint8_t len;
+
+	if (!str_split(&ranges, ',', &first) || address_parse_prefix(first, &addr, &len) < 0 || len > 126)
+		return err_set(err, -EINVAL, "service-cidr: \"%s\" is no address range", node->config->service_cidr);
+	addr.b[15] |= 1;
+	address_format(&addr, node->service_ip);
+	return 0;
+}
+
+static void node_san(const char **sans, size_t *n, const char *name)
+{
+	for (size_t i = 0; i < *n; i++)
+		if (strcmp(sans[i], name) == 0)
+			return;
+	if (*name && *n < NODE_SANS_MAX)
+		sans[(*n)++] = name;
+}
+
+static int node_certificates(struct node *node, bool *ret_changed, struct err *err)
+{
+	const struct config *c = node->config;
+	const char *sans[NODE_SANS_MAX + 1] = { 0 };
+	struct pki_options options = { .dir = config_path(c, c->data_dir, "tls"), .sans = sans };
+	size_t n = 0;
+
+	node_san(sans, &n, "kubernetes");
+	node_san(sans, &n, "kubernetes.default");
+	node_san(sans, &n, "kubernetes.default.svc");
+	node_san(sans, &n, arena_printf(&node->arena, "kubernetes.default.svc.%s", c->cluster_domain));
+	node_san(sans, &n, "localhost");
+	node_san(sans, &n, "127.0.0.1");
+	node_san(sans, &n, "::1");
+	node_san(sans, &n, node->address);
+	node_san(sans, &n, node->service_ip);
+	node_san(sans, &n, c->node_name);
+	node_san(sans, &n, c->advertise_address);
+	for (size_t i = 0; i < c->tls_san.n; i++)
+		node_san(sans, &n, c->tls_san.items[i]);
+	return pki_ensure(&options, &node->arena, &node->pki, ret_changed, err);
+}
+
+static int node_first_certificates(struct node *node, struct err *err)
+{
+	return node_certificates(node, NULL, err);
+}
+
+static int node_tls(struct node *node, struct tls_context **ret, struct err *err)
+{
+	const struct tls_server_options options = { node->pki.server_cert, node->pki.server_key, node->pki.ca_cert, true };
+
+	return tls_server_create(&options, ret, err);
+}
+
+/* Once a day: a certificate that runs out is replaced while the node runs. */
+static void node_renew(struct loop_timer *timer)
+{
+	struct node *node = container_of(timer, struct node, renewal);
+	_cleanup_err_ struct err err = ERR_INIT;
+	struct tls_context *fresh;
+	bool changed = false;
+
+	if (node_certificates(node, &changed, &err) < 0) {
+		log_error("certificates not renewed error=\"%s\"", err_message(&err));
+	} else if (changed && node_tls(node, &fresh, &err) == 0) {
+		apiserver_set_tls(node->api, fresh);
+		tls_context_destroy(node->tls);
+		node->tls = fresh;
+		log_info("server certificate renewed");
+	}
+	loop_timer_arm(node->loop, timer, NODE_RENEWAL_NS);
+}
+
+static int node_kubeconfig(struct node *node, struct err *err)
+{
+	const struct config *c = node->config;
+	const char *host = *c->bind_address ? c->bind_address : "127.0.0.1";
+	const char *url = arena_printf(&node->arena, strchr(host, ':') ? "https://[%s]:%d" : "https://%s:%d", host,
+				       (int)c->https_listen_port);
+	const char *slash = strrchr(c->write_kubeconfig, '/');
+	int r = 0;
+
+	if (slash && slash != c->write_kubeconfig)
+		r = fs_mkdirs(arena_strndup(&node->arena, c->write_kubeconfig, (size_t)(slash - c->write_kubeconfig)), 0755, err);
+	return r < 0 ? r : pki_write_kubeconfig(&node->pki, url, c->write_kubeconfig, c->kubeconfig_mode, err);
+}
+
+static int node_objects(struct node *node, struct err *err)
+{
+	const struct config *c = node->config;
+	const char *dir = config_path(c, c->data_dir, "db");
+	const struct store_options store = { .path = config_path(c, dir, "state.db") };
+	const struct registry_options registry = { c->service_cidr, c->node_port_min, c->node_port_max, c->cluster_domain,
+						   c->cluster_dns };
+	int r;
+
+	r = fs_mkdirs(dir, 0700, err);
+	if (r == 0)
+		r = store_open(node->loop, &store, &node->store, err);
+	if (r == 0)
+		r = registry_create_all(node->loop, node->store, &registry, &node->reg, err);
+	return r;
+}
+
+static int node_extra(void *arg, struct str path, struct str query, struct arena *arena, struct str *ret_body,
+		      struct err *err)
+{
+	if (!str_is(path, "/k3c-bpf/status"))
+		return err_set_status(err, -ENOENT, 404, "NotFound", "the server could not find the requested resource");
+	*ret_body = json_text(arena, node_status_json(arg, arena));
+	return 0;
+}
+
+static int node_api(struct node *node, struct err *err)
+{
+	const struct config *c = node->config;
+	struct apiserver_options options = { 0 };
+	int fd = -1, r;
+
+	r = token_keys_create(node->pki.sa_key,
+			      arena_printf(&node->arena, "https://kubernetes.default.svc.%s", c->cluster_domain), &node->tokens,
+			      err);
+	if (r == 0)
+		r = node_tls(node, &node->tls, err);
+	if (r < 0)
+		return r;
+	options.tls = node->tls;
+	options.tokens = node->tokens;
+	options.advertise_address = arena_printf(&node->arena, "%s:%d", node->address, (int)c->https_listen_port);
+	r = apiserver_create(node->loop, node->reg, &options, &node->api, err);
+	if (r < 0)
+		return r;
+	apiserver_set_extra(node->api, node_extra, node);
+	r = listen_tcp(c->bind_address, (uint16_t)c->https_listen_port, &fd, err);
+	return r < 0 ? r : apiserver_listen(node->api, fd, err);
+}
+
+static int node_network(struct node *node, struct err *err)
+{
+	const struct config *c = node->config;
+	struct dataplane_options dp = { .pin_dir = c->pin_dir, .node_port_min = (uint16_t)c->node_port_min,
+					.node_port_max = (uint16_t)c->node_port_max };
+	const struct netctl_options net = {
+		.node_name = c->node_name,
+		.pod_cidr = c->cluster_cidr,
+		.cluster_dns = config_disabled(c, "dns") ? "" : c->cluster_dns,
+		.no_policy = config_disabled(c, "network-policy"),
+	};
+	struct str ranges = str_of(c->service_cidr), first;
+	struct dp_addr dns;
+	int r;
+
+	if (address_parse_prefix(str_of(c->cluster_cidr), &dp.pod_cidr, &dp.pod_prefix) < 0)
+		return err_set(err, -EINVAL, "cluster-cidr: \"%s\" is no address range", c->cluster_cidr);
+	str_split(&ranges, ',', &first);
+	if (address_parse_prefix(first, &dp.service_cidr, &dp.service_prefix) < 0 ||
+	    address_parse(str_of(node->address), &dp.node_ip) < 0)
+		return err_set(err, -EINVAL, "node-ip: \"%s\" is no address", node->address);
+	r = dataplane_open(&dp, &node->dp, err);
+	if (r < 0)
+		return err_wrap(err, r, "dataplane");
+	if (strcmp(node->address, NODE_ADDRESS_FALLBACK) == 0)
+		r = dataplane_local_address_add(node->dp, &dp.node_ip, err);
+	if (r == 0 && *net.cluster_dns) {
+		r = address_parse(str_of(c->cluster_dns), &dns);
+		if (r < 0)
+			return err_set(err, r, "cluster-dns: \"%s\" is no address", c->cluster_dns);
+		r = dataplane_local_address_add(node->dp, &dns, err);
+	}
+	if (r == 0)
+		r = netctl_create(node->loop, node->reg, node->dp, &net, &node->net, err);
+	if (r == 0)
+		r = netctl_start(node->net, err);
+	return r;
+}
+
+static int node_kubelet(struct node *node, struct err *err)
+{
+	const struct config *c = node->config;
+	struct kubelet_image_registry *registries = arena_new_array(&node->arena, struct kubelet_image_registry,
+								    c->insecure_registry.n);
+	struct kubelet_options options = {
+		.node_name = c->node_name,
+		.node_ips = { node->address },
+		.node_labels = c->node_label.items,
+		.data_dir = c->data_dir,
+		.run_dir = c->run_dir,
+		.log_dir = c->log_dir,
+		.oci_runtime = c->oci_runtime,
+		.pods_max = (unsigned)c->max_pods,
+		.log_max_bytes = c->container_log_max_bytes,
+		.log_max_files = (unsigned)c->container_log_max_files,
+		.registries = registries,
+		.n_registries = c->insecure_registry.n,
+		.resolv_conf = c->resolv_conf,
+	};
+	const struct kubelet_tokens tokens = { node, node_mint_token };
+	int r;
+
+	for (size_t i = 0; i < c->insecure_registry.n; i++) {
+		registries[i].host = c->insecure_registry.items[i];
+		registries[i].insecure_http = true;
+	}
+	node_wire_network(node);
+	r = kubelet_create(node->loop, node->reg, &options, &node->pod_network, &tokens, &node->kubelet, err);
+	if (r == 0)
+		r = kubelet_start(node->kubelet, err);
+	if (r == 0)
+		node_wire_streams(node);
+	return r;
+}
+
+static int node_control(struct node *node, struct err *err)
+{
+	const struct config *c = node->config;
+	const char **disable = arena_new_array(&node->arena, const char *, c->disable.n + 1);
+	struct controllers_options options = {
+		.root_ca_pem = arena_strndup(&node->arena, node->pki.ca_cert.p, node->pki.ca_cert.n),
+		.apiserver_address = node->address,
+		.apiserver_port = (int)c->https_listen_port,
+		.kubernetes_service_ip = node->service_ip,
+		.disable = disable,
+	};
+	const struct dns_options dns = { .address = c->cluster_dns, .domain = c->cluster_domain,
+					 .resolv_conf = c->resolv_conf };
+	size_t n = 0;
+	int r;
+
+	for (size_t i = 0; i < c->disable.n; i++)
+		if (strcmp(c->disable.items[i], "dns") != 0 && strcmp(c->disable.items[i], "network-policy") != 0)
+			disable[n++] = c->disable.items[i];
+	r = controllers_start(node->loop, node->reg, &options, &node->controllers, err);
+	if (r == 0)
+		r = scheduler_create(node->loop, node->reg, &node->scheduler, err);
+	if (r == 0 && !config_disabled(c, "dns"))
+		r = dns_create(node->loop, node->reg, &dns, &node->dns, err);
+	return r;
+}
+
+static int node_start(struct node *node, struct err *err)
+{
+	static int (*const steps[])(struct node *, struct err *) = {
+		node_check_features, node_folders, node_service_ip, node_first_certificates, node_objects,
+		node_api, node_network, node_control, node_kubelet, node_kubeconfig,
+	};
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(steps) && r == 0; i++)
+		r = steps[i](node, err);
+	return r;
+}
+
+int node_create(const struct config *config, struct node **ret, struct err *err)
+{
+	struct node *node = mem_new(struct node);
+	int r;
+
+	node->config = config;
+	node->lock_fd = -1;
+	node->started_ns = clock_monotonic_ns();
+	if (*config->node_ip)
+		snprintf(node->address, sizeof(node->address), "%s", config->node_ip);
+	else
+		node_address_find(node->address);
+	r = loop_create(NULL, &node->loop, err);
+	if (r == 0)
+		r = node_start(node, err);
+	if (r < 0) {
+		node_destroy(node);
+		return r;
+	}
+	loop_timer_init(&node->renewal, node_renew);
+	loop_timer_arm(node->loop, &node->renewal, NODE_RENEWAL_NS);
+	apiserver_set_ready(node->api, true);
+	node->ready_after_ns = clock_monotonic_ns() - node->started_ns;
+	*ret = node;
+	return 0;
+}
+
+void node_destroy(struct node *node)
+{
+	if (!node)
+		return;
+	dns_destroy(node->dns);
+	scheduler_destroy(node->scheduler);
+	controllers_stop(node->controllers);
+	kubelet_destroy(node->kubelet);
+	netctl_destroy(node->net);
+	apiserver_destroy(node->api);
+	registry_destroy(node->reg);
+	store_close(node->store);
+	dataplane_close(node->dp);
+	loop_destroy(node->loop);
+	tls_context_destroy(node->tls);
+	token_keys_destroy(node->tokens);
+	arena_finish(&node->arena);
+	if (node->lock_fd >= 0)
+		close(node->lock_fd);
+	free(node);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The running node: every room, wired. Built in order by node_create(), taken down in reverse. Loop thread. */
+#pragma once
+
+#include "kubelet/kubelet.h"
+#include "scheduler/scheduler.h"
+#include "userspace/apiserver/apiserver.h"
+#include "userspace/apiserver/pki.h"
+#include "userspace/cmd/config.h"
+#include "userspace/cmd/node_address.h"
+#include "userspace/controllers/controllers.h"
+#include "userspace/dataplane/dataplane.h"
+#include "userspace/dns/dns.h"
+#include "userspace/loop/loop.h"
+#include "userspace/netctl/netctl.h"
+#include "userspace/registry/registry.h"
+
+struct store;
+struct tls_context;
+
+struct node {
+	const struct config *config;
+	struct arena arena;
+	char address[NODE_ADDRESS_MAX];
+	char service_ip[NODE_ADDRESS_MAX]; /* of the `kubernetes` Service */
+	int64_t started_ns;                /* monotonic */
+	int64_t ready_after_ns;            /* from the start to /readyz; 0: not yet */
+	int lock_fd;
+	struct pki pki;
+	struct loop *loop;
+	struct store *store;
+	struct registry *reg;
+	struct tls_context *tls;
+	struct token_keys *tokens;
+	struct apiserver *api;
+	struct dataplane *dp;
+	struct netctl *net;
+	struct kubelet *kubelet;
+	struct controllers *controllers;
+	struct scheduler *scheduler;
+	struct dns *dns;
+	struct pod_network pod_network;
+	struct loop_timer renewal;
+};
+
+int node_create(const struct config *config, struct node **ret, struct err *err);
+void node_destroy(struct node *node);
+
+/* node_status.c: the server's part of `k3c-bpf status`. */
+struct json *node_status_json(struct node *node, struct arena *arena);
+/* node_wiring.c: the interfaces that one room declares and another fulfils. */
+void node_wire_network(struct node *node);
+void node_wire_streams(struct node *node);
+int node_mint_token(void *ctx, const struct kubelet_token_request *request, struct buf *ret, struct err *err);

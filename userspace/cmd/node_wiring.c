@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rooms that do not know each other meet here: the kubelet's pod network is netctl, its tokens are the API server's,
+ * the API server's logs and exec are the kubelet's. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "userspace/base/clock.h"
+#include "userspace/cmd/node.h"
+
+static void node_attach(void *ctx, const struct object *pod, const char *netns_path, pod_network_done_fn *done,
+			void *arg)
+{
+	struct node *node = ctx;
+	struct pod_network_result result = { .n_ips = 1 };
+	_cleanup_err_ struct err err = ERR_INIT;
+
+	if (netctl_pod_attach(node->net, pod, netns_path, result.ips[0], &err) < 0)
+		done(arg, NULL, &err);
+	else
+		done(arg, &result, NULL);
+}
+
+static void node_detach(void *ctx, struct str pod_uid, pod_network_done_fn *done, void *arg)
+{
+	const struct pod_network_result none = { 0 };
+	struct node *node = ctx;
+	_cleanup_err_ struct err err = ERR_INIT;
+	int r = netctl_pod_detach(node->net, pod_uid, &err);
+
+	if (done)
+		done(arg, r < 0 ? NULL : &none, r < 0 ? &err : NULL);
+}
+
+void node_wire_network(struct node *node)
+{
+	node->pod_network = (struct pod_network){
+		.ctx = node,
+		.attach = node_attach,
+		.detach = node_detach,
+		.cluster_dns = config_disabled(node->config, "dns") ? "" : node->config->cluster_dns,
+		.cluster_domain = node->config->cluster_domain,
+	};
+}
+
+int node_mint_token(void *ctx, const struct kubelet_token_request *request, struct buf *ret, struct err *err)
+{
+	struct node *node = ctx;
+	const struct object *sa = registry_get(node->reg, KIND_SERVICEACCOUNT, str_of(request->ns),
+					       str_of(request->service_account));
+	const struct object *host = registry_get(node->reg, KIND_NODE, STR_NULL, str_of(node->config->node_name));
+	struct token_claims claims = { .ns = str_of(request->ns), .service_account = str_of(request->service_account),
+				       .pod_name = str_of(request->pod_name), .pod_uid = str_of(request->pod_uid) };
+
+	if (!sa)
+		return err_set(err, -ENOENT, "serviceaccounts \"%s\" not found", request->service_account);
+	claims.service_account_uid = sa->uid;
+	if (host) {
+		claims.node_name = host->name;
+		claims.node_uid = host->uid;
+	}
+	if (request->audience && *request->audience)
+		claims.audiences[claims.n_audiences++] = str_of(request->audience);
+	claims.issued_s = clock_real_ns() / NS_PER_S;
+	claims.expires_s = claims.issued_s + request->expiry_s;
+	return token_issue(node->tokens, &claims, ret, err);
+}
+
+void node_wire_streams(struct node *node)
+{
+	const struct node_ops ops = {
+		.ctx = node->kubelet,
+		.logs = kubelet_logs,
+		.exec = kubelet_exec,
+		.exec_kill = kubelet_exec_kill,
+		.resize = kubelet_resize,
+		.port_forward = kubelet_port_forward,
+	};
+
+	apiserver_set_node(node->api, &ops);
+}
