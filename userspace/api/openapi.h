@@ -15,7 +15,10 @@ struct chunk *openapi_v3_index(void);
 struct chunk *openapi_v3(struct str path, char ret_hash[static OPENAPI_HASH_MAX]);
 /* GET /openapi/v2 as application/json (swagger 2.0). */
 struct chunk *openapi_v2(char ret_hash[static OPENAPI_HASH_MAX]);
-/* GET /openapi/v2 as application/com.github.proto-openapi.spec.v2@v1.0+protobuf (gnostic's openapi_v2.Document). */
+/* GET /openapi/v2 in protobuf (gnostic's openapi.v2.Document): kubectl before 1.30 accepts nothing else. Asked for with
+ * the first type; the answer's Content-Type must be the second (Go's mime parser refuses the "@"). */
+#define OPENAPI_V2_PROTOBUF_ACCEPT "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+#define OPENAPI_V2_PROTOBUF_TYPE "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 struct chunk *openapi_v2_protobuf(char ret_hash[static OPENAPI_HASH_MAX]);
 /* Drops cached hashes (kinds came or went; also at exit). */
 void openapi_drop(void);
