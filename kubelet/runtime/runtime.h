@@ -128,9 +128,11 @@ struct runtime_container_spec {
 
 typedef void runtime_created_fn(void *arg, const char *container_id, const struct err *err);
 
-/* Overlay, bundle, `create`. Errors are upstream's kind: a missing executable names it. */
+/* Overlay and bundle; the sandbox must be there. The spec is copied. Errors are upstream's kind: a missing executable names it. */
 void runtime_container_create(struct runtime *rt, const struct runtime_container_spec *spec, runtime_created_fn *done,
 			      void *arg);
+/* Here the OCI runtime runs. When it fails, `done` says why, the container is CONTAINER_EXITED with exit code 128,
+ * and `exited` is not called. */
 void runtime_container_start(struct runtime *rt, const char *id, runtime_done_fn *done, void *arg);
 void runtime_container_signal(struct runtime *rt, const char *id, int signo, runtime_done_fn *done, void *arg);
 /* Kills if needed; bundle, overlay, cgroup, exit record go. Logs stay unless asked. Idempotent. */
@@ -161,6 +163,10 @@ typedef void runtime_exec_exited_fn(void *arg, uint64_t exec_id, int exit_code);
 void runtime_exec(struct runtime *rt, const struct runtime_exec_spec *spec, runtime_exec_started_fn *started,
 		  runtime_exec_exited_fn *exited, void *arg);
 void runtime_exec_kill(struct runtime *rt, uint64_t exec_id);
+/* The running container's own streams (argv and size are not used): what it writes from now on, and its input when
+ * it was created with stdin_open or tty. Ends with the container; no exit is told but by `exited`. */
+void runtime_attach(struct runtime *rt, const struct runtime_exec_spec *spec, runtime_exec_started_fn *started,
+		    void *arg);
 /* Sets the size of a pty (ioctl on the master). */
 void runtime_resize(int pty_fd, int rows, int cols);
 

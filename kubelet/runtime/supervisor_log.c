@@ -19,6 +19,7 @@
 #include "userspace/base/mem.h"
 
 #define ROTATED_MAX 256
+#define FINISH_READS_MAX 64
 
 void log_file_open(struct container *c)
 {
@@ -186,7 +187,8 @@ void log_stream_finish(struct supervisor *s, struct log_stream *stream)
 
 	if (stream->source.fd < 0)
 		return;
-	while (pump(s, stream))
+	/* bounded: a process outside of the pid namespace may go on writing */
+	for (int i = 0; i < FINISH_READS_MAX && pump(s, stream); i++)
 		;
 	if (buf_len(&stream->pending)) {
 		clock_format_rfc3339_nano(clock_real_ns(), stamp);
