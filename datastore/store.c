@@ -428,7 +428,7 @@ int store_commit(struct store *s, const struct store_op *ops, size_t n_ops, enum
 	struct txn *t;
 	int r;
 
-	assert(s->loaded && n_ops > 0 && n_ops <= STORE_OPS_MAX);
+	assert(s->loaded && n_ops <= STORE_OPS_MAX);
 	r = check_all(s, ops, n_ops, ret_failed, err);
 	if (r < 0)
 		return r;

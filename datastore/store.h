@@ -101,7 +101,8 @@ struct store_op {
 typedef void store_done_fn(void *arg, const struct err *err);
 
 /* All or nothing. Objects are referenced. 0, or at once and without calling `done`: -EEXIST, -ENOENT, -ESTALE
- * (expect does not match; *ret_failed, when given, tells which operation), -EBUSY (queue full), -E2BIG. */
+ * (expect does not match; *ret_failed, when given, tells which operation), -EBUSY (queue full), -E2BIG.
+ * No operations: `done` when all that is pending now is published (STORE_RIDER) or on disk (STORE_DURABLE). */
 int store_commit(struct store *store, const struct store_op *ops, size_t n_ops, enum store_durability durability,
 		 store_done_fn *done, void *arg, size_t *ret_failed, struct err *err);
 

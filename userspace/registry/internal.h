@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this room share. Nothing outside userspace/registry/ includes this. Loop thread.
+ *
+ *   registry.c    opening, loading, reads, watches in process
+ *   write.c       the pipeline of creations and updates, in its one order
+ *   delete.c      deletion: grace, finalizers, propagation
+ *   request.c     verbs of the wire onto the rest; client.c the same for callers in process
+ *   list.c stream.c  selecting, paging and watching over the wire
+ *   subresource.c scale.c  everything below an object that is not status
+ *   convert.c     kinds with two forms
+ *   service.c ipalloc.c    cluster addresses and node ports
+ *   event.c       Events about objects
+ *   admission/    one file a plugin
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "datastore/store.h"
+#include "userspace/api/decode.h"
+#include "userspace/api/kind.h"
+#include "userspace/api/meta.h"
+#include "userspace/api/names.h"
+#include "userspace/api/selector.h"
+#include "userspace/api/validate.h"
+#include "userspace/base/arena.h"
+#include "userspace/base/err.h"
+#include "userspace/base/json.h"
+#include "userspace/base/list.h"
+#include "userspace/base/map.h"
+#include "userspace/loop/loop.h"
+#include "userspace/registry/registry.h"
+#include "userspace/registry/request.h"
+
+#define GENERATE_NAME_TRIES 8
+#define GENERATE_NAME_SUFFIX 5
+#define GENERATE_NAME_MAX 63 /* the whole name: the prefix is cut to fit */
+#define WRITE_WARNINGS_MAX 128
+
+/* ---- allocation of addresses and ports ---- */
+
+struct ip_range {
+	struct names_cidr cidr;
+	struct map used;       /* by the text of the address */
+	uint64_t size;         /* usable addresses, capped */
+};
+
+int ip_range_init(struct ip_range *r, struct str cidr, struct err *err);
+void ip_range_finish(struct ip_range *r);
+bool ip_range_contains(const struct ip_range *r, const struct names_ip *ip);
+bool ip_range_used(const struct ip_range *r, struct str text);
+void ip_range_take(struct ip_range *r, struct str text);
+void ip_range_release(struct ip_range *r, struct str text);
+/* A free one; -ENOSPC. Not marked. */
+int ip_range_find(struct ip_range *r, char ret[static NAMES_ADDRESS_MAX]);
+/* Address number `i` of the range (0: the network address itself). */
+void ip_range_at(const struct ip_range *r, uint64_t i, char ret[static NAMES_ADDRESS_MAX]);
+
+#define SERVICE_RANGES_MAX 2
+
+struct services {
+	struct ip_range ranges[SERVICE_RANGES_MAX];
+	size_t n_ranges;
+	int port_min, port_max;
+	uint8_t *ports; /* bit 0: TCP, 1: UDP, 2: SCTP held; index: port - port_min */
+	char cluster_dns[NAMES_ADDRESS_MAX];
+};
+
+struct write;
+int services_init(struct services *s, const struct registry_options *options, struct err *err);
+void services_finish(struct services *s);
+/* Counts (or stops counting) what a service holds. */
+void services_hold(struct services *s, const struct json *service, bool hold);
+/* An update that leaves out what was given keeps it. */
+void services_keep(struct write *w);
+/* Fills spec.clusterIP(s), ipFamilies, ports[].nodePort, healthCheckNodePort; findings go to `e`. */
+void services_assign(struct write *w, struct field_errors *e);
+
+/* ---- writing ---- */
+
+enum write_op { WRITE_CREATE, WRITE_UPDATE, WRITE_DELETE };
+
+enum write_outcome {
+	WRITE_OBJECT,         /* answer with the object */
+	WRITE_DELETED_STATUS, /* with a Status Success about the object */
+	WRITE_CREATED_STATUS, /* a bare Status Success (bindings, evictions) */
+	WRITE_BODY,           /* with `body` */
+};
+
+/* One write on its way. Heap; frees itself after the answer. */
+struct write {
+	struct registry *reg;
+	struct arena arena;
+	enum write_op op;
+	const struct api_kind *kind;    /* as addressed */
+	const struct api_kind *storage;
+	const char *subresource;        /* NULL: the object itself */
+	struct str ns, name;            /* as asked; arena */
+	const struct request_user *user; /* only until the commit */
+	bool dry_run, internal;         /* internal: from within the process */
+	bool create_on_update;
+	bool removing;                  /* what was handed to the store removes the object */
+	enum decode_field_validation validation;
+	struct json *object, *old;      /* storage form */
+	const struct object *old_object;
+	const struct object *result;
+	enum write_outcome outcome;
+	int http_status;
+	struct str body;
+	struct str warnings[WRITE_WARNINGS_MAX]; /* arena */
+	size_t n_warnings;
+	request_done_fn *done;          /* either this */
+	registry_done_fn *simple_done;  /* or this */
+	void *arg;
+	/* Renders `body` from the stored result (scale); NULL: none. */
+	void (*finish)(struct write *w);
+};
+
+struct write *write_create(struct registry *reg, enum write_op op, const struct api_kind *kind,
+			   const char *subresource, struct str ns, struct str name);
+void write_set_request(struct write *w, const struct request *rq, request_done_fn *done, void *arg);
+/* Ends it: with an error, or with what is in it. */
+void write_fail(struct write *w, const struct err *err);
+void write_succeed(struct write *w);
+void write_warn(struct write *w, const char *text);
+
+/* What turns the old state into the new one, in storage form: 0, 1 for "nothing to do", or an error. */
+typedef int write_change_fn(struct write *w, void *arg, struct err *err);
+
+/* w->object is a raw tree as addressed. Takes w. */
+void write_run_create(struct write *w);
+/* `change` sets w->object from w->old. Takes w. */
+void write_run_update(struct write *w, write_change_fn *change, void *arg);
+void write_run_delete(struct write *w, const struct registry_delete_options *options, bool orphan_set, bool orphan);
+
+/* Shared by the runs: w->old and w->old_object from the newest state; 404. */
+int write_load_old(struct write *w, struct err *err);
+/* w->object (or w->old on deletion) under the next revision, to the store, or not at all on a dry run. Takes w. */
+void write_commit(struct write *w, bool remove);
+/* Raw tree -> decoded and in storage form, in w->object. */
+int write_decode(struct write *w, struct json *tree, struct err *err);
+/* The names that body and path give must agree. */
+int write_check_names(struct write *w, struct err *err);
+/* May the object go now that nothing holds it? */
+bool write_ready_to_go(const struct write *w, const struct json *object);
+enum store_durability write_durability(const struct write *w, bool remove);
+
+/* A patch or body of a request turned into a raw tree as addressed. */
+int request_tree(struct write *w, const struct request *rq, struct json **ret, struct err *err);
+int request_patched(struct write *w, const struct request *rq, const struct api_message *message,
+		    const struct json *original, struct json **ret, struct err *err);
+
+struct registry_delete_options_wire {
+	struct registry_delete_options options;
+	bool orphan_set, orphan, dry_run;
+};
+int delete_options_parse(struct write *w, const struct request *rq, struct registry_delete_options_wire *ret,
+			 struct err *err);
+void delete_collection_run(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg);
+
+/* ---- the rest ---- */
+
+struct json *convert_to_storage(struct arena *arena, const struct api_kind *kind, struct json *object);
+struct json *convert_from_storage(struct arena *arena, const struct api_kind *kind, struct json *object);
+
+const struct object *registry_build(struct arena *arena, const struct api_kind *storage, struct json *tree,
+				    int64_t revision);
+
+void list_run(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg);
+bool subresource_run(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg);
+bool scale_run(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg);
+bool pods_finished(const struct json *pod);
+
+/* Selectors of a list or watch, compiled into `arena`. */
+struct selection {
+	struct selector labels;
+	struct field_selector fields;
+	struct str ns;
+	bool all; /* selects everything in the namespace */
+};
+int selection_parse(struct arena *arena, const struct api_kind *kind, struct str ns, struct str label_selector,
+		    struct str field_selector, struct selection *ret, struct err *err);
+bool selection_matches(const struct selection *s, const struct object *o);
+
+struct events;
+struct events *events_create(struct registry *reg);
+void events_destroy(struct events *e);
+
+struct registry_hub {
+	struct store_watch watch;
+	struct registry *reg;
+	struct list watchers; /* struct registry_watch */
+};
+
+struct registry {
+	struct loop *loop;
+	struct store *store;
+	struct services services;
+	struct events *events;
+	struct registry_hub *hubs; /* by resource */
+	size_t n_hubs;
+	struct registry_watch *cursor; /* next one of the dispatch that runs */
+	registry_token_fn *token_issuer;
+	void *token_arg;
+};

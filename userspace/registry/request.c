@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Verbs of the wire onto the pipeline. Loop thread. */
+#include "userspace/registry/request.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "userspace/api/patch.h"
+#include "userspace/base/mem.h"
+#include "userspace/registry/internal.h"
+
+static const char PATCH_TYPES[] = "application/json-patch+json, application/merge-patch+json, "
+				  "application/strategic-merge-patch+json";
+
+int request_tree(struct write *w, const struct request *rq, struct json **ret, struct err *err)
+{
+	struct decode_warnings *warnings;
+	int r;
+
+	if (rq->tree) {
+		*ret = json_clone_deep(&w->arena, rq->tree);
+		return 0;
+	}
+	warnings = arena_new(&w->arena, struct decode_warnings);
+	r = decode_parse(&w->arena, w->kind, rq->body, rq->media, w->validation, warnings, ret, err);
+	for (size_t i = 0; r >= 0 && i < warnings->n; i++)
+		write_warn(w, arena_strndup(&w->arena, warnings->items[i].p, warnings->items[i].n));
+	return r;
+}
+
+static int patched_by_tree(struct write *w, const struct request *rq, const struct api_message *message,
+			   const struct json *original, struct json **ret, struct err *err)
+{
+	switch (rq->patch) {
+	case REQUEST_PATCH_JSON:
+		return patch_json(&w->arena, original, rq->tree, ret, err);
+	case REQUEST_PATCH_MERGE:
+		return patch_merge(&w->arena, original, rq->tree, ret, err);
+	default:
+		return patch_strategic(&w->arena, message, original, rq->tree, ret, err);
+	}
+}
+
+int request_patched(struct write *w, const struct request *rq, const struct api_message *message,
+		    const struct json *original, struct json **ret, struct err *err)
+{
+	static const enum patch_type types[] = {
+		[REQUEST_PATCH_JSON] = PATCH_JSON,
+		[REQUEST_PATCH_MERGE] = PATCH_MERGE,
+		[REQUEST_PATCH_STRATEGIC] = PATCH_STRATEGIC,
+	};
+
+	if (rq->patch == REQUEST_PATCH_NONE || rq->patch == REQUEST_PATCH_APPLY)
+		return api_err_unsupported_media_type(err, PATCH_TYPES);
+	if (rq->tree)
+		return patched_by_tree(w, rq, message, original, ret, err);
+	return patch_apply(&w->arena, types[rq->patch], message, original, rq->body, ret, err);
+}
+
+static int change_by_body(struct write *w, void *arg, struct err *err)
+{
+	const struct request *rq = arg;
+	struct json *tree = NULL;
+	int r = request_tree(w, rq, &tree, err);
+
+	return r < 0 ? r : write_decode(w, tree, err);
+}
+
+/* On creation by PUT the pipeline decodes. */
+static int change_by_patch(struct write *w, void *arg, struct err *err)
+{
+	const struct request *rq = arg;
+	struct json *original = convert_from_storage(&w->arena, w->kind, json_clone(&w->arena, w->old)), *tree = NULL;
+	int r = request_patched(w, rq, w->kind->message, original, &tree, err);
+
+	if (r < 0)
+		return r;
+	/* The result shares nodes of neither, but it must not change under the patch's tree. */
+	return write_decode(w, json_clone(&w->arena, tree), err);
+}
+
+static void run_create(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg)
+{
+	struct write *w = write_create(reg, WRITE_CREATE, rq->kind, NULL, rq->ns, rq->name);
+	_cleanup_err_ struct err err = ERR_INIT;
+
+	write_set_request(w, rq, done, arg);
+	if (request_tree(w, rq, &w->object, &err) < 0)
+		write_fail(w, &err);
+	else
+		write_run_create(w);
+}
+
+static void run_update(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg)
+{
+	struct write *w = write_create(reg, WRITE_UPDATE, rq->kind, rq->subresource, rq->ns, rq->name);
+	bool patch = rq->verb == API_VERB_PATCH;
+
+	write_set_request(w, rq, done, arg);
+	w->create_on_update = !patch;
+	write_run_update(w, patch ? change_by_patch : change_by_body, (void *)(uintptr_t)rq);
+}
+
+static void run_delete(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg)
+{
+	struct write *w = write_create(reg, WRITE_DELETE, rq->kind, NULL, rq->ns, rq->name);
+	struct registry_delete_options_wire o;
+	_cleanup_err_ struct err err = ERR_INIT;
+
+	write_set_request(w, rq, done, arg);
+	if (delete_options_parse(w, rq, &o, &err) < 0) {
+		write_fail(w, &err);
+		return;
+	}
+	w->dry_run = o.dry_run;
+	write_run_delete(w, &o.options, o.orphan_set, o.orphan);
+}
+
+static int check_revision(struct registry *reg, struct str text, struct err *err)
+{
+	int64_t revision = 0;
+
+	if (text.n == 0)
+		return 0;
+	if (str_to_int64(text, &revision) < 0 || revision < 0)
+		return api_err_bad_request(err, "resourceVersion: Invalid value: \"%.*s\": strconv.ParseUint: parsing "
+						"\"%.*s\": invalid syntax",
+					   STR_ARG(text), STR_ARG(text));
+	if (revision > store_revision(reg->store))
+		return err_set_status(err, -ETIMEDOUT, 504, "Timeout",
+				      "Timeout: Too large resource version: %lld, current: %lld", (long long)revision,
+				      (long long)store_revision(reg->store));
+	return 0;
+}
+
+static void run_get(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg)
+{
+	struct request_result result = { .http_status = 200, .list_remaining = -1 };
+	_cleanup_err_ struct err err = ERR_INIT;
+	int r = check_revision(reg, rq->resource_version, &err);
+
+	if (r >= 0) {
+		result.object = registry_get(reg, rq->kind, rq->ns, rq->name);
+		if (!result.object)
+			r = api_err_not_found(&err, rq->kind, rq->name);
+	}
+	done(arg, r < 0 ? NULL : &result, r < 0 ? &err : NULL);
+}
+
+static int check(const struct request *rq, struct err *err)
+{
+	if (rq->field_manager.n > REQUEST_FIELD_MANAGER_MAX)
+		return err_set_status(err, -EINVAL, 422, "Invalid",
+				      "%s.meta.k8s.io \"\" is invalid: fieldManager: Too long: may not be more than %d bytes",
+				      rq->verb == API_VERB_CREATE ? "CreateOptions" :
+				      rq->verb == API_VERB_PATCH  ? "PatchOptions" :
+								    "UpdateOptions",
+				      REQUEST_FIELD_MANAGER_MAX);
+	if (rq->force && rq->patch != REQUEST_PATCH_APPLY && rq->verb == API_VERB_PATCH)
+		return err_set_status(err, -EINVAL, 422, "Invalid",
+				      "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for "
+				      "non-apply patch");
+	if (rq->kind->namespaced && rq->ns.n == 0 && rq->verb != API_VERB_LIST && rq->verb != API_VERB_DELETECOLLECTION)
+		return api_err_bad_request(err, "an empty namespace may not be set when a resource name is provided");
+	return 0;
+}
+
+void request_run(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg)
+{
+	_cleanup_err_ struct err err = ERR_INIT;
+
+	if (check(rq, &err) < 0) {
+		done(arg, NULL, &err);
+		return;
+	}
+	if (rq->subresource && strcmp(rq->subresource, "status") != 0) {
+		if (scale_run(reg, rq, done, arg) || subresource_run(reg, rq, done, arg))
+			return;
+		api_err_no_resource(&err);
+		done(arg, NULL, &err);
+		return;
+	}
+	switch (rq->verb) {
+	case API_VERB_GET:
+		run_get(reg, rq, done, arg);
+		break;
+	case API_VERB_LIST:
+		list_run(reg, rq, done, arg);
+		break;
+	case API_VERB_CREATE:
+		run_create(reg, rq, done, arg);
+		break;
+	case API_VERB_UPDATE:
+	case API_VERB_PATCH:
+		run_update(reg, rq, done, arg);
+		break;
+	case API_VERB_DELETE:
+		run_delete(reg, rq, done, arg);
+		break;
+	case API_VERB_DELETECOLLECTION:
+		delete_collection_run(reg, rq, done, arg);
+		break;
+	default:
+		api_err_method_not_supported(&err);
+		done(arg, NULL, &err);
+	}
+}

@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a Service is given: cluster addresses, families, node ports. Assigned on the way through the pipeline,
+ * counted when handed to the store, given back when the store refuses or the service goes. Loop thread. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "userspace/base/encode.h"
+#include "userspace/base/mem.h"
+#include "userspace/registry/internal.h"
+
+int services_init(struct services *s, const struct registry_options *options, struct err *err)
+{
+	struct str rest = str_of(options->service_cidr), part;
+
+	*s = (struct services){ .port_min = options->node_port_min, .port_max = options->node_port_max };
+	if (s->port_min <= 0 || s->port_max > 65535 || s->port_min > s->port_max)
+		return err_set(err, -EINVAL, "bad node port range %d-%d", s->port_min, s->port_max);
+	while (str_split(&rest, ',', &part)) {
+		int r;
+
+		if (s->n_ranges == SERVICE_RANGES_MAX)
+			return err_set(err, -EINVAL, "at most %d service CIDRs", SERVICE_RANGES_MAX);
+		r = ip_range_init(&s->ranges[s->n_ranges], str_trim(part), err);
+		if (r < 0)
+			return r;
+		s->n_ranges++;
+	}
+	if (s->n_ranges == 0)
+		return err_set(err, -EINVAL, "no service CIDR");
+	if (options->cluster_dns)
+		snprintf(s->cluster_dns, sizeof(s->cluster_dns), "%s", options->cluster_dns);
+	s->ports = mem_zalloc((size_t)(s->port_max - s->port_min + 1));
+	return 0;
+}
+
+void services_finish(struct services *s)
+{
+	for (size_t i = 0; i < s->n_ranges; i++)
+		ip_range_finish(&s->ranges[i]);
+	free(s->ports);
+}
+
+static uint8_t protocol_bit(struct str protocol)
+{
+	return str_is(protocol, "UDP") ? 2 : str_is(protocol, "SCTP") ? 4 : 1;
+}
+
+static void hold_port(struct services *s, int64_t port, uint8_t bit, bool hold)
+{
+	if (port < s->port_min || port > s->port_max)
+		return;
+	if (hold)
+		s->ports[port - s->port_min] |= bit;
+	else
+		s->ports[port - s->port_min] &= (uint8_t)~bit;
+}
+
+static void hold_address(struct services *s, struct str text, bool hold)
+{
+	struct names_ip ip;
+
+	if (names_parse_ip(text, &ip) < 0)
+		return;
+	for (size_t i = 0; i < s->n_ranges; i++) {
+		if (!ip_range_contains(&s->ranges[i], &ip))
+			continue;
+		if (hold)
+			ip_range_take(&s->ranges[i], text);
+		else
+			ip_range_release(&s->ranges[i], text);
+	}
+}
+
+void services_hold(struct services *s, const struct json *service, bool hold)
+{
+	const struct json *spec = json_get(service, "spec");
+
+	json_foreach(ip, json_get(spec, "clusterIPs"))
+		hold_address(s, json_str(ip), hold);
+	json_foreach(p, json_get(spec, "ports"))
+		hold_port(s, json_get_int(p, "nodePort", 0), protocol_bit(json_get_str(p, "protocol")), hold);
+	hold_port(s, json_get_int(spec, "healthCheckNodePort", 0), 1, hold);
+}
+
+/* ---- what stays from before ---- */
+
+static bool wants_ports(const struct json *spec)
+{
+	struct str type = json_get_str(spec, "type");
+
+	return str_is(type, "NodePort") ||
+	       (str_is(type, "LoadBalancer") && json_get_bool(spec, "allocateLoadBalancerNodePorts", true));
+}
+
+static bool wants_health_port(const struct json *spec)
+{
+	return str_is(json_get_str(spec, "type"), "LoadBalancer") &&
+	       str_is(json_get_str(spec, "externalTrafficPolicy"), "Local");
+}
+
+static bool is_external_name(const struct json *spec)
+{
+	return str_is(json_get_str(spec, "type"), "ExternalName");
+}
+
+static struct json *same_port(const struct json *ports, const struct json *like)
+{
+	json_foreach(p, ports)
+		if (json_get_int(p, "port", 0) == json_get_int(like, "port", 0) &&
+		    protocol_bit(json_get_str(p, "protocol")) == protocol_bit(json_get_str(like, "protocol")))
+			return p;
+	return NULL;
+}
+
+static void keep_ports(struct write *w, struct json *spec, const struct json *old)
+{
+	json_foreach(p, json_get(spec, "ports")) {
+		const struct json *before = same_port(json_get(old, "ports"), p);
+		int64_t port = json_get_int(before, "nodePort", 0);
+
+		if (port == 0)
+			continue;
+		if (wants_ports(spec) && json_get_int(p, "nodePort", 0) == 0)
+			json_set_int(&w->arena, p, "nodePort", port);
+		else if (!wants_ports(spec) && !str_is(json_get_str(spec, "type"), "LoadBalancer") &&
+			 json_get_int(p, "nodePort", 0) == port)
+			json_remove(p, "nodePort"); /* it came with the type that is gone */
+	}
+}
+
+/* A client that leaves out what it was given does not mean to lose it. */
+static void keep(struct write *w, struct json *spec)
+{
+	static const char *const kept[] = { "clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy" };
+	const struct json *old = json_get(w->old, "spec");
+
+	if (!is_external_name(spec) && !is_external_name(old)) {
+		/* Only one of the two named: the other follows it. */
+		if (json_get(spec, "clusterIP") && json_get_str(spec, "clusterIP").n == 0)
+			json_remove(spec, "clusterIP");
+		for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
+			if (!json_get(spec, kept[i]) && json_get(old, kept[i]))
+				json_set(spec, kept[i], json_clone(&w->arena, json_get(old, kept[i])));
+	} else if (is_external_name(spec) && !is_external_name(old)) {
+		for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
+			if (json_equal(json_get(spec, kept[i]), json_get(old, kept[i])))
+				json_remove(spec, kept[i]);
+	}
+	keep_ports(w, spec, old);
+	if (wants_health_port(spec) && json_get_int(spec, "healthCheckNodePort", 0) == 0 &&
+	    json_get(old, "healthCheckNodePort"))
+		json_set(spec, "healthCheckNodePort", json_clone(&w->arena, json_get(old, "healthCheckNodePort")));
+	else if (!wants_health_port(spec) &&
+		 json_get_int(spec, "healthCheckNodePort", 0) == json_get_int(old, "healthCheckNodePort", 0))
+		json_remove(spec, "healthCheckNodePort");
+}
+
+/* ---- addresses ---- */
+
+#define SPEC FIELD(NULL, "spec")
+
+static const char *family_name(int family)
+{
+	return family == 4 ? "IPv4" : "IPv6";
+}
+
+static struct ip_range *range_of(struct services *s, struct str family)
+{
+	for (size_t i = 0; i < s->n_ranges; i++)
+		if (str_is(family, family_name(s->ranges[i].cidr.ip.family)))
+			return &s->ranges[i];
+	return NULL;
+}
+
+/* ipFamilyPolicy and ipFamilies complete; false when they cannot be. */
+static bool settle_families(struct write *w, struct json *spec, struct field_errors *e)
+{
+	struct services *s = &w->reg->services;
+	struct str policy = json_get_str(spec, "ipFamilyPolicy");
+	struct json *families = json_ensure_array(&w->arena, spec, "ipFamilies");
+	struct names_ip ip;
+	size_t i = 0, want;
+
+	if (policy.n == 0) {
+		policy = families->count > 1 || json_count(json_get(spec, "clusterIPs")) > 1 ? STR("RequireDualStack") :
+											       STR("SingleStack");
+		json_set_str(&w->arena, spec, "ipFamilyPolicy", policy);
+	}
+	if (str_is(policy, "RequireDualStack") && s->n_ranges < 2) {
+		field_invalid_str(e, FIELD(SPEC, "ipFamilyPolicy"), policy,
+				  "this cluster is not configured for dual-stack services");
+		return false;
+	}
+	json_foreach(f, families) {
+		if (!range_of(s, json_str(f))) {
+			field_invalid_str(e, FIELD_INDEX(FIELD(SPEC, "ipFamilies"), i), json_str(f),
+					  "not configured on this cluster");
+			return false;
+		}
+		i++;
+	}
+	json_foreach(given, json_get(spec, "clusterIPs")) {
+		if (names_parse_ip(json_str(given), &ip) == 0 && families->count < json_count(json_get(spec, "clusterIPs")))
+			json_append(families, json_new_cstr(&w->arena, family_name(ip.family)));
+	}
+	if (families->count == 0)
+		json_append(families, json_new_cstr(&w->arena, family_name(s->ranges[0].cidr.ip.family)));
+	want = str_is(policy, "SingleStack") ? 1 : s->n_ranges;
+	for (size_t k = 0; k < s->n_ranges && families->count < want; k++) {
+		const char *name = family_name(s->ranges[k].cidr.ip.family);
+
+		if (!str_is(json_str(families->first), name))
+			json_append(families, json_new_cstr(&w->arena, name));
+	}
+	return true;
+}
+
+static void allocation_failed(struct field_errors *e, const struct json *ips, const char *text)
+{
+	field_invalid(e, FIELD(SPEC, "clusterIPs"), ips, "%s", text);
+}
+
+static bool held_before(const struct write *w, struct str text)
+{
+	if (w->op != WRITE_UPDATE)
+		return false;
+	json_foreach(ip, json_at(w->old, "spec.clusterIPs"))
+		if (str_eq(json_str(ip), text))
+			return true;
+	return false;
+}
+
+static void check_address(struct write *w, const struct json *ips, struct str text, struct field_errors *e)
+{
+	struct services *s = &w->reg->services;
+	_cleanup_(buf_finish) struct buf ranges = BUF_INIT;
+	struct names_ip ip;
+
+	if (names_parse_ip(text, &ip) < 0 || held_before(w, text))
+		return; /* the first is for validation to say */
+	for (size_t i = 0; i < s->n_ranges; i++) {
+		char net[NAMES_ADDRESS_MAX];
+
+		names_format_ip(&s->ranges[i].cidr.ip, net);
+		if (ip_range_contains(&s->ranges[i], &ip)) {
+			if (ip_range_used(&s->ranges[i], text))
+				allocation_failed(e, ips, arena_printf(&w->arena,
+								       "failed to allocate IP %.*s: provided IP is already "
+								       "allocated",
+								       STR_ARG(text)));
+			return;
+		}
+		if (s->ranges[i].cidr.ip.family == ip.family)
+			buf_printf(&ranges, "%s/%u", net, s->ranges[i].cidr.prefix);
+	}
+	allocation_failed(e, ips,
+			  arena_printf(&w->arena,
+				       "failed to allocate IP %.*s: the provided IP (%.*s) is not in the valid range. The "
+				       "range of valid IPs is %s",
+				       STR_ARG(text), STR_ARG(text), buf_cstr(&ranges)));
+}
+
+static bool is_api_service(const struct write *w)
+{
+	return str_is(w->ns, "default") && str_is(meta_name(w->object), "kubernetes");
+}
+
+static void give_address(struct write *w, struct json *ips, struct str family, struct field_errors *e)
+{
+	struct services *s = &w->reg->services;
+	struct ip_range *r = range_of(s, family);
+	char text[NAMES_ADDRESS_MAX];
+	bool dns = s->cluster_dns[0] && !ip_range_used(r, str_of(s->cluster_dns));
+	int found = 0;
+
+	if (is_api_service(w)) {
+		ip_range_at(r, 1, text);
+	} else {
+		if (dns) /* only who names it gets it */
+			ip_range_take(r, str_of(s->cluster_dns));
+		found = ip_range_find(r, text);
+		if (dns)
+			ip_range_release(r, str_of(s->cluster_dns));
+	}
+	if (found < 0) {
+		field_internal(e, FIELD(SPEC, "clusterIPs"), "failed to allocate a serviceIP: range is full");
+		return;
+	}
+	json_append(ips, json_new_cstr(&w->arena, arena_strdup(&w->arena, text)));
+}
+
+static void assign_addresses(struct write *w, struct json *spec, struct field_errors *e)
+{
+	struct json *ips, *first;
+	struct json *families;
+	size_t n = 0;
+
+	if (is_external_name(spec))
+		return;
+	ips = json_ensure_array(&w->arena, spec, "clusterIPs");
+	first = json_get(spec, "clusterIP");
+	if (json_str(first).n > 0 && ips->count == 0)
+		json_append(ips, json_clone(&w->arena, first));
+	if (!settle_families(w, spec, e))
+		return;
+	if (!str_is(json_str(json_index(ips, 0)), "None")) {
+		json_foreach(ip, ips)
+			check_address(w, ips, json_str(ip), e);
+		families = json_get(spec, "ipFamilies");
+		json_foreach(f, families)
+			if (n++ >= ips->count)
+				give_address(w, ips, json_str(f), e);
+	}
+	if (ips->count > 0)
+		json_set_str(&w->arena, spec, "clusterIP", json_str(ips->first));
+}
+
+/* ---- ports ---- */
+
+static bool port_held_before(const struct write *w, int64_t port, uint8_t bit)
+{
+	if (w->op != WRITE_UPDATE)
+		return false;
+	json_foreach(p, json_at(w->old, "spec.ports"))
+		if (json_get_int(p, "nodePort", 0) == port && protocol_bit(json_get_str(p, "protocol")) & bit)
+			return true;
+	return json_at_int(w->old, "spec.healthCheckNodePort", 0) == port;
+}
+
+static void check_port(struct write *w, int64_t port, uint8_t bit, const struct field_path *path,
+		       struct field_errors *e)
+{
+	struct services *s = &w->reg->services;
+
+	if (port_held_before(w, port, bit))
+		return;
+	if (port < s->port_min || port > s->port_max)
+		field_invalid_int(e, path, port, "provided port is not in the valid range. The range of valid ports is %d-%d",
+				  s->port_min, s->port_max);
+	else if (s->ports[port - s->port_min] & bit)
+		field_invalid_int(e, path, port, "provided port is already allocated");
+}
+
+/* Not held by anyone, nor named by this service itself. */
+static int64_t find_port(struct write *w, const struct json *spec)
+{
+	struct services *s = &w->reg->services;
+	int span = s->port_max - s->port_min + 1;
+	uint32_t random;
+
+	random_bytes(&random, sizeof(random));
+	for (int i = 0; i < span; i++) {
+		int64_t port = s->port_min + (int64_t)((random + (uint32_t)i) % (uint32_t)span);
+		bool own = json_get_int(spec, "healthCheckNodePort", 0) == port;
+
+		json_foreach(p, json_get(spec, "ports"))
+			own = own || json_get_int(p, "nodePort", 0) == port;
+		if (!own && s->ports[port - s->port_min] == 0)
+			return port;
+	}
+	return 0;
+}
+
+/* The same number for the same port under another protocol, as DNS over both wants it. */
+static int64_t sibling_port(const struct json *spec, const struct json *port)
+{
+	json_foreach(p, json_get(spec, "ports"))
+		if (p != port && json_get_int(p, "port", 0) == json_get_int(port, "port", 0) &&
+		    json_get_int(p, "nodePort", 0) > 0)
+			return json_get_int(p, "nodePort", 0);
+	return 0;
+}
+
+static void assign_ports(struct write *w, struct json *spec, struct field_errors *e)
+{
+	struct services *s = &w->reg->services;
+	size_t i = 0;
+
+	json_foreach(p, json_get(spec, "ports")) {
+		const struct field_path *path = FIELD(FIELD_INDEX(FIELD(SPEC, "ports"), i), "nodePort");
+		uint8_t bit = protocol_bit(json_get_str(p, "protocol"));
+		int64_t port = json_get_int(p, "nodePort", 0);
+
+		i++;
+		if (port > 0) {
+			check_port(w, port, bit, path, e);
+			continue;
+		}
+		if (!wants_ports(spec))
+			continue;
+		port = sibling_port(spec, p);
+		if (port == 0 || port < s->port_min || port > s->port_max || s->ports[port - s->port_min] & bit)
+			port = find_port(w, spec);
+		if (port == 0)
+			field_internal(e, path, "failed to allocate a nodePort: range is full");
+		else
+			json_set_int(&w->arena, p, "nodePort", port);
+	}
+	if (!wants_health_port(spec))
+		return;
+	if (json_get_int(spec, "healthCheckNodePort", 0) > 0) {
+		check_port(w, json_get_int(spec, "healthCheckNodePort", 0), 1, FIELD(SPEC, "healthCheckNodePort"), e);
+		return;
+	}
+	json_set_int(&w->arena, spec, "healthCheckNodePort", find_port(w, spec));
+}
+
+void services_keep(struct write *w)
+{
+	struct json *spec = json_get(w->object, "spec");
+
+	if (spec)
+		keep(w, spec);
+}
+
+void services_assign(struct write *w, struct field_errors *e)
+{
+	struct json *spec = json_get(w->object, "spec");
+
+	if (!spec)
+		return;
+	assign_addresses(w, spec, e);
+	assign_ports(w, spec, e);
+}

@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pipeline every creation and update passes, in its one order: decode against the schema ->
+ * mutating admission -> default -> prepare -> validate -> validating admission -> canonical bytes ->
+ * commit. All of it runs at once against the newest pending state, so nothing can come in between.
+ *
+ * A write is its own heap object with an arena; it frees itself after the answer. Loop thread. */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "userspace/api/defaults.h"
+#include "userspace/api/hooks.h"
+#include "userspace/base/clock.h"
+#include "userspace/base/encode.h"
+#include "userspace/base/mem.h"
+#include "userspace/registry/admission/admission.h"
+#include "userspace/registry/internal.h"
+
+/* ---- beginning and end ---- */
+
+struct write *write_create(struct registry *reg, enum write_op op, const struct api_kind *kind,
+			   const char *subresource, struct str ns, struct str name)
+{
+	struct write *w = mem_new(struct write);
+
+	w->reg = reg;
+	w->op = op;
+	w->kind = kind;
+	w->storage = kind->storage ? kind->storage : kind;
+	w->subresource = subresource;
+	w->ns = kind->namespaced ? arena_str(&w->arena, ns) : STR_NULL;
+	w->name = arena_str(&w->arena, name);
+	w->internal = true;
+	w->validation = DECODE_IGNORE;
+	w->http_status = op == WRITE_CREATE ? 201 : 200;
+	return w;
+}
+
+void write_set_request(struct write *w, const struct request *rq, request_done_fn *done, void *arg)
+{
+	w->user = rq->user;
+	w->internal = rq->user == NULL;
+	w->dry_run = rq->dry_run;
+	w->validation = rq->field_validation;
+	w->done = done;
+	w->arg = arg;
+}
+
+static void destroy(struct write *w)
+{
+	object_unref(w->old_object);
+	object_unref(w->result);
+	arena_finish(&w->arena);
+	free(w);
+}
+
+void write_warn(struct write *w, const char *text)
+{
+	if (w->n_warnings < WRITE_WARNINGS_MAX)
+		w->warnings[w->n_warnings++] = str_of(text);
+}
+
+void write_fail(struct write *w, const struct err *err)
+{
+	struct err with_status = ERR_INIT;
+
+	err_copy(&with_status, err);
+	if (with_status.status == 0)
+		with_status.status = api_err_status(err);
+	if (w->done)
+		w->done(w->arg, NULL, &with_status);
+	else if (w->simple_done)
+		w->simple_done(w->arg, NULL, &with_status);
+	err_finish(&with_status);
+	destroy(w);
+}
+
+static struct str status_body(struct write *w, bool about_object)
+{
+	_cleanup_(buf_finish) struct buf text = BUF_INIT;
+
+	if (about_object)
+		api_status_write_success(&text, w->storage, w->result->name, w->result->uid);
+	else
+		buf_add_cstr(&text, "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Success\","
+				    "\"code\":201}");
+	return arena_str(&w->arena, buf_str(&text));
+}
+
+void write_succeed(struct write *w)
+{
+	struct request_result result = { .http_status = w->http_status, .list_remaining = -1 };
+
+	if (w->finish)
+		w->finish(w);
+	if (w->simple_done)
+		w->simple_done(w->arg, w->result, NULL);
+	if (w->done) {
+		result.warnings = w->warnings;
+		result.n_warnings = w->n_warnings;
+		if (w->outcome == WRITE_OBJECT)
+			result.object = w->result;
+		else if (w->outcome == WRITE_BODY)
+			result.body = w->body;
+		else
+			result.body = status_body(w, w->outcome == WRITE_DELETED_STATUS);
+		w->done(w->arg, &result, NULL);
+	}
+	destroy(w);
+}
+
+/* ---- decoding ---- */
+
+int write_decode(struct write *w, struct json *tree, struct err *err)
+{
+	struct decode_warnings *warnings = arena_new(&w->arena, struct decode_warnings);
+	int r = decode_tree(&w->arena, w->kind, tree, w->validation, warnings, err);
+	struct json *meta;
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < warnings->n; i++)
+		write_warn(w, arena_strndup(&w->arena, warnings->items[i].p, warnings->items[i].n));
+	meta = meta_ensure(&w->arena, tree);
+	json_remove(meta, "managedFields"); /* ownership of fields comes with server-side apply */
+	json_remove(meta, "selfLink");
+	w->object = convert_to_storage(&w->arena, w->kind, tree);
+	return 0;
+}
+
+int write_check_names(struct write *w, struct err *err)
+{
+	struct str ns = meta_namespace(w->object), name = meta_name(w->object);
+
+	if (!w->storage->namespaced) {
+		if (ns.n > 0)
+			json_remove(meta_ensure(&w->arena, w->object), "namespace");
+	} else if (ns.n == 0) {
+		json_set_str(&w->arena, meta_ensure(&w->arena, w->object), "namespace", w->ns);
+	} else if (w->ns.n > 0 && !str_eq(ns, w->ns)) {
+		return api_err_bad_request(err, "the namespace of the provided object does not match the namespace sent "
+						"on the request");
+	} else {
+		w->ns = ns;
+	}
+	if (w->op == WRITE_CREATE && w->name.n == 0)
+		return 0;
+	if (name.n == 0) {
+		if (w->op == WRITE_CREATE)
+			return 0;
+		json_set_str(&w->arena, meta_ensure(&w->arena, w->object), "name", w->name);
+	} else if (!str_eq(name, w->name)) {
+		return api_err_bad_request(err, "the name of the object (%.*s) does not match the name on the URL (%.*s)",
+					   STR_ARG(name), STR_ARG(w->name));
+	}
+	return 0;
+}
+
+/* ---- the store ---- */
+
+static void committed(void *arg, const struct err *err)
+{
+	struct write *w = arg;
+
+	if (err)
+		write_fail(w, err);
+	else
+		write_succeed(w);
+}
+
+static bool same_but_heartbeats(struct write *w)
+{
+	struct json *a = json_clone(&w->arena, w->object), *b = json_clone(&w->arena, w->old);
+	struct json *both[] = { a, b };
+
+	for (size_t i = 0; i < ARRAY_SIZE(both); i++) {
+		json_remove(meta_ensure(&w->arena, both[i]), "resourceVersion");
+		json_foreach(c, json_at(both[i], "status.conditions"))
+			json_remove(c, "lastHeartbeatTime");
+	}
+	return json_equal(a, b);
+}
+
+enum store_durability write_durability(const struct write *w, bool remove)
+{
+	if (w->storage == KIND_EVENT)
+		return STORE_LAZY;
+	if (remove)
+		return STORE_DURABLE;
+	if (w->storage->lazy)
+		return STORE_RIDER;
+	if (w->storage == KIND_NODE && w->op == WRITE_UPDATE && w->old && same_but_heartbeats((struct write *)(uintptr_t)w))
+		return STORE_RIDER;
+	return STORE_DURABLE;
+}
+
+static void after_commit(struct write *w, bool remove)
+{
+	if (w->storage != KIND_SERVICE || w->dry_run)
+		return;
+	if (w->old)
+		services_hold(&w->reg->services, w->old, false);
+	if (!remove)
+		services_hold(&w->reg->services, w->object, true);
+}
+
+/* A commit that the disk refused: the object is what it was, and so must be what it holds. */
+static void committed_service(void *arg, const struct err *err)
+{
+	struct write *w = arg;
+
+	if (err) {
+		/* From the bytes: the tree's strings were the request's. */
+		if (!w->removing)
+			services_hold(&w->reg->services, registry_parse(&w->arena, w->result), false);
+		if (w->old)
+			services_hold(&w->reg->services, w->old, true);
+	}
+	committed(arg, err);
+}
+
+void write_commit(struct write *w, bool remove)
+{
+	_cleanup_err_ struct err err = ERR_INIT;
+	struct json *tree = remove && !w->object ? w->old : w->object;
+	struct store_op op = { .remove = remove, .expect = w->old_object ? w->old_object->revision : 0 };
+	enum store_durability durability = write_durability(w, remove);
+	int r;
+
+	/* On a dry run the revision is the one the object has (none for a new one), as nothing is given. */
+	w->result = registry_build(&w->arena, w->storage, tree,
+				   !w->dry_run ? store_next_revision(w->reg->store) : op.expect);
+	if (w->dry_run) {
+		write_succeed(w);
+		return;
+	}
+	op.object = w->result;
+	w->removing = remove;
+	after_commit(w, remove);
+	r = store_commit(w->reg->store, &op, 1, durability, w->storage == KIND_SERVICE ? committed_service : committed, w,
+			 NULL, &err);
+	if (r == 0)
+		return;
+	if (w->storage == KIND_SERVICE) {
+		committed_service(w, &err);
+		return;
+	}
+	write_fail(w, &err);
+}
+
+/* Answers with the state as it is, once that is durable. */
+static void answer_unchanged(struct write *w)
+{
+	const struct object *published = store_get(w->reg->store, w->storage->resource, w->ns, w->name);
+
+	w->result = object_ref(w->old_object);
+	if (published == w->old_object || store_commit(w->reg->store, NULL, 0, STORE_RIDER, committed, w, NULL, NULL) < 0)
+		write_succeed(w);
+}
+
+int write_load_old(struct write *w, struct err *err)
+{
+	const struct object *o = store_newest(w->reg->store, w->storage->resource, w->ns, w->name);
+
+	if (!o)
+		return api_err_not_found(err, w->kind, w->name);
+	w->old_object = object_ref(o);
+	w->old = registry_parse(&w->arena, o);
+	return 0;
+}
+
+/* ---- validation ---- */
+
+static int validate(struct write *w, struct err *err)
+{
+	_cleanup_field_errors_ struct field_errors e = FIELD_ERRORS_INIT;
+	struct hooks_warnings warnings = { .n = 0 };
+	const struct json *old = w->op == WRITE_UPDATE ? w->old : NULL;
+
+	if (w->storage == KIND_SERVICE && !w->subresource)
+		services_assign(w, &e);
+	if (w->subresource && strcmp(w->subresource, "status") == 0) {
+		validate_metadata(w->storage, w->object, w->old, &e);
+		hooks_validate_status(w->storage, w->object, w->old, &e);
+	} else if (w->subresource && strcmp(w->subresource, "scale") != 0) {
+		/* Their own narrow change was checked where it was made. */
+		validate_metadata(w->storage, w->object, w->old, &e);
+	} else {
+		validate_object(w->storage, w->object, old, &e);
+		if (old)
+			hooks_validate_update(w->storage, w->object, old, &e);
+		else
+			hooks_validate_create(w->storage, w->object, &e);
+		hooks_warnings(&w->arena, w->storage, w->object, old, &warnings);
+	}
+	for (size_t i = 0; i < warnings.n; i++)
+		write_warn(w, warnings.items[i]);
+	return field_errors_result(&e, w->storage, meta_name(w->object), err);
+}
+
+/* ---- creation ---- */
+
+static void generate_name(struct write *w)
+{
+	struct json *meta = meta_ensure(&w->arena, w->object);
+	struct str prefix = json_get_str(meta, "generateName");
+	char *name;
+
+	if (meta_name(w->object).n > 0 || prefix.n == 0)
+		return;
+	if (prefix.n > GENERATE_NAME_MAX - GENERATE_NAME_SUFFIX)
+		prefix.n = GENERATE_NAME_MAX - GENERATE_NAME_SUFFIX;
+	for (int i = 0; i < GENERATE_NAME_TRIES; i++) {
+		name = arena_alloc(&w->arena, prefix.n + GENERATE_NAME_SUFFIX);
+		memcpy(name, prefix.p, prefix.n);
+		random_suffix(name + prefix.n, GENERATE_NAME_SUFFIX);
+		json_set_str(&w->arena, meta, "name", str_make(name, prefix.n + GENERATE_NAME_SUFFIX));
+		if (!store_newest(w->reg->store, w->storage->resource, w->ns, meta_name(w->object)))
+			return;
+	}
+}
+
+static void prepare_create(struct write *w)
+{
+	struct json *meta = meta_ensure(&w->arena, w->object);
+	char now[CLOCK_RFC3339_MAX], uid[UUID_LEN + 1];
+
+	hooks_prepare_create(&w->arena, w->storage, w->object);
+	generate_name(w);
+	uuid_make(uid);
+	clock_format_rfc3339(clock_real_ns(), now);
+	json_remove(meta, "deletionTimestamp");
+	json_remove(meta, "deletionGracePeriodSeconds");
+	json_set_cstr(&w->arena, meta, "uid", arena_strdup(&w->arena, uid));
+	json_set_cstr(&w->arena, meta, "creationTimestamp", arena_strdup(&w->arena, now));
+	json_remove(meta, "resourceVersion");
+}
+
+static int create_steps(struct write *w, struct err *err)
+{
+	int r = write_decode(w, w->object, err);
+
+	if (r >= 0)
+		r = write_check_names(w, err);
+	if (r < 0)
+		return r;
+	if (w->storage->namespaced && w->ns.n == 0)
+		return api_err_bad_request(err, "an empty namespace may not be set during creation");
+	if (meta_resource_version(w->object).n > 0 && !w->internal)
+		return api_err_bad_request(err, "resourceVersion should not be set on objects to be created");
+	r = admission_mutate(w, err);
+	if (r < 0)
+		return r;
+	defaults_apply(&w->arena, w->storage, w->object);
+	prepare_create(w);
+	w->name = meta_name(w->object);
+	r = validate(w, err);
+	if (r >= 0)
+		r = admission_validate(w, err);
+	if (r < 0)
+		return r;
+	if (w->storage->verbs & API_VERB_GET && store_newest(w->reg->store, w->storage->resource, w->ns, w->name)) {
+		bool generated = json_get_str(meta_of(w->object), "generateName").n > 0;
+
+		return generated ? err_set_status(err, -EEXIST, 409, "AlreadyExists",
+						  "%s \"%.*s\" already exists, the server was not able to generate a "
+						  "unique name for the object",
+						  w->storage->plural, STR_ARG(w->name)) :
+				   api_err_already_exists(err, w->kind, w->name);
+	}
+	return 0;
+}
+
+void write_run_create(struct write *w)
+{
+	_cleanup_err_ struct err err = ERR_INIT;
+
+	if (create_steps(w, &err) < 0)
+		write_fail(w, &err);
+	else
+		write_commit(w, false);
+}
+
+/* ---- update ---- */
+
+static int check_preconditions(struct write *w, struct err *err)
+{
+	struct str revision = meta_resource_version(w->object), uid = meta_uid(w->object);
+	struct str old_uid = meta_uid(w->old);
+
+	if (uid.n > 0 && !str_eq(uid, old_uid))
+		return api_err_precondition(err, w->kind, w->name, "UID", uid, old_uid);
+	if (revision.n > 0 && !str_eq(revision, meta_resource_version(w->old)))
+		return api_err_conflict(err, w->kind, w->name, "");
+	return 0;
+}
+
+static bool is_subresource(const struct write *w, const char *name)
+{
+	return w->subresource && strcmp(w->subresource, name) == 0;
+}
+
+static void prepare_update(struct write *w)
+{
+	if (is_subresource(w, "status") || is_subresource(w, "approval"))
+		hooks_prepare_status(&w->arena, w->storage, w->object, w->old);
+	else if (!w->subresource || is_subresource(w, "scale"))
+		hooks_prepare_update(&w->arena, w->storage, w->object, w->old);
+	/* The others (binding, finalize, ...) made their own narrow change on the old object. */
+	if (w->storage == KIND_SERVICE && !w->subresource)
+		services_keep(w);
+}
+
+bool write_ready_to_go(const struct write *w, const struct json *object)
+{
+	const struct json *meta = meta_of(object);
+
+	if (!meta_deleting(object) || json_count(json_get(meta, "finalizers")) > 0)
+		return false;
+	if (w->storage == KIND_NAMESPACE && json_count(json_at(object, "spec.finalizers")) > 0)
+		return false;
+	return json_get_int(meta, "deletionGracePeriodSeconds", 0) == 0;
+}
+
+static bool nothing_changed(struct write *w)
+{
+	struct json *meta = meta_ensure(&w->arena, w->object);
+
+	json_set_str(&w->arena, meta, "resourceVersion", meta_resource_version(w->old));
+	return json_equal(w->object, w->old);
+}
+
+/* 1: nothing to do */
+static int update_steps(struct write *w, write_change_fn *change, void *arg, struct err *err)
+{
+	int r = write_load_old(w, err);
+
+	if (r >= 0)
+		r = change(w, arg, err);
+	if (r != 0)
+		return r;
+	r = write_check_names(w, err);
+	if (r >= 0)
+		r = check_preconditions(w, err);
+	if (r >= 0 && !w->subresource)
+		r = admission_mutate(w, err);
+	if (r < 0)
+		return r;
+	if (!w->subresource)
+		defaults_apply(&w->arena, w->storage, w->object);
+	prepare_update(w);
+	if (nothing_changed(w))
+		return 1;
+	r = validate(w, err);
+	return r >= 0 ? admission_validate(w, err) : r;
+}
+
+static bool may_create_on_update(const struct write *w)
+{
+	const struct api_kind *k = w->storage;
+
+	return !w->subresource && !w->internal &&
+	       (k == KIND_ENDPOINTS || k == KIND_SERVICE || k == KIND_LEASE || k == KIND_EVENT || k == KIND_LIMITRANGE ||
+		strcmp(k->group, "rbac.authorization.k8s.io") == 0);
+}
+
+void write_run_update(struct write *w, write_change_fn *change, void *arg)
+{
+	_cleanup_err_ struct err err = ERR_INIT;
+	int r;
+
+	if (w->create_on_update && may_create_on_update(w) &&
+	    !store_newest(w->reg->store, w->storage->resource, w->ns, w->name)) {
+		r = change(w, arg, &err);
+		if (r < 0) {
+			write_fail(w, &err);
+			return;
+		}
+		json_remove(meta_ensure(&w->arena, w->object), "resourceVersion");
+		w->op = WRITE_CREATE;
+		w->http_status = 201;
+		write_run_create(w);
+		return;
+	}
+	r = update_steps(w, change, arg, &err);
+	if (r < 0)
+		write_fail(w, &err);
+	else if (r == 1)
+		answer_unchanged(w);
+	else
+		write_commit(w, write_ready_to_go(w, w->object));
+}
