@@ -24,7 +24,7 @@ struct api_hooks {
 	/* metadata.generation is kept: 1 at creation, +1 when anything besides metadata and status changes */
 	bool generation;
 	bool generation_on_annotations; /* also when annotations change (deployments) */
-	bool status_with_create;        /* status is data like the rest (no status subresource in spirit: leases...) */
+	bool status_with_create;        /* a status given at creation is kept (nodes) */
 	/* Computed defaults. `object` is decoded; runs after the schema's defaults; idempotent. */
 	void (*defaults)(struct arena *arena, struct json *object);
 	/* After the common rules; status is already gone. */

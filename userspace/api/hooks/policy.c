@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* PodDisruptionBudgets, PriorityClasses, HorizontalPodAutoscalers, roles and their bindings, webhook
+ * configurations, CertificateSigningRequests. No state. Any thread. */
+#include <string.h>
+
+#include "userspace/api/hooks/hooks_kinds.h"
+#include "userspace/api/intstr.h"
+#include "userspace/api/meta.h"
+#include "userspace/base/mem.h"
+
+/* ---- PodDisruptionBudget ---- */
+
+static void validate_budget(const struct json *v, const struct field_path *at, struct field_errors *e)
+{
+	int64_t percent;
+
+	if (json_is(v, JSON_NUMBER) && json_int(v, -1) < 0)
+		field_invalid(e, at, v, "must be greater than or equal to 0");
+	if (json_is(v, JSON_STRING) && !intstr_percent(v, &percent))
+		field_invalid(e, at, v,
+			      "a valid percent string must be a numeric string followed by an ending '%%' (e.g. '1%%',  or "
+			      "'93%%', regex used for validation is '[0-9]+%%')");
+	else if (json_is(v, JSON_STRING) && percent > 100)
+		field_invalid(e, at, v, "must not be greater than 100%%");
+}
+
+static void pdb_validate(const struct json *pdb, struct field_errors *e)
+{
+	const struct json *min = json_at(pdb, "spec.minAvailable"), *max = json_at(pdb, "spec.maxUnavailable");
+
+	if (min && max)
+		field_invalid(e, FIELD(NULL, "spec"), json_get(pdb, "spec"),
+			      "minAvailable and maxUnavailable cannot be both set");
+	validate_budget(min, FIELD(NULL, "spec.minAvailable"), e);
+	validate_budget(max, FIELD(NULL, "spec.maxUnavailable"), e);
+}
+
+const struct api_hooks hooks_poddisruptionbudgets = { .generation = true, .validate = pdb_validate };
+
+/* ---- PriorityClass ---- */
+
+#define PRIORITY_USER_MAX 1000000000
+
+static void priority_validate(const struct json *pc, struct field_errors *e)
+{
+	static const char *const policies[] = { "PreemptLowerPriority", "Never", NULL };
+	struct str name = meta_name(pc), policy = json_get_str(pc, "preemptionPolicy");
+	int64_t value = json_get_int(pc, "value", 0);
+
+	if (str_starts(name, STR("system-"))) {
+		int64_t known = str_is(name, "system-node-critical")      ? 2000001000
+				: str_is(name, "system-cluster-critical") ? 2000000000
+									  : 0;
+
+		if (value != known || !known)
+			field_forbidden(e, FIELD(NULL, "metadata.name"),
+					"priority class names with 'system-' prefix are reserved for system use only");
+	} else if (value > PRIORITY_USER_MAX) {
+		field_forbidden(e, FIELD(NULL, "value"),
+				"maximum allowed value of a user defined priority is %d", PRIORITY_USER_MAX);
+	}
+	if (policy.n && !str_is(policy, policies[0]) && !str_is(policy, policies[1]))
+		field_not_supported(e, FIELD(NULL, "preemptionPolicy"), policy, policies);
+}
+
+const struct api_hooks hooks_priorityclasses = { .generation = true, .validate = priority_validate };
+
+/* ---- HorizontalPodAutoscaler ---- */
+
+static void hpa_defaults(struct arena *arena, struct json *hpa)
+{
+	struct json *spec = json_get(hpa, "spec"), *metric, *resource, *target;
+
+	if (!json_is(spec, JSON_OBJECT))
+		return;
+	hooks_default_int(arena, spec, "minReplicas", 1);
+	/* v1 says the same in one field of its own; only v2 has metrics. */
+	if (str_is(meta_api_version(hpa), "autoscaling/v1") || json_count(json_get(spec, "metrics")))
+		return;
+	metric = json_new_object(arena);
+	json_set_cstr(arena, metric, "type", "Resource");
+	resource = json_ensure_object(arena, metric, "resource");
+	json_set_cstr(arena, resource, "name", "cpu");
+	target = json_ensure_object(arena, resource, "target");
+	json_set_cstr(arena, target, "type", "Utilization");
+	json_set_int(arena, target, "averageUtilization", 80);
+	json_append(json_ensure_array(arena, spec, "metrics"), metric);
+}
+
+static void hpa_validate(const struct json *hpa, struct field_errors *e)
+{
+	const struct json *spec = json_get(hpa, "spec");
+	int64_t min = json_get_int(spec, "minReplicas", 1), max = json_get_int(spec, "maxReplicas", 0);
+
+	if (max >= 1 && max < min)
+		field_invalid_int(e, FIELD(NULL, "spec.maxReplicas"), max, "must be greater than or equal to `minReplicas`");
+	if (!json_at_str(spec, "scaleTargetRef.kind").n)
+		field_required(e, FIELD(NULL, "spec.scaleTargetRef.kind"), NULL);
+	if (!json_at_str(spec, "scaleTargetRef.name").n)
+		field_required(e, FIELD(NULL, "spec.scaleTargetRef.name"), NULL);
+}
+
+const struct api_hooks hooks_horizontalpodautoscalers = { .defaults = hpa_defaults, .validate = hpa_validate };
+
+/* ---- roles ---- */
+
+static void validate_rule(const struct json *rule, bool namespaced, const struct field_path *at,
+			  struct field_errors *e)
+{
+	bool urls = json_count(json_get(rule, "nonResourceURLs")) > 0, resources = json_count(json_get(rule, "resources")) > 0;
+
+	if (!json_count(json_get(rule, "verbs")))
+		field_required(e, FIELD(at, "verbs"), "verbs must contain at least one value");
+	if (urls) {
+		if (namespaced)
+			field_invalid(e, FIELD(at, "nonResourceURLs"), json_get(rule, "nonResourceURLs"),
+				      "namespaced rules cannot apply to non-resource URLs");
+		if (resources || json_count(json_get(rule, "apiGroups")))
+			field_invalid(e, FIELD(at, "nonResourceURLs"), json_get(rule, "nonResourceURLs"),
+				      "rules cannot apply to both regular resources and non-resource URLs");
+		return;
+	}
+	if (!json_count(json_get(rule, "apiGroups")))
+		field_required(e, FIELD(at, "apiGroups"), "resource rules must supply at least one api group");
+	if (!resources)
+		field_required(e, FIELD(at, "resources"), "resource rules must supply at least one resource");
+}
+
+static void validate_role(const struct json *role, bool namespaced, struct field_errors *e)
+{
+	size_t i = 0;
+
+	json_foreach(r, json_get(role, "rules")) {
+		validate_rule(r, namespaced, FIELD_INDEX(FIELD(NULL, "rules"), i), e);
+		i++;
+	}
+}
+
+static void role_validate(const struct json *role, struct field_errors *e)
+{
+	validate_role(role, true, e);
+}
+
+static void clusterrole_validate(const struct json *role, struct field_errors *e)
+{
+	/* An aggregated role's rules are a controller's. */
+	if (!json_get(role, "aggregationRule"))
+		validate_role(role, false, e);
+}
+
+const struct api_hooks hooks_roles = { .validate = role_validate };
+const struct api_hooks hooks_clusterroles = { .validate = clusterrole_validate };
+
+static void binding_defaults(struct arena *arena, struct json *binding)
+{
+	struct json *ref = json_get(binding, "roleRef");
+
+	if (json_is(ref, JSON_OBJECT) && !json_get_str(ref, "apiGroup").n)
+		json_set_cstr(arena, ref, "apiGroup", "rbac.authorization.k8s.io");
+	json_foreach(s, json_get(binding, "subjects"))
+		if (json_is(s, JSON_OBJECT) && !json_get_str(s, "apiGroup").n &&
+		    (str_is(json_get_str(s, "kind"), "User") || str_is(json_get_str(s, "kind"), "Group")))
+			json_set_cstr(arena, s, "apiGroup", "rbac.authorization.k8s.io");
+}
+
+static void binding_validate(const struct json *binding, struct field_errors *e)
+{
+	static const char *const kinds[] = { "ServiceAccount", "User", "Group", NULL };
+	static const char *const groups[] = { "rbac.authorization.k8s.io", NULL };
+	static const char *const roles[] = { "Role", "ClusterRole", NULL };
+	static const char *const cluster_roles[] = { "ClusterRole", NULL };
+	bool cluster = str_is(meta_kind(binding), "ClusterRoleBinding");
+	const struct json *ref = json_get(binding, "roleRef");
+	struct str group = json_get_str(ref, "apiGroup"), kind = json_get_str(ref, "kind");
+	size_t i = 0;
+
+	if (!str_is(group, groups[0]))
+		field_not_supported(e, FIELD(NULL, "roleRef.apiGroup"), group, groups);
+	if (!str_is(kind, "ClusterRole") && (cluster || !str_is(kind, "Role")))
+		field_not_supported(e, FIELD(NULL, "roleRef.kind"), kind, cluster ? cluster_roles : roles);
+	if (!json_get_str(ref, "name").n)
+		field_required(e, FIELD(NULL, "roleRef.name"), NULL);
+	json_foreach(s, json_get(binding, "subjects")) {
+		const struct field_path *at = FIELD_INDEX(FIELD(NULL, "subjects"), i++);
+		struct str of = json_get_str(s, "kind");
+
+		if (!json_get_str(s, "name").n)
+			field_required(e, FIELD(at, "name"), NULL);
+		if (!str_is(of, "ServiceAccount") && !str_is(of, "User") && !str_is(of, "Group"))
+			field_not_supported(e, FIELD(at, "kind"), of, kinds);
+		if (str_is(of, "ServiceAccount") && cluster && !json_get_str(s, "namespace").n)
+			field_required(e, FIELD(at, "namespace"), NULL);
+	}
+}
+
+const struct api_hooks hooks_rolebindings = { .defaults = binding_defaults, .validate = binding_validate };
+
+/* ---- webhooks ---- */
+
+static void webhooks_validate(const struct json *object, struct field_errors *e)
+{
+	size_t i = 0;
+
+	json_foreach(w, json_get(object, "webhooks")) {
+		const struct field_path *at = FIELD_INDEX(FIELD(NULL, "webhooks"), i++), *client = FIELD(at, "clientConfig");
+		struct str name = json_get_str(w, "name"), effects = json_get_str(w, "sideEffects"), part, rest = name;
+		const struct json *config = json_get(w, "clientConfig");
+		size_t parts = 0;
+
+		while (str_split(&rest, '.', &part))
+			parts++;
+		if (name.n && (parts < 3 || validate_dns1123_subdomain(name)))
+			field_invalid_str(e, FIELD(at, "name"), name,
+					  "should be a domain with at least three segments separated by dots");
+		if (!json_count(json_get(w, "admissionReviewVersions")))
+			field_required(e, FIELD(at, "admissionReviewVersions"), "must specify one of v1, v1beta1");
+		if (effects.n && !str_is(effects, "None") && !str_is(effects, "NoneOnDryRun"))
+			field_not_supported(e, FIELD(at, "sideEffects"), effects,
+					    (const char *const[]){ "None", "NoneOnDryRun", NULL });
+		if (!!json_get(config, "url") == !!json_get(config, "service"))
+			field_required(e, client, "exactly one of url or service is required");
+	}
+}
+
+const struct api_hooks hooks_webhooks = { .generation = true, .validate = webhooks_validate };
+
+/* ---- CertificateSigningRequest ---- */
+
+static void csr_validate(const struct json *csr, struct field_errors *e)
+{
+	struct str signer = json_at_str(csr, "spec.signerName");
+	long slash = str_find(signer, '/');
+
+	if (!json_count(json_at(csr, "spec.usages")))
+		field_required(e, FIELD(NULL, "spec.usages"), NULL);
+	if (signer.n && (slash <= 0 || (size_t)slash + 1 == signer.n ||
+			 validate_dns1123_subdomain(str_make(signer.p, (size_t)slash))))
+		field_invalid_str(e, FIELD(NULL, "spec.signerName"), signer,
+				  "must be a fully qualified domain and path of the form 'example.com/signer-name'");
+}
+
+const struct api_hooks hooks_certificatesigningrequests = { .validate = csr_validate };

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Deployments, ReplicaSets, DaemonSets, StatefulSets, ReplicationControllers, ControllerRevisions: computed
+ * defaults, and the rules around selector, template and strategy. No state. Any thread. */
+#include <string.h>
+
+#include "userspace/api/hooks/hooks_kinds.h"
+#include "userspace/api/intstr.h"
+#include "userspace/api/meta.h"
+#include "userspace/api/selector.h"
+#include "userspace/base/mem.h"
+
+#define SELECTOR_MISMATCH "`selector` does not match template `labels`"
+
+static const char *const always[] = { "Always", NULL };
+
+/* ---- shared ---- */
+
+static void template_defaults(struct arena *arena, struct json *object)
+{
+	hooks_pod_spec_defaults(arena, json_at(object, "spec.template.spec"));
+}
+
+/* `what`: as in "empty selector is invalid for deployment". */
+static void validate_selector(const struct json *object, const char *what, struct field_errors *e)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	const struct json *selector = json_at(object, "spec.selector"),
+			  *labels = json_at(object, "spec.template.metadata.labels");
+	struct selector s;
+
+	if (!selector)
+		return; /* required by the schema */
+	if (!json_count(json_get(selector, "matchLabels")) && !json_count(json_get(selector, "matchExpressions"))) {
+		field_invalid(e, FIELD(NULL, "spec.selector"), selector, "empty selector is invalid for %s", what);
+		return;
+	}
+	/* A bad selector is told by the schema's check. */
+	if (selector_from_json(&arena, selector, &s, NULL) < 0 || selector_matches_map(&s, labels))
+		return;
+	if (labels)
+		field_invalid(e, FIELD(NULL, "spec.template.metadata.labels"), labels, SELECTOR_MISMATCH);
+	else
+		field_invalid(e, FIELD(NULL, "spec.template.metadata.labels"), json_new_object(&arena),
+			      SELECTOR_MISMATCH);
+}
+
+static void validate_template(const struct json *object, const char *kind, struct field_errors *e)
+{
+	const struct json *spec = json_at(object, "spec.template.spec");
+	const struct field_path *path = FIELD(NULL, "spec.template.spec");
+	struct str restart = json_get_str(spec, "restartPolicy");
+
+	hooks_pod_spec_validate(spec, path, e);
+	if (restart.n && !str_is(restart, "Always"))
+		field_not_supported(e, FIELD(path, "restartPolicy"), restart, always);
+	if (json_get(spec, "activeDeadlineSeconds"))
+		field_forbidden(e, FIELD(path, "activeDeadlineSeconds"), "activeDeadlineSeconds in %s is not Supported",
+				kind);
+	if (json_count(json_get(spec, "ephemeralContainers")))
+		field_forbidden(e, FIELD(path, "ephemeralContainers"), "ephemeral containers not allowed in pod template");
+}
+
+/* A whole number of pods or a percentage of at most `percent_max` (0: any). */
+static void validate_int_or_percent(const struct json *v, int64_t percent_max, const struct field_path *path,
+				    struct field_errors *e)
+{
+	int64_t percent;
+
+	if (!v)
+		return;
+	if (json_is(v, JSON_NUMBER)) {
+		if (json_int(v, -1) < 0)
+			field_invalid(e, path, v, "must be greater than or equal to 0");
+		return;
+	}
+	if (!intstr_percent(v, &percent))
+		field_invalid(e, path, v,
+			      "a valid percent string must be a numeric string followed by an ending '%%' (e.g. '1%%',  or "
+			      "'93%%', regex used for validation is '[0-9]+%%')");
+	else if (percent_max && percent > percent_max)
+		field_invalid(e, path, v, "must not be greater than 100%%");
+}
+
+static bool is_zero(const struct json *v)
+{
+	int64_t percent;
+
+	return (json_is(v, JSON_NUMBER) && json_int(v, 1) == 0) || (intstr_percent(v, &percent) && percent == 0);
+}
+
+/* ---- Deployment ---- */
+
+static void deployment_defaults(struct arena *arena, struct json *object)
+{
+	struct json *strategy = json_at(object, "spec.strategy"), *rolling;
+
+	template_defaults(arena, object);
+	if (!str_is(json_get_str(strategy, "type"), "RollingUpdate"))
+		return;
+	rolling = json_ensure_object(arena, strategy, "rollingUpdate");
+	hooks_default_str(arena, rolling, "maxUnavailable", "25%");
+	hooks_default_str(arena, rolling, "maxSurge", "25%");
+}
+
+static void deployment_validate(const struct json *object, struct field_errors *e)
+{
+	const struct json *spec = json_get(object, "spec"), *strategy = json_get(spec, "strategy"),
+			  *rolling = json_get(strategy, "rollingUpdate");
+	const struct field_path *path = FIELD(NULL, "spec"), *at = FIELD(path, "strategy.rollingUpdate");
+	int64_t deadline = json_get_int(spec, "progressDeadlineSeconds", INT64_MAX);
+
+	validate_selector(object, "deployment", e);
+	validate_template(object, "ReplicaSet", e);
+	if (str_is(json_get_str(strategy, "type"), "Recreate") && rolling)
+		field_forbidden(e, at, "may not be specified when strategy `type` is 'Recreate'");
+	if (str_is(json_get_str(strategy, "type"), "RollingUpdate")) {
+		const struct json *unavailable = json_get(rolling, "maxUnavailable"), *surge = json_get(rolling, "maxSurge");
+
+		validate_int_or_percent(unavailable, 100, FIELD(at, "maxUnavailable"), e);
+		validate_int_or_percent(surge, 0, FIELD(at, "maxSurge"), e);
+		if (is_zero(unavailable) && is_zero(surge))
+			field_invalid(e, FIELD(at, "maxUnavailable"), unavailable, "may not be 0 when `maxSurge` is 0");
+	}
+	if (deadline <= json_get_int(spec, "minReadySeconds", 0))
+		field_invalid_int(e, FIELD(path, "progressDeadlineSeconds"), deadline, "must be greater than minReadySeconds");
+}
+
+const struct api_hooks hooks_deployments = {
+	.generation = true,
+	.generation_on_annotations = true,
+	.defaults = deployment_defaults,
+	.validate = deployment_validate,
+};
+
+/* ---- ReplicaSet ---- */
+
+static void replicaset_validate(const struct json *object, struct field_errors *e)
+{
+	validate_selector(object, "replicaset", e);
+	validate_template(object, "ReplicaSet", e);
+}
+
+/* The status a controller may not know yet must still be countable: replicas is always shown. */
+static void replicas_prepare_create(struct arena *arena, struct json *object)
+{
+	json_set_int(arena, json_ensure_object(arena, object, "status"), "replicas", 0);
+}
+
+const struct api_hooks hooks_replicasets = {
+	.generation = true,
+	.defaults = template_defaults,
+	.prepare_create = replicas_prepare_create,
+	.validate = replicaset_validate,
+};
+
+/* ---- DaemonSet ---- */
+
+static void daemonset_defaults(struct arena *arena, struct json *object)
+{
+	struct json *strategy = json_at(object, "spec.updateStrategy"), *rolling;
+
+	template_defaults(arena, object);
+	if (!str_is(json_get_str(strategy, "type"), "RollingUpdate"))
+		return;
+	rolling = json_ensure_object(arena, strategy, "rollingUpdate");
+	hooks_default_int(arena, rolling, "maxUnavailable", 1);
+	hooks_default_int(arena, rolling, "maxSurge", 0);
+}
+
+static void daemonset_validate(const struct json *object, struct field_errors *e)
+{
+	const struct json *strategy = json_at(object, "spec.updateStrategy"), *rolling = json_get(strategy, "rollingUpdate"),
+			  *unavailable = json_get(rolling, "maxUnavailable"), *surge = json_get(rolling, "maxSurge");
+	const struct field_path *at = FIELD(NULL, "spec.updateStrategy.rollingUpdate");
+
+	validate_selector(object, "daemonset", e);
+	validate_template(object, "DaemonSet", e);
+	if (!str_is(json_get_str(strategy, "type"), "RollingUpdate"))
+		return;
+	validate_int_or_percent(unavailable, 100, FIELD(at, "maxUnavailable"), e);
+	validate_int_or_percent(surge, 100, FIELD(at, "maxSurge"), e);
+	if (is_zero(unavailable) && is_zero(surge))
+		field_invalid(e, FIELD(at, "maxUnavailable"), unavailable, "cannot be 0 when maxSurge is 0");
+	else if (!is_zero(unavailable) && surge && !is_zero(surge))
+		field_invalid(e, FIELD(at, "maxSurge"), surge, "may not be set when maxUnavailable is non-zero");
+}
+
+static void daemonset_prepare_create(struct arena *arena, struct json *object)
+{
+	static const char *const counts[] = { "currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled",
+					      "numberReady" };
+	struct json *status = json_ensure_object(arena, object, "status");
+
+	for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
+		json_set_int(arena, status, counts[i], 0);
+}
+
+const struct api_hooks hooks_daemonsets = {
+	.generation = true,
+	.defaults = daemonset_defaults,
+	.prepare_create = daemonset_prepare_create,
+	.validate = daemonset_validate,
+};
+
+/* ---- StatefulSet ---- */
+
+static void statefulset_defaults(struct arena *arena, struct json *object)
+{
+	struct json *strategy = json_at(object, "spec.updateStrategy");
+
+	template_defaults(arena, object);
+	if (str_is(json_get_str(strategy, "type"), "RollingUpdate"))
+		hooks_default_int(arena, json_ensure_object(arena, strategy, "rollingUpdate"), "partition", 0);
+	json_foreach(claim, json_at(object, "spec.volumeClaimTemplates")) {
+		hooks_default_str(arena, claim, "apiVersion", "v1");
+		hooks_default_str(arena, claim, "kind", "PersistentVolumeClaim");
+		hooks_default_str(arena, json_ensure_object(arena, claim, "spec"), "volumeMode", "Filesystem");
+		hooks_default_str(arena, json_ensure_object(arena, claim, "status"), "phase", "Pending");
+	}
+}
+
+static void statefulset_validate(const struct json *object, struct field_errors *e)
+{
+	validate_selector(object, "statefulset", e);
+	/* Mounts may name claim templates: put them in as volumes for the check. */
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	struct json *copy = json_clone(&arena, object), *spec = json_at(copy, "spec.template.spec"), *volumes;
+
+	if (json_is(spec, JSON_OBJECT) && json_count(json_at(object, "spec.volumeClaimTemplates"))) {
+		volumes = json_ensure_array(&arena, spec, "volumes");
+		json_foreach(claim, json_at(object, "spec.volumeClaimTemplates")) {
+			struct json *v = json_new_object(&arena);
+
+			json_set_str(&arena, v, "name", meta_name(claim));
+			json_set(v, "emptyDir", json_new_object(&arena));
+			json_append(volumes, v);
+		}
+	}
+	validate_template(copy, "StatefulSet", e);
+}
+
+static void statefulset_validate_update(const struct json *object, const struct json *old, struct field_errors *e)
+{
+	static const char *const free_fields[] = { "replicas",       "ordinals",
+						   "template",       "updateStrategy",
+						   "minReadySeconds", "persistentVolumeClaimRetentionPolicy",
+						   "revisionHistoryLimit" };
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	struct json *a = json_clone(&arena, json_get(object, "spec")), *b = json_clone(&arena, json_get(old, "spec"));
+
+	if (!json_is(a, JSON_OBJECT) || !json_is(b, JSON_OBJECT))
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(free_fields); i++) {
+		json_remove(a, free_fields[i]);
+		json_remove(b, free_fields[i]);
+	}
+	if (!json_equal(a, b))
+		field_forbidden(e, FIELD(NULL, "spec"),
+				"updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', "
+				"'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and "
+				"'minReadySeconds' are forbidden");
+}
+
+const struct api_hooks hooks_statefulsets = {
+	.generation = true,
+	.defaults = statefulset_defaults,
+	.prepare_create = replicas_prepare_create,
+	.validate = statefulset_validate,
+	.validate_update = statefulset_validate_update,
+};
+
+/* ---- ReplicationController ---- */
+
+static void rc_defaults(struct arena *arena, struct json *object)
+{
+	struct json *spec = json_get(object, "spec"), *labels = json_at(object, "spec.template.metadata.labels");
+
+	template_defaults(arena, object);
+	if (!json_count(labels) || !json_is(spec, JSON_OBJECT))
+		return;
+	if (!json_count(json_get(spec, "selector")))
+		json_set(spec, "selector", json_clone(arena, labels));
+	if (!json_count(json_get(meta_of(object), "labels")))
+		json_set(meta_ensure(arena, object), "labels", json_clone(arena, labels));
+}
+
+static void rc_validate(const struct json *object, struct field_errors *e)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	const struct json *selector = json_at(object, "spec.selector"),
+			  *labels = json_at(object, "spec.template.metadata.labels");
+	struct selector s;
+
+	if (!json_count(selector))
+		field_required(e, FIELD(NULL, "spec.selector"), NULL);
+	if (!json_at(object, "spec.template")) {
+		field_required(e, FIELD(NULL, "spec.template"), NULL);
+		return;
+	}
+	selector_from_map(&arena, selector, &s);
+	if (!selector_matches_map(&s, labels))
+		field_invalid(e, FIELD(NULL, "spec.template.metadata.labels"), labels, SELECTOR_MISMATCH);
+	validate_template(object, "ReplicationController", e);
+}
+
+const struct api_hooks hooks_replicationcontrollers = {
+	.generation = true,
+	.defaults = rc_defaults,
+	.prepare_create = replicas_prepare_create,
+	.validate = rc_validate,
+	.default_propagation = "Orphan", /* as upstream has kept it for v1 */
+};
+
+/* ---- ControllerRevision ---- */
+
+static void revision_validate(const struct json *object, struct field_errors *e)
+{
+	if (!json_get(object, "data"))
+		field_required(e, FIELD(NULL, "data"), "data is mandatory");
+}
+
+const struct api_hooks hooks_controllerrevisions = { .validate = revision_validate };
