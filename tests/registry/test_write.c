@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Creation, reading, update, patch: metadata, preconditions, words of refusals. */
+#include "tests/registry/registry_fixture.h"
+
+#define CM(name, data)                                                                                                \
+	"{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"" name "\"},\"data\":{" data "}}"
+
+static void test_create_and_get(void **state)
+{
+	struct fixture *f = *state;
+
+	fixture_do(f, API_VERB_CREATE, KIND_CONFIGMAP, "default", "", CM("a", "\"k\":\"v\""));
+	fixture_expect(f, 201, "create");
+	assert_string_equal(fixture_at(f, "metadata.namespace"), "default");
+	assert_int_equal(strlen(fixture_at(f, "metadata.uid")), 36);
+	assert_int_equal(strlen(fixture_at(f, "metadata.creationTimestamp")), 20);
+	assert_true(atoll(fixture_at(f, "metadata.resourceVersion")) > 0);
+	assert_string_equal(fixture_at(f, "data.k"), "v");
+	fixture_do(f, API_VERB_GET, KIND_CONFIGMAP, "default", "a", "");
+	fixture_expect(f, 200, "get");
+	assert_string_equal(fixture_at(f, "kind"), "ConfigMap");
+}
+
+static void test_words(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(fixture_do(f, API_VERB_GET, KIND_POD, "default", "x", ""), 404);
+	assert_string_equal(f->message, "pods \"x\" not found");
+	assert_string_equal(f->reason, "NotFound");
+	fixture_do(f, API_VERB_CREATE, KIND_CONFIGMAP, "default", "", CM("x", ""));
+	assert_int_equal(fixture_do(f, API_VERB_CREATE, KIND_CONFIGMAP, "default", "", CM("x", "")), 409);
+	assert_string_equal(f->message, "configmaps \"x\" already exists");
+	assert_string_equal(f->reason, "AlreadyExists");
+	assert_int_equal(fixture_do(f, API_VERB_CREATE, KIND_CONFIGMAP, "nowhere", "", CM("x", "")), 404);
+	assert_string_equal(f->message, "namespaces \"nowhere\" not found");
+	assert_int_equal(fixture_do(f, API_VERB_UPDATE, KIND_CONFIGMAP, "default", "x",
+				    "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"x\","
+				    "\"resourceVersion\":\"1\"}}"), 409);
+	assert_string_equal(f->message, "Operation cannot be fulfilled on configmaps \"x\": the object has been modified; "
+					"please apply your changes to the latest version and try again");
+	assert_int_equal(fixture_do(f, API_VERB_UPDATE, KIND_CONFIGMAP, "default", "x", CM("y", "")), 400);
+	assert_int_equal(fixture_do(f, API_VERB_UPDATE, KIND_CONFIGMAP, "default", "z", CM("z", "")), 404);
+	assert_int_equal(fixture_do(f, API_VERB_CREATE, KIND_CONFIGMAP, "default", "", "{\"kind\":"), 400);
+	assert_int_equal(fixture_do(f, API_VERB_CREATE, KIND_CONFIGMAP, "default", "", CM("Not_a_name", "")), 422);
+	assert_string_equal(f->reason, "Invalid");
+}
+
+static void test_generate_name(void **state)
+{
+	struct fixture *f = *state;
+	char first[64];
+
+	fixture_do(f, API_VERB_CREATE, KIND_CONFIGMAP, "default", "",
+		   "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"generateName\":\"gen-\"}}");
+	fixture_expect(f, 201, "create");
+	snprintf(first, sizeof(first), "%s", fixture_at(f, "metadata.name"));
+	assert_int_equal(strlen(first), 9);
+	assert_int_equal(strncmp(first, "gen-", 4), 0);
+	fixture_do(f, API_VERB_CREATE, KIND_CONFIGMAP, "default", "",
+		   "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"generateName\":\"gen-\"}}");
+	assert_string_not_equal(fixture_at(f, "metadata.name"), first);
+}
+
+static void test_update_without_change_gives_no_revision(void **state)
+{
+	struct fixture *f = *state;
+	char revision[32], uid[64];
+
+	fixture_do(f, API_VERB_CREATE, KIND_CONFIGMAP, "default", "", CM("a", "\"k\":\"v\""));
+	snprintf(revision, sizeof(revision), "%s", fixture_at(f, "metadata.resourceVersion"));
+	snprintf(uid, sizeof(uid), "%s", fixture_at(f, "metadata.uid"));
+	fixture_do(f, API_VERB_UPDATE, KIND_CONFIGMAP, "default", "a", CM("a", "\"k\":\"v\""));
+	fixture_expect(f, 200, "same");
+	assert_string_equal(fixture_at(f, "metadata.resourceVersion"), revision);
+	fixture_do(f, API_VERB_UPDATE, KIND_CONFIGMAP, "default", "a", CM("a", "\"k\":\"w\""));
+	fixture_expect(f, 200, "other");
+	assert_string_not_equal(fixture_at(f, "metadata.resourceVersion"), revision);
+	assert_string_equal(fixture_at(f, "metadata.uid"), uid);
+	assert_string_equal(fixture_at(f, "data.k"), "w");
+}
+
+static void test_patches(void **state)
+{
+	struct fixture *f = *state;
+	struct request rq;
+
+	fixture_do(f, API_VERB_CREATE, KIND_CONFIGMAP, "default", "", CM("a", "\"k\":\"v\",\"l\":\"m\""));
+	rq = fixture_request(API_VERB_PATCH, KIND_CONFIGMAP, "default", "a", "{\"data\":{\"k\":null,\"n\":\"o\"}}");
+	rq.patch = REQUEST_PATCH_MERGE;
+	fixture_run(f, &rq);
+	fixture_expect(f, 200, "merge");
+	assert_string_equal(fixture_at(f, "data"), "{\"l\":\"m\",\"n\":\"o\"}");
+	rq.body = STR("[{\"op\":\"replace\",\"path\":\"/data/l\",\"value\":\"z\"}]");
+	rq.patch = REQUEST_PATCH_JSON;
+	fixture_run(f, &rq);
+	fixture_expect(f, 200, "json");
+	assert_string_equal(fixture_at(f, "data.l"), "z");
+	rq.body = STR("{\"metadata\":{\"labels\":{\"a\":\"b\"}}}");
+	rq.patch = REQUEST_PATCH_STRATEGIC;
+	rq.dry_run = true;
+	fixture_run(f, &rq);
+	fixture_expect(f, 200, "dry");
+	assert_string_equal(fixture_at(f, "metadata.labels.a"), "b");
+	fixture_do(f, API_VERB_GET, KIND_CONFIGMAP, "default", "a", "");
+	assert_string_equal(fixture_at(f, "metadata.labels"), "");
+	rq.dry_run = false;
+	fixture_run(f, &rq);
+	fixture_expect(f, 200, "strategic");
+	rq.patch = REQUEST_PATCH_APPLY;
+	assert_int_equal(fixture_run(f, &rq), 415);
+	rq.patch = REQUEST_PATCH_MERGE;
+	rq.body = STR("{\"metadata\":{\"resourceVersion\":\"1\"}}");
+	assert_int_equal(fixture_run(f, &rq), 409);
+}
+
+static void test_field_validation(void **state)
+{
+	struct fixture *f = *state;
+	struct request rq = fixture_request(API_VERB_CREATE, KIND_CONFIGMAP, "default", "",
+					    "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"a\"},"
+					    "\"wrong\":1}");
+
+	rq.field_validation = DECODE_STRICT;
+	assert_int_equal(fixture_run(f, &rq), 400);
+	assert_non_null(strstr(f->message, "unknown field \"wrong\""));
+	rq.field_validation = DECODE_WARN;
+	fixture_run(f, &rq);
+	fixture_expect(f, 201, "warn");
+	assert_non_null(strstr(f->warnings, "unknown field \"wrong\""));
+	assert_string_equal(fixture_at(f, "wrong"), "");
+}
+
+static const char DEPLOYMENT[] =
+	"{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"web\"},\"spec\":{\"replicas\":2,"
+	"\"selector\":{\"matchLabels\":{\"app\":\"web\"}},\"template\":{\"metadata\":{\"labels\":{\"app\":\"web\"}},"
+	"\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}},\"status\":{\"replicas\":7}}";
+
+static void test_status_and_generation(void **state)
+{
+	struct fixture *f = *state;
+	struct request rq;
+
+	fixture_do(f, API_VERB_CREATE, KIND_DEPLOYMENT, "default", "", DEPLOYMENT);
+	fixture_expect(f, 201, "create");
+	assert_string_equal(fixture_at(f, "metadata.generation"), "1");
+	assert_string_equal(fixture_at(f, "status.replicas"), "");
+	rq = fixture_request(API_VERB_PATCH, KIND_DEPLOYMENT, "default", "web",
+			     "{\"spec\":{\"replicas\":5},\"status\":{\"replicas\":3}}");
+	rq.patch = REQUEST_PATCH_MERGE;
+	rq.subresource = "status";
+	fixture_run(f, &rq);
+	fixture_expect(f, 200, "status");
+	assert_string_equal(fixture_at(f, "spec.replicas"), "2");
+	assert_string_equal(fixture_at(f, "status.replicas"), "3");
+	assert_string_equal(fixture_at(f, "metadata.generation"), "1");
+	rq.subresource = NULL;
+	fixture_run(f, &rq);
+	fixture_expect(f, 200, "spec");
+	assert_string_equal(fixture_at(f, "spec.replicas"), "5");
+	assert_string_equal(fixture_at(f, "status.replicas"), "3");
+	assert_string_equal(fixture_at(f, "metadata.generation"), "2");
+}
+
+static void test_scale(void **state)
+{
+	struct fixture *f = *state;
+	struct request rq;
+
+	fixture_do(f, API_VERB_CREATE, KIND_DEPLOYMENT, "default", "", DEPLOYMENT);
+	fixture_expect(f, 201, "create");
+	rq = fixture_request(API_VERB_GET, KIND_DEPLOYMENT, "default", "web", "");
+	rq.subresource = "scale";
+	fixture_run(f, &rq);
+	fixture_expect(f, 200, "get");
+	assert_string_equal(fixture_at(f, "kind"), "Scale");
+	assert_string_equal(fixture_at(f, "spec.replicas"), "2");
+	assert_string_equal(fixture_at(f, "status.selector"), "app=web");
+	rq = fixture_request(API_VERB_PATCH, KIND_DEPLOYMENT, "default", "web", "{\"spec\":{\"replicas\":4}}");
+	rq.subresource = "scale";
+	rq.patch = REQUEST_PATCH_MERGE;
+	fixture_run(f, &rq);
+	fixture_expect(f, 200, "patch");
+	assert_string_equal(fixture_at(f, "spec.replicas"), "4");
+	fixture_do(f, API_VERB_GET, KIND_DEPLOYMENT, "default", "web", "");
+	assert_string_equal(fixture_at(f, "spec.replicas"), "4");
+	assert_string_equal(fixture_at(f, "metadata.generation"), "2");
+	rq = fixture_request(API_VERB_UPDATE, KIND_DEPLOYMENT, "default", "web",
+			     "{\"kind\":\"Scale\",\"apiVersion\":\"autoscaling/v1\",\"metadata\":{\"name\":\"web\","
+			     "\"resourceVersion\":\"1\"},\"spec\":{\"replicas\":9}}");
+	rq.subresource = "scale";
+	assert_int_equal(fixture_run(f, &rq), 409);
+}
+
+static int set_data(void *arg, struct arena *arena, struct json *object, struct err *err)
+{
+	(void)err;
+	json_set_cstr(arena, json_ensure_object(arena, object, "data"), arg, "1");
+	return 0;
+}
+
+static int no_change(void *arg, struct arena *arena, struct json *object, struct err *err)
+{
+	(void)arg;
+	(void)arena;
+	(void)object;
+	(void)err;
+	return 1;
+}
+
+static size_t n_done;
+
+static void count_done(void *arg, const struct object *o, const struct err *err)
+{
+	(void)arg;
+	assert_null(err);
+	assert_non_null(o);
+	n_done++;
+}
+
+/* Many updates in one breath, each of the newest state: none conflicts, none is lost. */
+static void test_in_process_updates_never_conflict(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const keys[] = { "a", "b", "c", "d", "e", "f" };
+
+	fixture_do(f, API_VERB_CREATE, KIND_CONFIGMAP, "default", "", CM("x", ""));
+	n_done = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		registry_update(f->reg, KIND_CONFIGMAP, STR("default"), STR("x"), NULL, set_data,
+				(void *)(uintptr_t)keys[i], count_done, NULL);
+	fixture_clear(f);
+	registry_update(f->reg, KIND_CONFIGMAP, STR("default"), STR("x"), NULL, no_change, NULL, fixture_simple, f);
+	assert_false(f->answered); /* what it answers with is not durable yet */
+	fixture_wait(f);
+	fixture_expect(f, 200, "update");
+	assert_int_equal(n_done, ARRAY_SIZE(keys));
+	assert_int_equal(json_count(json_get(f->tree, "data")), ARRAY_SIZE(keys));
+}
+
+static void test_survives_restart(void **state)
+{
+	struct fixture *f = *state;
+	const struct object *o;
+
+	fixture_do(f, API_VERB_CREATE, KIND_CONFIGMAP, "default", "",
+		   "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"a\",\"labels\":{\"z\":\"1\","
+		   "\"b\":\"2\"},\"ownerReferences\":[{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"name\":\"p\",\"uid\":\"u-1\","
+		   "\"controller\":true}]}}");
+	fixture_expect(f, 201, "create");
+	fixture_close(f);
+	fixture_open(f);
+	o = registry_get(f->reg, KIND_CONFIGMAP, STR("default"), STR("a"));
+	assert_non_null(o);
+	assert_true(str_is(object_label(o, STR("z")), "1"));
+	assert_true(str_is(object_label(o, STR("b")), "2"));
+	assert_true(str_is(object_controller(o)->uid, "u-1"));
+	assert_ptr_equal(registry_by_uid(f->reg, o->uid), o);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+		T(test_create_and_get),
+		T(test_words),
+		T(test_generate_name),
+		T(test_update_without_change_gives_no_revision),
+		T(test_patches),
+		T(test_field_validation),
+		T(test_status_and_generation),
+		T(test_scale),
+		T(test_in_process_updates_never_conflict),
+		T(test_survives_restart),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
