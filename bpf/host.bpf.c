@@ -26,8 +26,12 @@ static __always_inline int host_new_service_flow(struct __sk_buff *skb, const st
 	struct k3c_affinity_key who = { .client = p->src };
 	struct lb_choice choice = {};
 	struct k3c_nat n = { .flags = K3C_NAT_SERVICE };
+	enum lb_result r;
 
-	switch (lb_translate(&p->dst, p->flow.dport, p->flow.proto, false, &who, &choice)) {
+	r = lb_by_address(&p->dst, p->flow.dport, p->flow.proto, &who, &choice);
+	if (r == LB_NOT_A_SERVICE && bpf_map_lookup_elem(&k3c_node, &p->dst))
+		r = lb_by_node_port(p->flow.dport, p->flow.proto, &who, &choice);
+	switch (r) {
 	case LB_NOT_A_SERVICE:
 		return TC_ACT_OK;
 	case LB_NO_BACKEND:

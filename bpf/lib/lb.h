@@ -85,19 +85,19 @@ static __always_inline enum lb_result lb_choose(struct k3c_service_key *key, str
 	return LB_NO_BACKEND;
 }
 
-/* By the address itself, else as a node port when the address is one of the node's. */
-static __always_inline enum lb_result lb_translate(const struct k3c_addr *dst, __be16 port, __u8 proto, bool is_node,
-						   struct k3c_affinity_key *who, struct lb_choice *ret)
+static __always_inline enum lb_result lb_by_address(const struct k3c_addr *dst, __be16 port, __u8 proto,
+						    struct k3c_affinity_key *who, struct lb_choice *ret)
 {
 	struct k3c_service_key key = { .addr = *dst, .port = port, .proto = proto, .scope = K3C_SCOPE_ADDR };
-	enum lb_result r = lb_choose(&key, who, ret);
 
-	if (r != LB_NOT_A_SERVICE)
-		return r;
-	if (!is_node && !bpf_map_lookup_elem(&k3c_node, dst))
-		return LB_NOT_A_SERVICE;
-	key.addr.q[0] = 0;
-	key.addr.q[1] = 0;
-	key.scope = K3C_SCOPE_NODE;
+	return lb_choose(&key, who, ret);
+}
+
+/* The caller has seen that the address is one of the node's. */
+static __always_inline enum lb_result lb_by_node_port(__be16 port, __u8 proto, struct k3c_affinity_key *who,
+						      struct lb_choice *ret)
+{
+	struct k3c_service_key key = { .port = port, .proto = proto, .scope = K3C_SCOPE_NODE };
+
 	return lb_choose(&key, who, ret);
 }

@@ -32,6 +32,8 @@
 #define K3C_MAP_CONN K3C_MAP(k3c_conn, BPF_MAP_TYPE_LRU_HASH, struct k3c_conn_key, struct k3c_conn, 0)
 #define K3C_MAP_NAT K3C_MAP(k3c_nat, BPF_MAP_TYPE_LRU_HASH, struct k3c_nat_key, struct k3c_nat, 0)
 #define K3C_MAP_NODE K3C_MAP(k3c_node, BPF_MAP_TYPE_HASH, struct k3c_addr, __u32, BPF_F_NO_PREALLOC)
+/* Network namespaces of pods, by cookie; the value is the host end of the veth. */
+#define K3C_MAP_NETNS K3C_MAP(k3c_netns, BPF_MAP_TYPE_HASH, __u64, __u32, BPF_F_NO_PREALLOC)
 #define K3C_MAP_LINK K3C_MAP(k3c_link, BPF_MAP_TYPE_HASH, __u32, struct k3c_link, BPF_F_NO_PREALLOC)
 #define K3C_MAP_DROP K3C_MAP(k3c_drop, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct k3c_drop, 0)
 #define K3C_MAP_META K3C_MAP(k3c_meta, BPF_MAP_TYPE_ARRAY, __u32, struct k3c_meta, 0)

@@ -12,15 +12,18 @@
 #include "bpf/lib/options.h"
 
 K3C_MAP_SOCK;
+K3C_MAP_NETNS;
 
-/* 127.0.0.0/8 and ::1 carry node ports for the host only: in a pod they are the pod's own. */
-static __always_inline bool sock_is_host_loopback(struct bpf_sock_addr *ctx, const struct k3c_addr *dst)
+/* Node ports are translated for the host and for pods. 127.0.0.0/8 and ::1 carry them for the host only: in a pod
+ * they are the pod's own. To any other namespace of this machine the node is a host like others: it comes in over a
+ * link, and may have no way to a pod's address. */
+static __always_inline bool sock_is_node(const struct k3c_addr *dst, __u64 netns)
 {
-	bool loopback = addr_is_v4(dst) ? dst->b[12] == 127 :
-					  dst->q[0] == 0 && dst->w[2] == 0 && dst->w[3] == bpf_htonl(1);
+	bool is_host = netns == k3c_options.host_netns_cookie;
 
-	return loopback && k3c_options.host_netns_cookie &&
-	       bpf_get_netns_cookie(ctx) == k3c_options.host_netns_cookie;
+	if (addr_is_v4(dst) ? dst->b[12] == 127 : dst->q[0] == 0 && dst->w[2] == 0 && dst->w[3] == bpf_htonl(1))
+		return is_host;
+	return bpf_map_lookup_elem(&k3c_node, dst) && (is_host || bpf_map_lookup_elem(&k3c_netns, &netns));
 }
 
 /* The backend that this socket already uses for the service, while the set of backends is the same. */
@@ -75,7 +78,9 @@ static __always_inline int sock_forward(struct bpf_sock_addr *ctx, struct k3c_ad
 	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP)
 		return 1;
 	who.client.q[0] = bpf_get_netns_cookie(ctx);
-	r = lb_translate(dst, *port, proto, sock_is_host_loopback(ctx, dst), &who, &choice);
+	r = lb_by_address(dst, *port, proto, &who, &choice);
+	if (r == LB_NOT_A_SERVICE && sock_is_node(dst, who.client.q[0]))
+		r = lb_by_node_port(*port, proto, &who, &choice);
 	if (r == LB_NOT_A_SERVICE)
 		return 1;
 	if (r == LB_NO_BACKEND) {

@@ -100,9 +100,6 @@ static uint64_t dataplane_netns_cookie(void)
 	uint64_t cookie = 0;
 	socklen_t len = sizeof(cookie);
 
-#ifndef SO_NETNS_COOKIE
-#define SO_NETNS_COOKIE 71
-#endif
 	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) < 0)
 		return 0;
 	return cookie;

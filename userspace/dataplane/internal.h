@@ -26,6 +26,7 @@ enum dp_map {
 	DP_MAP_CONN,
 	DP_MAP_NAT,
 	DP_MAP_NODE,
+	DP_MAP_NETNS,
 	DP_MAP_LINK,
 	DP_MAP_DROP,
 	DP_MAP_META,
@@ -79,6 +80,10 @@ struct pod_state {
 	struct k3c_addr addr;
 	int ifindex;
 };
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
 
 static inline struct k3c_addr dp_addr_in(const struct dp_addr *a)
 {

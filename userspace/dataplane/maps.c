@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The maps: name, layout version, size. Each is pinned as <name>.v<version>: a new layout is a new pin, and the old
+/* The maps: name, layout version, size. Each is pinned as <name>_v<version> (bpffs takes no dots): a new layout is a new pin, and the old
  * one is dropped. PRESERVE maps hold the state of connections; REBUILD maps are reconciled to the objects by whoever
  * opens the dataplane, so losing one costs work, never truth. */
 #include <bpf/bpf.h>
@@ -37,6 +37,7 @@ static const struct map_row map_rows[DP_MAP_COUNT] = {
 	[DP_MAP_CONN] = { "k3c_conn", 1, MAP_PRESERVE, 8192 },
 	[DP_MAP_NAT] = { "k3c_nat", 1, MAP_PRESERVE, 8192 },
 	[DP_MAP_NODE] = { "k3c_node", 1, MAP_REBUILD, 256 },
+	[DP_MAP_NETNS] = { "k3c_netns", 1, MAP_REBUILD, 4096 },
 	[DP_MAP_LINK] = { "k3c_link", 1, MAP_REBUILD, 256 },
 	[DP_MAP_DROP] = { "k3c_drop", 1, MAP_PRESERVE, K3C_DROP_MAX },
 	[DP_MAP_META] = { "k3c_meta", 1, MAP_PRESERVE, 1 },
@@ -53,7 +54,7 @@ const char *maps_name(enum dp_map m)
 
 int maps_path(const char *pin_dir, enum dp_map m, char *ret, size_t size)
 {
-	int n = snprintf(ret, size, "%s/maps/%s.v%u", pin_dir, map_rows[m].name, map_rows[m].version);
+	int n = snprintf(ret, size, "%s/maps/%s_v%u", pin_dir, map_rows[m].name, map_rows[m].version);
 
 	return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
 }

@@ -10,6 +10,7 @@
 #include <linux/veth.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "bpf/include/endpoint.h"
 #include "userspace/base/encode.h"
@@ -209,6 +210,50 @@ static void pod_endpoint_forget(struct dataplane *dp, const struct k3c_addr *add
 		bpf_map_delete_elem(dp->maps[DP_MAP_ENDPOINT], addr);
 }
 
+/* The namespace belongs to a pod: node ports are translated there too. */
+static int pod_netns_note(struct dataplane *dp, int socket_inside, int ifindex, struct err *err)
+{
+	uint32_t value = (uint32_t)ifindex;
+	uint64_t cookie = 0;
+	socklen_t len = sizeof(cookie);
+
+	if (getsockopt(socket_inside, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) < 0)
+		return err_set(err, -errno, "namespace cookie: %s", strerror(errno));
+	if (bpf_map_update_elem(dp->maps[DP_MAP_NETNS], &cookie, &value, BPF_ANY) < 0)
+		return err_set(err, errno == E2BIG ? -ENOSPC : -errno, "write %s: %s", maps_name(DP_MAP_NETNS),
+			       strerror(errno));
+	return 0;
+}
+
+/* Those of this link, or (0) of every link that is no pod's. */
+static void pod_netns_forget(struct dataplane *dp, int ifindex)
+{
+	uint64_t cookie, next, *gone = NULL;
+	size_t n = 0, cap = 0;
+	bool first = true;
+
+	while (bpf_map_get_next_key(dp->maps[DP_MAP_NETNS], first ? NULL : &cookie, &next) == 0) {
+		uint32_t value = 0;
+		bool keep = false;
+
+		cookie = next;
+		first = false;
+		bpf_map_lookup_elem(dp->maps[DP_MAP_NETNS], &cookie, &value);
+		if (ifindex)
+			keep = value != (uint32_t)ifindex;
+		else
+			map_foreach(e, &dp->pods)
+				keep = keep || ((struct pod_state *)e->value)->ifindex == (int)value;
+		if (keep)
+			continue;
+		mem_grow(gone, cap, n + 1);
+		gone[n++] = cookie;
+	}
+	for (size_t i = 0; i < n; i++)
+		bpf_map_delete_elem(dp->maps[DP_MAP_NETNS], &gone[i]);
+	free(gone);
+}
+
 static void pod_link_delete(struct dataplane *dp, int ifindex)
 {
 	nl_put_link_delete(dp->nl, ifindex);
@@ -276,12 +321,15 @@ int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct 
 	/* The inner end first: it can do nothing before the host end is up, and then everything is in place. */
 	r = pod_endpoint(dp, pod, host, mac, err);
 	if (r == 0)
+		r = pod_netns_note(dp, nl_fd(inner), host, err);
+	if (r == 0)
 		r = pod_inner_setup(inner, pod, peer, err);
 	/* routes of an end without carrier are accepted; the default route lives as long as the end is up */
 	if (r == 0)
 		r = pod_host_setup(dp, pod, host, mac, err);
 	if (r < 0) {
 		pod_endpoint_forget(dp, &addr, host);
+		pod_netns_forget(dp, host);
 		pod_link_delete(dp, host);
 		return err_wrap(err, r, "pod %s", pod->key);
 	}
@@ -303,6 +351,8 @@ int dataplane_pod_detach(struct dataplane *dp, const char *key, const struct dp_
 	/* The address may be another pod's already: only this pod's own entry goes. */
 	if (host.ifindex || s)
 		pod_endpoint_forget(dp, &a, host.ifindex ? host.ifindex : s->ifindex);
+	if (host.ifindex || s)
+		pod_netns_forget(dp, host.ifindex ? host.ifindex : s->ifindex);
 	if (host.ifindex) {
 		nl_put_link_delete(dp->nl, host.ifindex);
 		r = nl_commit(dp->nl, err);
@@ -416,7 +466,9 @@ int pods_adopt(struct dataplane *dp, struct err *err)
 			r = 0;
 	}
 	free(a.ifindexes);
-	if (r == 0)
+	if (r == 0) {
 		adopt_endpoints(dp);
+		pod_netns_forget(dp, 0);
+	}
 	return r;
 }

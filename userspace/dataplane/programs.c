@@ -131,7 +131,8 @@ static int programs_prepare(struct dataplane *dp, struct bpf_object *object, con
 				continue;
 			r = bpf_map__reuse_fd(map, dp->maps[m]);
 			if (r < 0)
-				return err_set(err, r, "map %s: %s", name, strerror(-r));
+				return err_set(err, r, "map %s: %s", maps_name(m), strerror(-r));
+			break; /* reuse replaced the name */
 		}
 	}
 	return 0;

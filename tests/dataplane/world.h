@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A small world for dataplane tests: this process moves into namespaces of its own (network: "the host"; mounts: a
+ * bpffs nobody else sees) and into a cgroup of its own below the cgroup2 root, so nothing of the machine is touched
+ * and everything goes when the process ends; a parent removes the cgroup, also after a crash. */
+#pragma once
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <linux/rtnetlink.h>
+#include <linux/veth.h>
+
+#include "userspace/base/fs.h"
+#include "userspace/dataplane/internal.h"
+
+#define WORLD_WAIT_MS 5000
+#define WORLD_SKIPPED 77
+
+struct world {
+	char dir[64];
+	char pin_dir[96];
+	char cgroup[300];
+	struct dataplane *dp;
+	int outside; /* namespace of a host beyond the node's link */
+};
+
+static struct world world;
+
+#define ok(expr)                                                                          \
+	({                                                                                \
+		struct err ok_err = ERR_INIT;                                             \
+		struct err *err = &ok_err;                                                \
+		int ok_r = (expr);                                                        \
+		if (ok_r < 0)                                                             \
+			print_error("%s:%d: %s: %s\n", __FILE__, __LINE__, #expr, err_message(&ok_err)); \
+		err_finish(&ok_err);                                                      \
+		assert_true(ok_r >= 0);                                                   \
+		ok_r;                                                                     \
+	})
+
+static inline struct dp_addr ip(const char *text)
+{
+	struct dp_addr a = { .b = { [10] = 0xff, [11] = 0xff } };
+
+	assert_int_equal(inet_pton(AF_INET, text, a.b + 12), 1);
+	return a;
+}
+
+static inline struct sockaddr_in sin_of(const char *text, uint16_t port)
+{
+	struct sockaddr_in s = { .sin_family = AF_INET, .sin_port = htons(port) };
+
+	assert_int_equal(inet_pton(AF_INET, text, &s.sin_addr), 1);
+	return s;
+}
+
+/* ---- namespaces ---- */
+
+static inline int ns_new_fn(void *arg)
+{
+	int fd;
+
+	if (unshare(CLONE_NEWNET) < 0)
+		return -errno;
+	fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static inline int world_host_ns(void)
+{
+	static int fd = -1;
+
+	if (fd < 0)
+		fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	return fd;
+}
+
+static inline int ns_new(void)
+{
+	int fd = netns_run(world_host_ns(), ns_new_fn, NULL);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+struct sock_args {
+	int domain, type, protocol;
+};
+
+static inline int ns_socket_fn(void *arg)
+{
+	struct sock_args *a = arg;
+	int fd = socket(a->domain, a->type | SOCK_CLOEXEC, a->protocol);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static inline int sock_in_domain(int ns, int domain, int type, int protocol)
+{
+	struct sock_args a = { domain, type, protocol };
+	struct timeval t = { .tv_sec = WORLD_WAIT_MS / 1000 };
+	int one = 1, fd = netns_run(ns, ns_socket_fn, &a);
+
+	assert_true(fd >= 0);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof(t));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof(t));
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	return fd;
+}
+
+static inline int sock_in(int ns, int type)
+{
+	return sock_in_domain(ns, AF_INET, type, 0);
+}
+
+static inline int server_in(int ns, int type, const char *addr, uint16_t port)
+{
+	struct sockaddr_in s = sin_of(addr, port);
+	int fd = sock_in(ns, type);
+
+	if (bind(fd, (struct sockaddr *)&s, sizeof(s)) < 0)
+		fail_msg("bind %s:%u: %s", addr, port, strerror(errno));
+	if (type == SOCK_STREAM)
+		assert_int_equal(listen(fd, 64), 0);
+	return fd;
+}
+
+/* 0 or -errno; *ret_fd is always an open socket. */
+static inline int client_in(int ns, int type, const char *addr, uint16_t port, int *ret_fd)
+{
+	struct sockaddr_in s = sin_of(addr, port);
+
+	*ret_fd = sock_in(ns, type);
+	return connect(*ret_fd, (struct sockaddr *)&s, sizeof(s)) < 0 ? -errno : 0;
+}
+
+static inline int accept_from(int server, struct sockaddr_in *ret)
+{
+	struct sockaddr_in s;
+	socklen_t len = sizeof(s);
+	struct timeval t = { .tv_sec = WORLD_WAIT_MS / 1000 };
+	int fd = accept(server, (struct sockaddr *)&s, &len);
+
+	if (fd < 0)
+		fail_msg("accept: %s", strerror(errno));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof(t));
+	if (ret)
+		*ret = s;
+	return fd;
+}
+
+static inline bool readable(int fd, int timeout_ms)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return poll(&p, 1, timeout_ms) == 1;
+}
+
+static inline void pass_bytes(int from, int to, const char *text)
+{
+	char buf[64] = { 0 };
+
+	assert_int_equal(send(from, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+	if (recv(to, buf, sizeof(buf) - 1, 0) < 0)
+		fail_msg("recv: %s", strerror(errno));
+	assert_string_equal(buf, text);
+}
+
+static inline bool addr_is(const struct sockaddr_in *s, const char *text, uint16_t port)
+{
+	struct sockaddr_in want = sin_of(text, port);
+
+	return s->sin_addr.s_addr == want.sin_addr.s_addr && (!port || s->sin_port == want.sin_port);
+}
+
+/* ---- links of the world outside ---- */
+
+static inline void nl_veth_to(int netns_fd, const char *host_name, const char *peer_name)
+{
+	struct nlattr *info, *data, *peer;
+	struct nlmsghdr *h;
+	struct nl *nl;
+
+	ok(nl_open(NETLINK_ROUTE, &nl, err));
+	h = nl_begin(nl, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, "veth", 0);
+	mnl_nlmsg_put_extra_header(h, sizeof(struct ifinfomsg));
+	mnl_attr_put_strz(h, IFLA_IFNAME, host_name);
+	info = mnl_attr_nest_start(h, IFLA_LINKINFO);
+	mnl_attr_put_strz(h, IFLA_INFO_KIND, "veth");
+	data = mnl_attr_nest_start(h, IFLA_INFO_DATA);
+	peer = mnl_attr_nest_start(h, VETH_INFO_PEER);
+	memset((char *)h + h->nlmsg_len, 0, sizeof(struct ifinfomsg));
+	h->nlmsg_len += sizeof(struct ifinfomsg);
+	mnl_attr_put_strz(h, IFLA_IFNAME, peer_name);
+	mnl_attr_put_u32(h, IFLA_NET_NS_FD, (uint32_t)netns_fd);
+	mnl_attr_nest_end(h, peer);
+	mnl_attr_nest_end(h, data);
+	mnl_attr_nest_end(h, info);
+	ok(nl_commit(nl, err));
+	nl_close(nl);
+}
+
+static inline int ifindex_in(int ns, const char *name)
+{
+	struct ifreq q = { 0 };
+	int fd = sock_in(ns, SOCK_DGRAM);
+
+	strncpy(q.ifr_name, name, IFNAMSIZ - 1);
+	assert_int_equal(ioctl(fd, SIOCGIFINDEX, &q), 0);
+	close(fd);
+	return q.ifr_ifindex;
+}
+
+static inline void link_setup(int ns, const char *name, const char *addr, uint8_t bits)
+{
+	struct dp_addr a = ip(addr);
+	struct k3c_addr k = dp_addr_in(&a);
+	int fd, ifindex = ifindex_in(ns, name);
+	struct nl *nl;
+
+	assert_int_equal(netns_socket(ns, NETLINK_ROUTE, &fd), 0);
+	nl = nl_from_fd(fd);
+	nl_put_link_up(nl, 1, NULL, false);
+	nl_put_link_up(nl, ifindex, NULL, true);
+	nl_put_address4(nl, RTM_NEWADDR, ifindex, k.w[3], bits, RT_SCOPE_UNIVERSE, NULL, 0);
+	ok(nl_commit(nl, err));
+	nl_close(nl);
+}
+
+/* ---- the dataplane ---- */
+
+#define NODE_IP "172.30.0.1"
+#define OUTSIDE_IP "172.30.0.2"
+
+static inline struct dataplane_options world_options(void)
+{
+	return (struct dataplane_options){
+		.pin_dir = world.pin_dir,
+		.cgroup2_dir = world.cgroup,
+		.pod_cidr = ip("10.42.0.0"),
+		.pod_prefix = 96 + 16,
+		.service_cidr = ip("10.43.0.0"),
+		.service_prefix = 96 + 16,
+		.node_ip = ip(NODE_IP),
+		.node_port_min = 30000,
+		.node_port_max = 32767,
+	};
+}
+
+/* The node's link, to a namespace that plays a host outside. */
+static inline void world_uplink(void)
+{
+	world.outside = ns_new();
+	nl_veth_to(world.outside, "up0", "eth0");
+	link_setup(world_host_ns(), "up0", NODE_IP, 24);
+	link_setup(world.outside, "eth0", OUTSIDE_IP, 24);
+}
+
+static inline void world_open(void)
+{
+	struct dataplane_options o = world_options();
+
+	ok(dataplane_open(&o, &world.dp, err));
+}
+
+static inline uint64_t drops(const char *reason)
+{
+	struct dp_drop d[32];
+	size_t n;
+
+	ok(dataplane_drops(world.dp, d, 32, &n, err));
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(d[i].reason, reason) == 0)
+			return d[i].packets;
+	fail_msg("no such reason: %s", reason);
+	return 0;
+}
+
+/* Awaits that the counter leaves `before`: what should be dropped has been dropped. */
+static inline void await_drop(const char *reason, uint64_t before)
+{
+	struct timespec pause = { .tv_nsec = 2000000 };
+
+	for (int i = 0; i < WORLD_WAIT_MS / 2; i++) {
+		if (drops(reason) > before)
+			return;
+		nanosleep(&pause, NULL);
+	}
+	fail_msg("nothing was dropped for %s", reason);
+}
+
+struct test_pod {
+	int ns;
+	char key[64], netns_path[64], addr[16];
+	int ifindex;
+};
+
+static inline void pod_attach(struct test_pod *p)
+{
+	struct dp_pod pod = { .key = p->key, .addr = ip(p->addr), .netns_path = p->netns_path };
+
+	p->ifindex = ok(dataplane_pod_attach(world.dp, &pod, err));
+}
+
+static inline void pod_make(struct test_pod *p, const char *key, const char *addr, uint32_t identity)
+{
+	struct dp_addr a = ip(addr);
+
+	p->ns = ns_new();
+	snprintf(p->key, sizeof(p->key), "%s", key);
+	snprintf(p->addr, sizeof(p->addr), "%s", addr);
+	snprintf(p->netns_path, sizeof(p->netns_path), "/proc/self/fd/%d", p->ns);
+	if (identity)
+		ok(dataplane_identity_set(world.dp, &a, identity, err));
+	pod_attach(p);
+}
+
+static inline void pod_drop(struct test_pod *p)
+{
+	struct dp_addr a = ip(p->addr);
+
+	ok(dataplane_pod_detach(world.dp, p->key, &a, err));
+	ok(dataplane_identity_delete(world.dp, &a, err));
+	ok(dataplane_policy_delete(world.dp, &a, err));
+	close(p->ns);
+}
+
+/* ---- the process ---- */
+
+static inline int world_enter(void)
+{
+	char cgroup_procs[400], pid[32];
+	struct nl *nl;
+
+	snprintf(cgroup_procs, sizeof(cgroup_procs), "%s/cgroup.procs", world.cgroup);
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	if (fs_write(cgroup_procs, pid, NULL) < 0 || unshare(CLONE_NEWNET | CLONE_NEWNS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mount("bpf", world.dir, "bpf", 0, NULL) < 0)
+		return -errno;
+	snprintf(world.pin_dir, sizeof(world.pin_dir), "%s/k3c", world.dir);
+	if (nl_open(NETLINK_ROUTE, &nl, NULL) < 0)
+		return -EIO;
+	nl_put_link_up(nl, 1, NULL, false);
+	if (nl_commit(nl, NULL) < 0)
+		return -EIO;
+	nl_close(nl);
+	world_host_ns();
+	return 0;
+}
+
+static inline int world_run(int (*tests)(void))
+{
+	char *root = NULL;
+	pid_t child;
+	int status = 1;
+
+	if (geteuid() != 0 || bpffs_cgroup2_root(&root, NULL) < 0) {
+		fprintf(stderr, "needs root and a cgroup2 mount\n");
+		return WORLD_SKIPPED;
+	}
+	snprintf(world.dir, sizeof(world.dir), "/tmp/k3c-dataplane-XXXXXX");
+	if (!mkdtemp(world.dir))
+		return 1;
+	snprintf(world.cgroup, sizeof(world.cgroup), "%s/k3c-test-%d", root, getpid());
+	if (mkdir(world.cgroup, 0755) < 0)
+		return 1;
+	child = fork();
+	if (child == 0) {
+		int r = world_enter();
+
+		if (r < 0) {
+			fprintf(stderr, "the test's world: %s\n", strerror(-r));
+			exit(1);
+		}
+		exit(tests());
+	}
+	waitpid(child, &status, 0);
+	rmdir(world.cgroup);
+	rmdir(world.dir);
+	free(root);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
