@@ -45,7 +45,7 @@ static const struct map_row map_rows[DP_MAP_COUNT] = {
 
 /* Boxes with memory to spare follow more connections. */
 #define MAPS_BIG_MEMORY_BYTES (8ULL << 30)
-#define MAPS_BIG_CONNECTIONS 32768
+#define MAPS_BIG_CONNECTIONS 16384
 
 const char *maps_name(enum dp_map m)
 {
@@ -167,7 +167,7 @@ int maps_open(struct dataplane *dp, struct err *err)
 	int r;
 
 	if (!dp->options.max_connections && sysinfo(&host) == 0 &&
-	    (uint64_t)host.totalram * host.mem_unit >= 4 * MAPS_BIG_MEMORY_BYTES)
+	    (uint64_t)host.totalram * host.mem_unit >= MAPS_BIG_MEMORY_BYTES)
 		dp->options.max_connections = MAPS_BIG_CONNECTIONS;
 	elf = maps_bpf__elf_bytes(&size);
 	object = bpf_object__open_mem(elf, size, &opts);
