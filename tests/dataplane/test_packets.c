@@ -20,6 +20,7 @@ struct packet_case {
 	uint16_t sport, dport;
 	uint16_t frag;      /* as in the IP header, host order */
 	uint16_t ethertype; /* 0: IPv4 */
+	uint8_t ihl;        /* 0: 5 */
 	size_t cut;         /* bytes taken off the end */
 	bool on_b;          /* the link is b's, else a's */
 	bool forwarded;     /* came in over another link */
@@ -38,7 +39,7 @@ static const struct packet_case cases[] = {
 	  .verdict = TC_ACT_SHOT, .reason = "spoofed-source" },
 	{ "later fragment, no policy", DP_PROGRAM_POD_OUT, "10.42.4.1", "10.42.4.2", IPPROTO_UDP, 1, 2, .frag = 100,
 	  .verdict = TC_ACT_REDIRECT },
-	{ "half an IP header", DP_PROGRAM_POD_OUT, "10.42.4.1", "10.42.4.2", IPPROTO_UDP, 1, 2, .cut = 20,
+	{ "an IP header too short", DP_PROGRAM_POD_OUT, "10.42.4.1", "10.42.4.2", IPPROTO_UDP, 1, 2, .ihl = 4,
 	  .verdict = TC_ACT_SHOT, .reason = "malformed" },
 	{ "half a UDP header", DP_PROGRAM_POD_OUT, "10.42.4.1", "10.42.4.2", IPPROTO_UDP, 1, 2, .cut = 6,
 	  .verdict = TC_ACT_SHOT, .reason = "malformed" },
@@ -92,7 +93,7 @@ static size_t build(const struct packet_case *c, struct frame *frame)
 	memset(frame, 0, sizeof(*frame));
 	eth->ether_type = htons(c->ethertype ? c->ethertype : ETHERTYPE_IP);
 	iph->version = 4;
-	iph->ihl = 5;
+	iph->ihl = (c->ihl ? c->ihl : 5) & 15;
 	iph->ttl = 64;
 	iph->tot_len = htons((uint16_t)(n - sizeof(*eth)));
 	iph->frag_off = htons(c->frag);
