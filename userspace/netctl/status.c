@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the objects say the dataplane should hold, for `status` to hold against the maps. */
+#include "userspace/netctl/status.h"
+
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "userspace/netctl/address.h"
 #include "userspace/netctl/internal.h"
 
@@ -11,22 +17,33 @@ static struct json *status_address(struct arena *arena, const struct dp_addr *a)
 	return json_new_cstr(arena, arena_strdup(arena, text));
 }
 
-static struct json *status_frontend(struct arena *arena, const struct dp_service *f)
+static int backend_cmp(const void *a, const void *b)
+{
+	const struct dp_backend *x = a, *y = b;
+	int c = memcmp(x->addr.b, y->addr.b, sizeof(x->addr.b));
+
+	return c ? c : (int)x->port - (int)y->port;
+}
+
+struct json *netctl_frontend_json(struct arena *arena, const struct dp_service *f)
 {
 	static const char *const kinds[] = { "ClusterIP", "NodePort", "External" };
 	struct json *v = json_new_object(arena), *backends = json_new_array(arena);
+	struct dp_backend *sorted = arena_new_array(arena, struct dp_backend, f->n_backends);
 
-	json_set_int(arena, v, "id", f->id);
 	json_set_cstr(arena, v, "kind", kinds[f->kind]);
-	json_set_cstr(arena, v, "protocol", f->proto == 17 ? "UDP" : "TCP");
+	json_set_cstr(arena, v, "protocol", f->proto == IPPROTO_UDP ? "UDP" : f->proto == IPPROTO_TCP ? "TCP" : "SCTP");
 	if (f->kind != DP_NODE_PORT)
 		json_set(v, "address", status_address(arena, &f->addr));
 	json_set_int(arena, v, "port", f->port);
+	if (f->n_backends)
+		memcpy(sorted, f->backends, f->n_backends * sizeof(*sorted));
+	qsort(sorted, f->n_backends, sizeof(*sorted), backend_cmp);
 	for (size_t i = 0; i < f->n_backends; i++) {
 		struct json *b = json_new_object(arena);
 
-		json_set(b, "address", status_address(arena, &f->backends[i].addr));
-		json_set_int(arena, b, "port", f->backends[i].port);
+		json_set(b, "address", status_address(arena, &sorted[i].addr));
+		json_set_int(arena, b, "port", sorted[i].port);
 		json_append(backends, b);
 	}
 	json_set(v, "backends", backends);
@@ -59,7 +76,7 @@ struct json *netctl_status_json(struct netctl *nc, struct arena *arena)
 		json_set_cstr(arena, item, "namespace", s->ns);
 		json_set_cstr(arena, item, "name", s->name);
 		for (size_t i = 0; i < s->n_frontends; i++)
-			json_append(frontends, status_frontend(arena, &s->frontends[i]));
+			json_append(frontends, netctl_frontend_json(arena, &s->frontends[i]));
 		json_set(item, "frontends", frontends);
 		json_append(services, item);
 	}

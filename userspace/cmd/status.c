@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `k3c-bpf status [-o json]` */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "userspace/apiserver/pki.h"
+#include "userspace/base/clock.h"
+#include "userspace/cmd/cmd.h"
+#include "userspace/cmd/features.h"
+#include "userspace/cmd/status_collect.h"
+
+#define STATUS_CERTIFICATES_MAX 8
+
+static void status_certificates(const struct config *config, struct arena *a, struct json *status)
+{
+	struct pki_certificate certs[STATUS_CERTIFICATES_MAX];
+	size_t n = pki_list(config_path(config, config->data_dir, "tls"), certs, STATUS_CERTIFICATES_MAX);
+	struct json *list = json_new_array(a);
+
+	for (size_t i = 0; i < n; i++) {
+		struct json *v = json_new_object(a);
+		char text[CLOCK_RFC3339_MAX];
+
+		clock_format_rfc3339(certs[i].not_after_real_ns, text);
+		json_set_cstr(a, v, "name", arena_strdup(a, certs[i].name));
+		json_set_cstr(a, v, "notAfter", arena_strdup(a, text));
+		json_set_int(a, v, "daysLeft", (certs[i].not_after_real_ns - clock_real_ns()) / (86400 * NS_PER_S));
+		json_append(list, v);
+	}
+	json_set(status, "certificates", list);
+}
+
+static void status_features(struct arena *a, struct json *status)
+{
+	struct feature features[FEATURES_MAX];
+	size_t n = features_probe(features, FEATURES_MAX);
+	struct json *list = json_new_array(a);
+
+	for (size_t i = 0; i < n; i++) {
+		struct json *v;
+
+		if (features[i].present)
+			continue;
+		v = json_new_object(a);
+		json_set_cstr(a, v, "name", arena_strdup(a, features[i].name));
+		json_set_cstr(a, v, "neededFor", arena_strdup(a, features[i].needed_for));
+		json_set_bool(a, v, "required", features[i].required);
+		json_append(list, v);
+	}
+	json_set(status, "missingFeatures", list);
+}
+
+struct json *status_collect(const struct config *config, struct arena *a)
+{
+	struct json *status = json_new_object(a), *server = json_new_object(a), *facts = NULL;
+	_cleanup_err_ struct err err = ERR_INIT;
+	bool running = status_fetch(config, a, &facts, &err) == 0;
+
+	json_set_bool(a, server, "running", running);
+	if (!running) {
+		json_set_cstr(a, server, "reason", arena_strdup(a, err_message(&err)));
+		err_finish(&err);
+		if (status_from_files(config, a, &facts, &err) < 0)
+			json_set_cstr(a, server, "files", arena_strdup(a, err_message(&err)));
+	}
+	json_set(status, "server", server);
+	json_foreach(m, facts) {
+		struct json *copy = json_clone(a, m);
+
+		json_set_n(status, m->key, copy);
+	}
+	status_add_kernel(config, a, status, json_get(facts, "network"));
+	json_remove(status, "network");
+	status_certificates(config, a, status);
+	status_features(a, status);
+	return status;
+}
+
+int cmd_status(int argc, char **argv)
+{
+	_cleanup_config_ struct config config = { 0 };
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	_cleanup_err_ struct err err = ERR_INIT;
+	_cleanup_buf_ struct buf out = BUF_INIT;
+	bool as_json = false;
+	struct json *status;
+	int rest, n = 0;
+
+	/* -o json is this command's own: taken out before the table sees the rest. */
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "-ojson") == 0 || strcmp(argv[i], "-o=json") == 0) {
+			as_json = true;
+		} else if (strcmp(argv[i], "-o") == 0 && i + 1 < argc && strcmp(argv[i + 1], "json") == 0) {
+			as_json = true;
+			i++;
+		} else {
+			argv[1 + n++] = argv[i];
+		}
+	}
+	if (config_load(n, argv + 1, &config, &rest, &err) < 0 ||
+	    (rest < n && err_set(&err, -EINVAL, "unexpected argument \"%s\"", argv[1 + rest]) < 0)) {
+		fprintf(stderr, "k3c-bpf status: %s\n", err_message(&err));
+		return CMD_EXIT_USAGE;
+	}
+	status = status_collect(&config, &arena);
+	if (!as_json) {
+		status_print(status);
+		return 0;
+	}
+	json_write_pretty(&out, status);
+	puts(buf_cstr(&out));
+	return 0;
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* With the server down: the objects on disk, and what they ask of the dataplane. */
+#include <errno.h>
+#include <string.h>
+
+#include "datastore/store.h"
+#include "userspace/cmd/status_collect.h"
+#include "userspace/netctl/address.h"
+#include "userspace/netctl/services.h"
+#include "userspace/netctl/status.h"
+
+struct file_objects {
+	struct arena *arena;
+	struct json *services, *slices, *pods;
+};
+
+static void file_object(void *arg, const char *group, const char *plural, int64_t revision, struct str text)
+{
+	struct file_objects *f = arg;
+	struct json *list = NULL, *v;
+
+	if (strcmp(plural, "services") == 0 && !*group)
+		list = f->services;
+	else if (strcmp(plural, "endpointslices") == 0)
+		list = f->slices;
+	else if (strcmp(plural, "pods") == 0 && !*group)
+		list = f->pods;
+	if (list && json_parse(f->arena, arena_str(f->arena, text), 0, &v, NULL) == 0)
+		json_append(list, v);
+}
+
+static struct json *files_service(struct arena *a, const struct file_objects *f, const struct json *service)
+{
+	const struct json **slices = arena_new_array(a, const struct json *, json_count(f->slices));
+	struct str ns = json_at_str(service, "metadata.namespace"), name = json_at_str(service, "metadata.name");
+	struct json *v = json_new_object(a), *frontends = json_new_array(a);
+	struct services_result result;
+	size_t n = 0;
+
+	json_foreach(slice, f->slices)
+		if (str_eq(json_at_str(slice, "metadata.namespace"), ns) &&
+		    str_eq(json_get_str(json_at(slice, "metadata.labels"), "kubernetes.io/service-name"), name))
+			slices[n++] = slice;
+	services_translate(a, service, slices, n, &result);
+	for (size_t i = 0; i < result.n; i++)
+		json_append(frontends, netctl_frontend_json(a, &result.frontends[i]));
+	json_set_str(a, v, "namespace", ns);
+	json_set_str(a, v, "name", name);
+	json_set(v, "frontends", frontends);
+	return v;
+}
+
+static struct json *files_pods(struct arena *a, const struct file_objects *f)
+{
+	struct json *list = json_new_array(a);
+
+	json_foreach(pod, f->pods) {
+		struct json *v = json_new_object(a);
+
+		json_set_str(a, v, "namespace", json_at_str(pod, "metadata.namespace"));
+		json_set_str(a, v, "name", json_at_str(pod, "metadata.name"));
+		json_set_str(a, v, "address", json_at_str(pod, "status.podIP"));
+		json_append(list, v);
+	}
+	return list;
+}
+
+int status_from_files(const struct config *config, struct arena *a, struct json **ret, struct err *err)
+{
+	struct file_objects f = { a, json_new_array(a), json_new_array(a), json_new_array(a) };
+	struct json *v = json_new_object(a), *store = json_new_object(a), *network = json_new_object(a);
+	struct json *services = json_new_array(a);
+	struct store_file_info info;
+	int r = store_read_files(config_path(config, config->data_dir, "db/state.db"), file_object, &f, &info, err);
+
+	if (r < 0)
+		return r;
+	json_set_int(a, store, "revision", info.revision);
+	json_set_int(a, store, "objects", (int64_t)info.objects);
+	json_set_int(a, store, "fileBytes", (int64_t)info.db_bytes);
+	json_set_int(a, store, "walBytes", (int64_t)info.wal_bytes);
+	json_foreach(s, f.services)
+		json_append(services, files_service(a, &f, s));
+	json_set(network, "services", services);
+	json_set(network, "pods", files_pods(a, &f));
+	json_set(v, "store", store);
+	json_set(v, "network", network);
+	*ret = v;
+	return 0;
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the kernel holds, read from the pins, beside what the objects say. Works without a server. */
+#include <string.h>
+
+#include "userspace/base/map.h"
+#include "userspace/cmd/status_collect.h"
+#include "userspace/dataplane/dataplane.h"
+#include "userspace/netctl/address.h"
+#include "userspace/netctl/status.h"
+
+#define STATUS_ROWS_MAX 256
+
+struct kernel_services {
+	struct arena *arena;
+	struct map by_key; /* frontend key -> struct json */
+};
+
+static char *frontend_key(struct arena *a, const struct json *f)
+{
+	return arena_printf(a, "%.*s/%.*s/%.*s/%lld", STR_ARG(json_get_str(f, "kind")), STR_ARG(json_get_str(f, "protocol")),
+			    STR_ARG(json_get_str(f, "address")), (long long)json_get_int(f, "port", 0));
+}
+
+static void kernel_service(void *arg, const struct dp_service *s)
+{
+	struct kernel_services *k = arg;
+	struct json *f = netctl_frontend_json(k->arena, s);
+
+	map_put(&k->by_key, str_of(frontend_key(k->arena, f)), f);
+}
+
+static struct json *frontend_row(struct arena *a, const struct json *service, const struct json *want,
+				 const struct json *have)
+{
+	const struct json *any = want ? want : have;
+	struct json *v = json_new_object(a);
+	const char *difference = NULL;
+
+	if (service) {
+		json_set_str(a, v, "namespace", json_get_str(service, "namespace"));
+		json_set_str(a, v, "name", json_get_str(service, "name"));
+	}
+	json_set(v, "kind", json_clone(a, json_get(any, "kind")));
+	json_set(v, "protocol", json_clone(a, json_get(any, "protocol")));
+	if (json_get(any, "address"))
+		json_set(v, "address", json_clone(a, json_get(any, "address")));
+	json_set(v, "port", json_clone(a, json_get(any, "port")));
+	json_set(v, "backends", want ? json_clone(a, json_get(want, "backends")) : json_new_array(a));
+	json_set(v, "kernel", have ? json_clone(a, json_get(have, "backends")) : json_new_array(a));
+	if (!have)
+		difference = "not in the kernel";
+	else if (!want)
+		difference = "no object asks for it";
+	else if (!json_equal(json_get(want, "backends"), json_get(have, "backends")))
+		difference = "backends differ";
+	if (difference)
+		json_set_cstr(a, v, "difference", difference);
+	return v;
+}
+
+static struct json *kernel_services(struct dataplane *dp, struct arena *a, const struct json *network)
+{
+	struct kernel_services k = { .arena = a };
+	struct json *rows = json_new_array(a);
+
+	dataplane_service_each(dp, kernel_service, &k, NULL);
+	json_foreach(service, json_get(network, "services"))
+		json_foreach(want, json_get(service, "frontends")) {
+			struct str key = str_of(frontend_key(a, want));
+
+			json_append(rows, frontend_row(a, service, want, map_get(&k.by_key, key)));
+			map_remove(&k.by_key, key);
+		}
+	map_foreach(e, &k.by_key)
+		json_append(rows, frontend_row(a, NULL, NULL, e->value));
+	map_finish(&k.by_key);
+	return rows;
+}
+
+struct kernel_policies {
+	struct arena *arena;
+	const struct json *pods;
+	struct json *rows;
+};
+
+static void kernel_policy(void *arg, const struct dp_policy_info *p)
+{
+	struct kernel_policies *k = arg;
+	struct json *v = json_new_object(k->arena);
+	char address[ADDRESS_TEXT_MAX];
+
+	address_format(&p->pod, address);
+	json_foreach(pod, k->pods) {
+		if (!str_is(json_get_str(pod, "address"), address))
+			continue;
+		json_set_str(k->arena, v, "namespace", json_get_str(pod, "namespace"));
+		json_set_str(k->arena, v, "pod", json_get_str(pod, "name"));
+		if (json_get(pod, "policies"))
+			json_set(v, "policies", json_clone(k->arena, json_get(pod, "policies")));
+	}
+	json_set_cstr(k->arena, v, "address", arena_strdup(k->arena, address));
+	json_set_bool(k->arena, v, "isolatedIngress", p->isolated_ingress);
+	json_set_bool(k->arena, v, "isolatedEgress", p->isolated_egress);
+	json_set_int(k->arena, v, "rules", p->n_rules);
+	json_append(k->rows, v);
+}
+
+static struct json *kernel_drops(struct dataplane *dp, struct arena *a)
+{
+	struct dp_drop drops[STATUS_ROWS_MAX];
+	struct json *rows = json_new_array(a);
+	size_t n = 0;
+
+	if (dataplane_drops(dp, drops, STATUS_ROWS_MAX, &n, NULL) < 0)
+		return rows;
+	for (size_t i = 0; i < n; i++) {
+		struct json *v = json_new_object(a);
+
+		json_set_cstr(a, v, "reason", arena_strdup(a, drops[i].reason));
+		json_set_int(a, v, "packets", (int64_t)drops[i].packets);
+		json_set_int(a, v, "bytes", (int64_t)drops[i].bytes);
+		json_append(rows, v);
+	}
+	return rows;
+}
+
+static struct json *kernel_programs(struct dataplane *dp, struct arena *a)
+{
+	struct dp_program_info *programs = arena_new_array(a, struct dp_program_info, STATUS_ROWS_MAX);
+	struct json *rows = json_new_array(a);
+	size_t n = 0;
+
+	if (dataplane_programs(dp, programs, STATUS_ROWS_MAX, &n, NULL) < 0)
+		return rows;
+	for (size_t i = 0; i < n; i++) {
+		struct json *v = json_new_object(a);
+
+		json_set_cstr(a, v, "name", programs[i].name);
+		json_set_int(a, v, "id", programs[i].id);
+		json_set_bool(a, v, "attached", programs[i].attached);
+		json_set_int(a, v, "instructions", programs[i].instructions);
+		json_set_int(a, v, "memoryBytes", (int64_t)programs[i].memory_bytes);
+		json_set_int(a, v, "runs", (int64_t)programs[i].run_count);
+		json_append(rows, v);
+	}
+	return rows;
+}
+
+static struct json *kernel_maps(struct dataplane *dp, struct arena *a)
+{
+	struct dp_map_info *maps = arena_new_array(a, struct dp_map_info, STATUS_ROWS_MAX);
+	struct json *rows = json_new_array(a);
+	size_t n = 0;
+
+	if (dataplane_maps(dp, maps, STATUS_ROWS_MAX, &n, NULL) < 0)
+		return rows;
+	for (size_t i = 0; i < n; i++) {
+		struct json *v = json_new_object(a);
+
+		json_set_cstr(a, v, "name", maps[i].name);
+		json_set_int(a, v, "id", maps[i].id);
+		json_set_int(a, v, "entries", maps[i].entries);
+		json_set_int(a, v, "maxEntries", maps[i].max_entries);
+		json_set_int(a, v, "memoryBytes", (int64_t)maps[i].memory_bytes);
+		json_append(rows, v);
+	}
+	return rows;
+}
+
+void status_add_kernel(const struct config *config, struct arena *a, struct json *status, const struct json *network)
+{
+	struct kernel_policies policies = { a, json_get(network, "pods"), json_new_array(a) };
+	_cleanup_err_ struct err err = ERR_INIT;
+	struct json *kernel = json_new_object(a);
+	struct dataplane *dp;
+
+	if (dataplane_open_readonly(config->pin_dir, &dp, &err) < 0) {
+		json_set_cstr(a, kernel, "missing", arena_strdup(a, err_message(&err)));
+		json_set(status, "dataplane", kernel);
+		return;
+	}
+	json_set(status, "services", kernel_services(dp, a, network));
+	dataplane_policy_each(dp, kernel_policy, &policies, NULL);
+	json_set(status, "policies", policies.rows);
+	json_set(kernel, "drops", kernel_drops(dp, a));
+	json_set(kernel, "programs", kernel_programs(dp, a));
+	json_set(kernel, "maps", kernel_maps(dp, a));
+	json_set(status, "dataplane", kernel);
+	dataplane_close(dp);
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The running server's part of the status, over its own API. */
+#include <curl/curl.h>
+#include <errno.h>
+
+#include "userspace/base/fs.h"
+#include "userspace/cmd/status_collect.h"
+
+#define STATUS_BODY_MAX (64 * 1024 * 1024)
+#define STATUS_TIMEOUT_MS 5000L
+
+static size_t status_write(char *p, size_t size, size_t n, void *arg)
+{
+	struct buf *out = arg;
+
+	if (buf_len(out) + size * n > STATUS_BODY_MAX)
+		return 0;
+	buf_add(out, p, size * n);
+	return size * n;
+}
+
+static int status_get(const struct config *config, struct arena *a, struct buf *out, struct err *err)
+{
+	const char *tls = config_path(config, config->data_dir, "tls");
+	const char *host = *config->bind_address ? config->bind_address : "127.0.0.1";
+	CURL *curl = curl_easy_init();
+	CURLcode code;
+	long status = 0;
+
+	if (!curl)
+		return err_set(err, -ENOMEM, "curl could not be initialised");
+	curl_easy_setopt(curl, CURLOPT_URL, arena_printf(a, "https://%s:%d/k3c-bpf/status", host,
+							 (int)config->https_listen_port));
+	curl_easy_setopt(curl, CURLOPT_CAINFO, config_path(config, tls, "ca.crt"));
+	curl_easy_setopt(curl, CURLOPT_SSLCERT, config_path(config, tls, "admin.crt"));
+	curl_easy_setopt(curl, CURLOPT_SSLKEY, config_path(config, tls, "admin.key"));
+	curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
+	curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, STATUS_TIMEOUT_MS);
+	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, status_write);
+	curl_easy_setopt(curl, CURLOPT_WRITEDATA, out);
+	code = curl_easy_perform(curl);
+	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+	curl_easy_cleanup(curl);
+	if (code != CURLE_OK)
+		return err_set(err, -ECONNREFUSED, "no server answers on port %d: %s", (int)config->https_listen_port,
+			       curl_easy_strerror(code));
+	if (status != 200)
+		return err_set(err, -EIO, "the server answers %ld", status);
+	return 0;
+}
+
+int status_fetch(const struct config *config, struct arena *arena, struct json **ret, struct err *err)
+{
+	_cleanup_buf_ struct buf out = BUF_INIT;
+	int r;
+
+	if (!fs_exists(config_path(config, config->data_dir, "tls/admin.crt")))
+		return err_set(err, -ENOENT, "no node was ever started on %s", config->data_dir);
+	r = status_get(config, arena, &out, err);
+	return r < 0 ? r : json_parse(arena, arena_str(arena, buf_str(&out)), 0, ret, err);
+}

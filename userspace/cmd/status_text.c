@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The status for people. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "userspace/cmd/status_collect.h"
+
+#define STATUS_BACKENDS_SHOWN 6
+
+static void print_bytes(int64_t n)
+{
+	if (n >= 10 * 1024 * 1024)
+		printf("%.1f MiB", (double)n / (1024 * 1024));
+	else if (n >= 10 * 1024)
+		printf("%.1f KiB", (double)n / 1024);
+	else
+		printf("%" PRId64 " B", n);
+}
+
+static void print_server(const struct json *s)
+{
+	const struct json *server = json_get(s, "server"), *node = json_get(s, "node"), *loop = json_get(s, "loop");
+	const struct json *api = json_get(s, "apiserver");
+	int64_t up = json_get_int(s, "uptimeSeconds", 0);
+
+	if (!json_get_bool(server, "running", false)) {
+		printf("Server      DOWN (%.*s)\n            shown below: the files, and what the kernel goes on doing\n",
+		       STR_ARG(json_get_str(server, "reason")));
+		if (json_get(server, "files"))
+			printf("            files: %.*s\n", STR_ARG(json_get_str(server, "files")));
+		return;
+	}
+	printf("Server      k3c-bpf %.*s, pid %" PRId64 ", up %" PRId64 "d%02" PRId64 "h%02" PRId64 "m%02" PRId64
+	       "s, ready %" PRId64 " ms after its start\n",
+	       STR_ARG(json_get_str(s, "version")), json_get_int(s, "pid", 0), up / 86400, up / 3600 % 24, up / 60 % 60, up % 60,
+	       json_get_int(s, "startedInMillis", 0));
+	printf("Node        %.*s %.*s, %s, %.*s, supervisor pid %" PRId64 "\n", STR_ARG(json_get_str(node, "name")),
+	       STR_ARG(json_get_str(node, "address")), json_get_bool(node, "ready", false) ? "Ready" : "NotReady",
+	       STR_ARG(json_get_str(node, "runtime")), json_get_int(node, "supervisorPid", 0));
+	printf("Pods        %" PRId64 " running, %" PRId64 " ready, %" PRId64 " pending, %" PRId64 " terminating, %" PRId64
+	       " restarts\n",
+	       json_get_int(node, "podsRunning", 0), json_get_int(node, "podsReady", 0), json_get_int(node, "podsPending", 0),
+	       json_get_int(node, "podsTerminating", 0), json_get_int(node, "restarts", 0));
+	printf("Loop        %" PRId64 " turns, %" PRId64 " ms busy, longest callback %" PRId64 " us, workers %" PRId64 "\n",
+	       json_get_int(loop, "iterations", 0), json_get_int(loop, "busyMillis", 0),
+	       json_get_int(loop, "longestCallbackMicros", 0), json_get_int(loop, "workers", 0));
+	printf("API         %" PRId64 " requests, %" PRId64 " connections, %" PRId64 " watches\n", json_get_int(api, "requests", 0),
+	       json_get_int(api, "connections", 0), json_get_int(api, "watches", 0));
+}
+
+static void print_store(const struct json *store)
+{
+	if (!store)
+		return;
+	printf("Store       revision %" PRId64 ", %" PRId64 " objects, file ", json_get_int(store, "revision", 0),
+	       json_get_int(store, "objects", 0));
+	print_bytes(json_get_int(store, "fileBytes", 0));
+	printf(", log ");
+	print_bytes(json_get_int(store, "walBytes", 0));
+	printf("\n");
+	if (!json_get(store, "commits"))
+		return;
+	printf("            %" PRId64 " commits, fsync p50 %" PRId64 " us p99 %" PRId64 " us, last %.*s, written since start ",
+	       json_get_int(store, "commits", 0), json_get_int(store, "fsyncP50Micros", 0),
+	       json_get_int(store, "fsyncP99Micros", 0), STR_ARG(json_get_str(store, "lastCommit")));
+	print_bytes(json_get_int(store, "bytesWrittenSinceStart", 0));
+	printf("\n");
+}
+
+static void print_backends(const struct json *list)
+{
+	size_t n = 0;
+
+	json_foreach(b, list) {
+		if (n++ == STATUS_BACKENDS_SHOWN) {
+			printf(" +%zu", json_count(list) - STATUS_BACKENDS_SHOWN);
+			break;
+		}
+		printf("%s%.*s:%" PRId64, n > 1 ? " " : "", STR_ARG(json_get_str(b, "address")), json_get_int(b, "port", 0));
+	}
+	if (!n)
+		printf("(none)");
+}
+
+static void print_services(const struct json *services)
+{
+	if (!json_count(services))
+		return;
+	printf("\n%-32s %-10s %-28s %s\n", "SERVICE", "KIND", "FRONTEND", "BACKENDS (objects = kernel)");
+	json_foreach(s, services) {
+		char name[256], place[96];
+
+		snprintf(name, sizeof(name), "%.*s/%.*s", STR_ARG(json_get_str(s, "namespace")), STR_ARG(json_get_str(s, "name")));
+		snprintf(place, sizeof(place), "%.*s:%" PRId64 "/%.*s",
+			 STR_ARG(json_get(s, "address") ? json_get_str(s, "address") : STR("*")), json_get_int(s, "port", 0),
+			 STR_ARG(json_get_str(s, "protocol")));
+		printf("%-32s %-10.*s %-28s ", name, STR_ARG(json_get_str(s, "kind")), place);
+		print_backends(json_get(s, "backends"));
+		if (json_get(s, "difference")) {
+			printf("\n%-32s !! %.*s; kernel: ", "", STR_ARG(json_get_str(s, "difference")));
+			print_backends(json_get(s, "kernel"));
+		}
+		printf("\n");
+	}
+}
+
+static void print_policies(const struct json *policies)
+{
+	if (!json_count(policies))
+		return;
+	printf("\n%-40s %-16s %-10s %-10s %-6s %s\n", "POD POLICY", "ADDRESS", "INGRESS", "EGRESS", "RULES", "POLICIES");
+	json_foreach(p, policies) {
+		char name[256];
+
+		snprintf(name, sizeof(name), "%.*s/%.*s", STR_ARG(json_get_str(p, "namespace")), STR_ARG(json_get_str(p, "pod")));
+		printf("%-40s %-16.*s %-10s %-10s %-6" PRId64 " ", name, STR_ARG(json_get_str(p, "address")),
+		       json_get_bool(p, "isolatedIngress", false) ? "isolated" : "open",
+		       json_get_bool(p, "isolatedEgress", false) ? "isolated" : "open", json_get_int(p, "rules", 0));
+		json_foreach(policy, json_get(p, "policies"))
+			printf("%s%.*s", policy == json_first(json_get(p, "policies")) ? "" : ",", STR_ARG(json_str(policy)));
+		printf("\n");
+	}
+}
+
+static int64_t print_total(const struct json *list, const char *key)
+{
+	int64_t n = 0;
+
+	json_foreach(v, list)
+		n += json_get_int(v, key, 0);
+	return n;
+}
+
+static void print_dataplane(const struct json *d)
+{
+	const struct json *programs = json_get(d, "programs"), *maps = json_get(d, "maps");
+	bool any = false;
+
+	if (json_get(d, "missing")) {
+		printf("\nDataplane   nothing in the kernel (%.*s)\n", STR_ARG(json_get_str(d, "missing")));
+		return;
+	}
+	printf("\nDrops       ");
+	json_foreach(drop, json_get(d, "drops")) {
+		if (!json_get_int(drop, "packets", 0))
+			continue;
+		printf("%s%.*s %" PRId64, any ? ", " : "", STR_ARG(json_get_str(drop, "reason")), json_get_int(drop, "packets", 0));
+		any = true;
+	}
+	printf("%s\n", any ? " packets" : "none");
+	printf("Programs    %zu loaded, ", json_count(programs));
+	print_bytes(print_total(programs, "memoryBytes"));
+	printf("\n");
+	json_foreach(p, programs)
+		printf("            %-28.*s id %-6" PRId64 " %-9s %6" PRId64 " instructions\n", STR_ARG(json_get_str(p, "name")),
+		       json_get_int(p, "id", 0), json_get_bool(p, "attached", false) ? "attached" : "-",
+		       json_get_int(p, "instructions", 0));
+	printf("Maps        %zu, ", json_count(maps));
+	print_bytes(print_total(maps, "memoryBytes"));
+	printf("\n");
+	json_foreach(m, maps) {
+		printf("            %-28.*s %8" PRId64 " of %-8" PRId64 " ", STR_ARG(json_get_str(m, "name")),
+		       json_get_int(m, "entries", 0), json_get_int(m, "maxEntries", 0));
+		print_bytes(json_get_int(m, "memoryBytes", 0));
+		printf("\n");
+	}
+}
+
+void status_print(const struct json *s)
+{
+	print_server(s);
+	print_store(json_get(s, "store"));
+	print_services(json_get(s, "services"));
+	print_policies(json_get(s, "policies"));
+	print_dataplane(json_get(s, "dataplane"));
+	printf("\n");
+	json_foreach(c, json_get(s, "certificates"))
+		printf("Certificate %-10.*s until %.*s (%" PRId64 " days)\n", STR_ARG(json_get_str(c, "name")),
+		       STR_ARG(json_get_str(c, "notAfter")), json_get_int(c, "daysLeft", 0));
+	json_foreach(f, json_get(s, "missingFeatures"))
+		printf("Kernel      %s: %.*s (%.*s)\n", json_get_bool(f, "required", false) ? "MISSING" : "absent",
+		       STR_ARG(json_get_str(f, "name")), STR_ARG(json_get_str(f, "neededFor")));
+}
