@@ -28,7 +28,7 @@ static inline size_t buf_len(const struct buf *b)
 
 static inline struct str buf_str(const struct buf *b)
 {
-	return (struct str){ b->data + b->start, b->end - b->start };
+	return (struct str){ b->data ? b->data + b->start : NULL, b->end - b->start };
 }
 
 /* At least `n` writable bytes at the end; returns where. Then buf_commit(n written). */
