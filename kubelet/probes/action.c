@@ -171,7 +171,7 @@ static void http_done(void *arg, const struct http_client_response *res, const s
 static void tcp_done(void *arg, int result)
 {
 	struct action_run *run = arg;
-	char message[256];
+	char message[512];
 
 	run->tcp = NULL;
 	if (result == 0) {
