@@ -233,8 +233,8 @@ static int start_runtime(struct kubelet *kl, struct err *err)
 {
 	const struct kubelet_options *o = &kl->options;
 	const struct runtime_options options = {
-		.data_dir = arena_printf(&kl->strings, "%s/containers", o->data_dir),
-		.run_dir = arena_printf(&kl->strings, "%s/runtime", o->run_dir),
+		.data_dir = o->data_dir,
+		.run_dir = o->run_dir,
 		.log_dir = o->log_dir,
 		.oci_runtime = o->oci_runtime,
 		.cgroup_root = o->cgroup_root,
