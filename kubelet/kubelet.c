@@ -10,7 +10,7 @@
 #include <sys/vfs.h>
 
 #include "kubelet/internal.h"
-#include "kubelet/node/node.h"
+#include "kubelet/node/node_agent.h"
 #include "kubelet/pods/orphans.h"
 #include "kubelet/pods/pull.h"
 #include "kubelet/pods/worker.h"
@@ -177,7 +177,7 @@ static void runtime_exited(void *ctx, const struct runtime_container *rc)
 
 	for (size_t i = 0; w && i < w->n; i++)
 		if (strcmp(w->containers[i].name, rc->name) == 0)
-			container_exited(&w->containers[i], rc);
+			container_ended(&w->containers[i], rc);
 }
 
 static void runtime_lost(void *ctx)
@@ -200,7 +200,7 @@ static void runtime_lost(void *ctx)
 							.exit_code = 137 };
 
 			if (c->step == STEP_RUNNING)
-				container_exited(c, &rc);
+				container_ended(c, &rc);
 		}
 	}
 }
@@ -275,7 +275,7 @@ int kubelet_start(struct kubelet *kl, struct err *err)
 	if (r < 0)
 		return r;
 	kl->puller = puller_create(kl);
-	r = node_create(kl, &kl->node, err);
+	r = node_agent_create(kl, &kl->node, err);
 	if (r < 0)
 		return r;
 	start_watches(kl);
@@ -297,7 +297,7 @@ void kubelet_destroy(struct kubelet *kl)
 	map_foreach(e, &kl->workers)
 		worker_release(e->value);
 	map_finish(&kl->workers);
-	node_destroy(kl->node);
+	node_agent_destroy(kl->node);
 	puller_destroy(kl->puller);
 	if (kl->rt)
 		runtime_stop(kl->rt);
@@ -342,7 +342,7 @@ void kubelet_get_stats(struct kubelet *kl, struct kubelet_pod_stats *ret)
 		ret->supervisor_pid = runtime_supervisor_pid(kl->rt);
 		ret->oci = runtime_oci_name(kl->rt);
 	}
-	ret->node_ready = kl->node && node_is_ready(kl->node);
+	ret->node_ready = kl->node && node_agent_is_ready(kl->node);
 }
 
 static const char *const step_names[] = { "waiting",  "pulling", "preparing", "creating",

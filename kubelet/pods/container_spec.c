@@ -12,7 +12,7 @@
 #include "kubelet/pods/expand.h"
 #include "kubelet/pods/identity.h"
 #include "kubelet/pods/mounts.h"
-#include "kubelet/pods/resources.h"
+#include "kubelet/pods/pod_resources.h"
 #include "kubelet/pods/termination_message.h"
 #include "kubelet/pods/worker.h"
 #include "userspace/base/fs.h"
@@ -159,8 +159,8 @@ int container_spec_build(struct pod_container *c, struct arena *arena, struct co
 	b.spec.tty = json_get_bool(j, "tty", false);
 	b.spec.stdin_open = json_get_bool(j, "stdin", false);
 	b.spec.stdin_once = json_get_bool(j, "stdinOnce", false);
-	resources_of_container(j, &b.spec.resources);
-	b.spec.oom_score_adj = resources_oom_score_adj(resources_qos(json_get(pod, "spec")), j,
+	pod_resources_of_container(j, &b.spec.resources);
+	b.spec.oom_score_adj = pod_resources_oom_score_adj(pod_resources_qos(json_get(pod, "spec")), j,
 						       w->kl->memory_capacity_bytes);
 	b.spec.log_path = container_log_path(w->kl, arena, str_of(w->ns), str_of(w->name), str_of(w->uid), c->name,
 					     c->attempt);

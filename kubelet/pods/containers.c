@@ -58,7 +58,7 @@ static void stop_watching(struct pod_container *c)
 	c->started = false;
 }
 
-void container_exited(struct pod_container *c, const struct runtime_container *rc)
+void container_ended(struct pod_container *c, const struct runtime_container *rc)
 {
 	struct pod_worker *w = c->w;
 	_cleanup_free_ char *message = NULL;

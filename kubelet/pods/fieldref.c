@@ -6,7 +6,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "kubelet/pods/resources.h"
+#include "kubelet/pods/pod_resources.h"
 #include "userspace/base/buf.h"
 
 /* "metadata.labels['app']" -> key */
@@ -116,7 +116,7 @@ int fieldref_resource(struct arena *arena, const struct json *container, const s
 	int64_t value = 0;
 
 	if (q.n) {
-		value = cpu ? resources_cpu_milli(q) : resources_bytes(q);
+		value = cpu ? pod_resources_cpu_milli(q) : pod_resources_bytes(q);
 	} else if (limits) {
 		if (cpu)
 			value = facts->allocatable_cpu_milli;
@@ -128,7 +128,7 @@ int fieldref_resource(struct arena *arena, const struct json *container, const s
 	int64_t by = cpu ? 1000 : 1;
 
 	if (divisor.n && !str_is(divisor, "0"))
-		by = cpu ? resources_cpu_milli(divisor) : resources_bytes(divisor);
+		by = cpu ? pod_resources_cpu_milli(divisor) : pod_resources_bytes(divisor);
 	*ret = arena_printf(arena, "%" PRId64, divide_up(value, by));
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From the worker to the object's status: written when it differs, at most one write in flight, what nobody waits for a
  * little later. See worker.h. Loop thread. */
-#include "kubelet/pods/resources.h"
+#include "kubelet/pods/pod_resources.h"
 #include "kubelet/pods/worker.h"
 #include "userspace/base/clock.h"
 #include "userspace/base/log.h"
@@ -87,7 +87,7 @@ static struct json *compute(struct pod_worker *w, struct arena *arena, const str
 		.fail_reason = w->fail_reason,
 		.fail_message = w->fail_message,
 		.now_real_ns = clock_real_ns(),
-		.qos_class = resources_qos(json_get(pod, "spec")),
+		.qos_class = pod_resources_qos(json_get(pod, "spec")),
 	};
 
 	worker_facts(w, &facts);

@@ -2,7 +2,7 @@
 /* What a pod needs before its containers: sandbox, then network; volumes beside them. See worker.h. Loop thread but for
  * what runs as loop_work. */
 #include "kubelet/pods/netfiles.h"
-#include "kubelet/pods/resources.h"
+#include "kubelet/pods/pod_resources.h"
 #include "kubelet/pods/worker.h"
 #include "kubelet/volumes/volumes.h"
 #include "userspace/base/log.h"
@@ -63,11 +63,11 @@ static void sandbox_step(struct pod_worker *w)
 		.host_ipc = json_get_bool(spec, "hostIPC", false),
 		.host_pid = json_get_bool(spec, "hostPID", false),
 		.share_pid = json_get_bool(spec, "shareProcessNamespace", false),
-		.qos = resources_qos_cgroup(resources_qos(spec)),
+		.qos = pod_resources_qos_cgroup(pod_resources_qos(spec)),
 		.sysctls = sysctls(&w->arena, spec),
 	};
 
-	resources_of_pod(spec, &s.resources);
+	pod_resources_of_pod(spec, &s.resources);
 	w->sandbox.state = WORK_BUSY;
 	runtime_sandbox_create(w->kl->rt, &s, sandbox_done, worker_ref(w));
 }

@@ -158,7 +158,7 @@ bool prepare_done(const struct pod_worker *w);
 /* ---- containers.c ---- */
 /* Takes the next step of every container. Returns true when the pod has ended by itself. */
 bool containers_step(struct pod_worker *w);
-void container_exited(struct pod_container *c, const struct runtime_container *rc);
+void container_ended(struct pod_container *c, const struct runtime_container *rc);
 bool container_will_restart(struct pod_container *c);
 bool container_in_flight(const struct pod_container *c);
 void container_set_waiting(struct pod_container *c, const char *reason, const char *message);

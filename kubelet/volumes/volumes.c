@@ -4,7 +4,7 @@
 
 #include <errno.h>
 
-#include "kubelet/pods/resources.h"
+#include "kubelet/pods/pod_resources.h"
 #include "kubelet/volumes/payload.h"
 
 static const char *mounter(const struct json *volume)
@@ -78,7 +78,7 @@ static int plan_one(const struct volume_source *src, struct volume_plan *plan, c
 
 		v->kind = memory ? VOLUME_EMPTY_DIR_MEMORY : VOLUME_EMPTY_DIR;
 		v->path = place(&plan->arena, memory ? src->tmpfs_dir : src->disk_dir, volume);
-		v->size_bytes = resources_bytes(json_get_str(s, "sizeLimit"));
+		v->size_bytes = pod_resources_bytes(json_get_str(s, "sizeLimit"));
 		return 0;
 	}
 	if ((s = json_get(volume, "hostPath"))) {

@@ -10,7 +10,7 @@
 #include "kubelet/pods/backoff.h"
 #include "kubelet/pods/identity.h"
 #include "kubelet/pods/pull.h"
-#include "kubelet/pods/resources.h"
+#include "kubelet/pods/pod_resources.h"
 #include "kubelet/pods/termination_message.h"
 #include "userspace/base/clock.h"
 
@@ -73,11 +73,11 @@ static void test_backoff_format(void **state)
 
 static void test_qos(void **state)
 {
-	assert_string_equal(resources_qos(parse(CONTAINER("{}"))), "BestEffort");
-	assert_string_equal(resources_qos(parse(CONTAINER("{\"requests\":{\"cpu\":\"100m\"}}"))), "Burstable");
-	assert_string_equal(resources_qos(parse(CONTAINER("{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"}}"))),
+	assert_string_equal(pod_resources_qos(parse(CONTAINER("{}"))), "BestEffort");
+	assert_string_equal(pod_resources_qos(parse(CONTAINER("{\"requests\":{\"cpu\":\"100m\"}}"))), "Burstable");
+	assert_string_equal(pod_resources_qos(parse(CONTAINER("{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"}}"))),
 			    "Guaranteed");
-	assert_string_equal(resources_qos(parse(CONTAINER("{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"},\"requests\":"
+	assert_string_equal(pod_resources_qos(parse(CONTAINER("{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"},\"requests\":"
 							  "{\"cpu\":\"500m\",\"memory\":\"1Gi\"}}"))),
 			    "Burstable");
 }
@@ -86,18 +86,18 @@ static void test_resources(void **state)
 {
 	struct runtime_resources r;
 
-	resources_of_container(parse("{\"resources\":{\"limits\":{\"cpu\":\"1500m\",\"memory\":\"64Mi\"},\"requests\":{"
+	pod_resources_of_container(parse("{\"resources\":{\"limits\":{\"cpu\":\"1500m\",\"memory\":\"64Mi\"},\"requests\":{"
 				     "\"cpu\":\"250m\"}}}"),
 			       &r);
 	assert_int_equal(r.cpu_shares, 256);
 	assert_int_equal(r.cpu_quota_us, 150000);
 	assert_int_equal(r.cpu_period_us, 100000);
 	assert_int_equal(r.memory_limit_bytes, 64 << 20);
-	resources_of_container(parse("{}"), &r);
+	pod_resources_of_container(parse("{}"), &r);
 	assert_int_equal(r.cpu_shares, 2);
 	assert_int_equal(r.cpu_quota_us, 0);
 	/* one container without a limit: the pod has none */
-	resources_of_pod(parse("{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Mi\"}}},{}]}"), &r);
+	pod_resources_of_pod(parse("{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Mi\"}}},{}]}"), &r);
 	assert_int_equal(r.cpu_shares, 1024);
 	assert_int_equal(r.cpu_quota_us, 0);
 	assert_int_equal(r.memory_limit_bytes, 0);
@@ -107,10 +107,10 @@ static void test_oom_score(void **state)
 {
 	const struct json *half = parse("{\"resources\":{\"requests\":{\"memory\":\"512Mi\"}}}");
 
-	assert_int_equal(resources_oom_score_adj("Guaranteed", half, 1 << 30), -997);
-	assert_int_equal(resources_oom_score_adj("BestEffort", parse("{}"), 1 << 30), 1000);
-	assert_int_equal(resources_oom_score_adj("Burstable", half, 1 << 30), 500);
-	assert_int_equal(resources_oom_score_adj("Burstable", parse("{}"), 1 << 30), 999);
+	assert_int_equal(pod_resources_oom_score_adj("Guaranteed", half, 1 << 30), -997);
+	assert_int_equal(pod_resources_oom_score_adj("BestEffort", parse("{}"), 1 << 30), 1000);
+	assert_int_equal(pod_resources_oom_score_adj("Burstable", half, 1 << 30), 500);
+	assert_int_equal(pod_resources_oom_score_adj("Burstable", parse("{}"), 1 << 30), 999);
 }
 
 static void test_credentials(void **state)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Registration, status and lease of the node. See node.h. Loop thread. */
-#include "kubelet/node/node.h"
+/* Registration, status and lease of the node. See node_agent.h. Loop thread. */
+#include "kubelet/node/node_agent.h"
 
 #include <errno.h>
 
@@ -248,7 +248,7 @@ static void beat(struct loop_timer *timer)
 		loop_timer_arm(a->kl->loop, &a->timer, a->lease_missing ? RETRY_NS : NODE_LEASE_RENEW_S * NS_PER_S);
 }
 
-int node_create(struct kubelet *kl, struct node_agent **ret, struct err *err)
+int node_agent_create(struct kubelet *kl, struct node_agent **ret, struct err *err)
 {
 	struct node_agent *a = mem_new(struct node_agent);
 
@@ -267,7 +267,7 @@ int node_create(struct kubelet *kl, struct node_agent **ret, struct err *err)
 	return 0;
 }
 
-void node_destroy(struct node_agent *a)
+void node_agent_destroy(struct node_agent *a)
 {
 	if (!a)
 		return;
@@ -276,7 +276,7 @@ void node_destroy(struct node_agent *a)
 	unref(a);
 }
 
-bool node_is_ready(const struct node_agent *a)
+bool node_agent_is_ready(const struct node_agent *a)
 {
 	return a->ready;
 }

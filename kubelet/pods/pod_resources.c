@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See resources.h. Any thread. */
-#include "kubelet/pods/resources.h"
+/* See pod_resources.h. Any thread. */
+#include "kubelet/pods/pod_resources.h"
 
 #include "userspace/api/quantity.h"
 
@@ -8,14 +8,14 @@
 #define CPU_QUOTA_MIN_US 1000
 #define CPU_SHARES_MIN 2
 
-int64_t resources_cpu_milli(struct str quantity)
+int64_t pod_resources_cpu_milli(struct str quantity)
 {
 	struct quantity q;
 
 	return quantity_parse(quantity, &q, NULL) < 0 ? 0 : quantity_milli_value(&q);
 }
 
-int64_t resources_bytes(struct str quantity)
+int64_t pod_resources_bytes(struct str quantity)
 {
 	struct quantity q;
 
@@ -24,12 +24,12 @@ int64_t resources_bytes(struct str quantity)
 
 static int64_t cpu(const struct json *c, const char *what)
 {
-	return resources_cpu_milli(json_get_str(json_get(json_get(c, "resources"), what), "cpu"));
+	return pod_resources_cpu_milli(json_get_str(json_get(json_get(c, "resources"), what), "cpu"));
 }
 
 static int64_t memory(const struct json *c, const char *what)
 {
-	return resources_bytes(json_get_str(json_get(json_get(c, "resources"), what), "memory"));
+	return pod_resources_bytes(json_get_str(json_get(json_get(c, "resources"), what), "memory"));
 }
 
 struct qos {
@@ -50,7 +50,7 @@ static void qos_add(struct qos *q, const struct json *containers)
 	}
 }
 
-const char *resources_qos(const struct json *pod_spec)
+const char *pod_resources_qos(const struct json *pod_spec)
 {
 	struct qos q = { .guaranteed = true };
 
@@ -61,7 +61,7 @@ const char *resources_qos(const struct json *pod_spec)
 	return q.guaranteed ? "Guaranteed" : "Burstable";
 }
 
-const char *resources_qos_cgroup(const char *qos_class)
+const char *pod_resources_qos_cgroup(const char *qos_class)
 {
 	if (qos_class[0] == 'G')
 		return "guaranteed";
@@ -85,7 +85,7 @@ static void set_quota(struct runtime_resources *r, int64_t milli)
 		r->cpu_quota_us = CPU_QUOTA_MIN_US;
 }
 
-void resources_of_container(const struct json *container, struct runtime_resources *ret)
+void pod_resources_of_container(const struct json *container, struct runtime_resources *ret)
 {
 	int64_t request = cpu(container, "requests"), limit = cpu(container, "limits");
 
@@ -116,7 +116,7 @@ static void add_limits(const struct json *containers, bool sidecars_only, int64_
 	}
 }
 
-void resources_of_pod(const struct json *pod_spec, struct runtime_resources *ret)
+void pod_resources_of_pod(const struct json *pod_spec, struct runtime_resources *ret)
 {
 	int64_t request = 0, cpu_limit = 0, mem_limit = 0;
 	bool cpu_all = true, mem_all = true;
@@ -139,7 +139,7 @@ void resources_of_pod(const struct json *pod_spec, struct runtime_resources *ret
 	set_quota(ret, cpu_all ? cpu_limit : 0);
 }
 
-int resources_oom_score_adj(const char *qos_class, const struct json *container, int64_t memory_capacity_bytes)
+int pod_resources_oom_score_adj(const char *qos_class, const struct json *container, int64_t memory_capacity_bytes)
 {
 	if (qos_class[0] == 'G')
 		return -997;

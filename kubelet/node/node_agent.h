@@ -15,7 +15,7 @@ struct node_agent;
 #define NODE_HEARTBEAT_S 300 /* how often the status is compared; written only when it differs */
 
 /* Also fills the kubelet's facts (capacity). The node is registered when the call returns, durably a little later. */
-int node_create(struct kubelet *kl, struct node_agent **ret, struct err *err);
+int node_agent_create(struct kubelet *kl, struct node_agent **ret, struct err *err);
 /* Takes NULL. */
-void node_destroy(struct node_agent *agent);
-bool node_is_ready(const struct node_agent *agent);
+void node_agent_destroy(struct node_agent *agent);
+bool node_agent_is_ready(const struct node_agent *agent);
