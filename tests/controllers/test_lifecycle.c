@@ -68,6 +68,26 @@ static void test_what_must_be_comes_back(void **state)
 	house_wait(h, is_restored, &arena);
 }
 
+static bool time_has_passed(struct house *h, void *arg)
+{
+	return clock_monotonic_ns() >= *(int64_t *)arg;
+}
+
+/* When all is as it should be, nobody writes: silence can only be observed for a while. */
+static void test_idle_writes_nothing(void **state)
+{
+	struct house *h = *state;
+	int64_t until, revision;
+
+	house_wait(h, is_furnished, NULL);
+	until = clock_monotonic_ns() + 200 * NS_PER_MS;
+	house_wait(h, time_has_passed, &until);
+	revision = registry_revision(h->reg);
+	until = clock_monotonic_ns() + 500 * NS_PER_MS;
+	house_wait(h, time_has_passed, &until);
+	assert_int_equal(registry_revision(h->reg), revision);
+}
+
 /* ---- namespaces ---- */
 
 #define POD(ns, name, labels)                                                                                        \
@@ -361,6 +381,7 @@ int main(void)
 		cmocka_unit_test(test_uid_counts),
 		cmocka_unit_test(test_endpoints_follow_pods),
 		cmocka_unit_test(test_slices_have_a_limit),
+		cmocka_unit_test(test_idle_writes_nothing),
 		cmocka_unit_test(test_disable),
 	};
 

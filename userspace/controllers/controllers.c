@@ -16,6 +16,7 @@ static const struct controller *const table[] = {
 	&controller_deployment,
 	&controller_replicaset,
 	&controller_replicationcontroller,
+	&controller_daemonset,
 	&controller_endpointslice,
 	&controller_endpoints,
 	&controller_garbage,

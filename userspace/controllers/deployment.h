@@ -53,8 +53,6 @@ void deployment_make_new_set(struct deployment *d);
 /* Writes what was decided for each set. */
 void deployment_write_sets(struct deployment *d);
 void deployment_trim_history(struct deployment *d);
-/* Hash of a pod template as names and labels carry it. */
-const char *deployment_hash(struct arena *arena, const struct json *template, int64_t collisions);
 
 /* deployment_status.c */
 struct deployment_counts {

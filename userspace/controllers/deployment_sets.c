@@ -2,11 +2,8 @@
 /* The replica sets of a deployment: which is the new one, revisions, names, sizes, history.
  * Loop thread only. */
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
-#include "userspace/base/encode.h"
-#include "userspace/base/log.h"
 #include "userspace/controllers/deployment.h"
 
 /* Annotations of a deployment that are its own affair. */
@@ -18,25 +15,6 @@ static const char *const not_copied[] = {
 	DEPLOYMENT_MAX,
 	"deprecated.deployment.rollback.to",
 };
-
-const char *deployment_hash(struct arena *arena, const struct json *template, int64_t collisions)
-{
-	/* No vowels and no digits that make words or numbers of it. */
-	static const char alphabet[] = "bcdfghjklmnpqrstvwxz2456789";
-	_cleanup_buf_ struct buf text = BUF_INIT;
-	char digits[16];
-	char *hash;
-	size_t n;
-
-	json_write(&text, template);
-	if (collisions > 0)
-		buf_printf(&text, "%" PRId64, collisions);
-	n = (size_t)snprintf(digits, sizeof(digits), "%" PRIu32, fnv32a(buf_str(&text).p, buf_len(&text)));
-	hash = arena_zalloc(arena, n + 1);
-	for (size_t i = 0; i < n; i++)
-		hash[i] = alphabet[(unsigned char)digits[i] % (sizeof(alphabet) - 1)];
-	return hash;
-}
 
 static int64_t annotation_int(const struct json *object, const char *key, int64_t otherwise)
 {
@@ -231,7 +209,7 @@ static void tell_creation_failed(struct deployment *d)
 void deployment_make_new_set(struct deployment *d)
 {
 	struct arena *arena = d->ctx->arena;
-	const char *hash = deployment_hash(arena, json_get(d->spec, "template"), d->collisions);
+	const char *hash = object_hash(arena, json_get(d->spec, "template"), d->collisions);
 	struct reconcile_note note = {
 		.component = DEPLOYMENT_COMPONENT,
 		.about = d->object,

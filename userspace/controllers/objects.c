@@ -2,7 +2,11 @@
 /* Lists, owners, selectors, conditions. Loop thread only. */
 #include "userspace/controllers/objects.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "userspace/base/clock.h"
+#include "userspace/base/encode.h"
 
 void objects_add(struct objects *list, const struct object *o)
 {
@@ -141,6 +145,25 @@ void object_set_controller(struct arena *arena, struct json *object, const struc
 	json_set_bool(arena, ref, "controller", true);
 	json_set_bool(arena, ref, "blockOwnerDeletion", true);
 	json_append(owners, ref);
+}
+
+const char *object_hash(struct arena *arena, const struct json *v, int64_t collisions)
+{
+	/* No vowels and no digits that make words or numbers of it. */
+	static const char alphabet[] = "bcdfghjklmnpqrstvwxz2456789";
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	char digits[16];
+	char *hash;
+	size_t n;
+
+	json_write(&text, v);
+	if (collisions > 0)
+		buf_printf(&text, "%" PRId64, collisions);
+	n = (size_t)snprintf(digits, sizeof(digits), "%" PRIu32, fnv32a(buf_str(&text).p, buf_len(&text)));
+	hash = arena_zalloc(arena, n + 1);
+	for (size_t i = 0; i < n; i++)
+		hash[i] = alphabet[(unsigned char)digits[i] % (sizeof(alphabet) - 1)];
+	return hash;
 }
 
 const char *stamp_now(struct arena *arena)

@@ -40,6 +40,9 @@ struct json *object_new(struct arena *arena, const struct api_kind *kind, struct
 void object_set_controller(struct arena *arena, struct json *object, const struct api_kind *kind,
 			   const struct object *owner);
 
+/* Stable hash of a pod template as names and labels carry it; `collisions` gives another one. */
+const char *object_hash(struct arena *arena, const struct json *v, int64_t collisions);
+
 /* metav1.Time of now, in the arena. */
 const char *stamp_now(struct arena *arena);
 /* 0 when absent or not a time. */
