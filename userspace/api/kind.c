@@ -114,10 +114,7 @@ const struct api_kind *api_kind_by_kind(struct str group, struct str version, st
 
 const struct api_kind *api_kind_by_index(uint16_t resource)
 {
-	for (size_t i = 0; resource < api_builtin_n_resources && i < api_builtin_n_kinds; i++)
-		if (api_builtin_kinds[i].resource == resource)
-			return api_builtin_kinds[i].storage;
-	return NULL;
+	return resource < api_builtin_n_resources ? api_builtin_resources[resource] : NULL;
 }
 
 size_t api_resource_count(void)

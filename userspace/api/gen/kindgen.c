@@ -488,6 +488,17 @@ static void emit_names(FILE *out)
 	}
 }
 
+/* The stored kind of each resource index. */
+static void emit_resources(FILE *out, int n)
+{
+	fprintf(out, "const struct api_kind *const api_builtin_resources[] = {\n");
+	for (int r = 0; r < n; r++)
+		for (int i = 0; i < n_kinds; i++)
+			if (kinds[i].resource == r && storage_of(i) == i)
+				fprintf(out, "\t&api_builtin_kinds[%d],\n", i);
+	fprintf(out, "};\nconst size_t api_builtin_n_resources = %d;\n", n);
+}
+
 static void emit_groups(FILE *out)
 {
 	int n = 0;
@@ -630,9 +641,9 @@ int main(int argc, char **argv)
 	fprintf(out, "const struct api_message *const api_builtin_messages = messages;\n"
 		     "const size_t api_builtin_n_messages = %d;\n"
 		     "const struct api_kind api_builtin_kinds[] = {\n%s};\n"
-		     "const size_t api_builtin_n_kinds = %d;\n"
-		     "const size_t api_builtin_n_resources = %d;\n",
-		n_messages, kind_rows_text, n_kinds, n_resources);
+		     "const size_t api_builtin_n_kinds = %d;\n",
+		n_messages, kind_rows_text, n_kinds);
+	emit_resources(out, n_resources);
 	fprintf(out, "const char api_builtin_digest[] = \"%016llx\";\n", (unsigned long long)digest);
 	emit_groups(out);
 	emit_names(out);
