@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Writes, preconditions, pending state, what survives, laziness, refusals of the disk. */
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -295,6 +297,47 @@ static void test_disk_refuses(void **state)
 	assert_true(str_is(fixture_value(store_get(f->store, 1, STR("ns"), STR("lease"))), "1"));
 }
 
+/* A real full disk: a small tmpfs in a mount namespace of this process, which takes it away with it. */
+static void test_full_disk(void **state)
+{
+	struct fixture *f = *state;
+	static char big[6000];
+	char filler[128];
+	int fd;
+
+	memset(big, 'x', sizeof(big) - 1);
+	store_close(f->store);
+	f->store = NULL;
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("tmpfs", f->dir, "tmpfs", 0, "size=1m") < 0) {
+		print_message("no mount namespace here: %s\n", strerror(errno));
+		skip();
+	}
+	fixture_open(f);
+	fixture_put(f, "kept", "1");
+	fixture_wait(f);
+	snprintf(filler, sizeof(filler), "%s/filler", f->dir);
+	fd = open(filler, O_CREAT | O_WRONLY, 0600);
+	while (write(fd, big, sizeof(big)) > 0)
+		;
+	close(fd);
+	for (int i = 0; i < 50; i++)
+		fixture_put(f, "kept", big);
+	fixture_wait(f);
+	assert_true(f->failed > 0);
+	assert_int_equal(f->last_status, 507);
+	assert_int_equal(unlink(filler), 0);
+	f->failed = 0;
+	fixture_put(f, "kept", "2");
+	fixture_wait(f);
+	assert_int_equal(f->failed, 0);
+	fixture_reopen(f);
+	assert_true(str_is(fixture_value(fixture_get(f, "kept")), "2"));
+	store_close(f->store);
+	f->store = NULL;
+	assert_int_equal(umount(f->dir), 0);
+}
+
 static void test_damage_is_one_clear_error(void **state)
 {
 	struct fixture *f = *state;
@@ -362,6 +405,7 @@ int main(void)
 		T(test_lazy_timer),
 		T(test_lazy_and_durable_mix),
 		T(test_disk_refuses),
+		T(test_full_disk),
 		T(test_damage_is_one_clear_error),
 		T(test_read_files),
 	};

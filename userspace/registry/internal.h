@@ -90,7 +90,8 @@ enum write_outcome {
 
 /* One write on its way. Heap; frees itself after the answer. */
 struct write {
-	struct registry *reg;
+	struct list link;               /* in registry.writes, from the store's acceptance to its answer */
+	struct registry *reg;           /* NULL: the registry is gone, nobody waits */
 	struct arena arena;
 	enum write_op op;
 	const struct api_kind *kind;    /* as addressed */
@@ -196,6 +197,7 @@ struct registry_hub {
 struct registry {
 	struct loop *loop;
 	struct store *store;
+	struct list writes;     /* struct write: at the store */
 	struct services services;
 	struct events *events;
 	struct registry_hub *hubs; /* by resource */

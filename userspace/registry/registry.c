@@ -44,7 +44,9 @@ const struct object *registry_build(struct arena *arena, const struct api_kind *
 	_cleanup_(buf_finish) struct buf text = BUF_INIT;
 	struct api_header header;
 
-	json_set(meta_ensure(arena, tree), "resourceVersion", json_new_printf(arena, "%lld", (long long)revision));
+	if (revision > 0)
+		json_set(meta_ensure(arena, tree), "resourceVersion",
+			 json_new_printf(arena, "%lld", (long long)revision));
 	meta_header(arena, storage, tree, &header);
 	json_write(&text, tree);
 	return object_from(storage, &header, buf_str(&text));
@@ -117,6 +119,7 @@ int registry_create_all(struct loop *loop, struct store *store, const struct reg
 
 	reg->loop = loop;
 	reg->store = store;
+	list_init(&reg->writes);
 	reg->n_hubs = api_resource_count();
 	reg->hubs = mem_new_array(struct registry_hub, reg->n_hubs);
 	r = services_init(&reg->services, options, err);
@@ -125,6 +128,7 @@ int registry_create_all(struct loop *loop, struct store *store, const struct reg
 		uint16_t resource = store_add_resource(store, kind ? kind->group : "-", kind ? kind->plural : "-");
 
 		assert(resource == i);
+		(void)resource;
 		list_init(&reg->hubs[i].watchers);
 	}
 	if (r >= 0)
@@ -151,6 +155,16 @@ void registry_destroy(struct registry *reg)
 	if (!reg)
 		return;
 	events_destroy(reg->events);
+	/* Those who wait for them are gone before the registry goes; the store still completes the writes. */
+	while (!list_empty(&reg->writes)) {
+		struct write *w = list_first(&reg->writes, struct write, link);
+
+		list_del(&w->link);
+		w->done = NULL;
+		w->simple_done = NULL;
+		w->finish = NULL;
+		w->reg = NULL;
+	}
 	for (size_t i = 0; i < reg->n_hubs; i++) {
 		store_watch_stop(reg->store, &reg->hubs[i].watch);
 		while (!list_empty(&reg->hubs[i].watchers))

@@ -30,6 +30,7 @@ struct registry_options {
 
 int registry_create_all(struct loop *loop, struct store *store, const struct registry_options *options,
 			struct registry **ret, struct err *err);
+/* Before the store is closed. Writes still under way reach the disk then, but `done` is not called any more. */
 void registry_destroy(struct registry *reg);
 
 /* ---- reads: borrowed until control returns to the loop; object_ref() keeps ---- */

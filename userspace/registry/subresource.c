@@ -82,7 +82,7 @@ static int bind_pod(struct write *w, void *arg, struct err *err)
 	if (uid.n > 0 && !str_eq(uid, meta_uid(w->old)))
 		return api_err_precondition(err, w->kind, w->name, "UID", uid, meta_uid(w->old));
 	if (meta_deleting(w->old))
-		return bind_conflict(w, err, STR_NULL);
+		return bind_conflict(w, err, STR(""));
 	if (bound.n > 0)
 		return bind_conflict(w, err, bound);
 	w->object = json_clone(&w->arena, w->old);

@@ -23,6 +23,7 @@ struct write *write_create(struct registry *reg, enum write_op op, const struct 
 {
 	struct write *w = mem_new(struct write);
 
+	list_init(&w->link);
 	w->reg = reg;
 	w->op = op;
 	w->kind = kind;
@@ -48,6 +49,7 @@ void write_set_request(struct write *w, const struct request *rq, request_done_f
 
 static void destroy(struct write *w)
 {
+	list_del(&w->link);
 	object_unref(w->old_object);
 	object_unref(w->result);
 	arena_finish(&w->arena);
@@ -209,7 +211,7 @@ static void committed_service(void *arg, const struct err *err)
 {
 	struct write *w = arg;
 
-	if (err) {
+	if (err && w->reg) {
 		/* From the bytes: the tree's strings were the request's. */
 		if (!w->removing)
 			services_hold(&w->reg->services, registry_parse(&w->arena, w->result), false);
@@ -237,6 +239,7 @@ void write_commit(struct write *w, bool remove)
 	op.object = w->result;
 	w->removing = remove;
 	after_commit(w, remove);
+	list_add_tail(&w->reg->writes, &w->link);
 	r = store_commit(w->reg->store, &op, 1, durability, w->storage == KIND_SERVICE ? committed_service : committed, w,
 			 NULL, &err);
 	if (r == 0)
@@ -254,6 +257,7 @@ static void answer_unchanged(struct write *w)
 	const struct object *published = store_get(w->reg->store, w->storage->resource, w->ns, w->name);
 
 	w->result = object_ref(w->old_object);
+	list_add_tail(&w->reg->writes, &w->link);
 	if (published == w->old_object || store_commit(w->reg->store, NULL, 0, STORE_RIDER, committed, w, NULL, NULL) < 0)
 		write_succeed(w);
 }
