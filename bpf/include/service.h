@@ -86,11 +86,11 @@ struct k3c_sock_peer {
 };
 _Static_assert(sizeof(struct k3c_sock_peer) == 40, "k3c_sock_peer");
 
-#define K3C_SOCK_PEERS 4
+#define K3C_SOCK_PEERS 4 /* a power of two */
 
 struct k3c_sock {
 	struct k3c_sock_peer peer[K3C_SOCK_PEERS];
-	__u32 next;
+	__u32 next; /* counts on; its low bits are the place */
 	__u32 pad;
 };
 _Static_assert(sizeof(struct k3c_sock) == 168, "k3c_sock");

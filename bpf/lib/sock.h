@@ -52,10 +52,11 @@ static __always_inline void sock_remember(struct k3c_sock *s, const struct k3c_a
 		if (s->peer[i].service_port == port && addr_eq(&s->peer[i].service, dst) &&
 		    addr_eq(&s->peer[i].backend, &choice->backend.addr))
 			at = i;
-	if (at >= K3C_SOCK_PEERS)
-		at = 0;
 	if (at == s->next)
-		s->next = (at + 1) % K3C_SOCK_PEERS;
+		s->next = at + 1;
+	/* The bound must be seen on the very register that indexes (6.1 follows no copies). */
+	barrier_var(at);
+	at &= K3C_SOCK_PEERS - 1;
 	s->peer[at].service = *dst;
 	s->peer[at].service_port = port;
 	s->peer[at].backend = choice->backend.addr;

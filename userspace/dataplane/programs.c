@@ -138,23 +138,29 @@ static int programs_prepare(struct dataplane *dp, struct bpf_object *object, con
 	return 0;
 }
 
-/* libbpf's own words about the last failure; one thread loads. */
-static char programs_log[1024];
+/* libbpf's own words about the last failure; one thread loads. Of a verifier's log the end is what tells. */
+#define PROGRAMS_LOG_BYTES 2048
+static char programs_log[PROGRAMS_LOG_BYTES];
 
 static int programs_print(enum libbpf_print_level level, const char *fmt, va_list ap)
 {
-	char line[512];
-	size_t n;
+	_cleanup_free_ char *line = NULL;
+	size_t n, have;
 
-	if (level != LIBBPF_WARN)
+	if (level != LIBBPF_WARN || vasprintf(&line, fmt, ap) < 0)
 		return 0;
-	vsnprintf(line, sizeof(line), fmt, ap);
 	log_debug("libbpf: %s", line);
-	/* the tail of a verifier's log is what tells */
-	n = strlen(programs_log);
-	if (n + strlen(line) >= sizeof(programs_log))
-		n = 0;
-	snprintf(programs_log + n, sizeof(programs_log) - n, "%s", line);
+	n = strlen(line);
+	if (n >= sizeof(programs_log) / 2) {
+		memmove(line, line + n - sizeof(programs_log) / 2, sizeof(programs_log) / 2 + 1);
+		n = sizeof(programs_log) / 2;
+	}
+	have = strlen(programs_log);
+	if (have + n >= sizeof(programs_log)) {
+		memmove(programs_log, programs_log + have - (sizeof(programs_log) - n - 1), sizeof(programs_log) - n);
+		have = sizeof(programs_log) - n - 1;
+	}
+	memcpy(programs_log + have, line, n + 1);
 	return 0;
 }
 
