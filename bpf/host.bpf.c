@@ -69,7 +69,7 @@ int host_in(struct __sk_buff *skb)
 		struct k3c_nat to = *n;
 
 		if (p.icmp_error)
-			return nat_rewrite_error(skb, &p, &to) < 0 ? host_drop(skb, K3C_DROP_MALFORMED) : TC_ACT_OK;
+			return nat_rewrite_error(skb, &p, K3C_NAT_IN, &to) < 0 ? host_drop(skb, K3C_DROP_MALFORMED) : TC_ACT_OK;
 		nat_touch(&p, &key, n);
 		return nat_rewrite_dst(skb, &p, &to) < 0 ? host_drop(skb, K3C_DROP_MALFORMED) : TC_ACT_OK;
 	}
@@ -131,9 +131,12 @@ int host_out(struct __sk_buff *skb)
 	if (!from_pod && !host_has_backends())
 		return TC_ACT_OK;
 	nat_key(&p.flow, K3C_NAT_OUT, &key);
-	if (!p.icmp_error && !p.later_fragment && (n = bpf_map_lookup_elem(&k3c_nat, &key))) {
+	if (!p.later_fragment && (n = bpf_map_lookup_elem(&k3c_nat, &key))) {
 		struct k3c_nat to = *n;
 
+		if (p.icmp_error)
+			return nat_rewrite_error(skb, &p, K3C_NAT_OUT, &to) < 0 ? host_drop(skb, K3C_DROP_MALFORMED) :
+										  TC_ACT_OK;
 		nat_touch(&p, &key, n);
 		return nat_rewrite_src(skb, &p, &to) < 0 ? host_drop(skb, K3C_DROP_MALFORMED) : TC_ACT_OK;
 	}

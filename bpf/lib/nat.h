@@ -63,27 +63,34 @@ static __always_inline int nat_rewrite_src(struct __sk_buff *skb, const struct p
 	return nat_rewrite(skb, p, ETH_HLEN + offsetof(struct iphdr, saddr), port_at, p->src.w[3], p->flow.sport, to);
 }
 
-/* An ICMP error about what left here translated: the destination, and inside it the source, become the true ones. */
-static __always_inline int nat_rewrite_error(struct __sk_buff *skb, const struct packet *p, const struct k3c_nat *to)
+/* An ICMP error about a translated flow. Arriving (`kind` IN): the destination, and the source of the packet inside,
+ * become the true ones; leaving (OUT): the source, and the destination inside, become those the world knows. */
+static __always_inline int nat_rewrite_error(struct __sk_buff *skb, const struct packet *p, __u8 kind,
+					     const struct k3c_nat *to)
 {
+	bool in = kind == K3C_NAT_IN;
 	__u32 check = p->l4 + offsetof(struct icmphdr, checksum);
 	__u32 in_check = p->inner + offsetof(struct iphdr, check);
-	__u32 port_at = p->inner_l4 + (p->flow.proto == IPPROTO_ICMP ? offsetof(struct icmphdr, un.echo.id) : 0);
-	__be32 old_addr = p->flow.dst.w[3], new_addr = to->addr.w[3], old_outer = p->dst.w[3];
-	__be16 old_port = p->flow.dport, new_port = to->port, old_sum = 0, new_sum = 0;
+	__u32 outer_at = ETH_HLEN + (in ? offsetof(struct iphdr, daddr) : offsetof(struct iphdr, saddr));
+	__u32 inner_at = p->inner + (in ? offsetof(struct iphdr, saddr) : offsetof(struct iphdr, daddr));
+	__u32 port_at = p->inner_l4 + (p->flow.proto == IPPROTO_ICMP ? offsetof(struct icmphdr, un.echo.id) : in ? 0 : 2);
+	__be32 old_addr = in ? p->flow.dst.w[3] : p->flow.src.w[3], new_addr = to->addr.w[3];
+	__be32 old_outer = in ? p->dst.w[3] : p->src.w[3];
+	__be16 old_port = in ? p->flow.dport : p->flow.sport, new_port = to->port, old_sum = 0, new_sum = 0;
 
 	if (bpf_skb_load_bytes(skb, in_check, &old_sum, 2) < 0 ||
 	    bpf_l3_csum_replace(skb, in_check, old_addr, new_addr, 4) < 0 ||
 	    bpf_skb_load_bytes(skb, in_check, &new_sum, 2) < 0 ||
-	    bpf_skb_store_bytes(skb, p->inner + offsetof(struct iphdr, saddr), &new_addr, 4, 0) < 0 ||
-	    bpf_skb_store_bytes(skb, port_at, &new_port, 2, 0) < 0)
+	    bpf_skb_store_bytes(skb, inner_at, &new_addr, 4, 0) < 0)
+		return -1;
+	if (old_port != new_port && bpf_skb_store_bytes(skb, port_at, &new_port, 2, 0) < 0)
 		return -1;
 	if (bpf_l4_csum_replace(skb, check, old_sum, new_sum, 2) < 0 ||
 	    bpf_l4_csum_replace(skb, check, old_addr, new_addr, 4) < 0 ||
-	    bpf_l4_csum_replace(skb, check, old_port, new_port, 2) < 0)
+	    (old_port != new_port && bpf_l4_csum_replace(skb, check, old_port, new_port, 2) < 0))
 		return -1;
 	if (bpf_l3_csum_replace(skb, ETH_HLEN + offsetof(struct iphdr, check), old_outer, new_addr, 4) < 0 ||
-	    bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct iphdr, daddr), &new_addr, 4, 0) < 0)
+	    bpf_skb_store_bytes(skb, outer_at, &new_addr, 4, 0) < 0)
 		return -1;
 	return 0;
 }

@@ -156,7 +156,8 @@ static __always_inline __u32 policy_new(const struct packet *p, const struct k3c
 		return K3C_DROP_NONE;
 	if (packet_is_closing(p))
 		c.flags |= K3C_CONN_CLOSING;
-	if (bpf_map_update_elem(&k3c_conn, key, &c, BPF_ANY) < 0)
+	/* Only where a policy stands must the answers find an entry. */
+	if (bpf_map_update_elem(&k3c_conn, key, &c, BPF_ANY) < 0 && (policy_isolates(src) || policy_isolates(dst)))
 		return K3C_DROP_CONN_FULL;
 	return K3C_DROP_NONE;
 }

@@ -84,6 +84,23 @@ static void test_node_port_udp(void **state)
 	ok(dataplane_service_delete(world.dp, &s, err));
 }
 
+/* Nobody listens in the pod: what the pod says about it reaches the client, from the address the client knows. */
+static void test_node_port_udp_refused(void **state)
+{
+	struct dp_backend b = { ip(pod.addr), 5354 };
+	struct dp_service s = node_port(IPPROTO_UDP, 30054, &b);
+	char buf[4];
+	int client;
+
+	ok(dataplane_service_set(world.dp, &s, err));
+	assert_int_equal(client_in(world.outside, SOCK_DGRAM, NODE_IP, 30054, &client), 0);
+	assert_int_equal(send(client, "x", 1, 0), 1);
+	assert_int_equal(recv(client, buf, sizeof(buf), 0), -1);
+	assert_int_equal(errno, ECONNREFUSED);
+	close(client);
+	ok(dataplane_service_delete(world.dp, &s, err));
+}
+
 static void test_node_port_refused(void **state)
 {
 	struct dp_service s = node_port(IPPROTO_TCP, 30081, NULL);
@@ -257,6 +274,7 @@ static int tests(void)
 	const struct CMUnitTest all[] = {
 		cmocka_unit_test_setup_teardown(test_node_port_tcp, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_node_port_udp, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_node_port_udp_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_node_port_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_node_port_policy, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_host_backend, setup, teardown),

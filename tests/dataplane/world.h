@@ -369,7 +369,8 @@ static inline int world_enter(void)
 		return -EIO;
 	nl_close(nl);
 	world_host_ns();
-	return 0;
+	/* as strict as distributions set it */
+	return fs_write("/proc/sys/net/ipv4/conf/all/rp_filter", "1", NULL);
 }
 
 static inline int world_run(int (*tests)(void))

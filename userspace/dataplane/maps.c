@@ -28,12 +28,12 @@ struct map_row {
 /* Entries are the defaults of a small box; LRU maps are allocated whole, the others as they fill. */
 static const struct map_row map_rows[DP_MAP_COUNT] = {
 	[DP_MAP_SERVICE] = { "k3c_service", 1, MAP_REBUILD, 16384 },
-	[DP_MAP_BACKEND] = { "k3c_backend", 1, MAP_REBUILD, 65536 },
+	[DP_MAP_BACKEND] = { "k3c_backend", 1, MAP_REBUILD, 32768 },
 	[DP_MAP_AFFINITY] = { "k3c_affinity", 1, MAP_PRESERVE, 2048 },
 	[DP_MAP_SOCK] = { "k3c_sock", 1, MAP_PRESERVE, 0 },
 	[DP_MAP_ENDPOINT] = { "k3c_endpoint", 1, MAP_REBUILD, 4096 },
-	[DP_MAP_RULE] = { "k3c_rule", 1, MAP_REBUILD, 65536 },
-	[DP_MAP_PREFIX] = { "k3c_prefix", 1, MAP_REBUILD, 65536 },
+	[DP_MAP_RULE] = { "k3c_rule", 1, MAP_REBUILD, 32768 },
+	[DP_MAP_PREFIX] = { "k3c_prefix", 1, MAP_REBUILD, 32768 },
 	[DP_MAP_CONN] = { "k3c_conn", 1, MAP_PRESERVE, 8192 },
 	[DP_MAP_NAT] = { "k3c_nat", 1, MAP_PRESERVE, 8192 },
 	[DP_MAP_NODE] = { "k3c_node", 1, MAP_REBUILD, 256 },
