@@ -29,10 +29,11 @@ static struct json *defaulted(struct arena *arena, const struct api_kind *kind, 
 static void test_pod(void **state)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	struct json *v = defaulted(&arena, KIND_POD,
-				   "{\"spec\":{\"containers\":[{\"name\":\"a\",\"image\":\"i:1\",\"ports\":[{\"containerPort\":80}],"
-				   "\"livenessProbe\":{\"httpGet\":{\"port\":80},\"periodSeconds\":0}}],\"volumes\":[{\"name\":\"v\","
-				   "\"configMap\":{\"name\":\"c\"}}],\"dnsPolicy\":\"Default\"}}");
+	struct json *v = defaulted(
+	        &arena, KIND_POD,
+	        "{\"spec\":{\"containers\":[{\"name\":\"a\",\"image\":\"i:1\",\"ports\":[{\"containerPort\":80}],"
+	        "\"livenessProbe\":{\"httpGet\":{\"port\":80},\"periodSeconds\":0}}],\"volumes\":[{\"name\":\"v\","
+	        "\"configMap\":{\"name\":\"c\"}}],\"dnsPolicy\":\"Default\"}}");
 	struct json *c = json_index(json_at(v, "spec.containers"), 0);
 
 	assert_true(str_is(json_at_str(v, "spec.restartPolicy"), "Always"));
@@ -54,9 +55,10 @@ static void test_pod(void **state)
 static void test_deployment(void **state)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	struct json *v = defaulted(&arena, KIND_DEPLOYMENT,
-				   "{\"spec\":{\"selector\":{\"matchLabels\":{\"a\":\"b\"}},\"template\":{\"spec\":{\"containers\":"
-				   "[{\"name\":\"a\"}]}}}}");
+	struct json *v = defaulted(
+	        &arena, KIND_DEPLOYMENT,
+	        "{\"spec\":{\"selector\":{\"matchLabels\":{\"a\":\"b\"}},\"template\":{\"spec\":{\"containers\":"
+	        "[{\"name\":\"a\"}]}}}}");
 
 	assert_int_equal(json_at_int(v, "spec.replicas", 0), 1);
 	assert_int_equal(json_at_int(v, "spec.revisionHistoryLimit", 0), 10);
@@ -91,7 +93,9 @@ static struct json *sample_string(struct arena *arena, const struct api_field *f
 	static const struct {
 		const char *format, *text;
 	} formats[] = {
-		{ "ip", "10.0.0.1" }, { "cidr", "10.0.0.0/8" }, { "envName", "A_B" },
+	        {"ip", "10.0.0.1"},
+	        {"cidr", "10.0.0.0/8"},
+	        {"envName", "A_B"},
 	};
 
 	if (f->enum_values)
@@ -162,7 +166,8 @@ static struct json *sample_message(struct arena *arena, const struct api_message
 /* Selectors have rules of their own. */
 static void fix_operators(struct arena *arena, struct json *v)
 {
-	json_foreach(it, v) {
+	json_foreach(it, v)
+	{
 		if (str_is(it->key, "operator") && str_is(json_str(it), "a"))
 			it->text = STR("In");
 		fix_operators(arena, it);
@@ -215,7 +220,8 @@ static void test_every_kind(void **state)
 		defaults_apply(&arena, k, v);
 		again = json_text(&arena, v);
 		if (!str_eq(text, again))
-			fail_msg("%s: defaulting is not idempotent:\n%.*s\n%.*s", k->kind, STR_ARG(text), STR_ARG(again));
+			fail_msg("%s: defaulting is not idempotent:\n%.*s\n%.*s", k->kind, STR_ARG(text),
+			         STR_ARG(again));
 		if (decode_text(&arena, k, text, DECODE_JSON, DECODE_STRICT, NULL, &v, &err) < 0)
 			fail_msg("%s after defaulting: %s", k->kind, err_message(&err));
 		n++;
@@ -240,8 +246,8 @@ static void test_bare(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_pod),	cmocka_unit_test(test_deployment), cmocka_unit_test(test_service),
-		cmocka_unit_test(test_every_kind), cmocka_unit_test(test_bare),
+	        cmocka_unit_test(test_pod),        cmocka_unit_test(test_deployment), cmocka_unit_test(test_service),
+	        cmocka_unit_test(test_every_kind), cmocka_unit_test(test_bare),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,9 +27,8 @@ static void walk_value(struct arena *arena, const struct api_field *f, struct js
 	if (f->type == API_OBJECT && v->type == JSON_OBJECT) {
 		walk_message(arena, f->ref, v);
 	} else if ((f->type == API_ARRAY || f->type == API_MAP) &&
-		   (f->elem->type == API_OBJECT || f->elem->type == API_ARRAY || f->elem->type == API_MAP)) {
-		json_foreach(it, v)
-			walk_value(arena, f->elem, it);
+	           (f->elem->type == API_OBJECT || f->elem->type == API_ARRAY || f->elem->type == API_MAP)) {
+		json_foreach(it, v) walk_value(arena, f->elem, it);
 	}
 }
 
@@ -52,7 +51,8 @@ static void walk_message(struct arena *arena, const struct api_message *m, struc
 		if (f->default_json && wanted(f, json_get(object, f->name)))
 			json_set(object, f->name, default_value(arena, f));
 	}
-	json_foreach(it, object) {
+	json_foreach(it, object)
+	{
 		const struct api_field *f;
 
 		if (it->type != JSON_OBJECT && it->type != JSON_ARRAY)

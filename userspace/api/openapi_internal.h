@@ -14,7 +14,7 @@ enum openapi_form { OPENAPI_V2, OPENAPI_V3 };
 struct openapi_writer {
 	struct buf *out;
 	enum openapi_form form;
-	bool *messages;  /* by index in the message table: has a schema in this document */
+	bool *messages; /* by index in the message table: has a schema in this document */
 	bool first_path;
 };
 

@@ -9,11 +9,11 @@
 #include "userspace/base/mem.h"
 
 enum shape {
-	SHAPE_STRING,   /* also each item of an array of strings */
+	SHAPE_STRING, /* also each item of an array of strings */
 	SHAPE_BOOL,
-	SHAPE_MESSAGE,  /* also each item of an array of objects */
-	SHAPE_MAP,      /* object: every member is {name = 1, value = 2} in field `entries` of the message */
-	SHAPE_ANY,      /* any JSON as {yaml = 2}; also each item of an array */
+	SHAPE_MESSAGE, /* also each item of an array of objects */
+	SHAPE_MAP,     /* object: every member is {name = 1, value = 2} in field `entries` of the message */
+	SHAPE_ANY,     /* any JSON as {yaml = 2}; also each item of an array */
 	SHAPE_PARAMETER,
 };
 
@@ -24,8 +24,8 @@ struct row {
 	unsigned number;
 	enum shape shape;
 	const struct desc *desc;
-	unsigned wrap[3];  /* messages of one field around the value, outermost first */
-	unsigned entries;  /* SHAPE_MAP */
+	unsigned wrap[3]; /* messages of one field around the value, outermost first */
+	unsigned entries; /* SHAPE_MAP */
 };
 
 struct desc {
@@ -35,95 +35,92 @@ struct desc {
 
 static const struct desc schema_desc;
 static const struct row schema_rows[] = {
-	{ .key = "$ref", .number = 1, .shape = SHAPE_STRING },
-	{ .key = "format", .number = 2, .shape = SHAPE_STRING },
-	{ .key = "description", .number = 4, .shape = SHAPE_STRING },
-	{ .key = "default", .number = 5, .shape = SHAPE_ANY },
-	{ .key = "required", .number = 19, .shape = SHAPE_STRING },
-	{ .key = "enum", .number = 20, .shape = SHAPE_ANY },
-	{ .key = "additionalProperties", .number = 21, .shape = SHAPE_MESSAGE, .desc = &schema_desc, .wrap = { 1 } },
-	{ .key = "type", .number = 22, .shape = SHAPE_STRING, .wrap = { 1 } },
-	{ .key = "items", .number = 23, .shape = SHAPE_MESSAGE, .desc = &schema_desc, .wrap = { 1 } },
-	{ .key = "properties", .number = 25, .shape = SHAPE_MAP, .desc = &schema_desc, .entries = 1 },
-	{ 0 },
+        {.key = "$ref", .number = 1, .shape = SHAPE_STRING},
+        {.key = "format", .number = 2, .shape = SHAPE_STRING},
+        {.key = "description", .number = 4, .shape = SHAPE_STRING},
+        {.key = "default", .number = 5, .shape = SHAPE_ANY},
+        {.key = "required", .number = 19, .shape = SHAPE_STRING},
+        {.key = "enum", .number = 20, .shape = SHAPE_ANY},
+        {.key = "additionalProperties", .number = 21, .shape = SHAPE_MESSAGE, .desc = &schema_desc, .wrap = {1}},
+        {.key = "type", .number = 22, .shape = SHAPE_STRING, .wrap = {1}},
+        {.key = "items", .number = 23, .shape = SHAPE_MESSAGE, .desc = &schema_desc, .wrap = {1}},
+        {.key = "properties", .number = 25, .shape = SHAPE_MAP, .desc = &schema_desc, .entries = 1},
+        {0},
 };
-static const struct desc schema_desc = { schema_rows, 31 };
+static const struct desc schema_desc = {schema_rows, 31};
 
 static const struct row body_rows[] = {
-	{ .key = "name", .number = 2, .shape = SHAPE_STRING },
-	{ .key = "in", .number = 3, .shape = SHAPE_STRING },
-	{ .key = "required", .number = 4, .shape = SHAPE_BOOL },
-	{ .key = "schema", .number = 5, .shape = SHAPE_MESSAGE, .desc = &schema_desc },
-	{ 0 },
+        {.key = "name", .number = 2, .shape = SHAPE_STRING},
+        {.key = "in", .number = 3, .shape = SHAPE_STRING},
+        {.key = "required", .number = 4, .shape = SHAPE_BOOL},
+        {.key = "schema", .number = 5, .shape = SHAPE_MESSAGE, .desc = &schema_desc},
+        {0},
 };
 static const struct row query_rows[] = {
-	{ .key = "in", .number = 2, .shape = SHAPE_STRING },
-	{ .key = "name", .number = 4, .shape = SHAPE_STRING },
-	{ .key = "type", .number = 6, .shape = SHAPE_STRING },
-	{ .key = "uniqueItems", .number = 20, .shape = SHAPE_BOOL },
-	{ 0 },
+        {.key = "in", .number = 2, .shape = SHAPE_STRING},
+        {.key = "name", .number = 4, .shape = SHAPE_STRING},
+        {.key = "type", .number = 6, .shape = SHAPE_STRING},
+        {.key = "uniqueItems", .number = 20, .shape = SHAPE_BOOL},
+        {0},
 };
 static const struct row path_parameter_rows[] = {
-	{ .key = "required", .number = 1, .shape = SHAPE_BOOL },
-	{ .key = "in", .number = 2, .shape = SHAPE_STRING },
-	{ .key = "name", .number = 4, .shape = SHAPE_STRING },
-	{ .key = "type", .number = 5, .shape = SHAPE_STRING },
-	{ .key = "uniqueItems", .number = 19, .shape = SHAPE_BOOL },
-	{ 0 },
+        {.key = "required", .number = 1, .shape = SHAPE_BOOL},     {.key = "in", .number = 2, .shape = SHAPE_STRING},
+        {.key = "name", .number = 4, .shape = SHAPE_STRING},       {.key = "type", .number = 5, .shape = SHAPE_STRING},
+        {.key = "uniqueItems", .number = 19, .shape = SHAPE_BOOL}, {0},
 };
-static const struct desc body_desc = { body_rows, 6 };
-static const struct desc query_desc = { query_rows, 23 };
-static const struct desc path_parameter_desc = { path_parameter_rows, 22 };
+static const struct desc body_desc = {body_rows, 6};
+static const struct desc query_desc = {query_rows, 23};
+static const struct desc path_parameter_desc = {path_parameter_rows, 22};
 
 static const struct row response_rows[] = {
-	{ .key = "description", .number = 1, .shape = SHAPE_STRING },
-	{ .key = "schema", .number = 2, .shape = SHAPE_MESSAGE, .desc = &schema_desc, .wrap = { 1 } },
-	{ 0 },
+        {.key = "description", .number = 1, .shape = SHAPE_STRING},
+        {.key = "schema", .number = 2, .shape = SHAPE_MESSAGE, .desc = &schema_desc, .wrap = {1}},
+        {0},
 };
-static const struct desc response_desc = { response_rows, 5 };
+static const struct desc response_desc = {response_rows, 5};
 /* ResponseValue { oneof { Response response = 1; } } */
 static const struct row response_value_rows[] = {
-	{ .key = "", .number = 1, .shape = SHAPE_MESSAGE, .desc = &response_desc },
-	{ 0 },
+        {.key = "", .number = 1, .shape = SHAPE_MESSAGE, .desc = &response_desc},
+        {0},
 };
-static const struct desc response_value_desc = { response_value_rows, 0 };
+static const struct desc response_value_desc = {response_value_rows, 0};
 
 static const struct row operation_rows[] = {
-	{ .key = "operationId", .number = 5, .shape = SHAPE_STRING },
-	{ .key = "produces", .number = 6, .shape = SHAPE_STRING },
-	{ .key = "consumes", .number = 7, .shape = SHAPE_STRING },
-	{ .key = "parameters", .number = 8, .shape = SHAPE_PARAMETER },
-	{ .key = "responses", .number = 9, .shape = SHAPE_MAP, .desc = &response_value_desc, .entries = 1 },
-	{ 0 },
+        {.key = "operationId", .number = 5, .shape = SHAPE_STRING},
+        {.key = "produces", .number = 6, .shape = SHAPE_STRING},
+        {.key = "consumes", .number = 7, .shape = SHAPE_STRING},
+        {.key = "parameters", .number = 8, .shape = SHAPE_PARAMETER},
+        {.key = "responses", .number = 9, .shape = SHAPE_MAP, .desc = &response_value_desc, .entries = 1},
+        {0},
 };
-static const struct desc operation_desc = { operation_rows, 13 };
+static const struct desc operation_desc = {operation_rows, 13};
 
 static const struct row path_item_rows[] = {
-	{ .key = "get", .number = 2, .shape = SHAPE_MESSAGE, .desc = &operation_desc },
-	{ .key = "put", .number = 3, .shape = SHAPE_MESSAGE, .desc = &operation_desc },
-	{ .key = "post", .number = 4, .shape = SHAPE_MESSAGE, .desc = &operation_desc },
-	{ .key = "delete", .number = 5, .shape = SHAPE_MESSAGE, .desc = &operation_desc },
-	{ .key = "patch", .number = 8, .shape = SHAPE_MESSAGE, .desc = &operation_desc },
-	{ .key = "parameters", .number = 9, .shape = SHAPE_PARAMETER },
-	{ 0 },
+        {.key = "get", .number = 2, .shape = SHAPE_MESSAGE, .desc = &operation_desc},
+        {.key = "put", .number = 3, .shape = SHAPE_MESSAGE, .desc = &operation_desc},
+        {.key = "post", .number = 4, .shape = SHAPE_MESSAGE, .desc = &operation_desc},
+        {.key = "delete", .number = 5, .shape = SHAPE_MESSAGE, .desc = &operation_desc},
+        {.key = "patch", .number = 8, .shape = SHAPE_MESSAGE, .desc = &operation_desc},
+        {.key = "parameters", .number = 9, .shape = SHAPE_PARAMETER},
+        {0},
 };
-static const struct desc path_item_desc = { path_item_rows, 10 };
+static const struct desc path_item_desc = {path_item_rows, 10};
 
 static const struct row info_rows[] = {
-	{ .key = "title", .number = 1, .shape = SHAPE_STRING },
-	{ .key = "version", .number = 2, .shape = SHAPE_STRING },
-	{ 0 },
+        {.key = "title", .number = 1, .shape = SHAPE_STRING},
+        {.key = "version", .number = 2, .shape = SHAPE_STRING},
+        {0},
 };
-static const struct desc info_desc = { info_rows, 7 };
+static const struct desc info_desc = {info_rows, 7};
 
 static const struct row document_rows[] = {
-	{ .key = "swagger", .number = 1, .shape = SHAPE_STRING },
-	{ .key = "info", .number = 2, .shape = SHAPE_MESSAGE, .desc = &info_desc },
-	{ .key = "paths", .number = 8, .shape = SHAPE_MAP, .desc = &path_item_desc, .entries = 2 },
-	{ .key = "definitions", .number = 9, .shape = SHAPE_MAP, .desc = &schema_desc, .entries = 1 },
-	{ 0 },
+        {.key = "swagger", .number = 1, .shape = SHAPE_STRING},
+        {.key = "info", .number = 2, .shape = SHAPE_MESSAGE, .desc = &info_desc},
+        {.key = "paths", .number = 8, .shape = SHAPE_MAP, .desc = &path_item_desc, .entries = 2},
+        {.key = "definitions", .number = 9, .shape = SHAPE_MAP, .desc = &schema_desc, .entries = 1},
+        {0},
 };
-static const struct desc document_desc = { document_rows, 16 };
+static const struct desc document_desc = {document_rows, 16};
 
 /* ---- wire ---- */
 
@@ -165,8 +162,7 @@ static void wrapped(struct buf *out, const struct row *row, struct str value)
 /* ParametersItem { parameter = 1 { body_parameter = 1 | non_body_parameter = 2 { query = 3 | path = 4 } } } */
 static void parameter(struct buf *out, unsigned number, const struct json *v)
 {
-	static const struct row body = { .wrap = { 1, 1 } }, query = { .wrap = { 1, 2, 3 } },
-				path = { .wrap = { 1, 2, 4 } };
+	static const struct row body = {.wrap = {1, 1}}, query = {.wrap = {1, 2, 3}}, path = {.wrap = {1, 2, 4}};
 	_cleanup_(buf_finish) struct buf value = BUF_INIT;
 	struct str in = json_get_str(v, "in");
 	struct row row = str_is(in, "body") ? body : str_is(in, "path") ? path : query;
@@ -188,7 +184,8 @@ static void map(struct buf *out, const struct row *row, const struct json *v)
 {
 	_cleanup_(buf_finish) struct buf all = BUF_INIT, entry = BUF_INIT, value = BUF_INIT;
 
-	json_foreach(it, v) {
+	json_foreach(it, v)
+	{
 		buf_reset(&entry);
 		buf_reset(&value);
 		message(&value, row->desc, it);
@@ -245,7 +242,8 @@ static void message(struct buf *out, const struct desc *desc, const struct json 
 		one(out, desc->rows, v);
 		return;
 	}
-	json_foreach(it, v) {
+	json_foreach(it, v)
+	{
 		const struct row *row = desc->rows;
 
 		if (desc->extensions && str_starts(it->key, STR("x-"))) {
@@ -260,8 +258,7 @@ static void message(struct buf *out, const struct desc *desc, const struct json 
 			one(out, row, it);
 			continue;
 		}
-		json_foreach(item, it)
-			one(out, row, item);
+		json_foreach(item, it) one(out, row, item);
 	}
 }
 

@@ -7,12 +7,12 @@
 
 #include "userspace/api/validate.h"
 
-static const struct json empty_object = { .type = JSON_OBJECT };
+static const struct json empty_object = {.type = JSON_OBJECT};
 
 static void walk_message(const struct api_message *m, const struct json *object, const struct json *old,
-			 const struct field_path *path, struct field_errors *e);
+                         const struct field_path *path, struct field_errors *e);
 static void walk_value(const struct api_field *f, const struct json *v, const struct json *old,
-		       const struct field_path *path, struct field_errors *e);
+                       const struct field_path *path, struct field_errors *e);
 
 static bool is_message(const struct api_message *m, const char *name)
 {
@@ -32,8 +32,7 @@ static bool in_enum(const struct api_field *f, struct str s)
 	return false;
 }
 
-static void check_string(const struct api_field *f, struct str s, const struct field_path *path,
-			 struct field_errors *e)
+static void check_string(const struct api_field *f, struct str s, const struct field_path *path, struct field_errors *e)
 {
 	const char *why;
 
@@ -57,7 +56,7 @@ static void check_int(const struct api_field *f, int64_t v, const struct field_p
 		field_invalid_int(e, path, v, "must be a number between 0 and 0777 (octal), both inclusive");
 	else if (f->max != INT64_MAX)
 		field_invalid_int(e, path, v, "must be between %lld and %lld, inclusive", (long long)f->min,
-				  (long long)f->max);
+		                  (long long)f->max);
 	else if (f->min == 1)
 		field_invalid_int(e, path, v, "must be greater than 0");
 	else
@@ -71,7 +70,8 @@ static void check_selector(const struct json *selector, const struct field_path 
 	size_t i = 0;
 
 	validate_labels(json_get(selector, "matchLabels"), FIELD(path, "matchLabels"), e);
-	json_foreach(it, json_get(selector, "matchExpressions")) {
+	json_foreach(it, json_get(selector, "matchExpressions"))
+	{
 		const struct field_path *at = FIELD_INDEX(FIELD(path, "matchExpressions"), i++);
 		struct str op = json_get_str(it, "operator"), key = json_get_str(it, "key");
 		size_t n = json_count(json_get(it, "values")), j = 0;
@@ -79,17 +79,19 @@ static void check_selector(const struct json *selector, const struct field_path 
 
 		if (str_is(op, "In") || str_is(op, "NotIn")) {
 			if (!n)
-				field_required(e, FIELD(at, "values"), "must be specified when `operator` is 'In' or 'NotIn'");
+				field_required(e, FIELD(at, "values"),
+				               "must be specified when `operator` is 'In' or 'NotIn'");
 		} else if (str_is(op, "Exists") || str_is(op, "DoesNotExist")) {
 			if (n)
 				field_forbidden(e, FIELD(at, "values"),
-						"may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+				                "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
 		} else {
 			field_invalid_str(e, FIELD(at, "operator"), op, "not a valid selector operator");
 		}
 		if (why)
 			field_invalid_str(e, FIELD(at, "key"), key, "%s", why);
-		json_foreach(value, json_get(it, "values")) {
+		json_foreach(value, json_get(it, "values"))
+		{
 			why = validate_label_value(json_str(value));
 			if (why)
 				field_invalid_str(e, FIELD_INDEX(FIELD(at, "values"), j), json_str(value), "%s", why);
@@ -107,7 +109,7 @@ static int by_text(const void *a, const void *b)
 
 /* Items of a list whose one key must not repeat. The last of two equal ones is told, as upstream does. */
 static void check_unique(const struct api_field *f, const struct json *array, const struct field_path *path,
-			 struct field_errors *e)
+                         struct field_errors *e)
 {
 	size_t n = json_count(array), i = 0;
 	const struct json **keys;
@@ -115,7 +117,8 @@ static void check_unique(const struct api_field *f, const struct json *array, co
 	if (!f->unique || n < 2 || !f->list_keys)
 		return;
 	keys = mem_new_array(const struct json *, n);
-	json_foreach(it, array) {
+	json_foreach(it, array)
+	{
 		const struct json *key = json_get(it, f->list_keys[0]);
 
 		if (json_str(key).n)
@@ -124,13 +127,16 @@ static void check_unique(const struct api_field *f, const struct json *array, co
 	n = i;
 	qsort(keys, n, sizeof(*keys), by_text);
 	i = 0;
-	json_foreach(it, array) {
-		const struct json *key = json_get(it, f->list_keys[0]), *const *hit;
+	json_foreach(it, array)
+	{
+		const struct json *key = json_get(it, f->list_keys[0]), *const * hit;
 
 		hit = json_str(key).n ? bsearch(&key, keys, n, sizeof(*keys), by_text) : NULL;
 		/* Look for an earlier one only when the sorted neighbours say there is another. */
-		if (hit && ((hit > keys && !by_text(hit - 1, &key)) || (hit + 1 < keys + n && !by_text(hit + 1, &key)))) {
-			json_foreach(earlier, array) {
+		if (hit &&
+		    ((hit > keys && !by_text(hit - 1, &key)) || (hit + 1 < keys + n && !by_text(hit + 1, &key)))) {
+			json_foreach(earlier, array)
+			{
 				if (earlier == it)
 					break;
 				if (!str_eq(json_get_str(earlier, f->list_keys[0]), json_str(key)))
@@ -145,17 +151,16 @@ static void check_unique(const struct api_field *f, const struct json *array, co
 }
 
 static void walk_array(const struct api_field *f, const struct json *array, const struct field_path *path,
-		       struct field_errors *e)
+                       struct field_errors *e)
 {
 	size_t i = 0;
 
-	json_foreach(it, array)
-		walk_value(f->elem, it, NULL, FIELD_INDEX(path, i++), e);
+	json_foreach(it, array) walk_value(f->elem, it, NULL, FIELD_INDEX(path, i++), e);
 	check_unique(f, array, path, e);
 }
 
 static void walk_object(const struct api_field *f, const struct json *v, const struct json *old,
-			const struct field_path *path, struct field_errors *e)
+                        const struct field_path *path, struct field_errors *e)
 {
 	if (is_message(f->ref, OBJECT_META)) {
 		validate_labels(json_get(v, "labels"), FIELD(path, "labels"), e);
@@ -168,7 +173,7 @@ static void walk_object(const struct api_field *f, const struct json *v, const s
 }
 
 static void walk_value(const struct api_field *f, const struct json *v, const struct json *old,
-		       const struct field_path *path, struct field_errors *e)
+                       const struct field_path *path, struct field_errors *e)
 {
 	switch (f->type) {
 	case API_STRING:
@@ -185,8 +190,7 @@ static void walk_value(const struct api_field *f, const struct json *v, const st
 		walk_array(f, v, path, e);
 		break;
 	case API_MAP:
-		json_foreach(it, v)
-			walk_value(f->elem, it, NULL, FIELD_KEY(path, it->key), e);
+		json_foreach(it, v) walk_value(f->elem, it, NULL, FIELD_KEY(path, it->key), e);
 		break;
 	default:
 		break;
@@ -205,7 +209,7 @@ static bool is_empty(const struct json *v)
 }
 
 static void walk_field(const struct api_field *f, const struct json *v, const struct json *old,
-		       const struct field_path *path, struct field_errors *e)
+                       const struct field_path *path, struct field_errors *e)
 {
 	if (json_is(v, JSON_NULL))
 		v = NULL;
@@ -227,9 +231,10 @@ static void walk_field(const struct api_field *f, const struct json *v, const st
 }
 
 static void walk_message(const struct api_message *m, const struct json *object, const struct json *old,
-			 const struct field_path *path, struct field_errors *e)
+                         const struct field_path *path, struct field_errors *e)
 {
-	json_foreach(it, object) {
+	json_foreach(it, object)
+	{
 		const struct api_field *f = api_message_field(m, it->key);
 
 		if (f)
@@ -244,7 +249,7 @@ static void walk_message(const struct api_message *m, const struct json *object,
 }
 
 void validate_object(const struct api_kind *kind, const struct json *object, const struct json *old,
-		     struct field_errors *e)
+                     struct field_errors *e)
 {
 	validate_metadata(kind, object, old, e);
 	for (size_t i = 0; i < kind->message->n_fields; i++) {
