@@ -12,6 +12,7 @@
 
 #define ADDRESS_FIRST 2           /* .0 is the network, .1 is left to the host */
 #define ADDRESS_SEARCH_MAX 1048576
+#define IDENTITY_MASK 0x7fffffffu      /* the dataplane keeps the top bit for itself */
 
 struct policy_mark {
 	struct dp_addr addr;
@@ -48,9 +49,9 @@ static uint32_t identity_of(struct netctl *nc, const struct net_pod *pod)
 	if (id)
 		return id;
 	/* Two label sets must never share a number: the next free one is taken. */
-	id = fnv32a(buf_str(&text).p, buf_len(&text));
+	id = fnv32a(buf_str(&text).p, buf_len(&text)) & IDENTITY_MASK;
 	while (!id || map_has(&nc->identity_ids, str_make((const char *)&id, sizeof(id))))
-		id++;
+		id = (id + 1) & IDENTITY_MASK;
 	map_put(&nc->identities, buf_str(&text), (void *)(uintptr_t)id);
 	map_put(&nc->identity_ids, str_make((const char *)&id, sizeof(id)), nc);
 	return id;
