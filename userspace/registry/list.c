@@ -119,11 +119,10 @@ static bool take(void *arg, const struct object *o)
 	return true;
 }
 
-static int match_error(const struct request *rq, const char *what, struct err *err)
+static int match_error(const char *what, struct err *err)
 {
 	return err_set_status(err, -EINVAL, 422, "Invalid",
 			      "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: %s", what);
-	(void)rq;
 }
 
 /* Which revision to show: 0 is now. */
@@ -138,14 +137,14 @@ static int choose_revision(struct registry *reg, const struct request *rq, const
 	if (rq->continue_token.n > 0 && asked > 0)
 		return api_err_bad_request(err, "specifying resource version is not allowed when using continue");
 	if (match.n > 0 && rq->continue_token.n > 0)
-		return match_error(rq, "Forbidden: resourceVersionMatch is forbidden when continue is provided", err);
+		return match_error("Forbidden: resourceVersionMatch is forbidden when continue is provided", err);
 	if (match.n > 0 && rq->resource_version.n == 0)
-		return match_error(rq, "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+		return match_error("Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
 				   err);
 	if (match.n > 0 && !str_is(match, "Exact") && !str_is(match, "NotOlderThan"))
-		return match_error(rq, "Unsupported value: supported values: \"Exact\", \"NotOlderThan\", \"\"", err);
+		return match_error("Unsupported value: supported values: \"Exact\", \"NotOlderThan\", \"\"", err);
 	if (str_is(match, "Exact") && asked == 0)
-		return match_error(rq, "Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+		return match_error("Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
 				   err);
 	if (asked > now)
 		return err_set_status(err, -ETIMEDOUT, 504, "Timeout",

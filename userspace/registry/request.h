@@ -109,7 +109,8 @@ enum registry_stream_event { REGISTRY_STREAM_ADDED, REGISTRY_STREAM_MODIFIED, RE
 
 /* `type` is what this watcher must be told (an object that leaves its selection is DELETED, one that enters it is
  * ADDED). `e`: NULL for what existed before; else use e->wire[type] for the bytes all watchers of the *stored* form
- * share. For DELETED by selection `o` is the new state, under its revision, as upstream sends it. */
+ * share. For DELETED by selection `o` is the state before, under the event's revision, as upstream sends it; it
+ * lives during the call only. */
 typedef void registry_stream_fn(void *arg, enum registry_stream_event type, const struct object *o,
 				struct store_event *e);
 

@@ -24,6 +24,16 @@ static void tell(struct registry_stream *s, enum registry_stream_event type, con
 		s->fn(s->arg, type, o, e);
 }
 
+/* One that left the selection goes as it was when it was last seen, under the revision at which it left. */
+static void tell_left(struct registry_stream *s, struct store_event *e)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	_cleanup_object_ const struct object *o = registry_build(
+		&arena, api_kind_by_index(e->prev->resource), registry_parse(&arena, e->prev), e->revision);
+
+	tell(s, REGISTRY_STREAM_DELETED, o, e);
+}
+
 static void on_event(struct store_watch *w, struct store_event *e)
 {
 	struct registry_stream *s = container_of(w, struct registry_stream, watch);
@@ -36,8 +46,10 @@ static void on_event(struct store_watch *w, struct store_event *e)
 		tell(s, REGISTRY_STREAM_MODIFIED, e->object, e);
 	else if (now)
 		tell(s, REGISTRY_STREAM_ADDED, e->object, e);
-	else if (before)
+	else if (before && e->type == STORE_DELETED)
 		tell(s, REGISTRY_STREAM_DELETED, e->object, e);
+	else if (before)
+		tell_left(s, e);
 	s->running = outer;
 	if (s->stopped && !outer)
 		registry_stream_stop(s);
