@@ -39,6 +39,10 @@ struct write {
 	const struct object *pod;
 };
 
+/* Writes whose scheduler is gone: they free themselves when the registry tells how they ended. One that is itself
+ * destroyed before that never does, and they stay here. */
+static struct list orphans = LIST_INIT(orphans);
+
 static struct write *write_begin(struct scheduler *s, const struct object *pod)
 {
 	struct write *w = mem_new(struct write);
@@ -388,6 +392,7 @@ void scheduler_destroy(struct scheduler *s)
 	list_foreach_safe(w, &s->writes, struct write, link) {
 		w->scheduler = NULL;
 		list_del(&w->link);
+		list_add_tail(&orphans, &w->link);
 	}
 	queue_finish(&s->queue);
 	cache_finish(&s->cache);

@@ -60,6 +60,10 @@ struct runner_write {
 	char *ok_message;
 };
 
+/* Writes whose runner is gone: they free themselves when the registry tells how they ended. One that is itself
+ * destroyed before that never does, and they stay here. */
+static struct list orphans = LIST_INIT(orphans);
+
 int64_t runner_backoff_ns(unsigned failures)
 {
 	int64_t delay = RUNNER_BACKOFF_MIN_NS;
@@ -538,6 +542,7 @@ void runner_destroy(struct runner *r)
 	list_foreach_safe(w, &r->writes, struct runner_write, link) {
 		w->runner = NULL;
 		list_del(&w->link);
+		list_add_tail(&orphans, &w->link);
 	}
 	map_foreach(e, &r->keys)
 		key_destroy(e->value);
