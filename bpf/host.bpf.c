@@ -78,6 +78,27 @@ int host_in(struct __sk_buff *skb)
 	return host_new_service_flow(skb, &p, &key);
 }
 
+/* A port whose answers are nobody else's (any more). */
+static __always_inline bool host_free_port(const struct k3c_nat_key *key, __u8 proto, struct k3c_nat *n)
+{
+	for (int i = 0; i < K3C_SNAT_TRIES; i++) {
+		struct k3c_nat_key mirror;
+		struct k3c_nat *other;
+
+		n->port = bpf_htons(K3C_SNAT_PORT_MIN +
+				    bpf_get_prandom_u32() % (K3C_SNAT_PORT_MAX - K3C_SNAT_PORT_MIN + 1));
+		nat_mirror(key, n, &mirror);
+		other = bpf_map_lookup_elem(&k3c_nat, &mirror);
+		if (!other)
+			return true;
+		if (nat_expired(other, proto, n->last_ns)) {
+			n->flags |= K3C_NAT_REUSED;
+			return true;
+		}
+	}
+	return false;
+}
+
 static __always_inline int host_masquerade(struct __sk_buff *skb, const struct packet *p, const struct k3c_nat_key *key)
 {
 	__u32 ifindex = skb->ifindex;
@@ -92,21 +113,12 @@ static __always_inline int host_masquerade(struct __sk_buff *skb, const struct p
 		return host_drop(skb, K3C_DROP_UNSUPPORTED);
 	n.addr = link->addr;
 	n.last_ns = bpf_ktime_get_ns();
-	for (int i = 0; i < K3C_SNAT_TRIES; i++) {
-		struct k3c_nat_key mirror;
-		struct k3c_nat *other;
-
-		n.port = bpf_htons(K3C_SNAT_PORT_MIN +
-				   bpf_get_prandom_u32() % (K3C_SNAT_PORT_MAX - K3C_SNAT_PORT_MIN + 1));
-		nat_mirror(key, &n, &mirror);
-		other = bpf_map_lookup_elem(&k3c_nat, &mirror);
-		if (other && !nat_expired(other, p->flow.proto, n.last_ns))
-			continue;
-		if (nat_pair(key, &n, other ? BPF_ANY : BPF_NOEXIST) < 0)
-			continue;
-		return nat_rewrite_src(skb, p, &n) < 0 ? host_drop(skb, K3C_DROP_MALFORMED) : TC_ACT_OK;
-	}
-	return host_drop(skb, K3C_DROP_SNAT_EXHAUSTED);
+	if (!host_free_port(key, p->flow.proto, &n))
+		return host_drop(skb, K3C_DROP_SNAT_EXHAUSTED);
+	/* Two processors that found the same port free: one is dropped, and comes again. */
+	if (nat_pair(key, &n, n.flags & K3C_NAT_REUSED ? BPF_ANY : BPF_NOEXIST) < 0)
+		return host_drop(skb, K3C_DROP_SNAT_EXHAUSTED);
+	return nat_rewrite_src(skb, p, &n) < 0 ? host_drop(skb, K3C_DROP_MALFORMED) : TC_ACT_OK;
 }
 
 static __always_inline bool host_has_backends(void)

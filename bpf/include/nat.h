@@ -21,6 +21,7 @@ enum k3c_nat_flags {
 	K3C_NAT_SERVICE = 1,
 	K3C_NAT_MASQUERADE = 2,
 	K3C_NAT_CLOSING = 4,
+	K3C_NAT_REUSED = 8, /* took the place of an expired one */
 };
 
 struct k3c_nat {

@@ -74,6 +74,8 @@ struct dp_pod {
 /* veth pair, addresses, routes, programs on the host end. Policy for `addr` must be set before. Idempotent.
  * Returns the host link's index. */
 int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct err *err);
+/* The pod has no network when this returns; its link vanishes soon after, on a thread of its own. addr NULL: as known
+ * from attach. Idempotent. Identity and policy of the address are not touched. */
 int dataplane_pod_detach(struct dataplane *dp, const char *key, const struct dp_addr *addr, struct err *err);
 
 /* ---- policy ---- */

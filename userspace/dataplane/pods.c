@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -260,6 +261,33 @@ static void pod_link_delete(struct dataplane *dp, int ifindex)
 	(void)nl_commit(dp->nl, NULL);
 }
 
+static void *pod_deleter(void *arg)
+{
+	struct nl *nl;
+
+	if (nl_open(NETLINK_ROUTE, &nl, NULL) == 0) {
+		nl_put_link_delete(nl, (int)(intptr_t)arg);
+		(void)nl_commit(nl, NULL);
+		nl_close(nl);
+	}
+	return NULL;
+}
+
+/* The kernel takes tens of milliseconds to be sure that nobody uses a link any more: not on the caller's time. The
+ * endpoint is gone already, so the link carries nothing. */
+static int pod_link_delete_later(int ifindex, struct err *err)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	int r;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	r = pthread_create(&thread, &attr, pod_deleter, (void *)(intptr_t)ifindex);
+	pthread_attr_destroy(&attr);
+	return r ? err_set(err, -r, "delete a pod's link: %s", strerror(r)) : 0;
+}
+
 /* The pair, as it is or new; a host end whose other end is not in this namespace is a leftover. */
 static int pod_pair(struct dataplane *dp, const char *name, const uint8_t *mac, int netns_fd, struct nl *inner,
 		    int *ret_host, int *ret_inner, struct err *err)
@@ -353,10 +381,8 @@ int dataplane_pod_detach(struct dataplane *dp, const char *key, const struct dp_
 		pod_endpoint_forget(dp, &a, host.ifindex ? host.ifindex : s->ifindex);
 	if (host.ifindex || s)
 		pod_netns_forget(dp, host.ifindex ? host.ifindex : s->ifindex);
-	if (host.ifindex) {
-		nl_put_link_delete(dp->nl, host.ifindex);
-		r = nl_commit(dp->nl, err);
-	}
+	if (host.ifindex)
+		r = pod_link_delete_later(host.ifindex, err);
 	pod_state_free(map_remove(&dp->pods, str_of(key)));
 	return r < 0 ? err_wrap(err, r, "pod %s", key) : 0;
 }
