@@ -28,7 +28,7 @@ struct dns {
 	int listen_fd;
 	struct loop_op accept_op;
 	struct list connections;
-	unsigned n_connections;
+	unsigned n_connections; /* of connections, while any of their buffers is in the ring */
 	struct dns_stats stats;
 	bool destroying;
 };
@@ -115,16 +115,26 @@ struct tcp_connection {
 	struct answer answer;
 };
 
+/* The ring may still hold the accept or a connection's buffers: the last completion frees. */
+static void dns_maybe_free(struct dns *dns)
+{
+	if (dns->destroying && !loop_op_pending(&dns->accept_op) && !dns->n_connections)
+		free(dns);
+}
+
 static void tcp_settle(struct tcp_connection *c)
 {
+	struct dns *dns = c->dns;
+
 	if (!c->closing || c->waiting || loop_op_pending(&c->recv_op) || loop_op_pending(&c->send_op))
 		return;
 	close(c->fd);
 	list_del(&c->link);
-	c->dns->n_connections--;
+	dns->n_connections--;
 	buf_finish(&c->out);
 	answer_finish(&c->answer);
 	free(c);
+	dns_maybe_free(dns);
 }
 
 static void tcp_close(struct tcp_connection *c)
@@ -274,9 +284,13 @@ static void tcp_accepted(struct loop_op *op, int res, bool more)
 
 	if (!more && !dns->destroying && res != -ECANCELED)
 		loop_accept_multishot(dns->loop, op, dns->listen_fd, tcp_accepted);
-	if (res < 0)
+	if (dns->destroying && res >= 0)
+		close(res);
+	if (dns->destroying && !more)
+		dns_maybe_free(dns);
+	if (dns->destroying || res < 0)
 		return;
-	if (dns->destroying || dns->n_connections >= DNS_TCP_CONNECTIONS_MAX) {
+	if (dns->n_connections >= DNS_TCP_CONNECTIONS_MAX) {
 		close(res);
 		return;
 	}
@@ -327,14 +341,13 @@ int dns_create(struct loop *loop, struct registry *reg, const struct dns_options
 	return 0;
 }
 
-/* At the end of the loop's life: what the ring still holds of the listener ends with the ring, so dns itself must
- * outlive it only when operations are pending; those are cancelled here and their memory is left to the process. */
 void dns_destroy(struct dns *dns)
 {
 	if (!dns)
 		return;
-	dns->destroying = true;
 	forwarder_destroy(dns->forwarder);
+	dns->n_connections++; /* keeps dns while connections end below */
+	dns->destroying = true;
 	list_foreach_safe(c, &dns->connections, struct tcp_connection, link) {
 		c->waiting = false;
 		tcp_close(c);
@@ -344,8 +357,8 @@ void dns_destroy(struct dns *dns)
 	loop_cancel(dns->loop, &dns->accept_op);
 	if (dns->listen_fd >= 0)
 		close(dns->listen_fd);
-	if (!loop_op_pending(&dns->accept_op) && list_empty(&dns->connections))
-		free(dns);
+	dns->n_connections--;
+	dns_maybe_free(dns);
 }
 
 void dns_get_stats(const struct dns *dns, struct dns_stats *ret)

@@ -78,13 +78,22 @@ static void pod_event(struct registry_watch *w, enum registry_event_type type, c
 	netctl_pod_changed(netctl_of(w, 4), o, type == REGISTRY_DELETED);
 }
 
+/* The ring may still hold the poll: then its last completion frees. */
+static void netctl_maybe_free(struct netctl *nc)
+{
+	if (!loop_op_pending(&nc->links_op))
+		free(nc);
+}
+
 static void links_ready(struct loop_op *op, int res, bool more)
 {
 	struct netctl *nc = container_of(op, struct netctl, links_op);
 	_cleanup_err_ struct err err = ERR_INIT;
 
-	if (nc->destroying || res == -ECANCELED)
+	if (nc->destroying) {
+		netctl_maybe_free(nc);
 		return;
+	}
 	if (dataplane_links_process(nc->dp, &err) < 0)
 		log_warn("host links not followed error=\"%s\"", err_message(&err));
 	loop_poll(nc->loop, op, dataplane_links_fd(nc->dp), POLLIN, false, links_ready);
@@ -156,5 +165,5 @@ void netctl_destroy(struct netctl *nc)
 	netctl_free_services(nc);
 	netctl_free_pods(nc);
 	free(nc->node_name);
-	free(nc);
+	netctl_maybe_free(nc);
 }
