@@ -17,7 +17,8 @@ struct kubelet_log_options {
 	int64_t limit_bytes;   /* -1: none */
 };
 
-/* `write` returns false when the other side is full; then the source waits for resume(). */
+/* `write` returns false when the other side is full; then the source waits for resume(). With `end` the source is
+ * gone: neither resume() nor close() after it. */
 struct kubelet_log_sink {
 	bool (*write)(struct kubelet_log_sink *sink, const void *p, size_t n);
 	void (*end)(struct kubelet_log_sink *sink, const struct err *err);

@@ -2,6 +2,7 @@
 /* The containers of a running pod: who starts when, what an exit means, who starts again. See worker.h. Loop thread. */
 #include <stdio.h>
 
+#include "kubelet/exec/log_follow.h"
 #include "kubelet/pods/worker.h"
 #include "kubelet/pods/termination_message.h"
 #include "userspace/base/clock.h"
@@ -53,6 +54,7 @@ void container_set_exit(struct pod_container *c, const char *id, int exit_code, 
 static void stop_watching(struct pod_container *c)
 {
 	container_watch_end(c);
+	log_follow_container_ended(c);
 	container_kill_finish(c);
 	c->ready = c->role == ROLE_INIT && c->exit.valid && c->exit.exit_code == 0;
 	c->started = false;

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "kubelet/exec/log_follow.h"
 #include "kubelet/volumes/volumes.h"
 #include "userspace/base/clock.h"
 #include "userspace/base/log.h"
@@ -137,6 +138,7 @@ void worker_release(struct pod_worker *w)
 
 	for (size_t i = 0; i < w->n; i++) {
 		container_watch_end(&w->containers[i]);
+		log_follow_container_ended(&w->containers[i]);
 		container_kill_finish(&w->containers[i]);
 	}
 	loop_defer_cancel(loop, &w->defer);

@@ -82,6 +82,7 @@ struct pod_container {
 	struct container_kill kill;
 	struct arena create_arena; /* of the create in flight */
 	struct runtime_container_spec *spec;
+	struct list followers; /* of its log; zeroed: none yet. exec/logs.c */
 };
 
 enum pod_stage {
