@@ -168,19 +168,24 @@ static void publish_txn(struct store *s, struct txn *t)
 	txn_destroy(t);
 }
 
+static bool first_is_ready(const struct store *s)
+{
+	return !list_empty(&s->fifo) && list_first(&s->fifo, struct txn, fifo)->ready;
+}
+
+/* What was in line at the start: watchers that answer each change with a lazy write must not keep the loop here. */
 static void publish_ready(struct store *s)
 {
+	size_t n = s->n_pending;
+
 	if (s->publishing)
 		return;
 	s->publishing = true;
-	while (!list_empty(&s->fifo)) {
-		struct txn *t = list_first(&s->fifo, struct txn, fifo);
-
-		if (!t->ready)
-			break;
-		publish_txn(s, t);
-	}
+	while (n-- > 0 && first_is_ready(s))
+		publish_txn(s, list_first(&s->fifo, struct txn, fifo));
 	s->publishing = false;
+	if (first_is_ready(s))
+		loop_defer(s->loop, &s->publish);
 }
 
 static void on_publish(struct loop_defer *defer)

@@ -16,6 +16,7 @@ static void test_pod(void **state)
 	struct fixture *f = *state;
 	const struct json *volume, *mount;
 
+	/* Refused when its time to wait is over. */
 	assert_int_equal(fixture_do(f, API_VERB_CREATE, KIND_POD, "default", "", POD), 403);
 	assert_string_equal(f->message, "pods \"p\" is forbidden: error looking up service account default/default: "
 					"serviceaccount \"default\" not found");
@@ -31,6 +32,37 @@ static void test_pod(void **state)
 	mount = json_index(json_get(json_index(json_at(f->tree, "spec.containers"), 0), "volumeMounts"), 0);
 	assert_true(str_is(json_get_str(mount, "mountPath"), "/var/run/secrets/kubernetes.io/serviceaccount"));
 	assert_true(str_eq(json_get_str(mount, "name"), json_get_str(volume, "name")));
+}
+
+/* As in one `kubectl apply` of a namespace and a pod in it. */
+static void test_pod_waits_for_the_default_account(void **state)
+{
+	struct fixture *f = *state;
+	char *body = mem_strdup(POD);
+	struct request rq = fixture_request(API_VERB_CREATE, KIND_POD, "default", "", body);
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	struct json *sa = json_new_object(&arena), *meta = json_ensure_object(&arena, sa, "metadata");
+
+	fixture_clear(f);
+	request_run(f->reg, &rq, fixture_answer, f);
+	free(body); /* the request was borrowed for the call only */
+	assert_false(f->answered);
+	json_set_cstr(&arena, meta, "name", "default");
+	json_set_cstr(&arena, meta, "namespace", "default");
+	registry_create(f->reg, KIND_SERVICEACCOUNT, sa, NULL, NULL);
+	fixture_wait(f);
+	fixture_expect(f, 201, "pod");
+	assert_string_equal(fixture_at(f, "spec.serviceAccountName"), "default");
+}
+
+static void test_waiting_write_ends_with_the_registry(void **state)
+{
+	struct fixture *f = *state;
+	struct request rq = fixture_request(API_VERB_CREATE, KIND_POD, "default", "", POD);
+
+	fixture_clear(f);
+	request_run(f->reg, &rq, fixture_answer, f);
+	assert_false(f->answered);
 }
 
 static void test_priority(void **state)
@@ -171,6 +203,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 		T(test_pod),
+		T(test_pod_waits_for_the_default_account),
+		T(test_waiting_write_ends_with_the_registry),
 		T(test_priority),
 		T(test_binding),
 		T(test_events_count_up),

@@ -9,11 +9,13 @@
  *   subresource.c scale.c  everything below an object that is not status
  *   convert.c     kinds with two forms
  *   service.c ipalloc.c    cluster addresses and node ports
+ *   wait.c        creations that wait a moment for what a controller is about to make
  *   event.c       Events about objects
  *   admission/    one file a plugin
  */
 #pragma once
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -101,6 +103,8 @@ struct write {
 	const struct request_user *user; /* only until the commit */
 	bool dry_run, internal;         /* internal: from within the process */
 	bool create_on_update;
+	bool waited;                    /* for what it depends on; not again */
+	int64_t deadline_ns;            /* while it waits */
 	bool removing;                  /* what was handed to the store removes the object */
 	enum decode_field_validation validation;
 	struct json *object, *old;      /* storage form */
@@ -184,6 +188,21 @@ int selection_parse(struct arena *arena, const struct api_kind *kind, struct str
 		    struct str field_selector, struct selection *ret, struct err *err);
 bool selection_matches(const struct selection *s, const struct object *o);
 
+/* ---- wait.c ---- */
+
+struct waiting {
+	struct list writes; /* struct write, by deadline */
+	struct loop_timer timer;
+	struct registry_watch accounts;
+};
+
+/* What admission returns for a creation that should be tried again when the default service account is there. */
+#define WRITE_WAIT_FOR_ACCOUNT (-EINPROGRESS)
+void waiting_init(struct registry *reg);
+void waiting_finish(struct registry *reg);
+/* Takes w: it runs again when the namespace has its default service account, or when its time is up. */
+void waiting_add(struct write *w);
+
 struct events;
 struct events *events_create(struct registry *reg);
 void events_destroy(struct events *e);
@@ -198,6 +217,7 @@ struct registry {
 	struct loop *loop;
 	struct store *store;
 	struct list writes;     /* struct write: at the store */
+	struct waiting waiting;
 	struct services services;
 	struct events *events;
 	struct registry_hub *hubs; /* by resource */

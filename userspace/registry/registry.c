@@ -146,6 +146,7 @@ int registry_create_all(struct loop *loop, struct store *store, const struct reg
 	}
 	registry_each(reg, KIND_SERVICE, STR_NULL, hold_service, reg);
 	reg->events = events_create(reg);
+	waiting_init(reg);
 	*ret = reg;
 	return 0;
 }
@@ -154,6 +155,7 @@ void registry_destroy(struct registry *reg)
 {
 	if (!reg)
 		return;
+	waiting_finish(reg);
 	events_destroy(reg->events);
 	/* Those who wait for them are gone before the registry goes; the store still completes the writes. */
 	while (!list_empty(&reg->writes)) {

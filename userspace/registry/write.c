@@ -350,7 +350,7 @@ static int create_steps(struct write *w, struct err *err)
 		return r;
 	if (w->storage->namespaced && w->ns.n == 0)
 		return api_err_bad_request(err, "an empty namespace may not be set during creation");
-	if (meta_resource_version(w->object).n > 0 && !w->internal)
+	if (meta_resource_version(w->object).n > 0 && !str_is(meta_resource_version(w->object), "0") && !w->internal)
 		return api_err_bad_request(err, "resourceVersion should not be set on objects to be created");
 	r = admission_mutate(w, err);
 	if (r < 0)
@@ -378,8 +378,11 @@ static int create_steps(struct write *w, struct err *err)
 void write_run_create(struct write *w)
 {
 	_cleanup_err_ struct err err = ERR_INIT;
+	int r = create_steps(w, &err);
 
-	if (create_steps(w, &err) < 0)
+	if (r == WRITE_WAIT_FOR_ACCOUNT)
+		waiting_add(w);
+	else if (r < 0)
 		write_fail(w, &err);
 	else
 		write_commit(w, false);
@@ -392,6 +395,8 @@ static int check_preconditions(struct write *w, struct err *err)
 	struct str revision = meta_resource_version(w->object), uid = meta_uid(w->object);
 	struct str old_uid = meta_uid(w->old);
 
+	if (str_is(revision, "0")) /* any */
+		revision = STR_NULL;
 	if (uid.n > 0 && !str_eq(uid, old_uid))
 		return api_err_precondition(err, w->kind, w->name, "UID", uid, old_uid);
 	if (revision.n > 0 && !str_eq(revision, meta_resource_version(w->old)))

@@ -135,6 +135,8 @@ static int mutate(struct write *w, struct err *err)
 	json_set_str(&w->arena, spec, "serviceAccountName", name);
 	json_set_str(&w->arena, spec, "serviceAccount", name);
 	o = store_newest(w->reg->store, KIND_SERVICEACCOUNT->resource, w->ns, name);
+	if (!o && !w->waited && str_is(name, "default"))
+		return WRITE_WAIT_FOR_ACCOUNT; /* its controller makes it a moment after the namespace */
 	if (!o)
 		return api_err_forbidden(err, w->kind, meta_name(w->object),
 					 "error looking up service account %.*s/%.*s: serviceaccount \"%.*s\" not found",
