@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -14,7 +16,9 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "userspace/base/clock.h"
@@ -156,7 +160,7 @@ static void on_pipe_write(struct loop_op *op, int res, bool more)
 
 static void test_read_and_write(void **state)
 {
-	struct pipe_case c = { 0 };
+	struct pipe_case c = {0};
 
 	assert_int_equal(pipe(c.fds), 0);
 	loop_read(loop, &c.read_op, c.fds[0], c.buf, sizeof(c.buf), -1, on_pipe_read);
@@ -173,7 +177,7 @@ static void test_read_and_write(void **state)
 
 static void test_cancel(void **state)
 {
-	struct pipe_case c = { 0 };
+	struct pipe_case c = {0};
 
 	assert_int_equal(pipe(c.fds), 0);
 	loop_cancel(loop, &c.read_op); /* not pending: no effect */
@@ -193,7 +197,7 @@ static void test_more_operations_than_entries(void **state)
 
 	assert_int_equal(pipe(fds), 0);
 	for (int i = 0; i < N; i++) {
-		many[i] = (struct pipe_case){ 0 };
+		many[i] = (struct pipe_case){0};
 		loop_read(loop, &many[i].read_op, fds[0], many[i].buf, 1, -1, on_pipe_read);
 	}
 	for (int i = 0; i < N; i++)
@@ -212,7 +216,7 @@ static void test_more_operations_than_entries(void **state)
 
 static void test_destroy_with_operations_in_flight(void **state)
 {
-	struct pipe_case c = { 0 };
+	struct pipe_case c = {0};
 	struct err err = ERR_INIT;
 	struct loop *other, *mine = loop;
 
@@ -292,7 +296,7 @@ static void test_accept_connect_send_recv(void **state)
 	struct accept_case *c = mem_new(struct accept_case);
 	socklen_t len = sizeof(c->addr);
 
-	c->addr = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	c->addr = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(bind(c->fd, (struct sockaddr *)&c->addr, sizeof(c->addr)), 0);
 	assert_int_equal(listen(c->fd, 16), 0);
@@ -301,7 +305,7 @@ static void test_accept_connect_send_recv(void **state)
 	for (int i = 0; i < ACCEPTS; i++) {
 		c->clients[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		loop_connect(loop, &c->connect_ops[i], c->clients[i], (struct sockaddr *)&c->addr, sizeof(c->addr),
-			     on_connect);
+		             on_connect);
 	}
 	assert_int_equal(loop_run(loop), 0);
 	loop_cancel(loop, &c->accept_op);
@@ -346,7 +350,7 @@ static void on_poll(struct loop_op *op, int res, bool more)
 
 static void test_multishot_poll(void **state)
 {
-	struct loop_op op = { 0 };
+	struct loop_op op = {0};
 	int fds[2];
 
 	polls = 0;
@@ -375,17 +379,17 @@ static void on_defer(struct loop_defer *defer)
 
 static void test_defers(void **state)
 {
-	struct loop_defer cancelled = { .fn = on_defer };
+	struct loop_defer cancelled = {.fn = on_defer};
 
 	defer_calls = 0;
 	for (int i = 0; i < 2; i++) {
-		defers[i] = (struct loop_defer){ .fn = on_defer };
+		defers[i] = (struct loop_defer){.fn = on_defer};
 		loop_defer(loop, &defers[i]);
 		loop_defer(loop, &defers[i]);
 	}
 	loop_defer(loop, &cancelled);
 	loop_defer_cancel(loop, &cancelled);
-	defers[2] = (struct loop_defer){ .fn = on_defer };
+	defers[2] = (struct loop_defer){.fn = on_defer};
 	loop_defer(loop, &defers[2]);
 	assert_int_equal(loop_run(loop), 0);
 	assert_int_equal(defer_calls, 4);
@@ -478,7 +482,7 @@ static void test_worker_pool(void **state)
 
 	works_done = 0;
 	for (int i = 0; i < WORKS; i++) {
-		works[i] = (struct work_case){ .work = { .run = run_work, .done = done_work } };
+		works[i] = (struct work_case){.work = {.run = run_work, .done = done_work}};
 		loop_work_submit(loop, &works[i].work);
 	}
 	assert_int_equal(loop_run(loop), 0);
@@ -513,8 +517,8 @@ static void test_signals(void **state)
 
 static pid_t spawn_sh(const char *script)
 {
-	char *argv[] = { "sh", "-c", (char *)script, NULL };
-	char *envp[] = { NULL };
+	char *argv[] = {"sh", "-c", (char *)script, NULL};
+	char *envp[] = {NULL};
 	pid_t pid;
 
 	assert_int_equal(posix_spawn(&pid, "/bin/sh", NULL, NULL, argv, envp), 0);
@@ -567,24 +571,57 @@ static void test_forgotten_child(void **state)
 	assert_int_equal(loop_run(loop), 0);
 }
 
+/* ---- where the kernel forbids io_uring ---- */
+
+static int try_forbidden(void)
+{
+	struct sock_filter filter[] = {
+	        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+	        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+	        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+	        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {ARRAY_SIZE(filter), filter};
+	struct err err = ERR_INIT;
+	struct loop *forbidden = NULL;
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+		return 1;
+	if (loop_create(NULL, &forbidden, &err) != -EPERM || forbidden)
+		return 2;
+	return strncmp(err_message(&err), "io_uring is not available: ", 27) == 0 ? 0 : 3;
+}
+
+static void test_forbidden_io_uring_is_one_clear_error(void **state)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0)
+		_exit(try_forbidden());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_timers_fire_in_order, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_timer_that_rearms_itself, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_idle_loop_sleeps, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_read_and_write, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_more_operations_than_entries, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_destroy_with_operations_in_flight, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_accept_connect_send_recv, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_multishot_poll, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_defers, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_posts_arrive_in_order_per_thread, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_worker_pool, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_signals, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_children, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_forgotten_child, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_timers_fire_in_order, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_timer_that_rearms_itself, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_idle_loop_sleeps, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_read_and_write, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_more_operations_than_entries, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_destroy_with_operations_in_flight, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_accept_connect_send_recv, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_multishot_poll, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_defers, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_posts_arrive_in_order_per_thread, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_worker_pool, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_signals, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_children, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_forgotten_child, setup, teardown),
+	        cmocka_unit_test(test_forbidden_io_uring_is_one_clear_error),
 	};
 
 	return cmocka_run_group_tests_name("loop", tests, NULL, NULL);

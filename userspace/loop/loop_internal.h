@@ -10,11 +10,11 @@
 #include "userspace/loop/loop.h"
 
 #define LOOP_SIGNALS_MAX 65
-#define LOOP_WORKER_IDLE_S 5         /* a worker thread without work ends after this */
-#define LOOP_RECV_BUFFERS 64         /* power of two; shared by all loop_recv_multishot() */
+#define LOOP_WORKER_IDLE_S 5 /* a worker thread without work ends after this */
+#define LOOP_RECV_BUFFERS 64 /* power of two; shared by all loop_recv_multishot() */
 #define LOOP_RECV_BUFFER_BYTES 8192
 #define LOOP_RECV_GROUP 1
-#define LOOP_DRAIN_ROUNDS_MAX 100    /* of 10 ms each, in loop_destroy */
+#define LOOP_DRAIN_ROUNDS_MAX 100 /* of 10 ms each, in loop_destroy */
 
 /* ---- timers ---- */
 

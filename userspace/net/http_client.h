@@ -35,22 +35,22 @@ typedef void http_client_done_fn(void *arg, const struct http_client_response *r
 struct http_client_options {
 	const char *address; /* numeric; brackets are not used */
 	uint16_t port;
-	struct tls_context *tls;  /* NULL: plain */
-	const char *server_name;  /* SNI; NULL: none */
-	const char *method;       /* NULL: GET */
-	struct str path;          /* with query; empty: "/" */
+	struct tls_context *tls; /* NULL: plain */
+	const char *server_name; /* SNI; NULL: none */
+	const char *method;      /* NULL: GET */
+	struct str path;         /* with query; empty: "/" */
 	/* host, user-agent, accept and connection are added unless given; an empty value removes the default one. */
 	const struct http_header *headers;
 	size_t n_headers;
 	int64_t timeout_ns;
-	size_t body_bytes_max;    /* 0: default */
-	bool follow_redirects;    /* to the same host (address or Host given), any port; at most the limit above */
+	size_t body_bytes_max; /* 0: default */
+	bool follow_redirects; /* to the same host (address or Host given), any port; at most the limit above */
 	struct tls_context *redirect_tls; /* for redirects to https; NULL: `tls` */
 };
 
 /* Copies everything. Errors in the options (-EINVAL) are returned, the rest comes to `done`. */
-int http_client_start(struct loop *loop, const struct http_client_options *options, http_client_done_fn *done, void *arg,
-		      struct http_client **ret, struct err *err);
+int http_client_start(struct loop *loop, const struct http_client_options *options, http_client_done_fn *done,
+                      void *arg, struct http_client **ret, struct err *err);
 /* Before done: gives up silently. */
 void http_client_destroy(struct http_client *client);
 
@@ -61,5 +61,5 @@ struct tcp_check;
 typedef void tcp_check_done_fn(void *arg, int result);
 
 int tcp_check_start(struct loop *loop, const char *address, uint16_t port, int64_t timeout_ns, tcp_check_done_fn *done,
-		    void *arg, struct tcp_check **ret, struct err *err);
+                    void *arg, struct tcp_check **ret, struct err *err);
 void tcp_check_destroy(struct tcp_check *check);

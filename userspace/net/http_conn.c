@@ -27,7 +27,7 @@ static void deferred_work(struct loop_defer *defer);
 void conn_create(struct http_server *server, int fd)
 {
 	struct http_conn *conn = mem_new(struct http_conn);
-	struct sockaddr_storage addr = { 0 };
+	struct sockaddr_storage addr = {0};
 	socklen_t len = sizeof(addr);
 
 	conn->server = server;
@@ -43,7 +43,7 @@ void conn_create(struct http_server *server, int fd)
 	server->stats.connections_total++;
 	if (getpeername(fd, (struct sockaddr *)&addr, &len) == 0)
 		listen_format_address((struct sockaddr *)&addr, conn->peer.address, sizeof(conn->peer.address),
-				      &conn->peer.port);
+		                      &conn->peer.port);
 	if (!conn->tls)
 		conn->proto = HTTP_PROTO_H1;
 	else if (tls_conn_init(&conn->tls_conn, server->tls, &conn->out, NULL) < 0) {
@@ -89,7 +89,8 @@ void conn_kill(struct http_conn *conn)
 	loop_cancel(conn->server->loop, &conn->recv_op);
 	loop_cancel(conn->server->loop, &conn->send_op);
 	shutdown(conn->fd, SHUT_RDWR);
-	list_foreach_safe(s, &conn->streams, struct http_stream, link) {
+	list_foreach_safe(s, &conn->streams, struct http_stream, link)
+	{
 		deadline_clear(&s->body_deadline);
 		deadline_clear(&s->send_deadline);
 		stream_peer_gone(s);
@@ -146,7 +147,7 @@ size_t conn_pending(const struct http_conn *conn)
 static bool input_is_full(const struct http_conn *conn)
 {
 	size_t max = conn->server->limits.header_bytes > HTTP_INPUT_BYTES_MAX ? conn->server->limits.header_bytes * 2
-									      : HTTP_INPUT_BYTES_MAX;
+	                                                                      : HTTP_INPUT_BYTES_MAX;
 
 	return buf_len(&conn->in) >= max;
 }
@@ -219,7 +220,7 @@ static void decrypt(struct http_conn *conn)
 
 		if (r < 0) {
 			log_debug("TLS handshake failed peer=%s error=\"%s\"", conn->peer.address,
-				  conn->tls_conn.why ? conn->tls_conn.why : "end of stream");
+			          conn->tls_conn.why ? conn->tls_conn.why : "end of stream");
 			conn->server->stats.protocol_errors++;
 			conn->closing = true;
 		}
@@ -276,7 +277,7 @@ static bool decrypt_kept(struct http_conn *conn)
 static void arm_receive(struct http_conn *conn)
 {
 	bool want = !conn->dead && !conn->eof && buf_len(&conn->raw) < HTTP_INPUT_BYTES_MAX &&
-		    (conn->lingering || !input_is_full(conn));
+	            (conn->lingering || !input_is_full(conn));
 
 	if (want && !loop_op_pending(&conn->recv_op))
 		loop_recv_multishot(conn->server->loop, &conn->recv_op, conn->fd, recv_done);
@@ -402,7 +403,7 @@ static void flush(struct http_conn *conn)
 	conn->out = swap;
 	deadline_set(conn->server, &conn->stall, HTTP_DEADLINE_SEND);
 	loop_send(conn->server->loop, &conn->send_op, conn->fd, conn->sending.data + conn->sending.start,
-		  buf_len(&conn->sending), send_done);
+	          buf_len(&conn->sending), send_done);
 }
 
 static void send_done(struct loop_op *op, int res, bool more)
@@ -419,7 +420,7 @@ static void send_done(struct loop_op *op, int res, bool more)
 			if (buf_len(&conn->sending)) {
 				deadline_set(conn->server, &conn->stall, HTTP_DEADLINE_SEND);
 				loop_send(conn->server->loop, op, conn->fd, conn->sending.data + conn->sending.start,
-					  buf_len(&conn->sending), send_done);
+				          buf_len(&conn->sending), send_done);
 			}
 			conn_work(conn);
 		}
@@ -471,6 +472,10 @@ static void handle_eof(struct http_conn *conn)
 			return;
 		}
 	}
+	/* A paused tunnel's owner gets the last bytes before it hears of the end. */
+	if (conn->tunnel && conn->tunnel->paused && !conn->tunnel->closing &&
+	    (buf_len(&conn->in) || buf_len(&conn->raw)))
+		return;
 	if (!conn->closing || conn->proto == HTTP_PROTO_HANDSHAKE || !conn_pending(conn))
 		conn_kill(conn);
 }

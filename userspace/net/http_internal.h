@@ -20,11 +20,13 @@
 #include "userspace/net/http1.h"
 #include "userspace/net/tls_conn.h"
 
-#define HTTP_SEND_BYTES_MAX (256 * 1024)      /* handed to the socket at once */
-#define HTTP_INPUT_BYTES_MAX (256 * 1024)     /* received ahead of what is being answered */
+#define HTTP_SEND_BYTES_MAX (256 * 1024)               /* handed to the socket at once */
+#define HTTP_INPUT_BYTES_MAX (256 * 1024)              /* received ahead of what is being answered */
 #define HTTP_RELEASE_IDLE_NS (2 * INT64_C(1000000000)) /* then an idle connection gives its buffers back */
-#define HTTP_LINGER_NS (1 * INT64_C(1000000000)) /* after an error: reading on, so that the answer is not lost to a reset */
-#define HTTP_BODIES_TOTAL_BYTES_MAX (128 * 1024 * 1024) /* request bodies being received, all connections; beyond: 503 */
+#define HTTP_LINGER_NS                                                                                                 \
+	(1 * INT64_C(1000000000)) /* after an error: reading on, so that the answer is not lost to a reset */
+#define HTTP_BODIES_TOTAL_BYTES_MAX                                                                                    \
+	(128 * 1024 * 1024) /* request bodies being received, all connections; beyond: 503 */
 #define HTTP_FREE_STREAMS_MAX 64
 #define HTTP_FREE_ARENA_BYTES_MAX (64 * 1024) /* a used request keeps at most this for the next */
 #define HTTP_COPY_INLINE_MAX 8192             /* bytes copied into the queue's buffer; more become a chunk */
@@ -79,31 +81,31 @@ size_t out_take(struct out_queue *q, char *to, size_t n);
 struct http_stream {
 	struct http_request req; /* first */
 	struct http_conn *conn;
-	struct list link;        /* conn->streams; or the server's free ones */
-	struct list event;       /* HTTP/2: conn->events */
+	struct list link;  /* conn->streams; or the server's free ones */
+	struct list event; /* HTTP/2: conn->events */
 	struct arena arena;
 	struct buf body;
 	size_t body_counted; /* in server->bodies_bytes */
 	struct http_deadline body_deadline, send_deadline;
 	struct out_queue out; /* HTTP/2; HTTP/1 sends in the connection's order */
 	struct http1_chunked chunked;
-	int64_t body_left;    /* HTTP/1 with Content-Length */
-	int refuse_status;    /* the request was refused before its end: answered when it is safe */
+	int64_t body_left; /* HTTP/1 with Content-Length */
+	int refuse_status; /* the request was refused before its end: answered when it is safe */
 	int32_t id;
-	bool handed;    /* the owner has it */
-	bool answered;  /* the owner has ended it */
-	bool begun;     /* headers were sent */
+	bool handed;   /* the owner has it */
+	bool answered; /* the owner has ended it */
+	bool begun;    /* headers were sent */
 	bool streaming;
-	bool head;      /* HEAD: no body */
+	bool head; /* HEAD: no body */
 	bool chunked_out;
 	bool keep_alive;
-	bool out_end;   /* nothing is added to `out` any more */
+	bool out_end; /* nothing is added to `out` any more */
 	bool aborted;
-	bool deferred;  /* nghttp2 waits for more data */
-	bool above;     /* pending went over drain_below */
-	bool complete;  /* HTTP/2: headers and body are there */
-	bool gone;      /* HTTP/2: nghttp2 has closed the stream */
-	bool drained;   /* HTTP/2: on_drain is due */
+	bool deferred; /* nghttp2 waits for more data */
+	bool above;    /* pending went over drain_below */
+	bool complete; /* HTTP/2: headers and body are there */
+	bool gone;     /* HTTP/2: nghttp2 has closed the stream */
+	bool drained;  /* HTTP/2: on_drain is due */
 	/* HTTP/2 while the headers come in */
 	struct http_header *headers_in;
 	size_t headers_cap, header_bytes;
@@ -124,7 +126,8 @@ struct http_conn {
 	struct list link; /* server->conns */
 	int fd;
 	enum http_proto proto;
-	bool tls, receiving_paused, eof, closing /* after what is queued */, lingering, dead, working, again, notified, write_shut;
+	bool tls, receiving_paused, eof, closing /* after what is queued */, lingering, dead, working, again, notified,
+	        write_shut;
 	struct loop_op recv_op, send_op;
 	struct loop_defer defer;
 	struct tls_conn tls_conn;
@@ -196,7 +199,7 @@ void stream_peer_gone(struct http_stream *s);
 bool stream_count_body(struct http_stream *s, size_t n);
 const char *server_date(struct http_server *server);
 void server_error_body(struct http_server *server, struct arena *arena, int status, const char *message,
-		       struct str *ret_content_type, struct str *ret_body);
+                       struct str *ret_content_type, struct str *ret_body);
 size_t stream_pending(const struct http_stream *s);
 void stream_check_drain(struct http_stream *s);
 
@@ -218,9 +221,9 @@ size_t h1_input(struct http_conn *conn, struct str in);
 size_t tunnel_input(struct http_conn *conn, struct str in);
 void h1_after(struct http_conn *conn); /* ends what was answered */
 void h1_respond(struct http_stream *s, int status, const char *content_type, const struct http_header *headers,
-		size_t n_headers, struct chunk *const *chunks, size_t n_chunks, struct str body);
+                size_t n_headers, struct chunk *const *chunks, size_t n_chunks, struct str body);
 void h1_stream_begin(struct http_stream *s, int status, const char *content_type, const struct http_header *headers,
-		     size_t n_headers);
+                     size_t n_headers);
 void h1_stream_write(struct http_stream *s, struct chunk *chunk, struct str bytes);
 void h1_stream_end(struct http_stream *s);
 void h1_refuse(struct http_conn *conn, struct http_stream *s, int status, const char *message);
@@ -235,7 +238,7 @@ size_t h2_input(struct http_conn *conn, struct str in);
 void h2_after(struct http_conn *conn);
 void h2_output(struct http_conn *conn, size_t *staged);
 void h2_respond(struct http_stream *s, int status, const char *content_type, const struct http_header *headers,
-		size_t n_headers, struct chunk *const *chunks, size_t n_chunks, struct str body, bool streaming);
+                size_t n_headers, struct chunk *const *chunks, size_t n_chunks, struct str body, bool streaming);
 void h2_resume(struct http_stream *s);
 void h2_abort(struct http_stream *s);
 void h2_refuse(struct http_stream *s, int status);

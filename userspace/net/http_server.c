@@ -157,13 +157,14 @@ static void listener_free(struct http_listener *listener)
 /* Room for one more: the connection that has idled longest goes. */
 static bool make_room(struct http_server *server)
 {
-	static const enum http_deadline_kind kinds[] = { HTTP_DEADLINE_IDLE, HTTP_DEADLINE_RELEASE };
+	static const enum http_deadline_kind kinds[] = {HTTP_DEADLINE_IDLE, HTTP_DEADLINE_RELEASE};
 
 	if (server->stats.connections < server->limits.connections)
 		return true;
 	server->stats.shed++;
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-		list_foreach(d, &server->deadlines[kinds[i]], struct http_deadline, link) {
+		list_foreach(d, &server->deadlines[kinds[i]], struct http_deadline, link)
+		{
 			struct http_conn *conn = container_of(d, struct http_conn, wait);
 
 			if (conn_is_idle(conn)) {
@@ -229,8 +230,7 @@ static void on_grace_over(struct loop_timer *timer)
 	struct http_server *server = container_of(timer, struct http_server, grace_timer);
 
 	server->refs++;
-	list_foreach_safe(conn, &server->conns, struct http_conn, link)
-		conn_shed(conn);
+	list_foreach_safe(conn, &server->conns, struct http_conn, link) conn_shed(conn);
 	server_unref(server);
 }
 
@@ -247,7 +247,7 @@ static void on_done(struct loop_defer *defer)
 #define OR_DEFAULT(value, otherwise) ((value) ? (value) : (otherwise))
 
 int http_server_create(struct loop *loop, const struct http_server_options *options, struct http_server **ret,
-		       struct err *err)
+                       struct err *err)
 {
 	struct http_server *server = mem_new(struct http_server);
 	struct http_limits *limits = &server->limits;
@@ -268,10 +268,10 @@ int http_server_create(struct loop *loop, const struct http_server_options *opti
 	server->durations_ns[HTTP_DEADLINE_LINGER] = HTTP_LINGER_NS;
 	server->durations_ns[HTTP_DEADLINE_IDLE] = OR_DEFAULT(limits->idle_timeout_ns, HTTP_IDLE_TIMEOUT_NS_DEFAULT);
 	server->durations_ns[HTTP_DEADLINE_HEADER] =
-		OR_DEFAULT(limits->header_timeout_ns, HTTP_HEADER_TIMEOUT_NS_DEFAULT);
+	        OR_DEFAULT(limits->header_timeout_ns, HTTP_HEADER_TIMEOUT_NS_DEFAULT);
 	server->durations_ns[HTTP_DEADLINE_BODY] = OR_DEFAULT(limits->body_timeout_ns, HTTP_BODY_TIMEOUT_NS_DEFAULT);
 	server->durations_ns[HTTP_DEADLINE_SEND] =
-		OR_DEFAULT(limits->send_stall_timeout_ns, HTTP_SEND_STALL_TIMEOUT_NS_DEFAULT);
+	        OR_DEFAULT(limits->send_stall_timeout_ns, HTTP_SEND_STALL_TIMEOUT_NS_DEFAULT);
 	server->durations_ns[HTTP_DEADLINE_STREAM_SEND] = server->durations_ns[HTTP_DEADLINE_SEND];
 	/* An idle connection first gives its memory back, then waits for the rest of its time. */
 	if (server->durations_ns[HTTP_DEADLINE_IDLE] <= HTTP_RELEASE_IDLE_NS)
@@ -299,7 +299,8 @@ void http_server_set_tls(struct http_server *server, struct tls_context *tls)
 static void stop_accepting(struct http_server *server)
 {
 	server->shutting_down = true;
-	list_foreach_safe(listener, &server->listeners, struct http_listener, link) {
+	list_foreach_safe(listener, &server->listeners, struct http_listener, link)
+	{
 		if (loop_op_pending(&listener->op))
 			loop_cancel(server->loop, &listener->op);
 		else
@@ -312,7 +313,8 @@ static void conn_retire(struct http_conn *conn)
 	conn->working = true; /* on_close may not lead back here */
 	if (conn->proto == HTTP_PROTO_H2)
 		h2_goaway(conn);
-	list_foreach_safe(s, &conn->streams, struct http_stream, link) {
+	list_foreach_safe(s, &conn->streams, struct http_stream, link)
+	{
 		s->keep_alive = false;
 		if (!s->streaming || s->answered)
 			continue;
@@ -335,8 +337,7 @@ void http_server_shutdown(struct http_server *server, int64_t grace_ns, void (*d
 	server->shutdown_done = done;
 	server->shutdown_arg = arg;
 	stop_accepting(server);
-	list_foreach_safe(conn, &server->conns, struct http_conn, link)
-		conn_retire(conn);
+	list_foreach_safe(conn, &server->conns, struct http_conn, link) conn_retire(conn);
 	loop_timer_arm(server->loop, &server->grace_timer, grace_ns);
 	if (list_empty(&server->conns))
 		loop_defer(server->loop, &server->done_defer);
@@ -349,8 +350,7 @@ void http_server_destroy(struct http_server *server)
 	server->destroyed = true;
 	server->shutdown_done = NULL;
 	stop_accepting(server);
-	list_foreach_safe(conn, &server->conns, struct http_conn, link)
-		conn_kill(conn);
+	list_foreach_safe(conn, &server->conns, struct http_conn, link) conn_kill(conn);
 	loop_timer_cancel(server->loop, &server->timer);
 	loop_timer_cancel(server->loop, &server->grace_timer);
 	loop_defer_cancel(server->loop, &server->done_defer);
@@ -404,7 +404,7 @@ struct http_stream *stream_create(struct http_conn *conn)
 		server->n_free_streams--;
 		arena = s->arena;
 		body = s->body;
-		*s = (struct http_stream){ .arena = arena, .body = body };
+		*s = (struct http_stream){.arena = arena, .body = body};
 	}
 	s->conn = conn;
 	s->req.server = server;
@@ -506,7 +506,7 @@ const char *server_date(struct http_server *server)
 }
 
 void server_error_body(struct http_server *server, struct arena *arena, int status, const char *message,
-		       struct str *ret_content_type, struct str *ret_body)
+                       struct str *ret_content_type, struct str *ret_body)
 {
 	server->stats.protocol_errors++;
 	if (server->on_protocol_error) {
@@ -538,7 +538,7 @@ struct str http_request_header(const struct http_request *req, const char *name)
 }
 
 static void respond(struct http_request *req, int status, const char *content_type, const struct http_header *headers,
-		    size_t n_headers, struct chunk *const *chunks, size_t n_chunks, struct str body)
+                    size_t n_headers, struct chunk *const *chunks, size_t n_chunks, struct str body)
 {
 	struct http_stream *s = stream_of(req);
 
@@ -552,26 +552,26 @@ static void respond(struct http_request *req, int status, const char *content_ty
 }
 
 void http_respond(struct http_request *req, int status, const char *content_type, const struct http_header *headers,
-		  size_t n_headers, struct str body)
+                  size_t n_headers, struct str body)
 {
 	respond(req, status, content_type, headers, n_headers, NULL, 0, body);
 }
 
 void http_respond_chunk(struct http_request *req, int status, const char *content_type,
-			const struct http_header *headers, size_t n_headers, struct chunk *body)
+                        const struct http_header *headers, size_t n_headers, struct chunk *body)
 {
 	respond(req, status, content_type, headers, n_headers, &body, 1, STR_NULL);
 }
 
 void http_respond_chunks(struct http_request *req, int status, const char *content_type,
-			 const struct http_header *headers, size_t n_headers, struct chunk *const *chunks,
-			 size_t n_chunks)
+                         const struct http_header *headers, size_t n_headers, struct chunk *const *chunks,
+                         size_t n_chunks)
 {
 	respond(req, status, content_type, headers, n_headers, chunks, n_chunks, STR_NULL);
 }
 
 void http_stream_begin(struct http_request *req, int status, const char *content_type,
-		       const struct http_header *headers, size_t n_headers)
+                       const struct http_header *headers, size_t n_headers)
 {
 	struct http_stream *s = stream_of(req);
 

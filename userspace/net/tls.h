@@ -20,8 +20,8 @@ struct tls_server_options {
 int tls_server_create(const struct tls_server_options *options, struct tls_context **ret, struct err *err);
 
 struct tls_client_options {
-	struct str ca_pem; /* n = 0 and !insecure: the system's authorities */
-	bool insecure;     /* no verification at all (kubelet probes) */
+	struct str ca_pem;            /* n = 0 and !insecure: the system's authorities */
+	bool insecure;                /* no verification at all (kubelet probes) */
 	struct str cert_pem, key_pem; /* optional */
 };
 

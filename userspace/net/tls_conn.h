@@ -16,7 +16,7 @@
 
 struct tls_conn {
 	SSL *ssl;
-	struct str in;   /* ciphertext not read yet; the owner sets it, and keeps the bytes while n > 0 */
+	struct str in; /* ciphertext not read yet; the owner sets it, and keeps the bytes while n > 0 */
 	struct buf *out;
 	const char *why; /* of the last failure: a static string */
 };
