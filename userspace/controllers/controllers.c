@@ -17,6 +17,7 @@ static const struct controller *const table[] = {
 	&controller_replicaset,
 	&controller_replicationcontroller,
 	&controller_daemonset,
+	&controller_statefulset,
 	&controller_job,
 	&controller_endpointslice,
 	&controller_endpoints,
