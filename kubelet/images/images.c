@@ -441,7 +441,7 @@ void store_sweep(struct images *images)
 
 int store_add_begin(struct images *images, struct store_add *ret, struct err *err)
 {
-	int fd, r = store_lock_shared(images, &fd, err);
+	int fd = -1, r = store_lock_shared(images, &fd, err);
 
 	if (r < 0)
 		return r;

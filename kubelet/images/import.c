@@ -230,7 +230,7 @@ static int plan_docker_image(struct import *im, const struct json *item, const c
 {
 	struct str config_path = json_get_str(item, "Config"), *diffs;
 	const struct json *layers = json_get(item, "Layers");
-	struct import_image *image;
+	struct import_image *image = NULL;
 	struct json *config;
 	size_t n, i = 0;
 	int r = new_image(im, &image, err);
@@ -320,7 +320,7 @@ static struct str oci_name(const struct json *descriptor)
 static int plan_oci_image(struct import *im, const struct json *descriptor, const char *override, struct err *err)
 {
 	struct str digest = json_get_str(descriptor, "digest"), name = oci_name(descriptor);
-	struct import_image *image;
+	struct import_image *image = NULL;
 	struct json *document;
 	int r = new_image(im, &image, err);
 

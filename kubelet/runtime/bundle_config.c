@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -20,6 +21,7 @@ static const char *const default_caps[] = { "CHOWN", "DAC_OVERRIDE", "FSETID", "
 					    "SETUID", "SETFCAP", "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "KILL",
 					    "AUDIT_WRITE" };
 
+/* in the kernel's order: the index is the number */
 static const char *const all_caps[] = {
 	"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
 	"LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
@@ -84,8 +86,9 @@ static struct json *capabilities(struct arena *a, const struct runtime_container
 		/* others than root keep the bounding set only, as after execve */
 		if (s > 0 && !root)
 			continue;
+		/* what this host itself was denied cannot be handed on */
 		for (size_t i = 0; i < ARRAY_SIZE(all_caps); i++)
-			if (has_cap(spec, all_caps[i]))
+			if (has_cap(spec, all_caps[i]) && prctl(PR_CAPBSET_READ, i) == 1)
 				json_append(set, json_new_printf(a, "CAP_%s", all_caps[i]));
 	}
 	return caps;

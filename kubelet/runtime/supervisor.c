@@ -390,7 +390,7 @@ static int detach(int *ret_ready_fd)
 int supervisor_main(int argc, char **argv)
 {
 	struct supervisor s = { .listen.fd = -1, .client.fd = -1, .signals.fd = -1 };
-	int ready_fd, r;
+	int ready_fd = -1, r;
 
 	for (int i = 1; i + 1 < argc; i += 2) {
 		if (strcmp(argv[i], "--run-dir") == 0)

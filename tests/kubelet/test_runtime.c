@@ -648,6 +648,73 @@ static void test_shared_pid(void **state)
 	assert_non_null(strstr(log_text(s), "sleep 1000"));
 }
 
+static void test_mounts_and_seccomp(void **state)
+{
+	struct state *s = *state;
+	_cleanup_free_ char *host = mem_printf("%s/host", s->dir), *file = mem_printf("%s/host/file", s->dir);
+	const char *const args[] = { "/bin/sh", "-c",
+				     "cat /in/file; touch /in/x || echo ro; echo y > /scratch/y && cat /scratch/y; "
+				     "mount -t tmpfs none /tmp || echo denied; grep Seccomp: /proc/self/status; "
+				     "grep CapEff /proc/self/status; cat /proc/self/oom_score_adj", NULL };
+	const struct runtime_mount mounts[] = {
+		{ .host_path = host, .container_path = "/in", .read_only = true },
+		{ .container_path = "/scratch", .tmpfs = true, .tmpfs_size_bytes = 1 << 20 },
+	};
+	static const char *const all[] = { "ALL", NULL };
+	struct runtime_container_spec spec;
+	FILE *f;
+
+	mkdir(host, 0755);
+	f = fopen(file, "w");
+	fputs("from-host\n", f);
+	fclose(f);
+	make_sandbox(s, "uid-1");
+	spec_init(s, &spec, args);
+	spec.mounts = mounts;
+	spec.n_mounts = 2;
+	spec.cap_drop = all;
+	spec.oom_score_adj = 987;
+	spec.no_new_privileges = true;
+	spec.seccomp_profile = "runtime/default";
+	assert_int_equal(launch_spec(s, &spec), 0);
+	wait_for(s, s->exits);
+	log_text(s);
+	assert_non_null(strstr(s->output, "stdout F from-host\n"));
+	assert_non_null(strstr(s->output, "stdout F ro\n"));
+	assert_non_null(strstr(s->output, "stdout F y\n"));
+	assert_non_null(strstr(s->output, "stdout F denied\n"));
+	assert_non_null(strstr(s->output, "Seccomp:\t2"));
+	assert_non_null(strstr(s->output, "CapEff:\t0000000000000000"));
+	assert_non_null(strstr(s->output, "stdout F 987\n"));
+}
+
+static void test_privileged_on_the_host(void **state)
+{
+	struct state *s = *state;
+	const struct runtime_sandbox sandbox = { .pod_uid = "uid-1", .hostname = "h", .qos = "besteffort",
+						 .host_network = true, .host_pid = true, .host_ipc = true };
+	const char *const args[] = { "/bin/sh", "-c",
+				     "readlink /proc/self/ns/net; readlink /proc/self/ns/pid; "
+				     "mount -t tmpfs none /tmp && echo mounted", NULL };
+	struct runtime_container_spec spec;
+	char link[64];
+	ssize_t n;
+
+	runtime_sandbox_create(s->rt, &sandbox, on_done, s);
+	assert_int_equal(wait_done(s), 0);
+	spec_init(s, &spec, args);
+	spec.privileged = true;
+	assert_int_equal(launch_spec(s, &spec), 0);
+	wait_for(s, s->exits);
+	assert_int_equal(s->last.exit_code, 0);
+	log_text(s);
+	n = readlink("/proc/self/ns/net", link, sizeof(link) - 1);
+	assert_true(n > 0);
+	link[n] = 0;
+	assert_non_null(strstr(s->output, link));
+	assert_non_null(strstr(s->output, "stdout F mounted\n"));
+}
+
 static void note_exit(void *arg, const struct err *err)
 {
 	struct state *s = arg;
@@ -742,6 +809,8 @@ static int run_with(const char *runtime)
 		cmocka_unit_test_setup_teardown(test_server_killed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_supervisor_killed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_shared_pid, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_mounts_and_seccomp, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_privileged_on_the_host, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many_at_once, setup, teardown),
 	};
 
