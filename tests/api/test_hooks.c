@@ -428,6 +428,36 @@ static void test_others(void **state)
 	assert_string_equal(hooks_default_propagation(KIND_DEPLOYMENT), "Background");
 }
 
+static void test_warnings(void **state)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	struct json *pod = created(&arena, KIND_POD, POD(CONTAINER(",'env':[{'name':'A','value':'1'},{'name':'A','value':'2'}],"
+		"'ports':[{'containerPort':80},{'containerPort':80,'name':'x'}],'resources':{'limits':{'memory':'100m'}}")
+		",'nodeSelector':{'beta.kubernetes.io/os':'linux'}"));
+	struct hooks_warnings w = { .n = 0 };
+	static const char *const want[] = {
+		"spec.containers[0].env[1]: hides previous definition of \"A\", which may be dropped when using apply",
+		"spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]",
+		"spec.containers[0].resources.limits[memory]: fractional byte value \"100m\" is invalid, must be an integer",
+		"spec.containers[0].resources.requests[memory]: fractional byte value \"100m\" is invalid, must be an integer",
+		"spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \"kubernetes.io/os\" instead",
+	};
+
+	hooks_warnings(&arena, KIND_POD, pod, NULL, &w);
+	assert_int_equal(w.n, ARRAY_SIZE(want));
+	for (size_t i = 0; i < w.n; i++)
+		assert_string_equal(w.items[i], want[i]);
+	/* Said once: not again for what was there before. */
+	w.n = 0;
+	hooks_warnings(&arena, KIND_POD, pod, pod, &w);
+	assert_int_equal(w.n, 0);
+	pod = created(&arena, KIND_DEPLOYMENT, "{" M ",'spec':{'template':{'spec':{" CONTAINER(
+						       ",'env':[{'name':'A'},{'name':'A'}]") "}}}}");
+	hooks_warnings(&arena, KIND_DEPLOYMENT, pod, NULL, &w);
+	assert_int_equal(w.n, 1);
+	assert_non_null(strstr(w.items[0], "spec.template.spec.containers[0].env[1]: hides"));
+}
+
 /* Every kind that has hooks has them under a name that exists. */
 static void test_all_found(void **state)
 {
@@ -462,7 +492,7 @@ int main(void)
 		cmocka_unit_test(test_pod_rules),  cmocka_unit_test(test_pod_defaults), cmocka_unit_test(test_pod_update),
 		cmocka_unit_test(test_workloads),  cmocka_unit_test(test_jobs),         cmocka_unit_test(test_services),
 		cmocka_unit_test(test_config),     cmocka_unit_test(test_networking),   cmocka_unit_test(test_others),
-		cmocka_unit_test(test_all_found),
+		cmocka_unit_test(test_warnings),  cmocka_unit_test(test_all_found),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -55,3 +55,10 @@ void hooks_port_validate(const struct json *port, const struct field_path *path,
 /* {name: quantity}: names, signs. */
 void hooks_resource_list_validate(const struct json *list, bool containers, const struct field_path *path,
 				  struct field_errors *e);
+
+/* ---- pod_warnings.c: for pods, and for kinds that hold a template of pods ---- */
+
+void hooks_pod_warnings(struct arena *arena, const struct json *object, const struct json *old,
+			struct hooks_warnings *w);
+void hooks_template_warnings(struct arena *arena, const struct json *object, const struct json *old,
+			     struct hooks_warnings *w);

@@ -127,6 +127,7 @@ const struct api_hooks hooks_jobs = {
 	.defaults = job_defaults,
 	.prepare_create = job_prepare_create,
 	.validate = job_validate,
+	.warnings = hooks_template_warnings,
 	.validate_update = job_validate_update,
 	.default_propagation = "Orphan", /* as upstream has kept it for batch/v1 */
 };
@@ -266,4 +267,5 @@ const struct api_hooks hooks_cronjobs = {
 	.generation = true,
 	.defaults = cronjob_defaults,
 	.validate = cronjob_validate,
+	.warnings = hooks_template_warnings,
 };

@@ -276,6 +276,7 @@ const struct api_hooks hooks_pods = {
 	.validate = pod_validate,
 	.validate_update = pod_validate_update,
 	.validate_status = pod_validate_status,
+	.warnings = hooks_pod_warnings,
 	.grace_period_s = pod_grace_period_s,
 };
 

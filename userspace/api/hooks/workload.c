@@ -130,6 +130,7 @@ const struct api_hooks hooks_deployments = {
 	.generation_on_annotations = true,
 	.defaults = deployment_defaults,
 	.validate = deployment_validate,
+	.warnings = hooks_template_warnings,
 };
 
 /* ---- ReplicaSet ---- */
@@ -151,6 +152,7 @@ const struct api_hooks hooks_replicasets = {
 	.defaults = template_defaults,
 	.prepare_create = replicas_prepare_create,
 	.validate = replicaset_validate,
+	.warnings = hooks_template_warnings,
 };
 
 /* ---- DaemonSet ---- */
@@ -200,6 +202,7 @@ const struct api_hooks hooks_daemonsets = {
 	.defaults = daemonset_defaults,
 	.prepare_create = daemonset_prepare_create,
 	.validate = daemonset_validate,
+	.warnings = hooks_template_warnings,
 };
 
 /* ---- StatefulSet ---- */
@@ -266,6 +269,7 @@ const struct api_hooks hooks_statefulsets = {
 	.defaults = statefulset_defaults,
 	.prepare_create = replicas_prepare_create,
 	.validate = statefulset_validate,
+	.warnings = hooks_template_warnings,
 	.validate_update = statefulset_validate_update,
 };
 
@@ -308,6 +312,7 @@ const struct api_hooks hooks_replicationcontrollers = {
 	.defaults = rc_defaults,
 	.prepare_create = replicas_prepare_create,
 	.validate = rc_validate,
+	.warnings = hooks_template_warnings,
 	.default_propagation = "Orphan", /* as upstream has kept it for v1 */
 };
 
