@@ -11,6 +11,7 @@ K3C_MAP_AFFINITY;
 K3C_MAP_NODE;
 
 #define LB_NS_PER_S 1000000000ULL
+#define LB_TRIES 3
 
 enum lb_result { LB_NOT_A_SERVICE, LB_NO_BACKEND, LB_FOUND };
 
@@ -55,8 +56,8 @@ static __always_inline void lb_remember(struct k3c_affinity_key *who, const stru
 static __always_inline enum lb_result lb_choose(struct k3c_service_key *key, struct k3c_affinity_key *who,
 						struct lb_choice *ret)
 {
-	/* Twice: between the two look-ups an update may have replaced the set. */
-	for (int i = 0; i < 2; i++) {
+	/* More than once: between the two look-ups an update may have replaced the set. */
+	for (int i = 0; i < LB_TRIES; i++) {
 		struct k3c_service *s = bpf_map_lookup_elem(&k3c_service, key);
 		struct k3c_backend_key slot = {};
 		struct k3c_backend *b;

@@ -97,6 +97,44 @@ static void test_cluster_ip(void **state)
 	ok(dataplane_service_delete(world.dp, &s, err));
 }
 
+struct flipper {
+	_Atomic bool stop;
+	unsigned updates;
+};
+
+static void *flip(void *arg)
+{
+	struct flipper *f = arg;
+	struct dp_backend b[BACKENDS];
+
+	while (!f->stop) {
+		struct dp_service s = service(DP_CLUSTER_IP, IPPROTO_TCP, 80, b, 1 + f->updates % BACKENDS);
+
+		if (dataplane_service_set(world.dp, &s, NULL) < 0)
+			break;
+		f->updates++;
+	}
+	return NULL;
+}
+
+/* While the set of backends changes all the time, every connection finds one. */
+static void test_update_under_load(void **state)
+{
+	struct dp_backend b[BACKENDS];
+	struct dp_service s = service(DP_CLUSTER_IP, IPPROTO_TCP, 80, b, BACKENDS);
+	struct flipper f = { 0 };
+	pthread_t thread;
+
+	ok(dataplane_service_set(world.dp, &s, err));
+	pthread_create(&thread, NULL, flip, &f);
+	for (int i = 0; i < 500; i++)
+		connect_through(client_pod.ns, SERVICE_IP, 80);
+	f.stop = true;
+	pthread_join(thread, NULL);
+	assert_true(f.updates > 10);
+	ok(dataplane_service_delete(world.dp, &s, err));
+}
+
 static void test_no_backend(void **state)
 {
 	struct dp_service s = service(DP_CLUSTER_IP, IPPROTO_TCP, 81, NULL, 0);
@@ -288,6 +326,7 @@ static int tests(void)
 {
 	const struct CMUnitTest all[] = {
 		cmocka_unit_test_setup_teardown(test_cluster_ip, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_update_under_load, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_backend, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_udp, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mapped_address, setup, teardown),

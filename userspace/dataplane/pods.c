@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "bpf/include/endpoint.h"
 #include "userspace/base/encode.h"
@@ -21,6 +22,9 @@
 #define POD_GATEWAY htonl(0xa9fe0101) /* 169.254.1.1 */
 #define POD_LINK_NAME "eth0"
 #define POD_ALIAS_MAX 255
+#define POD_CARRIER_PAUSE_NS 100000
+#define POD_CARRIER_TRIES 1000
+#define POD_OPER_UP 6 /* RFC 2863; linux/if.h does not go with net/if.h */
 
 static const uint8_t pod_host_mac[6] = { 0x02, 0x6b, 0x33, 0x63, 0x00, 0x01 };
 
@@ -65,6 +69,7 @@ static void pod_names(const char *key, char ret_link[static IFNAMSIZ], uint8_t r
 
 struct link_look {
 	int ifindex, peer;
+	uint8_t operstate;
 };
 
 static int link_attr(const struct nlattr *attr, void *arg)
@@ -73,6 +78,8 @@ static int link_attr(const struct nlattr *attr, void *arg)
 
 	if (mnl_attr_get_type(attr) == IFLA_LINK)
 		l->peer = (int)mnl_attr_get_u32(attr);
+	if (mnl_attr_get_type(attr) == IFLA_OPERSTATE)
+		l->operstate = mnl_attr_get_u8(attr);
 	return MNL_CB_OK;
 }
 
@@ -323,6 +330,19 @@ static void nl_closep(struct nl **nl)
 	nl_close(*nl);
 }
 
+/* An end that was up before its other end gets its queue from a kernel worker; until then it drops what is sent. Usually
+ * a fraction of a millisecond; a worker that takes longer than the limit costs a packet, not the pod. */
+static void pod_await_carrier(struct nl *inner)
+{
+	struct timespec pause = { .tv_nsec = POD_CARRIER_PAUSE_NS };
+
+	for (int i = 0; i < POD_CARRIER_TRIES; i++) {
+		if (link_by_name(inner, POD_LINK_NAME).operstate == POD_OPER_UP)
+			return;
+		nanosleep(&pause, NULL);
+	}
+}
+
 int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct err *err)
 {
 	_cleanup_close_ int netns_fd = open(pod->netns_path, O_RDONLY | O_CLOEXEC);
@@ -361,6 +381,7 @@ int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct 
 		pod_link_delete(dp, host);
 		return err_wrap(err, r, "pod %s", pod->key);
 	}
+	pod_await_carrier(inner);
 	pod_remember(dp, pod->key, pod->netns_path, &addr, host);
 	return host;
 }
