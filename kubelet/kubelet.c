@@ -129,6 +129,15 @@ static bool is_mine(const struct kubelet *kl, const struct object *pod)
 	return pod->n_fields > kl->node_field && str_is(pod->fields[kl->node_field], kl->options.node_name);
 }
 
+static unsigned active_pods(const struct kubelet *kl)
+{
+	unsigned n = 0;
+
+	map_foreach(e, &kl->workers)
+		n += ((const struct pod_worker *)e->value)->stage == STAGE_RUN;
+	return n;
+}
+
 static void pod_event(struct registry_watch *watch, enum registry_event_type type, const struct object *o,
 		      const struct object *prev)
 {
@@ -138,10 +147,16 @@ static void pod_event(struct registry_watch *watch, enum registry_event_type typ
 	if (!is_mine(kl, o))
 		return;
 	w = map_get(&kl->workers, o->uid);
-	if (w)
+	if (w) {
 		worker_update(w, o, type == REGISTRY_DELETED);
-	else if (type != REGISTRY_DELETED)
-		map_put(&kl->workers, o->uid, worker_create(kl, o));
+	} else if (type != REGISTRY_DELETED) {
+		unsigned used = active_pods(kl);
+
+		w = worker_create(kl, o);
+		map_put(&kl->workers, o->uid, w);
+		if (used >= kl->options.pods_max)
+			worker_refuse(w, "pods", used, kl->options.pods_max);
+	}
 }
 
 static void data_event(struct kubelet *kl, bool secret, const struct object *o)
@@ -287,6 +302,8 @@ int kubelet_start(struct kubelet *kl, struct err *err)
 
 void kubelet_destroy(struct kubelet *kl)
 {
+	bool pulling;
+
 	if (!kl)
 		return;
 	if (kl->watching) {
@@ -298,10 +315,11 @@ void kubelet_destroy(struct kubelet *kl)
 		worker_release(e->value);
 	map_finish(&kl->workers);
 	node_agent_destroy(kl->node);
-	puller_destroy(kl->puller);
+	pulling = puller_destroy(kl->puller);
 	if (kl->rt)
 		runtime_stop(kl->rt);
-	images_close(kl->images);
+	if (!pulling) /* else a pool thread is in it, and the process is about to end */
+		images_close(kl->images);
 	arena_finish(&kl->strings);
 	free(kl);
 }

@@ -32,7 +32,7 @@ static void unref(struct node_agent *a)
 
 static struct node_view view_of(const struct node_agent *a)
 {
-	return (struct node_view){ a->kl, &a->facts, &a->pressure, clock_real_ns() };
+	return (struct node_view){ a->kl, &a->facts, &a->pressure, runtime_oci_name(a->kl->rt), clock_real_ns() };
 }
 
 static void event(struct node_agent *a, const char *reason, const char *text)

@@ -117,12 +117,12 @@ static struct json *node_info(struct arena *arena, const struct node_view *v)
 {
 	struct json *o = json_new_object(arena);
 	const struct node_facts *f = v->facts;
-	const char *oci = runtime_oci_name(v->kl->rt), *blank = strchr(oci, ' ');
+	const char *blank = strchr(v->oci, ' ');
 
 	json_set_cstr(arena, o, "architecture", f->arch);
 	json_set_cstr(arena, o, "bootID", f->boot_id);
 	json_set(o, "containerRuntimeVersion",
-		 json_new_printf(arena, "%s://%s", v->kl->cri_name, blank ? blank + 1 : ""));
+		 json_new_printf(arena, "%.*s://%s", (int)strcspn(v->oci, " "), v->oci, blank ? blank + 1 : ""));
 	json_set_cstr(arena, o, "kernelVersion", f->kernel);
 	json_set_cstr(arena, o, "kubeProxyVersion", "");
 	json_set_cstr(arena, o, "kubeletVersion", KUBELET_VERSION);
@@ -200,7 +200,7 @@ static struct json *images(struct arena *arena, const struct node_view *v)
 	struct image_entry *entries;
 	size_t n;
 
-	if (images_list(v->kl->images, arena, &entries, &n, NULL) < 0)
+	if (!v->kl->images || images_list(v->kl->images, arena, &entries, &n, NULL) < 0)
 		return list;
 	qsort(entries, n, sizeof(*entries), by_size);
 	for (size_t i = 0; i < n && i < NODE_IMAGES_MAX; i++) {

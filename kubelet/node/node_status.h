@@ -11,6 +11,7 @@ struct node_view {
 	const struct kubelet *kl;
 	const struct node_facts *facts;
 	const struct node_pressure *pressure;
+	const char *oci; /* "crun 1.8.1" */
 	int64_t now_real_ns;
 };
 

@@ -52,10 +52,13 @@ static void pull_free(struct pull *q)
 	free(q);
 }
 
-void puller_destroy(struct puller *p)
+bool puller_destroy(struct puller *p)
 {
+	bool busy;
+
 	if (!p)
-		return;
+		return false;
+	busy = p->running > 0;
 	list_foreach_safe(q, &p->pulls, struct pull, link) {
 		list_del(&q->link);
 		q->p = NULL;
@@ -63,6 +66,7 @@ void puller_destroy(struct puller *p)
 			pull_free(q);
 	}
 	free(p);
+	return busy;
 }
 
 static void pull_run(struct loop_work *work)

@@ -19,8 +19,8 @@ struct pull_result {
 typedef void pull_done_fn(void *arg, const struct pull_result *result, const struct err *err);
 
 struct puller *puller_create(struct kubelet *kl);
-/* Pulls under way end unheard. */
-void puller_destroy(struct puller *p);
+/* Pulls under way end unheard; true when there are any: they still use the image store. Takes NULL. */
+bool puller_destroy(struct puller *p);
 /* pod_spec and ns: where imagePullSecrets are looked for. done comes from the loop, never from within. */
 void puller_pull(struct puller *p, const char *reference, const struct json *pod_spec, struct str ns,
 		 pull_done_fn *done, void *arg);

@@ -92,6 +92,18 @@ struct pod_worker *worker_create(struct kubelet *kl, const struct object *pod)
 	return w;
 }
 
+void worker_refuse(struct pod_worker *w, const char *resource, unsigned used, unsigned capacity)
+{
+	if (w->stage != STAGE_RUN || w->adopted || w->pod->deleting)
+		return;
+	w->fail_reason = mem_printf("OutOf%s", resource);
+	w->fail_message = mem_printf("Pod was rejected: Node didn't have enough resource: %s, requested: 1, used: %u, "
+				     "capacity: %u",
+				     resource, used, capacity);
+	worker_event(w, NULL, true, w->fail_reason, "%s", w->fail_message);
+	termination_begin(w, 0);
+}
+
 struct pod_worker *worker_ref(struct pod_worker *w)
 {
 	w->refs++;

@@ -134,6 +134,8 @@ struct pod_worker *worker_create(struct kubelet *kl, const struct object *pod);
 /* The pod's new state, or its removal. */
 void worker_update(struct pod_worker *w, const struct object *pod, bool removed);
 void worker_kick(struct pod_worker *w);
+/* The node has no room for a pod that was bound to it: it fails, unless it runs here already. */
+void worker_refuse(struct pod_worker *w, const char *resource, unsigned used, unsigned capacity);
 /* Wake the worker no later than this. */
 void worker_wake_at(struct pod_worker *w, int64_t at_ns);
 /* The kubelet lets go: timers end, kl becomes NULL, the reference of the map is dropped. */
