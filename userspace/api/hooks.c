@@ -144,11 +144,10 @@ static bool annotations_changed(const struct json *a, const struct json *b)
 	return !x || !y || !json_equal(x, y);
 }
 
-void hooks_prepare_update(struct arena *arena, const struct api_kind *kind, struct json *object,
-			  const struct json *old)
+void hooks_prepare_update(struct arena *arena, const struct api_kind *kind, struct json *object, const struct json *old)
 {
-	static const char *const kept[] = { "uid",        "creationTimestamp",         "deletionTimestamp",
-					    "generation", "deletionGracePeriodSeconds" };
+	static const char *const kept[] = { "uid", "creationTimestamp", "deletionTimestamp", "generation",
+					    "deletionGracePeriodSeconds" };
 	const struct api_hooks *h = hooks_of(kind);
 	struct json *meta = meta_ensure(arena, object);
 
@@ -164,8 +163,7 @@ void hooks_prepare_update(struct arena *arena, const struct api_kind *kind, stru
 		json_set_int(arena, meta, "generation", meta_generation(old) + 1);
 }
 
-void hooks_prepare_status(struct arena *arena, const struct api_kind *kind, struct json *object,
-			  const struct json *old)
+void hooks_prepare_status(struct arena *arena, const struct api_kind *kind, struct json *object, const struct json *old)
 {
 	const struct api_hooks *h = hooks_of(kind);
 	struct json *status = json_remove(object, "status"), *meta = json_remove(object, "metadata"), *fresh, *next;
@@ -223,8 +221,8 @@ void hooks_validate_status(const struct api_kind *kind, const struct json *objec
 		h->validate_status(object, old, e);
 }
 
-void hooks_warnings(struct arena *arena, const struct api_kind *kind, const struct json *object,
-		    const struct json *old, struct hooks_warnings *w)
+void hooks_warnings(struct arena *arena, const struct api_kind *kind, const struct json *object, const struct json *old,
+		    struct hooks_warnings *w)
 {
 	const struct api_hooks *h = hooks_of(kind);
 

@@ -17,8 +17,7 @@ bool intstr_percent(const struct json *v, int64_t *ret)
 	return true;
 }
 
-int intstr_scaled(const struct json *v, int64_t total, bool round_up, int64_t otherwise, int64_t *ret,
-		  struct err *err)
+int intstr_scaled(const struct json *v, int64_t total, bool round_up, int64_t otherwise, int64_t *ret, struct err *err)
 {
 	int64_t percent;
 
@@ -31,8 +30,7 @@ int intstr_scaled(const struct json *v, int64_t total, bool round_up, int64_t ot
 		return 0;
 	}
 	if (!intstr_percent(v, &percent))
-		return err_set(err, -EINVAL,
-			       "invalid value for IntOrString: invalid type: string is not a percentage");
+		return err_set(err, -EINVAL, "invalid value for IntOrString: invalid type: string is not a percentage");
 	/* Both are int32 in the schema: no overflow. */
 	*ret = (percent * total + (round_up ? 99 : 0)) / 100;
 	return 0;

@@ -14,9 +14,9 @@
 static const struct {
 	int code, status;
 } status_of_errno[] = {
-	{ -ENOENT, 404 }, { -EEXIST, 409 },     { -EAGAIN, 409 }, { -EACCES, 403 },    { -EPERM, 403 },
-	{ -EINVAL, 400 }, { -EOPNOTSUPP, 405 }, { -ESTALE, 410 }, { -ETIMEDOUT, 504 }, { -E2BIG, 413 },
-	{ -EBUSY, 429 },
+	{ -ENOENT, 404 },    { -EEXIST, 409 }, { -EAGAIN, 409 },     { -EACCES, 403 },
+	{ -EPERM, 403 },     { -EINVAL, 400 }, { -EOPNOTSUPP, 405 }, { -ESTALE, 410 },
+	{ -ETIMEDOUT, 504 }, { -E2BIG, 413 },  { -EBUSY, 429 },
 };
 
 int api_err_status(const struct err *err)
@@ -114,7 +114,8 @@ void api_status_write(struct buf *out, const struct err *err)
 {
 	int status = api_err_status(err);
 
-	buf_add_cstr(out, "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":");
+	buf_add_cstr(out,
+		     "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":");
 	json_write_str(out, str_of(err_message(err)));
 	buf_add_cstr(out, ",\"reason\":");
 	json_write_str(out, str_of(err->reason ? err->reason : reason_of_status(status)));
@@ -134,7 +135,8 @@ void api_status_write_success(struct buf *out, const struct api_kind *kind, stru
 {
 	bool first = true;
 
-	buf_add_cstr(out, "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Success\",\"details\":{");
+	buf_add_cstr(out,
+		     "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Success\",\"details\":{");
 	if (name.n) {
 		buf_add_cstr(out, "\"name\":");
 		json_write_str(out, name);
@@ -273,8 +275,8 @@ int api_err_verb_not_supported(struct err *err, const struct api_kind *kind, con
 	char resource[API_RESOURCE_NAME_MAX];
 
 	api_resource_name(kind, resource);
-	err_set_status(err, -EOPNOTSUPP, 405, "MethodNotAllowed", "%s is not supported on resources of kind \"%s\"", verb,
-		       resource);
+	err_set_status(err, -EOPNOTSUPP, 405, "MethodNotAllowed", "%s is not supported on resources of kind \"%s\"",
+		       verb, resource);
 	err_set_details(err, kind->group, kind->plural, NULL);
 	return -EOPNOTSUPP;
 }
@@ -294,9 +296,10 @@ int api_err_not_acceptable(struct err *err, const char *accepted)
 
 int api_err_continue_expired(struct err *err)
 {
-	return err_set_status(err, -ESTALE, 410, "Expired",
-			      "The provided continue parameter is too old to display a consistent list result. You must "
-			      "start a new list without the continue parameter.");
+	return err_set_status(
+		err, -ESTALE, 410, "Expired",
+		"The provided continue parameter is too old to display a consistent list result. You must "
+		"start a new list without the continue parameter.");
 }
 
 /* The constructors that are a status, a reason and a message of the caller's. */

@@ -130,8 +130,10 @@ const char *names_wildcard_subdomain(struct str s)
 	if (!str_starts(s, STR("*.")))
 		return validate_dns1123_subdomain(s);
 	if (validate_dns1123_subdomain(str_make(s.p + 2, s.n - 2)))
-		return "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must "
-		       "consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character "
+		return "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which "
+		       "must "
+		       "consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric "
+		       "character "
 		       "(e.g. '*.example.com', regex used for validation is "
 		       "'\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 	return NULL;

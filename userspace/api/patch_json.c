@@ -200,8 +200,9 @@ static int add(struct run *run, struct str path, struct json *value)
 		int64_t i;
 
 		if (str_to_int64(last, &i) < 0 || i != (int64_t)parent->count)
-			return refuse(run->err, "error in add for path: '%.*s': Unable to access invalid index: %.*s: "
-						"invalid index referenced",
+			return refuse(run->err,
+				      "error in add for path: '%.*s': Unable to access invalid index: %.*s: "
+				      "invalid index referenced",
 				      STR_ARG(path), STR_ARG(last));
 	}
 	insert_before(parent, at, value);
@@ -222,8 +223,9 @@ static int take(struct run *run, const char *op, struct str path, struct json **
 			      STR_ARG(path));
 	at = child(parent, last);
 	if (!at)
-		return refuse(run->err, "error in %s for path: '%.*s': Unable to remove nonexistent key: %.*s: missing value",
-			      op, STR_ARG(path), STR_ARG(last));
+		return refuse(run->err,
+			      "error in %s for path: '%.*s': Unable to remove nonexistent key: %.*s: missing value", op,
+			      STR_ARG(path), STR_ARG(last));
 	json_unlink(parent, at);
 	at->next = NULL;
 	*ret = at;

@@ -319,7 +319,8 @@ static int element_sort(struct merge *m, const struct json *a, const struct json
 				return api_err_bad_request(m->err, "Lists of lists are not supported");
 			if (sort >= 0 && sort != s)
 				return api_err_bad_request(
-					m->err, "list element types are not identical: map[string]interface {} and string");
+					m->err,
+					"list element types are not identical: map[string]interface {} and string");
 			sort = s;
 		}
 	return sort == 1;
@@ -344,7 +345,8 @@ static int merge_list(struct merge *m, const struct api_field *f, struct json *o
 		return order(m, original, &wanted, &server, NULL);
 	}
 	if (!f->patch_merge_key)
-		return api_err_bad_request(m->err, "cannot merge the list %s: it has no merge key", f->name ? f->name : "");
+		return api_err_bad_request(m->err, "cannot merge the list %s: it has no merge key",
+					   f->name ? f->name : "");
 	r = special_elements(m, original, patch, f->patch_merge_key, &replace);
 	if (r < 0)
 		return r;
@@ -385,8 +387,8 @@ static int check_order(struct merge *m, const struct json *patch, const struct i
 	return 0;
 }
 
-static int set_order(struct merge *m, struct schema schema, struct json *original, struct json *patch,
-		     struct str name, const struct json *order_list)
+static int set_order(struct merge *m, struct schema schema, struct json *original, struct json *patch, struct str name,
+		     const struct json *order_list)
 {
 	const struct api_field *f = field_of(schema, name);
 	struct json *have = json_get_n(original, name), *change = json_get_n(patch, name);

@@ -9,8 +9,7 @@
 
 #define NANO ((__int128)1000000000)
 #define NANO_MAX ((__int128)INT64_MAX * NANO)
-#define BAD_FORMAT                                                                                                     \
-	"quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+#define BAD_FORMAT "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 #define BAD_SUFFIX "unable to parse quantity's suffix"
 
 static void limit(struct quantity *q)
@@ -30,12 +29,14 @@ struct suffix {
 };
 
 static const struct suffix suffixes[] = {
-	{ "", 10, 0, QUANTITY_DECIMAL_SI },   { "n", 10, -9, QUANTITY_DECIMAL_SI }, { "u", 10, -6, QUANTITY_DECIMAL_SI },
-	{ "m", 10, -3, QUANTITY_DECIMAL_SI }, { "k", 10, 3, QUANTITY_DECIMAL_SI },  { "M", 10, 6, QUANTITY_DECIMAL_SI },
-	{ "G", 10, 9, QUANTITY_DECIMAL_SI },  { "T", 10, 12, QUANTITY_DECIMAL_SI }, { "P", 10, 15, QUANTITY_DECIMAL_SI },
-	{ "E", 10, 18, QUANTITY_DECIMAL_SI }, { "Ki", 2, 10, QUANTITY_BINARY_SI },  { "Mi", 2, 20, QUANTITY_BINARY_SI },
-	{ "Gi", 2, 30, QUANTITY_BINARY_SI },  { "Ti", 2, 40, QUANTITY_BINARY_SI },  { "Pi", 2, 50, QUANTITY_BINARY_SI },
-	{ "Ei", 2, 60, QUANTITY_BINARY_SI },
+	{ "", 10, 0, QUANTITY_DECIMAL_SI },   { "n", 10, -9, QUANTITY_DECIMAL_SI },
+	{ "u", 10, -6, QUANTITY_DECIMAL_SI }, { "m", 10, -3, QUANTITY_DECIMAL_SI },
+	{ "k", 10, 3, QUANTITY_DECIMAL_SI },  { "M", 10, 6, QUANTITY_DECIMAL_SI },
+	{ "G", 10, 9, QUANTITY_DECIMAL_SI },  { "T", 10, 12, QUANTITY_DECIMAL_SI },
+	{ "P", 10, 15, QUANTITY_DECIMAL_SI }, { "E", 10, 18, QUANTITY_DECIMAL_SI },
+	{ "Ki", 2, 10, QUANTITY_BINARY_SI },  { "Mi", 2, 20, QUANTITY_BINARY_SI },
+	{ "Gi", 2, 30, QUANTITY_BINARY_SI },  { "Ti", 2, 40, QUANTITY_BINARY_SI },
+	{ "Pi", 2, 50, QUANTITY_BINARY_SI },  { "Ei", 2, 60, QUANTITY_BINARY_SI },
 };
 
 static int parse_suffix(struct str s, struct suffix *ret)

@@ -82,10 +82,13 @@ static int add_requirement(struct builder *b, struct str key, enum selector_op o
 		return bad(err, "<nil>: Invalid value: [...]: values set must be empty for exists and does not exist");
 	if (op == SELECTOR_GREATER || op == SELECTOR_LESS) {
 		if (n_values != 1)
-			return bad(err, "<nil>: Invalid value: [...]: for 'Gt', 'Lt' operators, exactly one value is required");
+			return bad(
+				err,
+				"<nil>: Invalid value: [...]: for 'Gt', 'Lt' operators, exactly one value is required");
 		if (str_to_int64(values[0], &r.number) < 0)
 			return bad(err,
-				   "<nil>: Invalid value: \"%.*s\": for 'Gt', 'Lt' operators, the value must be an integer",
+				   "<nil>: Invalid value: \"%.*s\": for 'Gt', 'Lt' operators, the value must be an "
+				   "integer",
 				   STR_ARG(values[0]));
 	}
 	b->n_values += n_values;
@@ -199,7 +202,10 @@ static int parse_operator(struct lexer *l, enum selector_op *ret, bool *ret_set,
 	} else if (l->token == TOKEN_OPERATOR) {
 		char c = l->text.p[0];
 
-		*ret = c == '=' ? SELECTOR_IN : c == '!' ? SELECTOR_NOT_IN : c == '>' ? SELECTOR_GREATER : SELECTOR_LESS;
+		*ret = c == '='	  ? SELECTOR_IN
+		       : c == '!' ? SELECTOR_NOT_IN
+		       : c == '>' ? SELECTOR_GREATER
+				  : SELECTOR_LESS;
 	} else {
 		return bad(err, "found '%.*s', expected: in, notin, =, ==, !=, gt, lt", STR_ARG(l->text));
 	}
@@ -277,12 +283,9 @@ static const struct {
 	enum selector_op op;
 	bool node_only;
 } operators[] = {
-	{ "In", SELECTOR_IN, false },
-	{ "NotIn", SELECTOR_NOT_IN, false },
-	{ "Exists", SELECTOR_EXISTS, false },
-	{ "DoesNotExist", SELECTOR_NOT_EXISTS, false },
-	{ "Gt", SELECTOR_GREATER, true },
-	{ "Lt", SELECTOR_LESS, true },
+	{ "In", SELECTOR_IN, false },	      { "NotIn", SELECTOR_NOT_IN, false },
+	{ "Exists", SELECTOR_EXISTS, false }, { "DoesNotExist", SELECTOR_NOT_EXISTS, false },
+	{ "Gt", SELECTOR_GREATER, true },     { "Lt", SELECTOR_LESS, true },
 };
 
 static int add_expressions(struct builder *b, const struct json *expressions, bool node, struct err *err)
@@ -425,8 +428,8 @@ bool selector_is_everything(const struct selector *s)
 void selector_write(struct buf *out, const struct selector *s)
 {
 	static const char *const between[] = {
-		[SELECTOR_IN] = "=", [SELECTOR_NOT_IN] = "!=", [SELECTOR_GREATER] = ">", [SELECTOR_LESS] = "<",
-		[SELECTOR_EXISTS] = "", [SELECTOR_NOT_EXISTS] = "",
+		[SELECTOR_IN] = "=",   [SELECTOR_NOT_IN] = "!=", [SELECTOR_GREATER] = ">",
+		[SELECTOR_LESS] = "<", [SELECTOR_EXISTS] = "",	 [SELECTOR_NOT_EXISTS] = "",
 	};
 
 	for (size_t i = 0; i < s->n; i++) {

@@ -99,8 +99,8 @@ bad:
 				   STR_ARG(term));
 }
 
-int field_selector_parse(struct arena *arena, const struct api_kind *kind, struct str text,
-			 struct field_selector *ret, struct err *err)
+int field_selector_parse(struct arena *arena, const struct api_kind *kind, struct str text, struct field_selector *ret,
+			 struct err *err)
 {
 	struct field_selector s = { 0 };
 	struct str rest = text, term;

@@ -14,7 +14,7 @@
 #include "userspace/base/mem.h"
 
 static const struct table_printers *const printers[] = {
-	&table_printers_pods,    &table_printers_workloads, &table_printers_network,
+	&table_printers_pods,	 &table_printers_workloads, &table_printers_network,
 	&table_printers_cluster, &table_printers_storage,
 };
 
@@ -249,8 +249,9 @@ static void write_columns(struct buf *out, const struct api_kind *kind)
 		return;
 	}
 	for (size_t i = 0; i < n; i++)
-		write_column(out, &first, columns[i].name, columns[i].type, strcmp(columns[i].name, "Name") ? "" : "name",
-			     columns[i].description, columns[i].priority);
+		write_column(out, &first, columns[i].name, columns[i].type,
+			     strcmp(columns[i].name, "Name") ? "" : "name", columns[i].description,
+			     columns[i].priority);
 }
 
 static void write_cells(struct table_cells *c, const struct api_kind *kind, const struct json *object)

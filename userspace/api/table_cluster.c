@@ -432,7 +432,10 @@ static const struct table_column component_columns[] = {
 	{ "Error", "string", 0, "What went wrong." },
 };
 
-#define PRINTER(group, plural, name) { group, plural, name##_columns, ARRAY_SIZE(name##_columns), name##_cells, NULL }
+#define PRINTER(group, plural, name)                                                                                   \
+	{                                                                                                              \
+		group, plural, name##_columns, ARRAY_SIZE(name##_columns), name##_cells, NULL                          \
+	}
 #define RBAC "rbac.authorization.k8s.io"
 #define ADMISSION "admissionregistration.k8s.io"
 

@@ -105,7 +105,8 @@ static void endpoints_cells(struct table_cells *c, const struct json *o)
 				struct str ip = json_get_str(a, "ip");
 				bool v6 = str_find(ip, ':') >= 0;
 
-				short_list_add(&list, str_of(arena_printf(c->arena, v6 ? "[%.*s]:%lld" : "%.*s:%lld", STR_ARG(ip),
+				short_list_add(&list, str_of(arena_printf(c->arena, v6 ? "[%.*s]:%lld" : "%.*s:%lld",
+									  STR_ARG(ip),
 									  (long long)json_get_int(p, "port", 0))));
 			}
 	}
@@ -230,7 +231,8 @@ static void ipaddress_cells(struct table_cells *c, const struct json *o)
 
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
 		if (json_get_str(ref, parts[i]).n)
-			table_join(&text, json_get_str(ref, parts[i]), i == 1 && json_get_str(ref, "group").n ? "." : "/");
+			table_join(&text, json_get_str(ref, parts[i]),
+				   i == 1 && json_get_str(ref, "group").n ? "." : "/");
 	cell_name(c, o);
 	cell_or(c, buf_str(&text), "<none>");
 }
@@ -257,7 +259,10 @@ static const struct table_column servicecidr_columns[] = {
 	COLUMN_AGE,
 };
 
-#define PRINTER(group, plural, name) { group, plural, name##_columns, ARRAY_SIZE(name##_columns), name##_cells, NULL }
+#define PRINTER(group, plural, name)                                                                                   \
+	{                                                                                                              \
+		group, plural, name##_columns, ARRAY_SIZE(name##_columns), name##_cells, NULL                          \
+	}
 
 static const struct table_printer items[] = {
 	PRINTER("", "services", service),

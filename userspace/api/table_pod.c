@@ -197,7 +197,8 @@ static const char *pod_conditions(const struct json *pod)
 	struct str phase = json_at_str(pod, "status.phase");
 
 	if (str_is(phase, "Succeeded"))
-		return "[{\"type\":\"Completed\",\"status\":\"True\",\"reason\":\"Succeeded\",\"message\":\"The pod has "
+		return "[{\"type\":\"Completed\",\"status\":\"True\",\"reason\":\"Succeeded\",\"message\":\"The pod "
+		       "has "
 		       "completed successfully.\"}]";
 	if (str_is(phase, "Failed"))
 		return "[{\"type\":\"Completed\",\"status\":\"True\",\"reason\":\"Failed\",\"message\":\"The pod "

@@ -31,7 +31,8 @@ static struct str class_of(const struct json *o)
 
 static void pv_cells(struct table_cells *c, const struct json *o)
 {
-	struct str claim = json_at_str(o, "spec.claimRef.name"), attributes = json_at_str(o, "spec.volumeAttributesClassName");
+	struct str claim = json_at_str(o, "spec.claimRef.name"),
+		   attributes = json_at_str(o, "spec.volumeAttributesClassName");
 
 	cell_name(c, o);
 	cell_str(c, json_at_str(o, "spec.capacity.storage"));
@@ -185,7 +186,10 @@ static const struct table_column capacity_columns[] = {
 	{ "Capacity", "string", 0, "How much is left." },
 };
 
-#define PRINTER(group, plural, name) { group, plural, name##_columns, ARRAY_SIZE(name##_columns), name##_cells, NULL }
+#define PRINTER(group, plural, name)                                                                                   \
+	{                                                                                                              \
+		group, plural, name##_columns, ARRAY_SIZE(name##_columns), name##_cells, NULL                          \
+	}
 #define STORAGE "storage.k8s.io"
 
 static const struct table_printer items[] = {

@@ -5,9 +5,18 @@
 #include "userspace/api/table_internal.h"
 #include "userspace/base/mem.h"
 
-#define COLUMN_CONTAINERS { "Containers", "string", 1, "Names of the containers in the template." }
-#define COLUMN_IMAGES { "Images", "string", 1, "Images of the containers in the template." }
-#define COLUMN_SELECTOR { "Selector", "string", 1, "What pods belong to it." }
+#define COLUMN_CONTAINERS                                                                                              \
+	{                                                                                                              \
+		"Containers", "string", 1, "Names of the containers in the template."                                  \
+	}
+#define COLUMN_IMAGES                                                                                                  \
+	{                                                                                                              \
+		"Images", "string", 1, "Images of the containers in the template."                                     \
+	}
+#define COLUMN_SELECTOR                                                                                                \
+	{                                                                                                              \
+		"Selector", "string", 1, "What pods belong to it."                                                     \
+	}
 
 static int64_t spec_int(const struct json *o, const char *key)
 {
@@ -119,10 +128,7 @@ static void statefulset_cells(struct table_cells *c, const struct json *o)
 }
 
 static const struct table_column statefulset_columns[] = {
-	COLUMN_NAME,
-	{ "Ready", "string", 0, "Pods that are ready, of those wanted." },
-	COLUMN_AGE,
-	COLUMN_CONTAINERS,
+	COLUMN_NAME,   { "Ready", "string", 0, "Pods that are ready, of those wanted." }, COLUMN_AGE, COLUMN_CONTAINERS,
 	COLUMN_IMAGES,
 };
 
@@ -131,7 +137,7 @@ static const struct table_column statefulset_columns[] = {
 static const char *job_status(const struct json *o)
 {
 	static const char *const before[] = { "Complete", "Failed" }, *const after[] = { "Suspended", "FailureTarget",
-											   "SuccessCriteriaMet" };
+											 "SuccessCriteriaMet" };
 	const struct json *conditions = json_at(o, "status.conditions");
 
 	for (size_t i = 0; i < ARRAY_SIZE(before); i++)
@@ -148,7 +154,8 @@ static const char *job_status(const struct json *o)
 static void job_cells(struct table_cells *c, const struct json *o)
 {
 	const struct json *completions = json_at(o, "spec.completions");
-	int64_t start = meta_time_ns(json_at(o, "status.startTime")), end = meta_time_ns(json_at(o, "status.completionTime"));
+	int64_t start = meta_time_ns(json_at(o, "status.startTime")),
+		end = meta_time_ns(json_at(o, "status.completionTime"));
 	long long done = (long long)status_int(o, "succeeded"), parallel = (long long)spec_int(o, "parallelism");
 	char duration[TABLE_DURATION_MAX] = "";
 
@@ -231,7 +238,8 @@ static void hpa_targets(struct table_cells *c, const struct json *o)
 
 	json_foreach(m, json_at(o, "spec.metrics")) {
 		for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
-			const struct json *source = json_get(m, keys[i]), *now = json_get(json_get(current, keys[i]), "current");
+			const struct json *source = json_get(m, keys[i]),
+					  *now = json_get(json_get(current, keys[i]), "current");
 			struct str name = json_get_str(source, "name");
 
 			if (!source)
@@ -329,7 +337,10 @@ static const struct table_column revision_columns[] = {
 	COLUMN_AGE,
 };
 
-#define PRINTER(group, plural, name) { group, plural, name##_columns, ARRAY_SIZE(name##_columns), name##_cells, NULL }
+#define PRINTER(group, plural, name)                                                                                   \
+	{                                                                                                              \
+		group, plural, name##_columns, ARRAY_SIZE(name##_columns), name##_cells, NULL                          \
+	}
 
 static const struct table_printer items[] = {
 	PRINTER("apps", "deployments", deployment),

@@ -99,9 +99,11 @@ static void node_validate_update(const struct json *node, const struct json *old
 	const struct json *cidrs = json_at(old, "spec.podCIDRs");
 
 	if (id.n && !str_eq(id, json_at_str(node, "spec.providerID")))
-		field_forbidden(e, FIELD(NULL, "spec.providerID"), "node updates may not change providerID except from \"\" "
-								   "to valid");
-	if (json_count(cidrs) && !json_equal(cidrs, json_at(node, "spec.podCIDRs") ? json_at(node, "spec.podCIDRs") : old))
+		field_forbidden(e, FIELD(NULL, "spec.providerID"),
+				"node updates may not change providerID except from \"\" "
+				"to valid");
+	if (json_count(cidrs) &&
+	    !json_equal(cidrs, json_at(node, "spec.podCIDRs") ? json_at(node, "spec.podCIDRs") : old))
 		field_forbidden(e, FIELD(NULL, "spec.podCIDRs"),
 				"node updates may not change podCIDR except from \"\" to valid");
 }

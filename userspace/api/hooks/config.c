@@ -36,7 +36,8 @@ static void validate_frozen(const struct json *object, const struct json *old, c
 		if (!json_count(a) && !json_count(b))
 			continue;
 		if (!a || !b || !json_equal(a, b))
-			field_forbidden(e, FIELD_STR(NULL, str_of(*fields)), "field is immutable when `immutable` is set");
+			field_forbidden(e, FIELD_STR(NULL, str_of(*fields)),
+					"field is immutable when `immutable` is set");
 	}
 }
 
@@ -50,7 +51,8 @@ static void configmap_validate(const struct json *object, struct field_errors *e
 	json_foreach(v, data) {
 		validate_key(v, FIELD(NULL, "data"), e);
 		if (json_get_n(binary, v->key))
-			field_invalid_str(e, FIELD_KEY(FIELD(NULL, "data"), v->key), v->key, "duplicate of key present in binaryData");
+			field_invalid_str(e, FIELD_KEY(FIELD(NULL, "data"), v->key), v->key,
+					  "duplicate of key present in binaryData");
 		total += json_str(v).n;
 	}
 	json_foreach(v, binary) {
@@ -132,8 +134,9 @@ static void secret_validate(const struct json *secret, struct field_errors *e)
 	}
 	if (str_is(type, "kubernetes.io/service-account-token") &&
 	    !meta_annotation(secret, "kubernetes.io/service-account.name").n)
-		field_required(e, FIELD_KEY(FIELD(NULL, "metadata.annotations"), STR("kubernetes.io/service-account.name")),
-			       NULL);
+		field_required(
+			e, FIELD_KEY(FIELD(NULL, "metadata.annotations"), STR("kubernetes.io/service-account.name")),
+			NULL);
 }
 
 static void secret_validate_update(const struct json *object, const struct json *old, struct field_errors *e)

@@ -53,8 +53,8 @@ static void job_prepare_create(struct arena *arena, struct json *job)
 
 	if (json_get_bool(spec, "manualSelector", false) || !uid.n)
 		return;
-	labels = json_ensure_object(arena, json_ensure_object(arena, json_ensure_object(arena, spec, "template"), "metadata"),
-				    "labels");
+	labels = json_ensure_object(
+		arena, json_ensure_object(arena, json_ensure_object(arena, spec, "template"), "metadata"), "labels");
 	for (size_t i = 0; i < ARRAY_SIZE(uid_labels); i++) {
 		json_set_str(arena, labels, uid_labels[i], uid);
 		json_set_str(arena, labels, name_labels[i], name);
@@ -115,7 +115,8 @@ static void job_validate_update(const struct json *job, const struct json *old, 
 				   FIELD(NULL, "spec.completions"), e);
 	/* The scheduling directives of a job that never started may still change. */
 	if (!suspended)
-		validate_immutable(json_get(spec, "template"), json_get(was, "template"), FIELD(NULL, "spec.template"), e);
+		validate_immutable(json_get(spec, "template"), json_get(was, "template"), FIELD(NULL, "spec.template"),
+				   e);
 	validate_immutable(json_get(spec, "podFailurePolicy"), json_get(was, "podFailurePolicy"),
 			   FIELD(NULL, "spec.podFailurePolicy"), e);
 	validate_immutable(json_get(spec, "backoffLimitPerIndex"), json_get(was, "backoffLimitPerIndex"),
@@ -203,7 +204,7 @@ static bool is_every(struct str s)
 static bool is_schedule(struct str s)
 {
 	static const char *const names[] = { "@yearly", "@annually", "@monthly", "@weekly",
-					     "@daily",  "@midnight", "@hourly" };
+					     "@daily",	"@midnight", "@hourly" };
 	struct str word, term;
 	size_t n = 0;
 
@@ -251,12 +252,14 @@ static void cronjob_validate(const struct json *object, struct field_errors *e)
 				  "expected exactly 5 fields with values in range, or a name such as @daily");
 	if (json_get(spec, "timeZone") && !zone.n)
 		field_invalid_str(e, FIELD(path, "timeZone"), zone, "timeZone must be nil or non-empty string");
-	else if (zone.n && (!strncasecmp(zone.p, "local", zone.n) || zone.p[0] == '/' || memmem(zone.p, zone.n, "..", 2)))
-		field_invalid_str(e, FIELD(path, "timeZone"), zone, "timeZone must be an explicit time zone as defined in "
-								    "https://www.iana.org/time-zones");
+	else if (zone.n &&
+		 (!strncasecmp(zone.p, "local", zone.n) || zone.p[0] == '/' || memmem(zone.p, zone.n, "..", 2)))
+		field_invalid_str(e, FIELD(path, "timeZone"), zone,
+				  "timeZone must be an explicit time zone as defined in "
+				  "https://www.iana.org/time-zones");
 	if (meta_name(object).n > CRONJOB_NAME_MAX)
-		field_invalid_str(e, FIELD(NULL, "metadata.name"), meta_name(object), "must be no more than %d characters",
-				  CRONJOB_NAME_MAX);
+		field_invalid_str(e, FIELD(NULL, "metadata.name"), meta_name(object),
+				  "must be no more than %d characters", CRONJOB_NAME_MAX);
 	if (json_get_bool(job, "manualSelector", false))
 		field_not_supported(e, FIELD(path, "jobTemplate.spec.manualSelector"), STR("true"),
 				    (const char *const[]){ "nil", "false", NULL });

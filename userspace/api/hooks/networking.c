@@ -76,9 +76,11 @@ static void validate_policy_port(const struct json *p, const struct field_path *
 	if (!port)
 		field_required(e, FIELD(at, "port"), "must be specified when `endPort` is specified");
 	else if (json_is(port, JSON_STRING))
-		field_invalid_int(e, FIELD(at, "endPort"), json_int(end, 0), "may not be specified when `port` is non-numeric");
+		field_invalid_int(e, FIELD(at, "endPort"), json_int(end, 0),
+				  "may not be specified when `port` is non-numeric");
 	else if (json_int(end, 0) < json_int(port, 0))
-		field_invalid_int(e, FIELD(at, "endPort"), json_int(port, 0), "must be greater than or equal to `port`");
+		field_invalid_int(e, FIELD(at, "endPort"), json_int(port, 0),
+				  "must be greater than or equal to `port`");
 	if (names_port_number(json_int(end, 0)))
 		field_invalid_int(e, FIELD(at, "endPort"), json_int(end, 0), "%s", names_port_number(json_int(end, 0)));
 }

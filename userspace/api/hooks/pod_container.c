@@ -42,9 +42,10 @@ void hooks_port_validate(const struct json *port, const struct field_path *path,
 
 static bool is_field_path(struct str s)
 {
-	static const char *const plain[] = { "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName",
-					     "spec.serviceAccountName", "status.hostIP", "status.hostIPs",
-					     "status.podIP", "status.podIPs" };
+	static const char *const plain[] = {
+		"metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName",
+		"status.hostIP", "status.hostIPs",     "status.podIP", "status.podIPs"
+	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(plain); i++)
 		if (str_is(s, plain[i]))
@@ -55,16 +56,17 @@ static bool is_field_path(struct str s)
 
 static void validate_env_source(const struct json *from, const struct field_path *path, struct field_errors *e)
 {
-	static const char *const sources[] = { "fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef",
-					       "fileKeyRef", NULL };
+	static const char *const sources[] = { "fieldRef",     "resourceFieldRef", "configMapKeyRef",
+					       "secretKeyRef", "fileKeyRef",	   NULL };
 	static const char *const keyed[] = { "configMapKeyRef", "secretKeyRef" };
 	const struct json *field = json_get(from, "fieldRef");
 	struct str field_path = json_get_str(field, "fieldPath");
 	size_t n = count_members(from, sources);
 
 	if (n == 0)
-		field_invalid_str(e, path, STR(""), "must specify one of: `fieldRef`, `resourceFieldRef`, "
-						    "`configMapKeyRef`, `secretKeyRef` or `fileKeyRef`");
+		field_invalid_str(e, path, STR(""),
+				  "must specify one of: `fieldRef`, `resourceFieldRef`, "
+				  "`configMapKeyRef`, `secretKeyRef` or `fileKeyRef`");
 	else if (n > 1)
 		field_invalid_str(e, path, STR(""), "may not have more than one field specified at a time");
 	if (field && field_path.n && !is_field_path(field_path))
@@ -112,8 +114,11 @@ static void validate_env(const struct json *container, const struct field_path *
 		else if (n > 1)
 			field_invalid_str(e, at, STR(""), "may not have more than one field specified at a time");
 		else if (!json_at_str(v, "configMapRef.name").n && !json_at_str(v, "secretRef.name").n)
-			field_required(e, FIELD(FIELD_STR(at, json_get(v, "secretRef") ? STR("secretRef") : STR("configMapRef")),
-						"name"), NULL);
+			field_required(
+				e,
+				FIELD(FIELD_STR(at, json_get(v, "secretRef") ? STR("secretRef") : STR("configMapRef")),
+				      "name"),
+				NULL);
 	}
 }
 
@@ -140,7 +145,8 @@ static void validate_ports(const struct json *container, bool host_network, cons
 		int64_t host = json_get_int(p, "hostPort", 0);
 
 		if (host && host_network && host != json_get_int(p, "containerPort", 0))
-			field_invalid_int(e, FIELD(at, "hostPort"), host, "must match `containerPort` when `hostNetwork` is true");
+			field_invalid_int(e, FIELD(at, "hostPort"), host,
+					  "must match `containerPort` when `hostNetwork` is true");
 		json_foreach(q, ports) {
 			if (q == p)
 				break;
@@ -229,7 +235,8 @@ static void validate_mounts(const struct json *container, const struct json *vol
 		if (has_dot_dot(sub))
 			field_invalid_str(e, FIELD(at, "subPath"), sub, "must not contain '..'");
 		if (sub.n && expr.n)
-			field_invalid_str(e, FIELD(at, "subPathExpr"), expr, "subPathExpr and subPath are mutually exclusive");
+			field_invalid_str(e, FIELD(at, "subPathExpr"), expr,
+					  "subPathExpr and subPath are mutually exclusive");
 		if (expr.n && expr.p[0] == '/')
 			field_invalid_str(e, FIELD(at, "subPathExpr"), expr, "must be a relative path");
 		if (has_dot_dot(expr))
@@ -268,8 +275,9 @@ void hooks_resource_list_validate(const struct json *list, bool containers, cons
 		if (why)
 			field_invalid_str(e, at, r->key, "%s", why);
 		else if (str_find(r->key, '/') < 0 && !is_standard(r->key, containers))
-			field_invalid_str(e, at, r->key, containers ? "must be a standard resource for containers"
-								    : "must be a standard resource type or fully qualified");
+			field_invalid_str(e, at, r->key,
+					  containers ? "must be a standard resource for containers"
+						     : "must be a standard resource type or fully qualified");
 		if (q.nano < 0)
 			field_invalid_str(e, at, json_str(r), "must be greater than or equal to 0");
 		else if (containers && str_find(r->key, '/') >= 0 && q.nano % 1000000000)
@@ -289,8 +297,9 @@ static void validate_resources(const struct json *resources, const struct field_
 		bool extended = str_find(r->key, '/') >= 0 || str_starts(r->key, STR("hugepages-"));
 
 		if (extended && limit && quantity_cmp(&want, &most) != 0)
-			field_invalid_str(e, FIELD(path, "requests"), json_str(r), "must be equal to %.*s limit of %.*s",
-					  STR_ARG(r->key), STR_ARG(json_str(limit)));
+			field_invalid_str(e, FIELD(path, "requests"), json_str(r),
+					  "must be equal to %.*s limit of %.*s", STR_ARG(r->key),
+					  STR_ARG(json_str(limit)));
 		else if (limit && quantity_cmp(&want, &most) > 0)
 			field_invalid_str(e, FIELD(path, "requests"), json_str(r),
 					  "must be less than or equal to %.*s limit of %.*s", STR_ARG(r->key),
@@ -322,7 +331,8 @@ static void validate_handler(const struct json *handler, bool lifecycle, const s
 			if (!json_get(handler, *names))
 				continue;
 			if (!first)
-				field_forbidden(e, FIELD_STR(path, str_of(*names)), "may not specify more than 1 handler type");
+				field_forbidden(e, FIELD_STR(path, str_of(*names)),
+						"may not specify more than 1 handler type");
 			first = false;
 		}
 	}
@@ -362,10 +372,11 @@ static void validate_probes(const struct json *c, enum container_sort sort, cons
 	if (sort != CONTAINER_MAIN && !sidecar) {
 		for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 			if (json_get(c, names[i]))
-				field_forbidden(e, FIELD_STR(path, str_of(names[i])),
-						sort == CONTAINER_INIT
-							? "may not be set for init containers without restartPolicy=Always"
-							: "cannot be set for an Ephemeral Container");
+				field_forbidden(
+					e, FIELD_STR(path, str_of(names[i])),
+					sort == CONTAINER_INIT
+						? "may not be set for init containers without restartPolicy=Always"
+						: "cannot be set for an Ephemeral Container");
 		return;
 	}
 	validate_probe(json_get(c, "livenessProbe"), false, FIELD(path, "livenessProbe"), e);
@@ -374,7 +385,8 @@ static void validate_probes(const struct json *c, enum container_sort sort, cons
 	if (json_get(lifecycle, "preStop"))
 		validate_handler(json_get(lifecycle, "preStop"), true, FIELD(FIELD(path, "lifecycle"), "preStop"), e);
 	if (json_get(lifecycle, "postStart"))
-		validate_handler(json_get(lifecycle, "postStart"), true, FIELD(FIELD(path, "lifecycle"), "postStart"), e);
+		validate_handler(json_get(lifecycle, "postStart"), true, FIELD(FIELD(path, "lifecycle"), "postStart"),
+				 e);
 }
 
 /* ---- one container ---- */
@@ -398,7 +410,8 @@ static void validate_container(const struct json *c, const struct json *spec, en
 		field_invalid(e, FIELD(path, "securityContext"), security,
 			      "cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
 	if (sort == CONTAINER_INIT && json_get_str(c, "restartPolicy").n && !json_get(c, "restartPolicyRules") &&
-	    !str_is(json_get_str(c, "restartPolicy"), "Always") && !str_is(json_get_str(c, "restartPolicy"), "OnFailure") &&
+	    !str_is(json_get_str(c, "restartPolicy"), "Always") &&
+	    !str_is(json_get_str(c, "restartPolicy"), "OnFailure") &&
 	    !str_is(json_get_str(c, "restartPolicy"), "Never"))
 		field_not_supported(e, FIELD(path, "restartPolicy"), json_get_str(c, "restartPolicy"),
 				    (const char *const[]){ "Always", "OnFailure", "Never", NULL });

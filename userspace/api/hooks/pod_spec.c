@@ -91,14 +91,16 @@ static void validate_tolerations(const struct json *spec, const struct field_pat
 			   value = json_get_str(t, "value");
 
 		if (!json_get_str(t, "key").n && !str_is(op, "Exists"))
-			field_invalid_str(e, FIELD(at, "operator"), op,
-					  "operator must be Exists when `key` is empty, which means \"match all values and "
-					  "all keys\"");
+			field_invalid_str(
+				e, FIELD(at, "operator"), op,
+				"operator must be Exists when `key` is empty, which means \"match all values and "
+				"all keys\"");
 		if (json_get(t, "tolerationSeconds") && !str_is(effect, "NoExecute"))
 			field_invalid_str(e, FIELD(at, "effect"), effect,
 					  "effect must be 'NoExecute' when `tolerationSeconds` is set");
 		if (str_is(op, "Exists") && value.n)
-			field_invalid_str(e, FIELD(at, "operator"), value, "value must be empty when `operator` is 'Exists'");
+			field_invalid_str(e, FIELD(at, "operator"), value,
+					  "value must be empty when `operator` is 'Exists'");
 		if (!op.n || str_is(op, "Equal")) {
 			const char *why = validate_label_value(value);
 
@@ -123,9 +125,11 @@ static void validate_node_expressions(const struct json *list, const struct fiel
 		if ((str_is(op, "In") || str_is(op, "NotIn")) && !n)
 			field_required(e, FIELD(at, "values"), "must be specified when `operator` is 'In' or 'NotIn'");
 		if ((str_is(op, "Exists") || str_is(op, "DoesNotExist")) && n)
-			field_forbidden(e, FIELD(at, "values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+			field_forbidden(e, FIELD(at, "values"),
+					"may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
 		if ((str_is(op, "Gt") || str_is(op, "Lt")) && n != 1)
-			field_required(e, FIELD(at, "values"), "must be specified single value when `operator` is 'Lt' or 'Gt'");
+			field_required(e, FIELD(at, "values"),
+				       "must be specified single value when `operator` is 'Lt' or 'Gt'");
 	}
 }
 
@@ -147,7 +151,8 @@ static void validate_affinity(const struct json *spec, const struct field_path *
 	i = 0;
 	json_foreach(p, json_get(node, "preferredDuringSchedulingIgnoredDuringExecution"))
 		validate_node_expressions(json_at(p, "preference.matchExpressions"),
-					  FIELD(FIELD(FIELD_INDEX(preferred, i++), "preference"), "matchExpressions"), e);
+					  FIELD(FIELD(FIELD_INDEX(preferred, i++), "preference"), "matchExpressions"),
+					  e);
 }
 
 #define POD_NAMESERVERS_MAX 3
@@ -161,7 +166,8 @@ static void validate_dns(const struct json *spec, const struct field_path *path,
 
 	if (str_is(json_get_str(spec, "dnsPolicy"), "None")) {
 		if (!config)
-			field_required(e, FIELD(path, "dnsConfig"), "must provide `dnsConfig` when `dnsPolicy` is None");
+			field_required(e, FIELD(path, "dnsConfig"),
+				       "must provide `dnsConfig` when `dnsPolicy` is None");
 		else if (!json_count(servers))
 			field_required(e, at, "must provide at least one DNS nameserver when `dnsPolicy` is None");
 	}

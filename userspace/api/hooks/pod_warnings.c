@@ -27,10 +27,12 @@ static void warn_env(struct arena *arena, const struct json *container, const st
 				break;
 			if (!name.n || !str_eq(name, json_get_str(earlier, "name")))
 				continue;
-			hooks_warn(w, arena_printf(arena,
-						   "%s: hides previous definition of \"%.*s\", which may be dropped when using "
-						   "apply",
-						   path_text(arena, path), STR_ARG(name)));
+			hooks_warn(w,
+				   arena_printf(
+					   arena,
+					   "%s: hides previous definition of \"%.*s\", which may be dropped when using "
+					   "apply",
+					   path_text(arena, path), STR_ARG(name)));
 			break;
 		}
 		if (w->n == HOOKS_WARNINGS_MAX)
@@ -57,8 +59,8 @@ static void warn_ports(struct arena *arena, const struct json *container, const 
 			    !str_eq(json_get_str(p, "protocol"), json_get_str(earlier, "protocol")) ||
 			    json_get_int(p, "hostPort", 0) != json_get_int(earlier, "hostPort", 0))
 				continue;
-			hooks_warn(w, arena_printf(arena, "%s: duplicate port definition with %s", path_text(arena, path),
-						   path_text(arena, other)));
+			hooks_warn(w, arena_printf(arena, "%s: duplicate port definition with %s",
+						   path_text(arena, path), path_text(arena, other)));
 			break;
 		}
 		if (w->n == HOOKS_WARNINGS_MAX)
@@ -80,9 +82,11 @@ static void warn_fractions(struct arena *arena, const struct json *container, co
 
 			if (!(q.nano % 1000000000))
 				continue;
-			hooks_warn(w, arena_printf(arena, "%s.resources.%s[%s]: fractional byte value \"%.*s\" is invalid, must "
-							  "be an integer",
-						   path_text(arena, at), sides[s], names[i], STR_ARG(json_str(v))));
+			hooks_warn(w,
+				   arena_printf(arena,
+						"%s.resources.%s[%s]: fractional byte value \"%.*s\" is invalid, must "
+						"be an integer",
+						path_text(arena, at), sides[s], names[i], STR_ARG(json_str(v))));
 		}
 }
 
@@ -99,8 +103,9 @@ static void warn_labels(struct arena *arena, const struct json *spec, const stru
 
 	for (size_t i = 0; i < ARRAY_SIZE(old); i++)
 		if (json_get(json_get(spec, "nodeSelector"), old[i][0]))
-			hooks_warn(w, arena_printf(arena, "%s.nodeSelector[%s]: deprecated since %s; use \"%s\" instead",
-						   path_text(arena, path), old[i][0], old[i][1], old[i][2]));
+			hooks_warn(w,
+				   arena_printf(arena, "%s.nodeSelector[%s]: deprecated since %s; use \"%s\" instead",
+						path_text(arena, path), old[i][0], old[i][1], old[i][2]));
 }
 
 static void warn_spec(struct arena *arena, const struct json *spec, const struct field_path *path,

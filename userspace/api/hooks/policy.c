@@ -17,9 +17,10 @@ static void validate_budget(const struct json *v, const struct field_path *at, s
 	if (json_is(v, JSON_NUMBER) && json_int(v, -1) < 0)
 		field_invalid(e, at, v, "must be greater than or equal to 0");
 	if (json_is(v, JSON_STRING) && !intstr_percent(v, &percent))
-		field_invalid(e, at, v,
-			      "a valid percent string must be a numeric string followed by an ending '%%' (e.g. '1%%',  or "
-			      "'93%%', regex used for validation is '[0-9]+%%')");
+		field_invalid(
+			e, at, v,
+			"a valid percent string must be a numeric string followed by an ending '%%' (e.g. '1%%',  or "
+			"'93%%', regex used for validation is '[0-9]+%%')");
 	else if (json_is(v, JSON_STRING) && percent > 100)
 		field_invalid(e, at, v, "must not be greater than 100%%");
 }
@@ -48,7 +49,7 @@ static void priority_validate(const struct json *pc, struct field_errors *e)
 	int64_t value = json_get_int(pc, "value", 0);
 
 	if (str_starts(name, STR("system-"))) {
-		int64_t known = str_is(name, "system-node-critical")      ? 2000001000
+		int64_t known = str_is(name, "system-node-critical")	  ? 2000001000
 				: str_is(name, "system-cluster-critical") ? 2000000000
 									  : 0;
 
@@ -56,8 +57,8 @@ static void priority_validate(const struct json *pc, struct field_errors *e)
 			field_forbidden(e, FIELD(NULL, "metadata.name"),
 					"priority class names with 'system-' prefix are reserved for system use only");
 	} else if (value > PRIORITY_USER_MAX) {
-		field_forbidden(e, FIELD(NULL, "value"),
-				"maximum allowed value of a user defined priority is %d", PRIORITY_USER_MAX);
+		field_forbidden(e, FIELD(NULL, "value"), "maximum allowed value of a user defined priority is %d",
+				PRIORITY_USER_MAX);
 	}
 	if (policy.n && !str_is(policy, policies[0]) && !str_is(policy, policies[1]))
 		field_not_supported(e, FIELD(NULL, "preemptionPolicy"), policy, policies);
@@ -93,7 +94,8 @@ static void hpa_validate(const struct json *hpa, struct field_errors *e)
 	int64_t min = json_get_int(spec, "minReplicas", 1), max = json_get_int(spec, "maxReplicas", 0);
 
 	if (max >= 1 && max < min)
-		field_invalid_int(e, FIELD(NULL, "spec.maxReplicas"), max, "must be greater than or equal to `minReplicas`");
+		field_invalid_int(e, FIELD(NULL, "spec.maxReplicas"), max,
+				  "must be greater than or equal to `minReplicas`");
 	if (!json_at_str(spec, "scaleTargetRef.kind").n)
 		field_required(e, FIELD(NULL, "spec.scaleTargetRef.kind"), NULL);
 	if (!json_at_str(spec, "scaleTargetRef.name").n)
@@ -104,10 +106,10 @@ const struct api_hooks hooks_horizontalpodautoscalers = { .defaults = hpa_defaul
 
 /* ---- roles ---- */
 
-static void validate_rule(const struct json *rule, bool namespaced, const struct field_path *at,
-			  struct field_errors *e)
+static void validate_rule(const struct json *rule, bool namespaced, const struct field_path *at, struct field_errors *e)
 {
-	bool urls = json_count(json_get(rule, "nonResourceURLs")) > 0, resources = json_count(json_get(rule, "resources")) > 0;
+	bool urls = json_count(json_get(rule, "nonResourceURLs")) > 0,
+	     resources = json_count(json_get(rule, "resources")) > 0;
 
 	if (!json_count(json_get(rule, "verbs")))
 		field_required(e, FIELD(at, "verbs"), "verbs must contain at least one value");
@@ -202,7 +204,8 @@ static void webhooks_validate(const struct json *object, struct field_errors *e)
 	size_t i = 0;
 
 	json_foreach(w, json_get(object, "webhooks")) {
-		const struct field_path *at = FIELD_INDEX(FIELD(NULL, "webhooks"), i++), *client = FIELD(at, "clientConfig");
+		const struct field_path *at = FIELD_INDEX(FIELD(NULL, "webhooks"), i++),
+					*client = FIELD(at, "clientConfig");
 		struct str name = json_get_str(w, "name"), effects = json_get_str(w, "sideEffects"), part, rest = name;
 		const struct json *config = json_get(w, "clientConfig");
 		size_t parts = 0;

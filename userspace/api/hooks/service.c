@@ -48,9 +48,10 @@ static void service_defaults(struct arena *arena, struct json *service)
 			json_set_int(arena, p, "targetPort", json_get_int(p, "port", 0));
 	}
 	if (str_is(json_get_str(spec, "sessionAffinity"), "ClientIP"))
-		hooks_default_int(arena,
-				  json_ensure_object(arena, json_ensure_object(arena, spec, "sessionAffinityConfig"), "clientIP"),
-				  "timeoutSeconds", 10800);
+		hooks_default_int(
+			arena,
+			json_ensure_object(arena, json_ensure_object(arena, spec, "sessionAffinityConfig"), "clientIP"),
+			"timeoutSeconds", 10800);
 	else if (str_is(json_get_str(spec, "sessionAffinity"), "None"))
 		json_remove(spec, "sessionAffinityConfig");
 	if (!type_is(spec, "ExternalName"))
@@ -128,7 +129,8 @@ static void validate_port(const struct json *p, const struct json *spec, const s
 			field_duplicate(e, at, p);
 			return;
 		}
-		if (json_get_int(p, "nodePort", 0) && json_get_int(q, "nodePort", 0) == json_get_int(p, "nodePort", 0) &&
+		if (json_get_int(p, "nodePort", 0) &&
+		    json_get_int(q, "nodePort", 0) == json_get_int(p, "nodePort", 0) &&
 		    str_eq(protocol, json_get_str(q, "protocol")))
 			field_duplicate(e, FIELD(at, "nodePort"), json_get(p, "nodePort"));
 	}
@@ -169,9 +171,11 @@ static void validate_addresses(const struct json *spec, const struct field_path 
 		else if (names_ip_is_unspecified(&address))
 			field_invalid_str(e, at, json_str(a), "may not be unspecified (0.0.0.0 or ::)");
 		else if (names_ip_is_loopback(&address))
-			field_invalid_str(e, at, json_str(a), "may not be in the loopback range (127.0.0.0/8, ::1/128)");
+			field_invalid_str(e, at, json_str(a),
+					  "may not be in the loopback range (127.0.0.0/8, ::1/128)");
 		else if (names_ip_is_link_local(&address))
-			field_invalid_str(e, at, json_str(a), "may not be in the link-local range (169.254.0.0/16, fe80::/10)");
+			field_invalid_str(e, at, json_str(a),
+					  "may not be in the link-local range (169.254.0.0/16, fe80::/10)");
 	}
 }
 
@@ -189,8 +193,8 @@ static void service_validate(const struct json *service, struct field_errors *e)
 		i++;
 	}
 	if (type_is(spec, "ExternalName")) {
-		const char *why = name.n ? validate_dns1123_subdomain(name.p[name.n - 1] == '.' ? str_make(name.p, name.n - 1)
-												: name)
+		const char *why = name.n ? validate_dns1123_subdomain(
+						   name.p[name.n - 1] == '.' ? str_make(name.p, name.n - 1) : name)
 					 : NULL;
 
 		if (!name.n)
@@ -211,7 +215,8 @@ static void service_validate(const struct json *service, struct field_errors *e)
 		const char *why = validate_cidr(str_trim(json_str(r)));
 
 		if (why)
-			field_invalid_str(e, FIELD_INDEX(FIELD(path, "LoadBalancerSourceRanges"), i), json_str(r), "%s", why);
+			field_invalid_str(e, FIELD_INDEX(FIELD(path, "LoadBalancerSourceRanges"), i), json_str(r), "%s",
+					  why);
 		i++;
 	}
 }

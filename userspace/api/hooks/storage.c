@@ -14,9 +14,9 @@ static void pending(struct arena *arena, struct json *object)
 
 static void pv_validate(const struct json *pv, struct field_errors *e)
 {
-	static const char *const plain[] = { "accessModes",      "capacity",   "claimRef",
-					     "mountOptions",     "nodeAffinity", "persistentVolumeReclaimPolicy",
-					     "storageClassName", "volumeMode", "volumeAttributesClassName" };
+	static const char *const plain[] = { "accessModes",	 "capacity",	 "claimRef",
+					     "mountOptions",	 "nodeAffinity", "persistentVolumeReclaimPolicy",
+					     "storageClassName", "volumeMode",	 "volumeAttributesClassName" };
 	const struct json *spec = json_get(pv, "spec"), *storage = json_at(spec, "capacity.storage");
 	struct quantity size = quantity_of(storage);
 	size_t sources = 0;
@@ -29,14 +29,16 @@ static void pv_validate(const struct json *pv, struct field_errors *e)
 		field_not_supported(e, FIELD(NULL, "spec.capacity"), json_first(json_get(spec, "capacity"))->key,
 				    (const char *const[]){ "storage", NULL });
 	else if (size.nano <= 0)
-		field_invalid(e, FIELD_KEY(FIELD(NULL, "spec.capacity"), STR("storage")), storage, "must be greater than zero");
+		field_invalid(e, FIELD_KEY(FIELD(NULL, "spec.capacity"), STR("storage")), storage,
+			      "must be greater than zero");
 	json_foreach(m, spec) {
 		bool source = m->type != JSON_NULL;
 
 		for (size_t i = 0; i < ARRAY_SIZE(plain); i++)
 			source &= !str_is(m->key, plain[i]);
 		if (source && ++sources > 1)
-			field_forbidden(e, FIELD_STR(FIELD(NULL, "spec"), m->key), "may not specify more than 1 volume type");
+			field_forbidden(e, FIELD_STR(FIELD(NULL, "spec"), m->key),
+					"may not specify more than 1 volume type");
 	}
 	if (!sources)
 		field_required(e, FIELD(NULL, "spec"), "must specify a volume type");
@@ -58,8 +60,7 @@ static void pvc_validate(const struct json *pvc, struct field_errors *e)
 	json_foreach(m, json_get(spec, "accessModes"))
 		once_pod |= str_is(json_str(m), "ReadWriteOncePod");
 	if (once_pod && json_count(json_get(spec, "accessModes")) > 1)
-		field_forbidden(e, FIELD(path, "accessModes"),
-				"may not use ReadWriteOncePod with other access modes");
+		field_forbidden(e, FIELD(path, "accessModes"), "may not use ReadWriteOncePod with other access modes");
 	if (!storage)
 		field_required(e, FIELD_KEY(requests, STR("storage")), NULL);
 	else if (size.nano <= 0)
@@ -84,11 +85,13 @@ static void pvc_validate_update(const struct json *pvc, const struct json *old, 
 	if (!json_get(b, "storageClassName"))
 		json_remove(a, "storageClassName");
 	if (json_is(a, JSON_OBJECT) && json_is(b, JSON_OBJECT) && !json_equal(a, b))
-		field_forbidden(e, FIELD(NULL, "spec"),
-				"spec is immutable after creation except resources.requests and volumeAttributesClassName for "
-				"bound claims");
+		field_forbidden(
+			e, FIELD(NULL, "spec"),
+			"spec is immutable after creation except resources.requests and volumeAttributesClassName for "
+			"bound claims");
 	if (quantity_cmp(&now, &was) < 0)
-		field_forbidden(e, FIELD(NULL, "spec.resources.requests.storage"), "field can not be less than previous value");
+		field_forbidden(e, FIELD(NULL, "spec.resources.requests.storage"),
+				"field can not be less than previous value");
 }
 
 const struct api_hooks hooks_persistentvolumeclaims = {
@@ -110,7 +113,8 @@ static void class_validate(const struct json *object, struct field_errors *e)
 	struct str policy = json_get_str(object, "reclaimPolicy");
 
 	if (str_is(policy, "Recycle"))
-		field_not_supported(e, FIELD(NULL, "reclaimPolicy"), policy, (const char *const[]){ "Delete", "Retain", NULL });
+		field_not_supported(e, FIELD(NULL, "reclaimPolicy"), policy,
+				    (const char *const[]){ "Delete", "Retain", NULL });
 }
 
 const struct api_hooks hooks_storageclasses = { .defaults = class_defaults, .validate = class_validate };

@@ -57,7 +57,8 @@ static void validate_template(const struct json *object, const char *kind, struc
 		field_forbidden(e, FIELD(path, "activeDeadlineSeconds"), "activeDeadlineSeconds in %s is not Supported",
 				kind);
 	if (json_count(json_get(spec, "ephemeralContainers")))
-		field_forbidden(e, FIELD(path, "ephemeralContainers"), "ephemeral containers not allowed in pod template");
+		field_forbidden(e, FIELD(path, "ephemeralContainers"),
+				"ephemeral containers not allowed in pod template");
 }
 
 /* A whole number of pods or a percentage of at most `percent_max` (0: any). */
@@ -74,9 +75,10 @@ static void validate_int_or_percent(const struct json *v, int64_t percent_max, c
 		return;
 	}
 	if (!intstr_percent(v, &percent))
-		field_invalid(e, path, v,
-			      "a valid percent string must be a numeric string followed by an ending '%%' (e.g. '1%%',  or "
-			      "'93%%', regex used for validation is '[0-9]+%%')");
+		field_invalid(
+			e, path, v,
+			"a valid percent string must be a numeric string followed by an ending '%%' (e.g. '1%%',  or "
+			"'93%%', regex used for validation is '[0-9]+%%')");
 	else if (percent_max && percent > percent_max)
 		field_invalid(e, path, v, "must not be greater than 100%%");
 }
@@ -114,7 +116,8 @@ static void deployment_validate(const struct json *object, struct field_errors *
 	if (str_is(json_get_str(strategy, "type"), "Recreate") && rolling)
 		field_forbidden(e, at, "may not be specified when strategy `type` is 'Recreate'");
 	if (str_is(json_get_str(strategy, "type"), "RollingUpdate")) {
-		const struct json *unavailable = json_get(rolling, "maxUnavailable"), *surge = json_get(rolling, "maxSurge");
+		const struct json *unavailable = json_get(rolling, "maxUnavailable"),
+				  *surge = json_get(rolling, "maxSurge");
 
 		validate_int_or_percent(unavailable, 100, FIELD(at, "maxUnavailable"), e);
 		validate_int_or_percent(surge, 0, FIELD(at, "maxSurge"), e);
@@ -122,7 +125,8 @@ static void deployment_validate(const struct json *object, struct field_errors *
 			field_invalid(e, FIELD(at, "maxUnavailable"), unavailable, "may not be 0 when `maxSurge` is 0");
 	}
 	if (deadline <= json_get_int(spec, "minReadySeconds", 0))
-		field_invalid_int(e, FIELD(path, "progressDeadlineSeconds"), deadline, "must be greater than minReadySeconds");
+		field_invalid_int(e, FIELD(path, "progressDeadlineSeconds"), deadline,
+				  "must be greater than minReadySeconds");
 }
 
 const struct api_hooks hooks_deployments = {
@@ -171,7 +175,8 @@ static void daemonset_defaults(struct arena *arena, struct json *object)
 
 static void daemonset_validate(const struct json *object, struct field_errors *e)
 {
-	const struct json *strategy = json_at(object, "spec.updateStrategy"), *rolling = json_get(strategy, "rollingUpdate"),
+	const struct json *strategy = json_at(object, "spec.updateStrategy"),
+			  *rolling = json_get(strategy, "rollingUpdate"),
 			  *unavailable = json_get(rolling, "maxUnavailable"), *surge = json_get(rolling, "maxSurge");
 	const struct field_path *at = FIELD(NULL, "spec.updateStrategy.rollingUpdate");
 
@@ -244,9 +249,12 @@ static void statefulset_validate(const struct json *object, struct field_errors 
 
 static void statefulset_validate_update(const struct json *object, const struct json *old, struct field_errors *e)
 {
-	static const char *const free_fields[] = { "replicas",       "ordinals",
-						   "template",       "updateStrategy",
-						   "minReadySeconds", "persistentVolumeClaimRetentionPolicy",
+	static const char *const free_fields[] = { "replicas",
+						   "ordinals",
+						   "template",
+						   "updateStrategy",
+						   "minReadySeconds",
+						   "persistentVolumeClaimRetentionPolicy",
 						   "revisionHistoryLimit" };
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	struct json *a = json_clone(&arena, json_get(object, "spec")), *b = json_clone(&arena, json_get(old, "spec"));
