@@ -4,7 +4,9 @@
 
 #include <errno.h>
 
+#include "userspace/api/discovery.h"
 #include "userspace/api/meta.h"
+#include "userspace/api/openapi.h"
 #include "userspace/apiserver/call.h"
 #include "userspace/base/clock.h"
 #include "userspace/base/mem.h"
@@ -170,6 +172,8 @@ void apiserver_destroy(struct apiserver *as)
 	http_server_destroy(as->http);
 	watch_finish(as);
 	authn_destroy(as->authn);
+	discovery_drop();
+	openapi_drop();
 	free(as->advertise_address);
 	free(as);
 }

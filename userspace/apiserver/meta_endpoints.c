@@ -100,17 +100,16 @@ static bool meta_wants(struct str accept, struct str type)
 
 static void meta_openapi(struct call *call)
 {
-	static const char v2_protobuf[] = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 	struct str accept = http_request_header(call->http, "accept"), path;
 	const struct route *r = &call->route;
 	char hash[OPENAPI_HASH_MAX];
 	struct chunk *body;
 
 	if (r->n_segments >= 2 && str_is(r->segments[1], "v2")) {
-		bool protobuf = meta_wants(accept, str_of(v2_protobuf)) && !meta_wants(accept, STR("application/json"));
+		bool protobuf = meta_wants(accept, STR("application/com.github.proto-openapi.spec.v2@v1.0+protobuf")) && !meta_wants(accept, STR("application/json"));
 
 		body = protobuf ? openapi_v2_protobuf(hash) : openapi_v2(hash);
-		meta_chunk(call, body, protobuf ? v2_protobuf : "application/json",
+		meta_chunk(call, body, protobuf ? OPENAPI_V2_PROTOBUF_TYPE : "application/json",
 			   body ? arena_printf(call->arena, "\"%s\"", hash) : NULL);
 	} else if (r->n_segments == 2 && str_is(r->segments[1], "v3")) {
 		meta_chunk(call, openapi_v3_index(), "application/json", NULL);

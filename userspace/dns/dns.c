@@ -282,13 +282,16 @@ static void tcp_accepted(struct loop_op *op, int res, bool more)
 	struct dns *dns = container_of(op, struct dns, accept_op);
 	struct tcp_connection *c;
 
-	if (!more && !dns->destroying && res != -ECANCELED)
+	if (dns->destroying) {
+		if (res >= 0)
+			close(res);
+		if (!more)
+			dns_maybe_free(dns);
+		return;
+	}
+	if (!more && res != -ECANCELED)
 		loop_accept_multishot(dns->loop, op, dns->listen_fd, tcp_accepted);
-	if (dns->destroying && res >= 0)
-		close(res);
-	if (dns->destroying && !more)
-		dns_maybe_free(dns);
-	if (dns->destroying || res < 0)
+	if (res < 0)
 		return;
 	if (dns->n_connections >= DNS_TCP_CONNECTIONS_MAX) {
 		close(res);

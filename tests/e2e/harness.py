@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A node of its own for each test program: own folders, ports, address ranges and pins, so that it neither meets a node
+that runs on the host nor leaves anything behind, also when the test fails or is killed by a signal."""
+import atexit
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+TOP = pathlib.Path(__file__).resolve().parent.parent.parent
+BUILD = pathlib.Path(os.environ.get("K3C_BUILD_DIR", TOP / "build"))
+BIN = pathlib.Path(os.environ.get("K3C_BIN", BUILD / "k3c-bpf"))
+IMAGE = "k3c-bpf/demo:latest"
+PORT = 16443
+CLUSTER_CIDR, SERVICE_CIDR, DNS = "10.142.0.0/16", "10.143.0.0/16", "10.143.0.10"
+NODE_PORTS = "31000-31999"
+
+
+def wait_for(what, check, timeout=60, every=0.05):
+    """Until check() is truthy; its value. Polls what can only be asked; the bound is generous: machines are shared."""
+    end = time.monotonic() + timeout
+    last = None
+    while time.monotonic() < end:
+        try:
+            last = check()
+            if last:
+                return last
+        except Exception as e:  # not there yet
+            last = e
+        time.sleep(every)
+    raise AssertionError(f"timed out waiting for {what}: last {last!r}")
+
+
+def kubectls():
+    """Every kubectl of the host, oldest first."""
+    out = subprocess.run([TOP / "tools" / "kubectl", "--all"], capture_output=True, text=True, check=True).stdout
+    return out.split()
+
+
+def newest_kubectl():
+    return os.environ.get("K3C_KUBECTL") or subprocess.run(
+        [TOP / "tools" / "kubectl"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+class Node:
+    def __init__(self, *flags, env=None):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="k3c-e2e-"))
+        self.run_dir = pathlib.Path(f"/run/{self.dir.name}")
+        self.pin_dir = f"/sys/fs/bpf/{self.dir.name}"
+        self.kubeconfig = self.dir / "kubeconfig"
+        self.log = self.dir / "server.log"
+        self.flags = list(flags)
+        self.server = None
+        self.kubectl_path = newest_kubectl()
+        self.env = dict(os.environ, KUBECONFIG=str(self.kubeconfig), K3C_DATA_DIR=str(self.dir / "data"),
+                        K3C_RUN_DIR=str(self.run_dir), K3C_LOG_DIR=str(self.dir / "logs"), K3C_PIN_DIR=self.pin_dir,
+                        K3C_WRITE_KUBECONFIG=str(self.kubeconfig), K3C_HTTPS_LISTEN_PORT=str(PORT),
+                        K3C_CLUSTER_CIDR=CLUSTER_CIDR, K3C_SERVICE_CIDR=SERVICE_CIDR, K3C_CLUSTER_DNS=DNS,
+                        K3C_SERVICE_NODE_PORT_RANGE=NODE_PORTS, K3C_CONFIG="", HOME=str(self.dir),
+                        ASAN_OPTIONS="detect_leaks=0", **(env or {}))
+        del self.env["K3C_CONFIG"]
+        self.closed = False
+        atexit.register(self.close)
+        for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(s, lambda n, f: sys.exit(128 + n))
+
+    # ---- life ----
+
+    def start(self):
+        with open(self.log, "ab") as log:
+            self.server = subprocess.Popen([BIN, "server", *self.flags], stdout=log, stderr=log, env=self.env,
+                                           stdin=subprocess.DEVNULL, start_new_session=True)
+        self.wait_ready()
+        return self
+
+    def wait_ready(self):
+        def ready():
+            if self.server.poll() is not None:
+                raise SystemExit(f"the server ended with {self.server.returncode}:\n{self.tail()}")
+            return subprocess.run(["curl", "-sk", "--noproxy", "*", "-m", "2", f"https://127.0.0.1:{PORT}/readyz"],
+                                  capture_output=True).stdout == b"ok"
+        wait_for("/readyz", ready)
+
+    def kill9(self):
+        self.server.send_signal(signal.SIGKILL)
+        self.server.wait()
+
+    def stop(self):
+        """SIGTERM: pods run on."""
+        self.server.terminate()
+        code = self.server.wait(timeout=60)
+        assert code == 0, f"exit {code}:\n{self.tail()}"
+
+    def close(self):
+        if self.closed:
+            return
+        self.closed = True
+        if self.server and self.server.poll() is None:
+            self.server.terminate()
+            try:
+                self.server.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                self.server.kill()
+                self.server.wait()
+        log = self.log.read_text(errors="replace") if self.log.exists() else ""
+        done = subprocess.run([BIN, "stop", "--purge"], env=self.env, capture_output=True, text=True)
+        if done.returncode:
+            print(f"purge failed: {done.stderr}", file=sys.stderr)
+        for marker in ("AddressSanitizer", "runtime error:"):
+            if marker in log:
+                at = log.index(marker)
+                print(log[max(0, at - 200):at + 4000], file=sys.stderr)
+                os._exit(1)
+        shutil.rmtree(self.run_dir, ignore_errors=True)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def tail(self, n=40):
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-n:])
+
+    # ---- use ----
+
+    def run(self, *argv, check=True, input=None, timeout=120):
+        done = subprocess.run([str(a) for a in argv], env=self.env, capture_output=True, text=True, input=input,
+                              timeout=timeout)
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(map(str, argv))}\nexit {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def kubectl(self, *argv, check=True, input=None, timeout=120):
+        return self.run(self.kubectl_path, *argv, check=check, input=input, timeout=timeout)
+
+    def k(self, line, **kw):
+        """kubectl with words split at blanks; its standard output."""
+        return self.kubectl(*line.split(), **kw).stdout
+
+    def get(self, *argv):
+        return json.loads(self.kubectl("get", *argv, "-o", "json").stdout)
+
+    def apply(self, text):
+        return self.kubectl("apply", "-f", "-", input=text).stdout
+
+    def k3c(self, *argv, check=True):
+        return self.run(BIN, *argv, check=check)
+
+    def status(self):
+        return json.loads(self.k3c("status", "-o", "json").stdout)
+
+    def import_image(self, name=IMAGE):
+        tar = self.dir / "image.tar"
+        subprocess.run([TOP / "tools" / "demo-image", tar, name], check=True)
+        self.k3c("image", "import", tar)
+        tar.unlink()
+
+    def wait_default_account(self, ns="default"):
+        wait_for("the default service account", lambda: self.kubectl(
+            "get", "serviceaccount", "default", "-n", ns, check=False).returncode == 0)
+
+
+class Outside:
+    """A network namespace that plays an outside host, linked to the host by a veth."""
+    ADDRESS, HOST = "198.51.100.2", "198.51.100.1"
+
+    def __init__(self, name="k3c-e2e-out", link="k3ceo0"):
+        self.name, self.link = name, link
+        self.close()
+        atexit.register(self.close)
+        for line in (f"ip netns add {name}", f"ip link add {link} type veth peer name eth0 netns {name}",
+                     f"ip addr add {self.HOST}/24 dev {link}", f"ip link set {link} up",
+                     f"ip -n {name} addr add {self.ADDRESS}/24 dev eth0", f"ip -n {name} link set eth0 up",
+                     f"ip -n {name} link set lo up"):
+            subprocess.run(line.split(), check=True)
+
+    def run(self, *argv, **kw):
+        return subprocess.run(["nsenter", f"--net=/run/netns/{self.name}", *argv], capture_output=True, text=True, **kw)
+
+    def close(self):
+        subprocess.run(["ip", "netns", "del", self.name], capture_output=True)
+        subprocess.run(["ip", "link", "del", self.link], capture_output=True)
