@@ -30,10 +30,8 @@ static void node_destroy(struct cache_node *n)
 
 void cache_finish(struct cache *c)
 {
-	map_foreach(e, &c->pods)
-		pod_destroy(e->value);
-	map_foreach(e, &c->nodes)
-		node_destroy(e->value);
+	map_foreach(e, &c->pods) pod_destroy(e->value);
+	map_foreach(e, &c->nodes) node_destroy(e->value);
 	map_finish(&c->pods);
 	map_finish(&c->nodes);
 }
@@ -75,15 +73,17 @@ void cache_set_node(struct cache *c, struct str name, const struct object *o)
 
 size_t cache_host_ports(const struct json *spec, struct host_port **ret)
 {
-	static const char *const lists[] = { "containers", "initContainers" };
+	static const char *const lists[] = {"containers", "initContainers"};
 	struct host_port *ports = NULL;
 	size_t n = 0, cap = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
-		json_foreach(c, json_get(spec, lists[i])) {
+		json_foreach(c, json_get(spec, lists[i]))
+		{
 			if (i == 1 && !str_is(json_get_str(c, "restartPolicy"), "Always"))
 				continue;
-			json_foreach(p, json_get(c, "ports")) {
+			json_foreach(p, json_get(c, "ports"))
+			{
 				int64_t port = json_get_int(p, "hostPort", 0);
 				struct str protocol = json_get_str(p, "protocol"), ip = json_get_str(p, "hostIP");
 
@@ -94,7 +94,7 @@ size_t cache_host_ports(const struct json *spec, struct host_port **ret)
 				if (ip.n == 0 || str_is(ip, "::"))
 					ip = STR("0.0.0.0");
 				mem_grow(ports, cap, n + 1);
-				ports[n] = (struct host_port){ .port = (uint16_t)port };
+				ports[n] = (struct host_port){.port = (uint16_t)port};
 				snprintf(ports[n].protocol, sizeof(ports[n].protocol), "%.*s", STR_ARG(protocol));
 				snprintf(ports[n].ip, sizeof(ports[n].ip), "%.*s", STR_ARG(ip));
 				n++;

@@ -25,7 +25,7 @@ struct queued_pod {
 	char *ns, *name, *uid;
 	int64_t priority;
 	unsigned attempts;
-	bool moved;              /* something helpful happened while it was being tried */
+	bool moved; /* something helpful happened while it was being tried */
 };
 
 struct queue {

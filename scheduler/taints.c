@@ -32,8 +32,6 @@ bool taint_tolerated_by(const struct json *taint, const struct json *toleration)
 
 bool taint_tolerated(const struct json *taint, const struct json *tolerations)
 {
-	json_foreach(t, tolerations)
-		if (taint_tolerated_by(taint, t))
-			return true;
+	json_foreach(t, tolerations) if (taint_tolerated_by(taint, t)) return true;
 	return false;
 }

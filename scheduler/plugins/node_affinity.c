@@ -20,7 +20,7 @@ struct terms {
 static struct term compile(const struct cycle *c, const struct json *term, int64_t weight)
 {
 	struct json *expressions = json_get(term, "matchExpressions");
-	struct term t = { .fields = json_get(term, "matchFields"), .weight = weight };
+	struct term t = {.fields = json_get(term, "matchFields"), .weight = weight};
 
 	t.empty = json_count(expressions) == 0 && json_count(t.fields) == 0;
 	if (selector_from_expressions(c->arena, expressions, &t.labels, NULL) < 0)
@@ -40,10 +40,9 @@ static void *pre_filter(const struct cycle *c)
 	t->has_required = required != NULL;
 	t->required = arena_new_array(c->arena, struct term, json_count(required_terms) + 1);
 	t->preferred = arena_new_array(c->arena, struct term, json_count(preferred) + 1);
-	json_foreach(term, required_terms)
-		t->required[t->n_required++] = compile(c, term, 0);
-	json_foreach(p, preferred)
-		t->preferred[t->n_preferred++] = compile(c, json_get(p, "preference"), json_get_int(p, "weight", 0));
+	json_foreach(term, required_terms) t->required[t->n_required++] = compile(c, term, 0);
+	json_foreach(p, preferred) t->preferred[t->n_preferred++] =
+	        compile(c, json_get(p, "preference"), json_get_int(p, "weight", 0));
 	return t;
 }
 
@@ -54,8 +53,7 @@ static bool field_matches(const struct json *field, const struct cache_node *nod
 
 	if (!str_is(json_get_str(field, "key"), "metadata.name"))
 		return false;
-	json_foreach(v, json_get(field, "values"))
-		found = found || str_is(json_str(v), node->name);
+	json_foreach(v, json_get(field, "values")) found = found || str_is(json_str(v), node->name);
 	if (str_is(json_get_str(field, "operator"), "In"))
 		return found;
 	return str_is(json_get_str(field, "operator"), "NotIn") && !found;
@@ -70,9 +68,7 @@ static bool term_matches(const struct term *t, const struct cache_node *node)
 {
 	if (t->empty || !labels_match(&t->labels, node))
 		return false;
-	json_foreach(f, t->fields)
-		if (!field_matches(f, node))
-			return false;
+	json_foreach(f, t->fields) if (!field_matches(f, node)) return false;
 	return true;
 }
 
@@ -101,10 +97,10 @@ static int64_t score(const struct cycle *c, void *state, const struct cache_node
 }
 
 const struct scheduler_plugin plugin_node_affinity = {
-	.name = "NodeAffinity",
-	.pre_filter = pre_filter,
-	.filter = filter,
-	.score = score,
-	.normalize = NORMALIZE_UP,
-	.weight = 2,
+        .name = "NodeAffinity",
+        .pre_filter = pre_filter,
+        .filter = filter,
+        .score = score,
+        .normalize = NORMALIZE_UP,
+        .weight = 2,
 };

@@ -29,9 +29,8 @@ static bool has_taints(struct house *h, void *arg)
 	struct json *node = house_json(h, &arena, KIND_NODE, "", "n1");
 	const char *text = "";
 
-	json_foreach(t, json_at(node, "spec.taints"))
-		text = arena_printf(&arena, "%s%.*s:%.*s ", text, STR_ARG(json_get_str(t, "key")),
-				    STR_ARG(json_get_str(t, "effect")));
+	json_foreach(t, json_at(node, "spec.taints")) text = arena_printf(
+	        &arena, "%s%.*s:%.*s ", text, STR_ARG(json_get_str(t, "key")), STR_ARG(json_get_str(t, "effect")));
 	return !strcmp(text, arg) && house_is_quiet(h, NULL);
 }
 
@@ -52,7 +51,7 @@ static void test_taints_follow_conditions(void **state)
 	house_update(h, KIND_NODE, "", "n1", NULL, set_unschedulable, &cordoned);
 	house_update(h, KIND_NODE, "", "n1", "status", set_ready, "Unknown");
 	house_wait(h, has_taints,
-		   "node.kubernetes.io/unreachable:NoSchedule node.kubernetes.io/unreachable:NoExecute ");
+	           "node.kubernetes.io/unreachable:NoSchedule node.kubernetes.io/unreachable:NoExecute ");
 }
 
 static bool is_rolled_out(struct house *h, void *arg)
@@ -81,19 +80,19 @@ static bool after_some_turns(struct house *h, void *arg)
 static void test_rollout_survives_restarts(void **state)
 {
 	struct house *h = *state;
-	static const struct controllers_options options = { .apiserver_address = "192.0.2.1", .apiserver_port = 6443 };
+	static const struct controllers_options options = {.apiserver_address = "192.0.2.1", .apiserver_port = 6443};
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	_cleanup_err_ struct err err = ERR_INIT;
 
-	house_create(h, "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"d\",\"namespace\":"
-			"\"default\"},\"spec\":{\"replicas\":4,\"selector\":{\"matchLabels\":{\"app\":\"d\"}},\"template\":{"
-			"\"metadata\":{\"labels\":{\"app\":\"d\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":"
-			"\"img:0\"}]}}}}");
+	house_create(
+	        h, "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"d\",\"namespace\":"
+	           "\"default\"},\"spec\":{\"replicas\":4,\"selector\":{\"matchLabels\":{\"app\":\"d\"}},\"template\":{"
+	           "\"metadata\":{\"labels\":{\"app\":\"d\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":"
+	           "\"img:0\"}]}}}}");
 	for (int i = 1; i <= 20; i++) {
 		int turns = i % 7;
 
-		house_update(h, KIND_DEPLOYMENT, "default", "d", NULL, set_image,
-			     arena_printf(&arena, "img:%d", i));
+		house_update(h, KIND_DEPLOYMENT, "default", "d", NULL, set_image, arena_printf(&arena, "img:%d", i));
 		house_wait(h, after_some_turns, &turns);
 		controllers_stop(h->controllers);
 		h->controllers = NULL;
@@ -105,8 +104,8 @@ static void test_rollout_survives_restarts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_taints_follow_conditions),
-		cmocka_unit_test(test_rollout_survives_restarts),
+	        cmocka_unit_test(test_taints_follow_conditions),
+	        cmocka_unit_test(test_rollout_survives_restarts),
 	};
 
 	return cmocka_run_group_tests(tests, house_setup, house_teardown);

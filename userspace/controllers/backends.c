@@ -16,12 +16,13 @@ const char *backends_ports_key(struct arena *arena, const struct json *ports)
 {
 	const char *key = "";
 
-	json_foreach(p, ports) {
+	json_foreach(p, ports)
+	{
 		struct str protocol = json_get_str(p, "protocol");
 
 		key = arena_printf(arena, "%s%.*s/%.*s/%" PRId64 "/%.*s;", key, STR_ARG(json_get_str(p, "name")),
-				   STR_ARG(protocol.n ? protocol : STR("TCP")), json_get_int(p, "port", 0),
-				   STR_ARG(json_get_str(p, "appProtocol")));
+		                   STR_ARG(protocol.n ? protocol : STR("TCP")), json_get_int(p, "port", 0),
+		                   STR_ARG(json_get_str(p, "appProtocol")));
 	}
 	return key;
 }
@@ -29,20 +30,19 @@ const char *backends_ports_key(struct arena *arena, const struct json *ports)
 /* Restartable init containers may be targets too: they run beside the others. */
 static int resolve_port(const struct json *pod, const struct json *target, struct str protocol, uint16_t *ret)
 {
-	json_foreach(c, json_at(pod, "spec.containers"))
-		if (intstr_port(target, json_get(c, "ports"), protocol, ret) == 0)
-			return 0;
-	json_foreach(c, json_at(pod, "spec.initContainers"))
-		if (str_is(json_get_str(c, "restartPolicy"), "Always") &&
-		    intstr_port(target, json_get(c, "ports"), protocol, ret) == 0)
-			return 0;
+	json_foreach(c, json_at(pod, "spec.containers")) if (intstr_port(target, json_get(c, "ports"), protocol, ret) ==
+	                                                     0) return 0;
+	json_foreach(c, json_at(pod, "spec.initContainers")) if (str_is(json_get_str(c, "restartPolicy"), "Always") &&
+	                                                         intstr_port(target, json_get(c, "ports"), protocol,
+	                                                                     ret) == 0) return 0;
 	return -1;
 }
 
 static void resolve_ports(struct arena *arena, struct backend *b, const struct json *service_json)
 {
 	b->ports = json_new_array(arena);
-	json_foreach(p, json_at(service_json, "spec.ports")) {
+	json_foreach(p, json_at(service_json, "spec.ports"))
+	{
 		struct str protocol = json_get_str(p, "protocol");
 		struct json *target = json_get(p, "targetPort");
 		struct json *port;
@@ -67,7 +67,8 @@ static void find_addresses(struct backend *b)
 {
 	struct str only = json_at_str(b->json, "status.podIP");
 
-	json_foreach(ip, json_at(b->json, "status.podIPs")) {
+	json_foreach(ip, json_at(b->json, "status.podIPs"))
+	{
 		struct str s = json_get_str(ip, "ip");
 
 		if (s.n > 0)
@@ -77,8 +78,8 @@ static void find_addresses(struct backend *b)
 		b->address[str_find(only, ':') >= 0] = only;
 }
 
-static bool fill(struct arena *arena, struct backend *b, const struct object *service,
-		 const struct json *service_json, bool publish_not_ready)
+static bool fill(struct arena *arena, struct backend *b, const struct object *service, const struct json *service_json,
+                 bool publish_not_ready)
 {
 	struct pod pod = pod_of(arena, b->pod);
 
@@ -99,17 +100,17 @@ static bool fill(struct arena *arena, struct backend *b, const struct object *se
 }
 
 struct backends backends_of(struct reconcile *ctx, const struct object *service, const struct json *service_json,
-			    bool include_terminating)
+                            bool include_terminating)
 {
 	struct selector selector = selector_of_map(ctx->arena, json_at(service_json, "spec.selector"));
 	struct objects pods = objects_all(ctx->arena, ctx->reg, KIND_POD, service->ns);
 	struct backends all = {
-		.items = arena_new_array(ctx->arena, struct backend, pods.n + 1),
-		.publish_not_ready = json_at_bool(service_json, "spec.publishNotReadyAddresses", false),
+	        .items = arena_new_array(ctx->arena, struct backend, pods.n + 1),
+	        .publish_not_ready = json_at_bool(service_json, "spec.publishNotReadyAddresses", false),
 	};
 
 	for (size_t i = 0; i < pods.n; i++) {
-		struct backend b = { .pod = pods.items[i] };
+		struct backend b = {.pod = pods.items[i]};
 
 		if (!object_matches(b.pod, &selector) || (b.pod->deleting && !include_terminating))
 			continue;

@@ -9,16 +9,16 @@
 struct controllers;
 
 struct controllers_options {
-	const char *root_ca_pem;              /* text of the cluster CA, for kube-root-ca.crt */
-	const char *apiserver_address;        /* where the `kubernetes` Service leads: an IP of the host */
+	const char *root_ca_pem;       /* text of the cluster CA, for kube-root-ca.crt */
+	const char *apiserver_address; /* where the `kubernetes` Service leads: an IP of the host */
 	int apiserver_port;
-	const char *kubernetes_service_ip;    /* its cluster IP, or NULL: allocated like any other */
-	const char *const *disable;           /* names of controllers not to start, NULL-terminated, or NULL */
+	const char *kubernetes_service_ip; /* its cluster IP, or NULL: allocated like any other */
+	const char *const *disable;        /* names of controllers not to start, NULL-terminated, or NULL */
 };
 
 /* Copies what it needs of the options. An unknown name in `disable` is an error (-EINVAL). */
 int controllers_start(struct loop *loop, struct registry *reg, const struct controllers_options *options,
-		      struct controllers **ret, struct err *err);
+                      struct controllers **ret, struct err *err);
 void controllers_stop(struct controllers *c);
 
 size_t controllers_count(const struct controllers *c);

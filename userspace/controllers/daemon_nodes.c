@@ -10,13 +10,13 @@ static const struct toleration {
 	const char *key, *effect;
 	bool host_network_only;
 } tolerations[] = {
-	{ "node.kubernetes.io/not-ready", "NoExecute" },
-	{ "node.kubernetes.io/unreachable", "NoExecute" },
-	{ "node.kubernetes.io/disk-pressure", "NoSchedule" },
-	{ "node.kubernetes.io/memory-pressure", "NoSchedule" },
-	{ "node.kubernetes.io/pid-pressure", "NoSchedule" },
-	{ "node.kubernetes.io/unschedulable", "NoSchedule" },
-	{ "node.kubernetes.io/network-unavailable", "NoSchedule", true },
+        {"node.kubernetes.io/not-ready", "NoExecute"},
+        {"node.kubernetes.io/unreachable", "NoExecute"},
+        {"node.kubernetes.io/disk-pressure", "NoSchedule"},
+        {"node.kubernetes.io/memory-pressure", "NoSchedule"},
+        {"node.kubernetes.io/pid-pressure", "NoSchedule"},
+        {"node.kubernetes.io/unschedulable", "NoSchedule"},
+        {"node.kubernetes.io/network-unavailable", "NoSchedule", true},
 };
 
 void daemon_add_tolerations(struct arena *arena, struct json *spec)
@@ -52,9 +52,7 @@ static bool tolerates(const struct json *t, const struct json *taint)
 
 static bool tolerated(const struct json *spec, const struct json *taint)
 {
-	json_foreach(t, json_get(spec, "tolerations"))
-		if (tolerates(t, taint))
-			return true;
+	json_foreach(t, json_get(spec, "tolerations")) if (tolerates(t, taint)) return true;
 	return false;
 }
 
@@ -62,8 +60,7 @@ static bool field_matches(const struct json *field, struct str node)
 {
 	bool found = false;
 
-	json_foreach(v, json_get(field, "values"))
-		found = found || str_eq(json_str(v), node);
+	json_foreach(v, json_get(field, "values")) found = found || str_eq(json_str(v), node);
 	return str_is(json_get_str(field, "key"), "metadata.name") &&
 	       found == str_is(json_get_str(field, "operator"), "In");
 }
@@ -78,16 +75,13 @@ static bool term_matches(struct arena *arena, const struct json *term, const str
 	if (selector_from_expressions(arena, expressions, &s, NULL) < 0 ||
 	    !selector_matches_map(&s, json_at(node, "metadata.labels")))
 		return false;
-	json_foreach(f, fields)
-		if (!field_matches(f, json_at_str(node, "metadata.name")))
-			return false;
+	json_foreach(f, fields) if (!field_matches(f, json_at_str(node, "metadata.name"))) return false;
 	return true;
 }
 
 static bool affine(struct arena *arena, const struct json *spec, const struct json *node)
 {
-	struct json *required =
-		json_at(spec, "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution");
+	struct json *required = json_at(spec, "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution");
 	struct str name = json_get_str(spec, "nodeName");
 	struct selector s;
 
@@ -97,19 +91,18 @@ static bool affine(struct arena *arena, const struct json *spec, const struct js
 		return false;
 	if (!required)
 		return true;
-	json_foreach(t, json_get(required, "nodeSelectorTerms"))
-		if (term_matches(arena, t, node))
-			return true;
+	json_foreach(t, json_get(required, "nodeSelectorTerms")) if (term_matches(arena, t, node)) return true;
 	return false;
 }
 
 struct daemon_verdict daemon_judge_node(struct arena *arena, const struct json *spec, const struct json *node)
 {
-	struct daemon_verdict v = { true, true };
+	struct daemon_verdict v = {true, true};
 
 	if (!affine(arena, spec, node))
-		return (struct daemon_verdict){ false, false };
-	json_foreach(taint, json_at(node, "spec.taints")) {
+		return (struct daemon_verdict){false, false};
+	json_foreach(taint, json_at(node, "spec.taints"))
+	{
 		struct str effect = json_get_str(taint, "effect");
 
 		if (str_is(effect, "PreferNoSchedule") || tolerated(spec, taint))
@@ -124,8 +117,7 @@ struct daemon_verdict daemon_judge_node(struct arena *arena, const struct json *
 void daemon_pin(struct arena *arena, struct json *spec, struct str node)
 {
 	struct json *affinity = json_ensure_object(arena, json_ensure_object(arena, spec, "affinity"), "nodeAffinity");
-	struct json *required =
-		json_ensure_object(arena, affinity, "requiredDuringSchedulingIgnoredDuringExecution");
+	struct json *required = json_ensure_object(arena, affinity, "requiredDuringSchedulingIgnoredDuringExecution");
 	struct json *terms = json_new_array(arena), *term = json_new_object(arena), *field = json_new_object(arena);
 
 	json_set_cstr(arena, field, "key", "metadata.name");
@@ -141,13 +133,15 @@ struct str daemon_node_of(const struct json *pod)
 {
 	struct str node = json_at_str(pod, "spec.nodeName");
 	struct json *required =
-		json_at(pod, "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution");
+	        json_at(pod, "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution");
 
 	if (node.n > 0)
 		return node;
-	json_foreach(term, json_get(required, "nodeSelectorTerms"))
-		json_foreach(f, json_get(term, "matchFields"))
-			if (str_is(json_get_str(f, "key"), "metadata.name"))
-				return json_str(json_index(json_get(f, "values"), 0));
+	json_foreach(term, json_get(required, "nodeSelectorTerms")) json_foreach(
+	        f,
+	        json_get(term,
+	                 "matchFields")) if (str_is(json_get_str(f, "key"),
+	                                            "metadata.name")) return json_str(json_index(json_get(f, "values"),
+	                                                                                         0));
 	return STR_NULL;
 }

@@ -22,8 +22,8 @@ struct deployment_set {
 	int64_t revision, desired, max; /* annotations; 0 and -1: absent */
 	/* What is to be: -1 and NULL leave it. */
 	int64_t target;
-	bool stamp_size;                /* write desired and max */
-	struct json *annotations;       /* to set */
+	bool stamp_size;          /* write desired and max */
+	struct json *annotations; /* to set */
 	int64_t min_ready_s;
 };
 
@@ -33,16 +33,16 @@ struct deployment {
 	struct json *json, *spec, *status;
 	struct rollout rollout;
 	bool paused, rolling;
-	int64_t deadline_s;             /* DEPLOYMENT_NO_DEADLINE: none */
+	int64_t deadline_s; /* DEPLOYMENT_NO_DEADLINE: none */
 	int64_t min_ready_s, history_limit;
-	struct deployment_set *sets;    /* oldest first */
+	struct deployment_set *sets; /* oldest first */
 	size_t n;
 	struct deployment_set *new_set; /* NULL: not there yet */
 	int64_t collisions;
-	struct json *conditions;        /* of the status to be */
-	bool creating;                  /* this run makes the new set */
-	const char *new_name;           /* of the new set, there or being made */
-	int64_t new_size;               /* of the set being made */
+	struct json *conditions; /* of the status to be */
+	bool creating;           /* this run makes the new set */
+	const char *new_name;    /* of the new set, there or being made */
+	int64_t new_size;        /* of the set being made */
 };
 
 /* deployment_sets.c */

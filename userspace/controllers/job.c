@@ -20,7 +20,7 @@
 #define JOB_COMPONENT "job-controller"
 #define JOB_INDEX "batch.kubernetes.io/job-completion-index"
 
-static const struct str tracking = { "batch.kubernetes.io/job-tracking", sizeof("batch.kubernetes.io/job-tracking") - 1 };
+static const struct str tracking = {"batch.kubernetes.io/job-tracking", sizeof("batch.kubernetes.io/job-tracking") - 1};
 
 struct job_pod {
 	struct pod pod;
@@ -47,9 +47,7 @@ struct job {
 
 static bool list_has(const struct json *list, struct str uid)
 {
-	json_foreach(u, list)
-		if (str_eq(json_str(u), uid))
-			return true;
+	json_foreach(u, list) if (str_eq(json_str(u), uid)) return true;
 	return false;
 }
 
@@ -63,14 +61,14 @@ static struct job_pod *pod_find(struct job *j, struct str uid)
 
 static struct job_pod judge(struct arena *arena, const struct object *o)
 {
-	struct job_pod p = { .pod = pod_of(arena, o), .index = -1 };
+	struct job_pod p = {.pod = pod_of(arena, o), .index = -1};
 	struct str index = meta_annotation(p.pod.json, JOB_INDEX);
 
 	p.tracked = meta_has_finalizer(p.pod.json, tracking);
 	p.succeeded = p.pod.phase == POD_SUCCEEDED;
 	/* A deleted pod whose time is over ended without saying how. */
 	p.finished = p.succeeded || p.pod.phase == POD_FAILED ||
-		     (p.pod.deleting && json_at_int(p.pod.json, "metadata.deletionGracePeriodSeconds", 1) == 0);
+	             (p.pod.deleting && json_at_int(p.pod.json, "metadata.deletionGracePeriodSeconds", 1) == 0);
 	if (str_to_int64(index, &p.index) < 0)
 		p.index = -1;
 	return p;
@@ -106,8 +104,8 @@ static void untrack(struct reconcile *ctx, const struct object *pod)
 static void count_finished(struct job *j, struct job_pod *p)
 {
 	struct json *list = p->succeeded ? j->uncounted_succeeded : j->uncounted_failed;
-	struct json *stored = json_at(j->json, p->succeeded ? "status.uncountedTerminatedPods.succeeded" :
-							     "status.uncountedTerminatedPods.failed");
+	struct json *stored = json_at(j->json, p->succeeded ? "status.uncountedTerminatedPods.succeeded"
+	                                                    : "status.uncountedTerminatedPods.failed");
 
 	if (p->succeeded && j->indexed)
 		job_indexes_add(&j->done, p->index);
@@ -184,18 +182,19 @@ static bool past_deadline(struct job *j)
 /* An ending once chosen stays, while its pods go. */
 static bool find_ending(struct job *j, struct ending *ret)
 {
-	static const struct ending success = { true, "CompletionsReached", "Reached expected number of succeeded pods" };
+	static const struct ending success = {true, "CompletionsReached", "Reached expected number of succeeded pods"};
 	struct json *target = meta_condition(j->conditions, "FailureTarget");
 
 	if (meta_condition(j->conditions, "SuccessCriteriaMet")) {
 		*ret = success;
 	} else if (target) {
-		*ret = (struct ending){ false, arena_printf(j->ctx->arena, "%.*s", STR_ARG(json_get_str(target, "reason"))),
-					arena_printf(j->ctx->arena, "%.*s", STR_ARG(json_get_str(target, "message"))) };
+		*ret = (struct ending){false,
+		                       arena_printf(j->ctx->arena, "%.*s", STR_ARG(json_get_str(target, "reason"))),
+		                       arena_printf(j->ctx->arena, "%.*s", STR_ARG(json_get_str(target, "message")))};
 	} else if (all_failed(j) > j->backoff_limit || too_many_restarts(j)) {
-		*ret = (struct ending){ false, "BackoffLimitExceeded", "Job has reached the specified backoff limit" };
+		*ret = (struct ending){false, "BackoffLimitExceeded", "Job has reached the specified backoff limit"};
 	} else if (past_deadline(j)) {
-		*ret = (struct ending){ false, "DeadlineExceeded", "Job was active longer than specified deadline" };
+		*ret = (struct ending){false, "DeadlineExceeded", "Job was active longer than specified deadline"};
 	} else if (j->completions >= 0 ? all_succeeded(j) >= j->completions : all_succeeded(j) > 0 && j->active == 0) {
 		*ret = success;
 	} else {
@@ -207,8 +206,12 @@ static bool find_ending(struct job *j, struct ending *ret)
 static void delete_pod(struct job *j, const struct pod *p)
 {
 	const struct reconcile_note note = {
-		.component = JOB_COMPONENT, .about = j->object, .ok_reason = "SuccessfulDelete", .ok_prefix = "Deleted pod: ",
-		.fail_reason = "FailedDelete", .fail_prefix = "Error deleting: ",
+	        .component = JOB_COMPONENT,
+	        .about = j->object,
+	        .ok_reason = "SuccessfulDelete",
+	        .ok_prefix = "Deleted pod: ",
+	        .fail_reason = "FailedDelete",
+	        .fail_prefix = "Error deleting: ",
 	};
 
 	reconcile_delete(j->ctx, p->object, KIND_POD, NULL, &note);
@@ -225,7 +228,7 @@ static void delete_active(struct job *j, int64_t n)
 
 static void set_condition(struct job *j, const char *type, const char *status, const char *reason, const char *message)
 {
-	condition_set(j->ctx->arena, j->conditions, &(struct condition){ type, status, reason, message });
+	condition_set(j->ctx->arena, j->conditions, &(struct condition){type, status, reason, message});
 }
 
 static void end(struct job *j, const struct ending *e)
@@ -256,7 +259,8 @@ static int64_t backoff_left(struct job *j)
 
 		if (!j->pods[i].finished || j->pods[i].succeeded)
 			continue;
-		json_foreach(c, json_at(j->pods[i].pod.json, "status.containerStatuses")) {
+		json_foreach(c, json_at(j->pods[i].pod.json, "status.containerStatuses"))
+		{
 			int64_t at = stamp_at_ns(c, "state.terminated.finishedAt");
 
 			ended = at > ended ? at : ended;
@@ -285,7 +289,8 @@ static int64_t free_index(struct job *j, struct job_indexes *taken)
 
 static void add_index_env(struct arena *arena, struct json *containers)
 {
-	json_foreach(c, containers) {
+	json_foreach(c, containers)
+	{
 		struct json *env = json_ensure_array(arena, c, "env"), *var = json_new_object(arena), *ref;
 
 		json_set_cstr(arena, var, "name", "JOB_COMPLETION_INDEX");
@@ -300,8 +305,12 @@ static void make_pod(struct job *j, int64_t index)
 	struct arena *arena = j->ctx->arena;
 	struct json *pod = pod_from_template(arena, json_get(j->spec, "template"), KIND_JOB, j->object, STR_NULL);
 	const struct reconcile_note note = {
-		.component = JOB_COMPONENT, .about = j->object, .ok_reason = "SuccessfulCreate", .ok_prefix = "Created pod: ",
-		.fail_reason = "FailedCreate", .fail_prefix = "Error creating: ",
+	        .component = JOB_COMPONENT,
+	        .about = j->object,
+	        .ok_reason = "SuccessfulCreate",
+	        .ok_prefix = "Created pod: ",
+	        .fail_reason = "FailedCreate",
+	        .fail_prefix = "Error creating: ",
 	};
 
 	meta_add_finalizer(arena, pod, tracking);
@@ -311,10 +320,10 @@ static void make_pod(struct job *j, int64_t index)
 		meta_set_annotation(arena, pod, JOB_INDEX, text);
 		meta_set_label(arena, pod, JOB_INDEX, text);
 		json_set_cstr(arena, json_get(pod, "metadata"), "generateName",
-			      arena_printf(arena, "%.*s-%" PRId64 "-", STR_ARG(j->object->name), index));
+		              arena_printf(arena, "%.*s-%" PRId64 "-", STR_ARG(j->object->name), index));
 		if (json_at_str(pod, "spec.hostname").n == 0)
 			json_set_cstr(arena, json_get(pod, "spec"), "hostname",
-				      arena_printf(arena, "%.*s-%" PRId64, STR_ARG(j->object->name), index));
+			              arena_printf(arena, "%.*s-%" PRId64, STR_ARG(j->object->name), index));
 		add_index_env(arena, json_at(pod, "spec.containers"));
 		add_index_env(arena, json_at(pod, "spec.initContainers"));
 	}
@@ -389,7 +398,8 @@ static void load(struct job *j, const struct objects *owned)
 	j->parallelism = json_get_int(j->spec, "parallelism", 1);
 	j->completions = json_get_int(j->spec, "completions", -1);
 	j->backoff_limit = json_get_int(j->spec, "backoffLimit", 6);
-	j->done = job_indexes_parse(arena, json_get_str(j->status, "completedIndexes"), j->indexed ? j->completions : 0);
+	j->done =
+	        job_indexes_parse(arena, json_get_str(j->status, "completedIndexes"), j->indexed ? j->completions : 0);
 	j->pods = arena_new_array(arena, struct job_pod, owned->n + 1);
 	for (size_t i = 0; i < owned->n; i++)
 		j->pods[j->n++] = judge(arena, owned->items[i]);
@@ -430,14 +440,15 @@ static void write_status(struct job *j)
 static void release_pods(struct reconcile *ctx, const struct objects *pods)
 {
 	for (size_t i = 0; i < pods->n && !reconcile_full(ctx); i++)
-		if (pods->items[i]->has_finalizers && meta_has_finalizer(registry_parse(ctx->arena, pods->items[i]), tracking))
+		if (pods->items[i]->has_finalizers &&
+		    meta_has_finalizer(registry_parse(ctx->arena, pods->items[i]), tracking))
 			untrack(ctx, pods->items[i]);
 }
 
 static void release_strays(struct reconcile *ctx)
 {
 	struct objects all = objects_all(ctx->arena, ctx->reg, KIND_POD, ctx->ns);
-	struct objects strays = { .arena = ctx->arena };
+	struct objects strays = {.arena = ctx->arena};
 
 	for (size_t i = 0; i < all.n; i++) {
 		const struct object_owner *owner = object_controller(all.items[i]);
@@ -454,7 +465,9 @@ static void after_end(struct job *j, const struct objects *owned)
 	struct json *ttl = json_get(j->spec, "ttlSecondsAfterFinished");
 	struct json *condition = meta_condition(j->conditions, "Complete");
 	const struct registry_delete_options options = {
-		.grace_period_s = -1, .propagation = "Foreground", .uid = j->object->uid,
+	        .grace_period_s = -1,
+	        .propagation = "Foreground",
+	        .uid = j->object->uid,
 	};
 	int64_t left;
 
@@ -472,7 +485,7 @@ static void after_end(struct job *j, const struct objects *owned)
 
 static int reconcile(struct reconcile *ctx, struct err *err)
 {
-	struct job j = { .ctx = ctx, .now_ns = clock_real_ns() };
+	struct job j = {.ctx = ctx, .now_ns = clock_real_ns()};
 	struct selector selector;
 	struct objects owned;
 	struct ending ending;
@@ -504,20 +517,19 @@ static int reconcile(struct reconcile *ctx, struct err *err)
 	return 0;
 }
 
-static void map_pod(struct runner *r, enum registry_event_type type, const struct object *o,
-		    const struct object *prev)
+static void map_pod(struct runner *r, enum registry_event_type type, const struct object *o, const struct object *prev)
 {
 	owning_enqueue(r, KIND_JOB, o, prev, type);
 }
 
 static const struct controller_watch watches[] = {
-	{ &KIND_JOB, runner_enqueue_self },
-	{ &KIND_POD, map_pod },
+        {&KIND_JOB, runner_enqueue_self},
+        {&KIND_POD, map_pod},
 };
 
 const struct controller controller_job = {
-	.name = "job",
-	.watches = watches,
-	.n_watches = ARRAY_SIZE(watches),
-	.reconcile = reconcile,
+        .name = "job",
+        .watches = watches,
+        .n_watches = ARRAY_SIZE(watches),
+        .reconcile = reconcile,
 };

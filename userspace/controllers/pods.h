@@ -22,9 +22,9 @@ struct pod {
 	struct str node;
 	int64_t ready_since_ns; /* real time of the Ready condition's last change; 0: not ready */
 	int64_t created_ns;
-	int64_t restarts;       /* of the container that restarted most */
+	int64_t restarts; /* of the container that restarted most */
 	int32_t deletion_cost;
-	unsigned rank;          /* pods beside it on its node: more go first */
+	unsigned rank; /* pods beside it on its node: more go first */
 };
 
 struct pod pod_of(struct arena *arena, const struct object *o);
@@ -43,4 +43,4 @@ void pods_sort_for_deletion(struct pod *pods, size_t n, int64_t now_real_ns);
 /* A pod from `template` (a PodTemplateSpec) in the owner's namespace, controlled by the owner: labels, annotations,
  * finalizers, spec. `name` empty: generateName of the owner's name. */
 struct json *pod_from_template(struct arena *arena, const struct json *template, const struct api_kind *owner_kind,
-			       const struct object *owner, struct str name);
+                               const struct object *owner, struct str name);

@@ -11,7 +11,7 @@ struct rollout {
 	int64_t replicas;                   /* of the deployment */
 	int64_t max_surge, max_unavailable; /* in pods */
 	bool recreate;
-	int64_t status_replicas;            /* pods that the deployment's status counts */
+	int64_t status_replicas; /* pods that the deployment's status counts */
 };
 
 struct rollout_set {

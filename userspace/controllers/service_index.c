@@ -36,11 +36,11 @@ void service_index_destroy(struct service_index *index)
 {
 	if (!index)
 		return;
-	map_foreach(slot, &index->namespaces) {
+	map_foreach(slot, &index->namespaces)
+	{
 		struct service_namespace *ns = slot->value;
 
-		list_foreach_safe(e, &ns->entries, struct service_entry, link)
-			entry_destroy(e);
+		list_foreach_safe(e, &ns->entries, struct service_entry, link) entry_destroy(e);
 		free(ns);
 	}
 	map_finish(&index->namespaces);
@@ -53,9 +53,7 @@ static void forget(struct service_index *index, struct str ns_name, struct str n
 
 	if (!ns)
 		return;
-	list_foreach_safe(e, &ns->entries, struct service_entry, link)
-		if (str_is(name, e->name))
-			entry_destroy(e);
+	list_foreach_safe(e, &ns->entries, struct service_entry, link) if (str_is(name, e->name)) entry_destroy(e);
 	if (list_empty(&ns->entries))
 		free(map_remove(&index->namespaces, ns_name));
 }
@@ -83,7 +81,7 @@ static void remember(struct service_index *index, const struct object *o)
 }
 
 void service_index_map_service(struct runner *r, enum registry_event_type type, const struct object *o,
-			       const struct object *prev)
+                               const struct object *prev)
 {
 	struct service_index *index = runner_state(r);
 
@@ -107,8 +105,8 @@ static bool same_labels(const struct object *a, const struct object *b)
 /* Whether anything that endpoints show differs: addresses, phase, readiness, node, names, labels, leaving. */
 static bool same_endpoint(const struct object *a, const struct object *b)
 {
-	static const char *const paths[] = { "spec.nodeName", "spec.hostname", "spec.subdomain", "status.phase",
-					     "status.podIP" };
+	static const char *const paths[] = {"spec.nodeName", "spec.hostname", "spec.subdomain", "status.phase",
+	                                    "status.podIP"};
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	struct json *ja, *jb;
 
@@ -121,20 +119,20 @@ static bool same_endpoint(const struct object *a, const struct object *b)
 			return false;
 	return json_equal(json_at(ja, "status.podIPs"), json_at(jb, "status.podIPs")) &&
 	       meta_condition_is(json_at(ja, "status.conditions"), "Ready", "True") ==
-		       meta_condition_is(json_at(jb, "status.conditions"), "Ready", "True");
+	               meta_condition_is(json_at(jb, "status.conditions"), "Ready", "True");
 }
 
 void service_index_map_pod(struct runner *r, enum registry_event_type type, const struct object *o,
-			   const struct object *prev)
+                           const struct object *prev)
 {
 	struct service_index *index = runner_state(r);
 	struct service_namespace *ns = map_get(&index->namespaces, o->ns);
 
 	if (!ns || (type == REGISTRY_MODIFIED && prev && same_endpoint(o, prev)))
 		return;
-	list_foreach(e, &ns->entries, struct service_entry, link)
-		if (object_matches(o, e->selector) || (prev && object_matches(prev, e->selector)))
-			runner_enqueue(r, o->ns, str_of(e->name));
+	list_foreach(e, &ns->entries, struct service_entry,
+	             link) if (object_matches(o, e->selector) || (prev && object_matches(prev, e->selector)))
+	        runner_enqueue(r, o->ns, str_of(e->name));
 }
 
 int service_index_start(struct runner *r, struct err *err)
