@@ -6,8 +6,10 @@
  * write. The handle belongs to the thread that opened it until the writer starts, then to the writer. */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "datastore/internal.h"
 #include "userspace/base/mem.h"
@@ -159,11 +161,26 @@ static int check_ours(struct database *db, struct err *err)
 	return 0;
 }
 
+/* Secrets are in it: nobody else reads it, nor the log, which gets the mode of the database. */
+static int make_private(const char *path, struct err *err)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), r = 0;
+
+	if (fd < 0 || fchmod(fd, 0600) < 0)
+		r = err_set(err, -errno, "cannot open database %s: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd); /* before SQLite locks it: closing drops a process's locks */
+	return r;
+}
+
 int database_open(struct database *db, const char *path, struct err *err)
 {
 	int code, r;
 
 	*db = (struct database){ .path = mem_strdup(path), .wal_path = mem_printf("%s-wal", path), .page_size = 4096 };
+	r = make_private(path, err);
+	if (r < 0)
+		return r;
 	code = sqlite3_open_v2(path, &db->handle,
 			       SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW,
 			       NULL);

@@ -54,6 +54,21 @@ static void test_survives_reopening(void **state)
 	assert_int_equal(err.status, 410);
 }
 
+static void test_files_are_private(void **state)
+{
+	struct fixture *f = *state;
+	struct stat st;
+	char wal[128];
+
+	snprintf(wal, sizeof(wal), "%s-wal", f->path);
+	fixture_put(f, "a", "1");
+	fixture_wait(f);
+	assert_int_equal(stat(f->path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	assert_int_equal(stat(wal, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+}
+
 static void test_preconditions(void **state)
 {
 	struct fixture *f = *state;
@@ -396,6 +411,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 		T(test_write_is_seen_after_commit),
 		T(test_survives_reopening),
+		T(test_files_are_private),
 		T(test_preconditions),
 		T(test_transaction_is_whole),
 		T(test_group_commit),
