@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
@@ -175,6 +176,32 @@ static void test_read_and_write(void **state)
 	close(c.fds[1]);
 }
 
+/* Descriptors that others made may have O_NONBLOCK: operations wait all the same, and can be cancelled. */
+static void test_nonblocking_descriptors(void **state)
+{
+	struct pipe_case c = {0};
+	struct loop_timer timer;
+
+	assert_int_equal(pipe2(c.fds, O_NONBLOCK | O_CLOEXEC), 0);
+	loop_read(loop, &c.read_op, c.fds[0], c.buf, sizeof(c.buf), -1, on_pipe_read);
+	loop_timer_init(&timer, stop_soon);
+	loop_timer_arm(loop, &timer, 20 * NS_PER_MS);
+	assert_int_equal(loop_run(loop), 0);
+	assert_true(loop_op_pending(&c.read_op));
+	loop_write(loop, &c.write_op, c.fds[1], "hello", 5, -1, on_pipe_write);
+	assert_int_equal(loop_run(loop), 0);
+	assert_int_equal(c.read_res, 5);
+	assert_memory_equal(c.buf, "hello", 5);
+	loop_read(loop, &c.read_op, c.fds[0], c.buf, sizeof(c.buf), -1, on_pipe_read);
+	loop_timer_arm(loop, &timer, 20 * NS_PER_MS);
+	assert_int_equal(loop_run(loop), 0);
+	loop_cancel(loop, &c.read_op);
+	assert_int_equal(loop_run(loop), 0);
+	assert_int_equal(c.read_res, -ECANCELED);
+	close(c.fds[0]);
+	close(c.fds[1]);
+}
+
 static void test_cancel(void **state)
 {
 	struct pipe_case c = {0};
@@ -303,7 +330,7 @@ static void test_accept_connect_send_recv(void **state)
 	assert_int_equal(getsockname(c->fd, (struct sockaddr *)&c->addr, &len), 0);
 	loop_accept_multishot(loop, &c->accept_op, c->fd, on_accept);
 	for (int i = 0; i < ACCEPTS; i++) {
-		c->clients[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		c->clients[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | (i % 2 ? SOCK_NONBLOCK : 0), 0);
 		loop_connect(loop, &c->connect_ops[i], c->clients[i], (struct sockaddr *)&c->addr, sizeof(c->addr),
 		             on_connect);
 	}
@@ -610,6 +637,7 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(test_timer_that_rearms_itself, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_idle_loop_sleeps, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_read_and_write, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_nonblocking_descriptors, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_more_operations_than_entries, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_destroy_with_operations_in_flight, setup, teardown),

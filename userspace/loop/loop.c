@@ -10,6 +10,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -150,14 +151,20 @@ static struct io_uring_sqe *get_sqe(struct loop *loop)
 	return sqe;
 }
 
-static struct io_uring_sqe *arm(struct loop *loop, struct loop_op *op, loop_op_fn *fn)
+static void note_armed(struct loop *loop, struct loop_op *op, loop_op_fn *fn)
 {
 	assert(!op->pending);
 	op->fn = fn;
 	op->pending = true;
-	op->cancelling = false;
+	op->cancelling = op->waiting = false;
 	loop->ops_pending++;
 	loop->stats.submissions++;
+}
+
+static struct io_uring_sqe *arm(struct loop *loop, struct loop_op *op, loop_op_fn *fn)
+{
+	note_armed(loop, op, fn);
+	op->kind = 0; /* OP_OTHER */
 	return get_sqe(loop);
 }
 
@@ -169,62 +176,114 @@ void loop_accept_multishot(struct loop *loop, struct loop_op *op, int fd, loop_o
 	io_uring_sqe_set_data(sqe, op);
 }
 
+/* ---- operations that wait: submitted, and where the descriptor has O_NONBLOCK, polled for and submitted again ---- */
+
+enum op_kind { OP_OTHER, OP_CONNECT, OP_RECV, OP_SEND, OP_RECVMSG, OP_SENDMSG, OP_READ, OP_WRITE };
+
+static void submit_op(struct loop *loop, struct loop_op *op)
+{
+	struct io_uring_sqe *sqe = get_sqe(loop);
+
+	switch ((enum op_kind)op->kind) {
+	case OP_CONNECT:
+		io_uring_prep_connect(sqe, op->fd, op->at, (socklen_t)op->n);
+		break;
+	case OP_RECV:
+		io_uring_prep_recv(sqe, op->fd, (void *)op->at, op->n, 0);
+		break;
+	case OP_SEND:
+		io_uring_prep_send(sqe, op->fd, op->at, op->n, MSG_NOSIGNAL | MSG_WAITALL);
+		break;
+	case OP_RECVMSG:
+		io_uring_prep_recvmsg(sqe, op->fd, (struct msghdr *)op->at, MSG_CMSG_CLOEXEC);
+		break;
+	case OP_SENDMSG:
+		io_uring_prep_sendmsg(sqe, op->fd, op->at, MSG_NOSIGNAL);
+		break;
+	case OP_READ:
+		io_uring_prep_read(sqe, op->fd, (void *)op->at, (unsigned)op->n, (uint64_t)op->offset);
+		break;
+	case OP_WRITE:
+		io_uring_prep_write(sqe, op->fd, op->at, (unsigned)op->n, (uint64_t)op->offset);
+		break;
+	case OP_OTHER:
+		io_uring_prep_nop(sqe);
+		break;
+	}
+	io_uring_sqe_set_data(sqe, op);
+}
+
+static void start_op(struct loop *loop, struct loop_op *op, enum op_kind kind, int fd, const void *at, size_t n,
+                     int64_t offset, loop_op_fn *fn)
+{
+	note_armed(loop, op, fn);
+	op->kind = (uint8_t)kind;
+	op->fd = fd;
+	op->at = at;
+	op->n = n;
+	op->offset = offset;
+	submit_op(loop, op);
+}
+
+/* True when the operation goes on: the callback is not due yet. */
+static bool goes_on(struct loop *loop, struct loop_op *op, int res)
+{
+	bool reads = op->kind == OP_RECV || op->kind == OP_RECVMSG || op->kind == OP_READ;
+	struct io_uring_sqe *sqe;
+
+	if (op->kind == OP_OTHER || op->cancelling || loop->draining)
+		return false;
+	if (op->waiting) {
+		op->waiting = false;
+		if (res < 0)
+			return false;
+		submit_op(loop, op);
+		return true;
+	}
+	if (res != -EAGAIN && !(op->kind == OP_CONNECT && (res == -EINPROGRESS || res == -EALREADY)))
+		return false;
+	op->waiting = true;
+	sqe = get_sqe(loop);
+	io_uring_prep_poll_add(sqe, op->fd, reads ? POLLIN : POLLOUT);
+	io_uring_sqe_set_data(sqe, op);
+	return true;
+}
+
 void loop_connect(struct loop *loop, struct loop_op *op, int fd, const struct sockaddr *addr, socklen_t len,
                   loop_op_fn *fn)
 {
-	struct io_uring_sqe *sqe = arm(loop, op, fn);
-
-	io_uring_prep_connect(sqe, fd, addr, len);
-	io_uring_sqe_set_data(sqe, op);
+	start_op(loop, op, OP_CONNECT, fd, addr, len, 0, fn);
 }
 
 void loop_recv(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t n, loop_op_fn *fn)
 {
-	struct io_uring_sqe *sqe = arm(loop, op, fn);
-
-	io_uring_prep_recv(sqe, fd, buf, n, 0);
-	io_uring_sqe_set_data(sqe, op);
+	start_op(loop, op, OP_RECV, fd, buf, n, 0, fn);
 }
 
 void loop_send(struct loop *loop, struct loop_op *op, int fd, const void *buf, size_t n, loop_op_fn *fn)
 {
-	struct io_uring_sqe *sqe = arm(loop, op, fn);
-
-	io_uring_prep_send(sqe, fd, buf, n, MSG_NOSIGNAL | MSG_WAITALL);
-	io_uring_sqe_set_data(sqe, op);
+	start_op(loop, op, OP_SEND, fd, buf, n, 0, fn);
 }
 
 void loop_recvmsg(struct loop *loop, struct loop_op *op, int fd, struct msghdr *msg, loop_op_fn *fn)
 {
-	struct io_uring_sqe *sqe = arm(loop, op, fn);
-
-	io_uring_prep_recvmsg(sqe, fd, msg, MSG_CMSG_CLOEXEC);
-	io_uring_sqe_set_data(sqe, op);
+	start_op(loop, op, OP_RECVMSG, fd, msg, 0, 0, fn);
 }
 
 void loop_sendmsg(struct loop *loop, struct loop_op *op, int fd, const struct msghdr *msg, loop_op_fn *fn)
 {
-	struct io_uring_sqe *sqe = arm(loop, op, fn);
-
-	io_uring_prep_sendmsg(sqe, fd, msg, MSG_NOSIGNAL);
-	io_uring_sqe_set_data(sqe, op);
+	start_op(loop, op, OP_SENDMSG, fd, msg, 0, 0, fn);
 }
 
 void loop_read(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t n, int64_t offset, loop_op_fn *fn)
 {
-	struct io_uring_sqe *sqe = arm(loop, op, fn);
-
-	io_uring_prep_read(sqe, fd, buf, n, (uint64_t)offset);
-	io_uring_sqe_set_data(sqe, op);
+	start_op(loop, op, OP_READ, fd, buf, n, offset, fn);
 }
 
 void loop_write(struct loop *loop, struct loop_op *op, int fd, const void *buf, size_t n, int64_t offset,
                 loop_op_fn *fn)
 {
-	struct io_uring_sqe *sqe = arm(loop, op, fn);
-
-	io_uring_prep_write(sqe, fd, buf, n, (uint64_t)offset);
-	io_uring_sqe_set_data(sqe, op);
+	start_op(loop, op, OP_WRITE, fd, buf, n, offset, fn);
 }
 
 void loop_poll(struct loop *loop, struct loop_op *op, int fd, unsigned events, bool multishot, loop_op_fn *fn)
@@ -325,7 +384,7 @@ static void complete(struct loop *loop, uint64_t user_data, int res, unsigned fl
 	bool more = flags & IORING_CQE_F_MORE;
 	int buffer = flags & IORING_CQE_F_BUFFER ? (int)(flags >> IORING_CQE_BUFFER_SHIFT) : -1;
 
-	if (op) {
+	if (op && !(op->kind && goes_on(loop, op, res))) {
 		if (!more) {
 			op->pending = false;
 			op->cancelling = false;

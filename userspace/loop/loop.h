@@ -49,6 +49,13 @@ struct loop_op {
 	loop_op_fn *fn;
 	bool pending;
 	bool cancelling;
+	/* The loop's: to try again where a non-blocking descriptor had nothing to give or no room. */
+	bool waiting;
+	uint8_t kind;
+	int fd;
+	const void *at;
+	size_t n;
+	int64_t offset;
 };
 
 static inline bool loop_op_pending(const struct loop_op *op)
@@ -56,8 +63,9 @@ static inline bool loop_op_pending(const struct loop_op *op)
 	return op->pending;
 }
 
-/* Each arms `op`, which must not be pending. They cannot fail: errors come to the callback. Descriptors must not
- * have O_NONBLOCK: the ring would answer -EAGAIN where it should wait. */
+/* Each arms `op`, which must not be pending. They cannot fail: errors come to the callback. Descriptors may be blocking
+ * (cheapest) or have O_NONBLOCK: the operation waits all the same. loop_accept_multishot() and loop_recv_multishot()
+ * want blocking ones. */
 void loop_accept_multishot(struct loop *loop, struct loop_op *op, int fd, loop_op_fn *fn);
 void loop_connect(struct loop *loop, struct loop_op *op, int fd, const struct sockaddr *addr, socklen_t len,
                   loop_op_fn *fn);
@@ -66,7 +74,7 @@ void loop_recv(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t 
  * the `res` bytes are. res 0: end of stream. -ENOBUFS with !more: arm again. */
 void loop_recv_multishot(struct loop *loop, struct loop_op *op, int fd, loop_op_fn *fn);
 const char *loop_recv_data(const struct loop *loop);
-/* Sends all of it: `res` is short only after an error or a cancel. */
+/* Sends all of it: `res` is short only after an error or a cancel, or where the socket has O_NONBLOCK. */
 void loop_send(struct loop *loop, struct loop_op *op, int fd, const void *buf, size_t n, loop_op_fn *fn);
 void loop_recvmsg(struct loop *loop, struct loop_op *op, int fd, struct msghdr *msg, loop_op_fn *fn);
 void loop_sendmsg(struct loop *loop, struct loop_op *op, int fd, const struct msghdr *msg, loop_op_fn *fn);
