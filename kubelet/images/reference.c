@@ -118,6 +118,8 @@ int reference_parse(const char *text, struct arena *arena, struct reference *ret
 		ret->repository = arena_printf(arena, "library/%.*s", STR_ARG(s));
 	else
 		ret->repository = arena_strndup(arena, s.p, s.n);
+	if (strlen(ret->repository) > REFERENCE_REPOSITORY_MAX)
+		return invalid(text, err);
 	ret->digest = digest.n ? arena_strndup(arena, digest.p, digest.n) : NULL;
 	ret->tag = tag.n ? arena_strndup(arena, tag.p, tag.n) : digest.n ? NULL : arena_strdup(arena, "latest");
 	return 0;

@@ -24,6 +24,7 @@
 #include "userspace/base/mem.h"
 
 #define ENDING_LOOK_MS 50
+#define SHED_AFTER_MS 3000
 
 /* ---- sources ---- */
 
@@ -225,26 +226,6 @@ static bool anything_runs(struct supervisor *s)
 	return !list_empty(&s->jobs);
 }
 
-static void run(struct supervisor *s)
-{
-	for (;;) {
-		struct epoll_event event;
-
-		/* One at a time: what is handled may free what would have come next; the descriptors are
-		 * level-triggered, so nothing is lost. */
-		if (epoll_wait(s->epoll_fd, &event, 1, s->ending ? ENDING_LOOK_MS : -1) == 1) {
-			struct source *source = event.data.ptr;
-
-			source->ready(s, source, event.events);
-		}
-		if (!s->ending)
-			continue;
-		kill_everything(s);
-		if (!anything_runs(s))
-			return;
-	}
-}
-
 /* ---- start ---- */
 
 static int make_socket(struct supervisor *s)
@@ -324,6 +305,40 @@ static void shed_pages(void)
 	malloc_trim(0);
 }
 
+/* After a while without work, what the work touched is given back. */
+static int look_ms(const struct supervisor *s, bool shed)
+{
+	return s->ending ? ENDING_LOOK_MS : shed ? -1 : SHED_AFTER_MS;
+}
+
+static void run(struct supervisor *s)
+{
+	bool shed = false;
+
+	for (;;) {
+		struct epoll_event event;
+		int n;
+
+		/* One at a time: what is handled may free what would have come next; the descriptors are
+		 * level-triggered, so nothing is lost. */
+		n = epoll_wait(s->epoll_fd, &event, 1, look_ms(s, shed));
+		if (n == 1) {
+			struct source *source = event.data.ptr;
+
+			source->ready(s, source, event.events);
+			shed = false;
+		} else if (n == 0 && !s->ending) {
+			shed_pages();
+			shed = true;
+		}
+		if (!s->ending)
+			continue;
+		kill_everything(s);
+		if (!anything_runs(s))
+			return;
+	}
+}
+
 static int serve(struct supervisor *s, int ready_fd)
 {
 	int r;
@@ -345,7 +360,6 @@ static int serve(struct supervisor *s, int ready_fd)
 	if (write(ready_fd, "", 1) != 1)
 		return -EPIPE;
 	close(ready_fd);
-	shed_pages();
 	run(s);
 	return 0;
 }
