@@ -371,6 +371,37 @@ static void test_damage_is_one_clear_error(void **state)
 	assert_int_equal(unlink(f->path), 0);
 }
 
+/* A page of garbage in the middle: said when it is met, at the start, and not served around. */
+static void test_damaged_page(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_err_ struct err err = ERR_INIT;
+	static char big[3000];
+	char name[16], garbage[8192];
+	int fd, r;
+
+	memset(big, 'x', sizeof(big) - 1);
+	for (int i = 0; i < 100; i++) {
+		snprintf(name, sizeof(name), "n%d", i);
+		fixture_put(f, name, big);
+	}
+	fixture_wait(f);
+	store_close(f->store);
+	f->store = NULL;
+	memset(garbage, 0xff, sizeof(garbage));
+	fd = open(f->path, O_WRONLY);
+	assert_int_equal(pwrite(fd, garbage, sizeof(garbage), 40 * 4096), sizeof(garbage));
+	close(fd);
+	r = store_open(f->loop, &f->options, &f->store, &err);
+	if (r == 0) {
+		for (int i = 0; i < FIXTURE_RESOURCES; i++)
+			store_add_resource(f->store, "test", i == 0 ? "zeros" : i == 1 ? "ones" : "twos");
+		r = store_load(f->store, fixture_decode, NULL, &err);
+	}
+	assert_int_equal(r, -EUCLEAN);
+	assert_non_null(strstr(err.message, "damaged"));
+}
+
 struct counted {
 	size_t n;
 };
@@ -423,6 +454,7 @@ int main(void)
 		T(test_disk_refuses),
 		T(test_full_disk),
 		T(test_damage_is_one_clear_error),
+		T(test_damaged_page),
 		T(test_read_files),
 	};
 

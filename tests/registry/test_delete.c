@@ -153,17 +153,27 @@ static void test_collection(void **state)
 	fixture_expect(f, 200, "none");
 }
 
+static void set_status(struct fixture *f, const struct api_kind *kind, const char *name, const char *status)
+{
+	struct request rq = fixture_request(API_VERB_PATCH, kind, "default", name, status);
+
+	rq.patch = REQUEST_PATCH_MERGE;
+	rq.subresource = "status";
+	fixture_run(f, &rq);
+	fixture_expect(f, 200, "status");
+}
+
 static void test_eviction(void **state)
 {
 	struct fixture *f = *state;
 	struct request rq;
 
 	make_pod(f, "p", true);
-	rq = fixture_request(API_VERB_PATCH, KIND_POD, "default", "p", "{\"status\":{\"phase\":\"Running\"}}");
-	rq.patch = REQUEST_PATCH_MERGE;
-	rq.subresource = "status";
-	fixture_run(f, &rq);
-	fixture_expect(f, 200, "status");
+	make_pod(f, "q", true);
+	make_pod(f, "r", true);
+	set_status(f, KIND_POD, "p", "{\"status\":{\"phase\":\"Running\"}}");
+	set_status(f, KIND_POD, "q", "{\"status\":{\"phase\":\"Running\"}}");
+	set_status(f, KIND_POD, "r", "{\"status\":{\"phase\":\"Running\"}}");
 	create(f, KIND_PODDISRUPTIONBUDGET, "default",
 	       "{\"metadata\":{\"name\":\"b\"},\"spec\":{\"minAvailable\":1,\"selector\":{\"matchLabels\":{\"app\":\"x\"}}}}");
 	rq = fixture_request(API_VERB_CREATE, KIND_POD, "default", "p",
@@ -171,7 +181,19 @@ static void test_eviction(void **state)
 	rq.subresource = "eviction";
 	assert_int_equal(fixture_run(f, &rq), 429);
 	assert_string_equal(f->message, "Cannot evict pod as it would violate the pod's disruption budget.");
+	/* One disruption is allowed: the second eviction is refused. */
+	set_status(f, KIND_PODDISRUPTIONBUDGET, "b",
+		   "{\"status\":{\"disruptionsAllowed\":1,\"currentHealthy\":3,\"desiredHealthy\":2,\"expectedPods\":3}}");
+	rq.name = STR("q");
+	rq.body = STR("{\"apiVersion\":\"policy/v1\",\"kind\":\"Eviction\",\"metadata\":{\"name\":\"q\"}}");
+	fixture_run(f, &rq);
+	fixture_expect(f, 201, "evict");
+	rq.name = STR("r");
+	rq.body = STR("{\"apiVersion\":\"policy/v1\",\"kind\":\"Eviction\",\"metadata\":{\"name\":\"r\"}}");
+	assert_int_equal(fixture_run(f, &rq), 429);
 	fixture_do(f, API_VERB_DELETE, KIND_PODDISRUPTIONBUDGET, "default", "b", "");
+	rq.name = STR("p");
+	rq.body = STR("{\"apiVersion\":\"policy/v1\",\"kind\":\"Eviction\",\"metadata\":{\"name\":\"p\"}}");
 	fixture_run(f, &rq);
 	fixture_expect(f, 201, "evict");
 	assert_string_equal(fixture_at(f, "status"), "Success");

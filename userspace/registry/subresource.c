@@ -108,7 +108,9 @@ struct budget_search {
 static void look_at_budget(void *arg, const struct object *o)
 {
 	struct budget_search *s = arg;
-	struct json *budget = registry_parse(s->arena, o);
+	/* The newest state: an eviction a moment ago has already taken its part. */
+	const struct object *newest = store_newest(s->reg->store, o->resource, o->ns, o->name);
+	struct json *budget = registry_parse(s->arena, newest ? newest : o);
 	struct selector selector;
 
 	if (selector_from_json(s->arena, json_at(budget, "spec.selector"), &selector, NULL) < 0)
@@ -117,6 +119,21 @@ static void look_at_budget(void *arg, const struct object *o)
 		return;
 	s->found = budget;
 	s->n++;
+}
+
+/* Until the budget's controller has counted again: one less, and whose sake it was. */
+static int take_disruption(void *arg, struct arena *arena, struct json *budget, struct err *err)
+{
+	const struct write *w = arg;
+	struct json *status = json_ensure_object(arena, budget, "status");
+	char now[CLOCK_RFC3339_MAX];
+
+	(void)err;
+	clock_format_rfc3339(clock_real_ns(), now);
+	json_set_int(arena, status, "disruptionsAllowed", json_get_int(status, "disruptionsAllowed", 0) - 1);
+	json_set_n(json_ensure_object(arena, status, "disruptedPods"), arena_str(arena, w->name),
+		   json_new_cstr(arena, arena_strdup(arena, now)));
+	return 0;
 }
 
 static int check_budget(struct write *w, const struct json *pod, struct err *err)
@@ -133,8 +150,12 @@ static int check_budget(struct write *w, const struct json *pod, struct err *err
 		return err_set_status(err, -EIO, 500, "InternalError",
 				      "This pod has more than one PodDisruptionBudget, which the eviction subresource does "
 				      "not support.");
-	if (json_at_int(s.found, "status.disruptionsAllowed", 0) > 0)
+	if (json_at_int(s.found, "status.disruptionsAllowed", 0) > 0) {
+		if (!w->dry_run)
+			registry_update(w->reg, KIND_PODDISRUPTIONBUDGET, w->ns, meta_name(s.found), "status",
+					take_disruption, w, NULL, NULL);
 		return 0;
+	}
 	return api_err_too_many_requests(err, EVICTION_RETRY_S,
 					 "Cannot evict pod as it would violate the pod's disruption budget.");
 }
