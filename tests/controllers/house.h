@@ -273,9 +273,15 @@ static inline int house_setup(void **state)
 	return house_try_wait(h, house_has_default_account, NULL, HOUSE_WAIT_NS) ? 0 : -1;
 }
 
+static inline bool house_turns_over(struct house *h, void *arg)
+{
+	return --*(int *)arg < 0;
+}
+
 static inline int house_teardown(void **state)
 {
 	struct house *h = *state;
+	int turns = 3;
 
 	if (!h)
 		return 0;
@@ -283,6 +289,8 @@ static inline int house_teardown(void **state)
 	registry_watch_stop(h->reg, &h->pods);
 	registry_destroy(h->reg);
 	store_close(h->store);
+	/* The writer's last message is the loop's to deliver. */
+	house_try_wait(h, house_turns_over, &turns, HOUSE_WAIT_NS);
 	loop_destroy(h->loop);
 	fs_remove_tree(h->dir, NULL);
 	free(h);

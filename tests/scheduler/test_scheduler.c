@@ -159,13 +159,21 @@ static int setup(void **state)
 	return 0;
 }
 
+static bool turns_over(struct house *h, void *arg)
+{
+	return --*(int *)arg < 0;
+}
+
 static int teardown(void **state)
 {
 	struct house *h = *state;
+	int turns = 3;
 
 	scheduler_destroy(h->scheduler);
 	registry_destroy(h->reg);
 	store_close(h->store);
+	/* The writer's last message is the loop's to deliver. */
+	wait_for(h, turns_over, &turns);
 	loop_destroy(h->loop);
 	fs_remove_tree(h->dir, NULL);
 	free(h);
