@@ -14,8 +14,8 @@
 static const struct str lease_ns = {"kube-node-lease", sizeof("kube-node-lease") - 1};
 
 struct health {
-	int64_t lease_revision;
-	int64_t seen_ns; /* when it was first seen at that revision */
+	int64_t lease_revision, node_revision;
+	int64_t seen_ns; /* when both were first seen at these revisions */
 	bool stale;
 };
 
@@ -32,7 +32,8 @@ static void map_lease(struct runner *r, enum registry_event_type type, const str
 		runner_enqueue(r, STR_NULL, o->name);
 }
 
-static struct health *observe(struct reconcile *ctx)
+/* A node that still writes its status lives, whatever its lease says. */
+static struct health *observe(struct reconcile *ctx, const struct object *node)
 {
 	struct map *all = runner_state(ctx->runner);
 	const struct object *lease = registry_get(ctx->reg, KIND_LEASE, lease_ns, ctx->name);
@@ -43,11 +44,11 @@ static struct health *observe(struct reconcile *ctx)
 	if (!h) {
 		h = mem_new(struct health);
 		h->seen_ns = now;
-		h->lease_revision = revision;
 		map_put(all, ctx->name, h);
 	}
-	if (h->lease_revision != revision) {
+	if (h->lease_revision != revision || h->node_revision != node->revision) {
 		h->lease_revision = revision;
+		h->node_revision = node->revision;
 		h->seen_ns = now;
 	}
 	h->stale = now - h->seen_ns >= NODE_MONITOR_GRACE_NS;
@@ -193,7 +194,7 @@ static int reconcile(struct reconcile *ctx, struct err *err)
 		return 0;
 	}
 	json = registry_parse(ctx->arena, node);
-	h = observe(ctx);
+	h = observe(ctx, node);
 	if (h->stale && !meta_condition_is(json_at(json, "status.conditions"), "Ready", "Unknown")) {
 		registry_event(ctx->reg, "node-controller", node, "Normal", "NodeNotReady",
 		               "Node %.*s status is now: NodeNotReady", STR_ARG(node->name));
