@@ -177,6 +177,9 @@ static void test_strategic_lists(void **state)
 		  "{'spec':{'$setElementOrder/containers':[{'name':'b'},{'name':'c'}],"
 		  "'containers':[{'name':'c'},{'name':'a','$patch':'delete'}]}}",
 		  "{'spec':{'containers':[{'name':'b'},{'name':'c'}]}}" },
+		{ "{'spec':{'containers':[{'name':'a'},{'name':'b'}]}}",
+		  "{'spec':{'$setElementOrder/containers':[{'name':'c'}],'containers':[{'$patch':'replace'},{'name':'c'}]}}",
+		  "{'spec':{'containers':[{'name':'c'}]}}" },
 		{ "{'spec':{'containers':[{'name':'a'}]}}",
 		  "{'spec':{'$setElementOrder/containers':[{'name':'a'},{'name':'b'}],'containers':[{'name':'b'},{'name':'a'}]}}",
 		  "!doesn't match $setElementOrder list" },

@@ -374,7 +374,7 @@ static int check_order(struct merge *m, const struct json *patch, const struct i
 		long at;
 		int r;
 
-		if (json_is(p, JSON_OBJECT) && str_is(json_get_str(p, DIRECTIVE), "delete"))
+		if (json_get(p, DIRECTIVE))
 			continue;
 		r = index_in(m, wanted, p, merge_key, &at);
 		if (r < 0)
