@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 
 #define STOP_TERM_MS 15000
 #define STOP_KILL_MS 5000
+#define STOP_MOUNTINFO_MAX (16 * 1024 * 1024)
 
 static int stop_wait(int pidfd, int timeout_ms)
 {
@@ -65,13 +67,41 @@ static int stop_pods(const struct config *config, struct err *err)
 	return runtime_shutdown_all(&options, err);
 }
 
+/* What is still mounted below `dir` (volumes of pods that ended with us): latest first. */
+static void stop_unmount(const char *dir)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	struct str rest, line, part, prefix = str_of(arena_printf(&arena, "%s/", dir));
+	char **points = NULL;
+	size_t n = 0, cap = 0;
+
+	if (fs_read("/proc/self/mountinfo", STOP_MOUNTINFO_MAX, &text, NULL) < 0)
+		return;
+	rest = buf_str(&text);
+	while (str_split(&rest, '\n', &line)) {
+		for (int field = 0; field < 5; field++)
+			if (!str_split(&line, ' ', &part))
+				part = STR_NULL;
+		if (!str_starts(part, prefix))
+			continue;
+		mem_grow(points, cap, n + 1);
+		points[n++] = arena_strndup(&arena, part.p, part.n);
+	}
+	while (n--)
+		umount2(points[n], MNT_DETACH | UMOUNT_NOFOLLOW);
+	free(points);
+}
+
 static int stop_purge(const struct config *config, struct err *err)
 {
 	const char *const trees[] = { config->data_dir, config->run_dir, config->log_dir };
 	int r = dataplane_purge(config->pin_dir, err);
 
-	for (size_t i = 0; i < ARRAY_SIZE(trees) && r == 0; i++)
+	for (size_t i = 0; i < ARRAY_SIZE(trees) && r == 0; i++) {
+		stop_unmount(trees[i]);
 		r = fs_remove_tree(trees[i], err);
+	}
 	if (r == 0 && unlink(config->write_kubeconfig) < 0 && errno != ENOENT)
 		r = err_set(err, -errno, "remove %s: %s", config->write_kubeconfig, strerror(errno));
 	return r;
