@@ -71,7 +71,31 @@ static int clean_path(const char *path, char *ret, size_t size)
 	return 0;
 }
 
-/* Opens the folder that holds the last component, making what is missing. *ret_base points into `path`. */
+/* Opens the folder `path`, making what is missing of it. */
+static int make_folders(int root_fd, char *path)
+{
+	int dir = open_in_root(root_fd, "", O_RDONLY | O_DIRECTORY);
+
+	for (char *at = path; dir >= 0 && at;) {
+		char *slash = strchr(at, '/');
+		int next;
+
+		if (slash)
+			*slash = 0;
+		next = open_in_root(root_fd, path, O_RDONLY | O_DIRECTORY);
+		if (next == -ENOENT)
+			next = mkdirat(dir, at, 0755) < 0 ? -errno :
+							    open_in_root(root_fd, path, O_RDONLY | O_DIRECTORY);
+		if (slash)
+			*slash = '/';
+		close(dir);
+		dir = next;
+		at = slash ? slash + 1 : NULL;
+	}
+	return dir;
+}
+
+/* Opens the folder that holds the last component. *ret_base points into `path`. */
 static int open_parent(int root_fd, char *path, const char **ret_base)
 {
 	char *slash = strrchr(path, '/');
@@ -84,41 +108,8 @@ static int open_parent(int root_fd, char *path, const char **ret_base)
 	*ret_base = slash + 1;
 	*slash = 0;
 	fd = open_in_root(root_fd, path, O_RDONLY | O_DIRECTORY);
-	for (char *at = path; fd == -ENOENT && at;) {
-		char *next = strchr(at, '/');
-		int dir;
-
-		if (next)
-			*next = 0;
-		dir = open_in_root(root_fd, path, O_RDONLY | O_DIRECTORY);
-		if (dir == -ENOENT) {
-			const char *base;
-			char copy[STORE_LAYER_NAME_MAX];
-			int up;
-
-			snprintf(copy, sizeof(copy), "%s", path);
-			base = strrchr(copy, '/');
-			up = base ? (copy[base - copy] = 0, open_in_root(root_fd, copy, O_RDONLY | O_DIRECTORY)) :
-				    open_in_root(root_fd, "", O_RDONLY | O_DIRECTORY);
-			if (up < 0) {
-				dir = up;
-			} else {
-				dir = mkdirat(up, base ? base + 1 : copy, 0755) < 0 ? -errno : 0;
-				close(up);
-			}
-		} else if (dir >= 0) {
-			close(dir);
-		}
-		if (next)
-			*next = '/';
-		if (dir < 0) {
-			fd = dir;
-			break;
-		}
-		at = next ? next + 1 : NULL;
-	}
 	if (fd == -ENOENT)
-		fd = open_in_root(root_fd, path, O_RDONLY | O_DIRECTORY);
+		fd = make_folders(root_fd, path);
 	*slash = '/';
 	return fd;
 }

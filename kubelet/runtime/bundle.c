@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Making and removing a container's folders. Worker pool. */
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "kubelet/runtime/bundle.h"
 #include "userspace/base/encode.h"
@@ -51,7 +54,42 @@ static int write_plain(const char *path, struct str text, struct err *err)
 	return bad ? err_set(err, -EIO, "%s: cannot write", path) : 0;
 }
 
-/* The runtime starts in the working directory: upstream makes one that the image lacks. */
+static int open_inside(int root, const char *path)
+{
+	struct open_how how = { .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+				.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
+	long fd = syscall(SYS_openat2, root, path, &how, sizeof(how));
+
+	return fd < 0 ? -errno : (int)fd;
+}
+
+/* The working directory is made where the image lacks it, as upstream does; links are followed inside the root only.
+ * What cannot be made is left for the OCI runtime to complain about. */
+static void make_working_dir(const char *rootfs, const char *cwd)
+{
+	_cleanup_close_ int root = open(rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_free_ char *path = mem_strdup(cwd);
+	int dir = root < 0 ? -1 : open_inside(root, "/");
+
+	for (char *at = path; dir >= 0 && at;) {
+		char *slash = strchr(at + 1, '/'), *name = at[0] == '/' ? at + 1 : at;
+		int next;
+
+		if (slash)
+			*slash = 0;
+		next = open_inside(root, path[0] ? path : "/");
+		if (next == -ENOENT && name[0] && mkdirat(dir, name, 0755) == 0)
+			next = open_inside(root, path);
+		if (slash)
+			*slash = '/';
+		close(dir);
+		dir = next;
+		at = slash;
+	}
+	if (dir >= 0)
+		close(dir);
+}
+
 static int prepare(const char *bundle_dir, const char *data_dir, const char *id, const struct bundle_sandbox *sandbox,
 		   const struct runtime_container_spec *spec, struct err *err)
 {
@@ -71,6 +109,7 @@ static int prepare(const char *bundle_dir, const char *data_dir, const char *id,
 					spec->run_as_group, &user, err);
 	if (r < 0)
 		return r;
+	make_working_dir(rootfs, bundle_working_dir(spec));
 	return write_plain(config_path, json_text(&arena, bundle_config(&arena, sandbox, id, spec, &user)), err);
 }
 

@@ -47,6 +47,8 @@ struct bundle_user {
 int bundle_user_resolve(const char *rootfs, const char *user, int64_t run_as_user, int64_t run_as_group,
 			struct bundle_user *ret, struct err *err);
 
+/* The spec's, else the image's, else "/". */
+const char *bundle_working_dir(const struct runtime_container_spec *spec);
 /* config.json as a tree. */
 struct json *bundle_config(struct arena *arena, const struct bundle_sandbox *sandbox, const char *id,
 			   const struct runtime_container_spec *spec, const struct bundle_user *user);

@@ -104,11 +104,17 @@ static bool env_has(const struct json *env, const char *prefix)
 	return false;
 }
 
+const char *bundle_working_dir(const struct runtime_container_spec *spec)
+{
+	if (spec->working_dir && spec->working_dir[0])
+		return spec->working_dir;
+	return spec->image && spec->image->working_dir && spec->image->working_dir[0] ? spec->image->working_dir : "/";
+}
+
 static struct json *process(struct arena *a, const struct bundle_sandbox *sandbox,
 			    const struct runtime_container_spec *spec, const struct bundle_user *user)
 {
 	struct json *p = json_new_object(a), *u, *env, *args, *groups;
-	const char *cwd = spec->working_dir;
 
 	json_set_bool(a, p, "terminal", spec->tty);
 	u = json_ensure_object(a, p, "user");
@@ -133,11 +139,7 @@ static struct json *process(struct arena *a, const struct bundle_sandbox *sandbo
 		json_append(env, json_new_printf(a, "HOME=%s", user->home));
 	if (spec->tty && !env_has(env, "TERM="))
 		append_cstr(a, env, "TERM=xterm");
-	if (!cwd || !cwd[0])
-		cwd = spec->image && spec->image->working_dir && spec->image->working_dir[0] ?
-			      spec->image->working_dir :
-			      "/";
-	json_set_cstr(a, p, "cwd", cwd);
+	json_set_cstr(a, p, "cwd", bundle_working_dir(spec));
 	json_set(p, "capabilities", capabilities(a, spec, user->uid == 0));
 	json_set_bool(a, p, "noNewPrivileges", spec->no_new_privileges);
 	json_set_int(a, p, "oomScoreAdj", spec->oom_score_adj);
@@ -187,7 +189,8 @@ static void default_mounts(struct arena *a, struct json *mounts, const struct bu
 	}
 	if (!target_given(spec, "/sys")) {
 		/* sysfs cannot be mounted anew in the host's network namespace with other rights */
-		add_mount(a, mounts, "/sys", "sysfs", "sysfs", rw ? "nosuid,noexec,nodev,rw" : "nosuid,noexec,nodev,ro");
+		add_mount(a, mounts, "/sys", "sysfs", "sysfs",
+			  rw ? "nosuid,noexec,nodev,rw" : "nosuid,noexec,nodev,ro");
 		add_mount(a, mounts, "/sys/fs/cgroup", "cgroup", "cgroup",
 			  rw ? "nosuid,noexec,nodev,relatime,rw" : "nosuid,noexec,nodev,relatime,ro");
 	}

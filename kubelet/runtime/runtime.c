@@ -228,7 +228,8 @@ static void read_sandboxes(struct runtime *rt)
 
 static int make_folders(struct runtime *rt, struct err *err)
 {
-	_cleanup_free_ char *containers = mem_printf("%s/containers", rt->run_dir), *ns = mem_printf("%s/ns", rt->run_dir);
+	_cleanup_free_ char *containers = mem_printf("%s/containers", rt->run_dir);
+	_cleanup_free_ char *ns = mem_printf("%s/ns", rt->run_dir);
 	_cleanup_free_ char *data = mem_printf("%s/containers", rt->data_dir);
 	int r = fs_mkdirs(containers, 0700, err);
 

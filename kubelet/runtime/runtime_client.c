@@ -303,7 +303,8 @@ static int say_hello(struct runtime *rt, int fd, struct err *err)
 	size_t n;
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-	buf_printf(&b, "{\"op\":\"hello\",\"seq\":1,\"version\":%d,\"log_max_bytes\":%llu,\"log_max_files\":%u,\"oci\":",
+	buf_printf(&b,
+		   "{\"op\":\"hello\",\"seq\":1,\"version\":%d,\"log_max_bytes\":%llu,\"log_max_files\":%u,\"oci\":",
 		   PROTOCOL_VERSION, (unsigned long long)rt->log_max_bytes, rt->log_max_files);
 	json_write_str(&b, str_of(rt->oci_path));
 	buf_add_char(&b, '}');

@@ -299,19 +299,21 @@ static void test_missing_executable(void **state)
 static void test_users(void **state)
 {
 	struct state *s = *state;
-	const char *const args[] = { "/bin/sh", "-c", "id -u; id -g; id -G; echo $HOME; touch /x && echo writable", NULL };
+	const char *const args[] = { "/bin/sh", "-c", "id -u; id -g; id -G; echo $HOME; pwd; touch /x && echo writable", NULL };
 	struct runtime_container_spec spec;
 	struct image image = s->image;
 
 	make_sandbox(s, "uid-1");
 	spec_init(s, &spec, args);
 	image.user = "web";
+	spec.working_dir = "/made/on//the/way/";
 	spec.image = &image;
 	spec.read_only_root = true;
 	assert_int_equal(launch_spec(s, &spec), 0);
 	wait_for(s, s->exits);
 	log_text(s);
-	assert_non_null(strstr(s->output, "stdout F 1234\nstdout F 1235\nstdout F 1235 1300\nstdout F /srv\n"));
+	assert_non_null(strstr(s->output, "stdout F 1234\nstdout F 1235\nstdout F 1235 1300\nstdout F /srv\n"
+						"stdout F /made/on/the/way\n"));
 	assert_null(strstr(s->output, "writable"));
 }
 
