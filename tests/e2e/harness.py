@@ -165,7 +165,7 @@ class Outside:
     """A network namespace that plays an outside host, linked to the host by a veth."""
     ADDRESS, HOST = "198.51.100.2", "198.51.100.1"
 
-    def __init__(self, name="k3c-e2e-out", link="k3ceo0"):
+    def __init__(self, name="k3c-e2e-out", link="e2e-outside0"):
         self.name, self.link = name, link
         self.close()
         atexit.register(self.close)
