@@ -57,7 +57,7 @@ int host_in(struct __sk_buff *skb)
 	struct k3c_nat *n;
 
 	/* What is no business of ours, whole or broken, is the stack's. */
-	if (packet_parse(skb, &p) != PACKET_IP || p.later_fragment)
+	if (packet_parse(skb, &p) != PACKET_IP || p.no_ports)
 		return TC_ACT_OK;
 	if (addr_in(&p.src, &k3c_options.pod_net, &k3c_options.pod_mask))
 		return host_drop(skb, K3C_DROP_SPOOFED_SOURCE);
@@ -73,7 +73,7 @@ int host_in(struct __sk_buff *skb)
 		nat_touch(&p, &key, n);
 		return nat_rewrite_dst(skb, &p, &to) < 0 ? host_drop(skb, K3C_DROP_MALFORMED) : TC_ACT_OK;
 	}
-	if (p.icmp_error || p.flow.proto == IPPROTO_ICMP || (p.flow.proto == IPPROTO_TCP && !packet_is_syn(&p)))
+	if (p.icmp_error || p.later_fragment || p.flow.proto == IPPROTO_ICMP || (p.flow.proto == IPPROTO_TCP && !packet_is_syn(&p)))
 		return TC_ACT_OK;
 	return host_new_service_flow(skb, &p, &key);
 }
@@ -107,7 +107,7 @@ static __always_inline int host_masquerade(struct __sk_buff *skb, const struct p
 
 	if (!link || !link->addr.q[1])
 		return TC_ACT_OK;
-	if (p->later_fragment)
+	if (p->no_ports)
 		return host_drop(skb, K3C_DROP_FRAGMENT);
 	if (p->icmp_error || !nat_check_offset(p) || (p->flow.proto == IPPROTO_ICMP && !p->flow.sport))
 		return host_drop(skb, K3C_DROP_UNSUPPORTED);
@@ -143,7 +143,7 @@ int host_out(struct __sk_buff *skb)
 	if (!from_pod && !host_has_backends())
 		return TC_ACT_OK;
 	nat_key(&p.flow, K3C_NAT_OUT, &key);
-	if (!p.later_fragment && (n = bpf_map_lookup_elem(&k3c_nat, &key))) {
+	if (!p.no_ports && (n = bpf_map_lookup_elem(&k3c_nat, &key))) {
 		struct k3c_nat to = *n;
 
 		if (p.icmp_error)

@@ -31,6 +31,21 @@ struct k3c_conn {
 };
 _Static_assert(sizeof(struct k3c_conn) == 16, "k3c_conn");
 
+/* A datagram in fragments: only the first one shows the ports. Fragments that come before it are dropped where the ports
+ * matter. Keyed by the packet as the hook sees it. */
+struct k3c_frag_key {
+	struct k3c_addr src, dst;
+	__be16 id;
+	__u8 proto;
+	__u8 pad[5];
+};
+_Static_assert(sizeof(struct k3c_frag_key) == 40, "k3c_frag_key");
+
+struct k3c_frag {
+	__be16 sport, dport;
+};
+_Static_assert(sizeof(struct k3c_frag) == 4, "k3c_frag");
+
 #define K3C_CONN_UDP_TIMEOUT_S 180
 #define K3C_CONN_OTHER_TIMEOUT_S 60
 #define K3C_CONN_CLOSING_TIMEOUT_S 60

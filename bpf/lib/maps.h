@@ -30,6 +30,7 @@
 #define K3C_MAP_RULE K3C_MAP(k3c_rule, BPF_MAP_TYPE_LPM_TRIE, struct k3c_rule_key, __u32, BPF_F_NO_PREALLOC)
 #define K3C_MAP_PREFIX K3C_MAP(k3c_prefix, BPF_MAP_TYPE_LPM_TRIE, struct k3c_prefix_key, __u32, BPF_F_NO_PREALLOC)
 #define K3C_MAP_CONN K3C_MAP(k3c_conn, BPF_MAP_TYPE_LRU_HASH, struct k3c_conn_key, struct k3c_conn, 0)
+#define K3C_MAP_FRAG K3C_MAP(k3c_frag, BPF_MAP_TYPE_LRU_HASH, struct k3c_frag_key, struct k3c_frag, 0)
 #define K3C_MAP_NAT K3C_MAP(k3c_nat, BPF_MAP_TYPE_LRU_HASH, struct k3c_nat_key, struct k3c_nat, 0)
 #define K3C_MAP_NODE K3C_MAP(k3c_node, BPF_MAP_TYPE_HASH, struct k3c_addr, __u32, BPF_F_NO_PREALLOC)
 /* Network namespaces of pods, by cookie; the value is the host end of the veth. */

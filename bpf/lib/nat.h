@@ -36,15 +36,18 @@ static __always_inline int nat_rewrite(struct __sk_buff *skb, const struct packe
 
 	if (!check)
 		return -1;
+	if (p->later_fragment) /* the first one carries the port, and the checksum of all */
+		goto address;
 	if (p->flow.proto != IPPROTO_ICMP &&
 	    bpf_l4_csum_replace(skb, check, old_addr, new_addr, BPF_F_PSEUDO_HDR | flags | 4) < 0)
 		return -1;
 	if (old_port != new_port && bpf_l4_csum_replace(skb, check, old_port, new_port, flags | 2) < 0)
 		return -1;
+	if (old_port != new_port && bpf_skb_store_bytes(skb, port_at, &new_port, sizeof(new_port), 0) < 0)
+		return -1;
+address:
 	if (bpf_l3_csum_replace(skb, ETH_HLEN + offsetof(struct iphdr, check), old_addr, new_addr, 4) < 0 ||
 	    bpf_skb_store_bytes(skb, addr_at, &new_addr, sizeof(new_addr), 0) < 0)
-		return -1;
-	if (old_port != new_port && bpf_skb_store_bytes(skb, port_at, &new_port, sizeof(new_port), 0) < 0)
 		return -1;
 	return 0;
 }

@@ -12,6 +12,9 @@
 
 #include "bpf/include/meta.h"
 #include "bpf/lib/addr.h"
+#include "bpf/lib/maps.h"
+
+K3C_MAP_FRAG;
 
 /* RFC 792. Not linux/icmp.h: it drags the C library's headers in, which the bpf target has none of. */
 enum icmp_type {
@@ -56,7 +59,8 @@ struct packet {
 	__u16 inner;    /* ICMP error: offset of the packet inside */
 	__u16 inner_l4;
 	__u8 tcp_flags;
-	bool later_fragment; /* no transport header: flow has no ports */
+	bool later_fragment; /* no transport header */
+	bool no_ports;       /* and the first fragment was not seen: flow has no ports */
 	bool icmp_error;
 };
 
@@ -123,9 +127,43 @@ static __always_inline enum packet_kind packet_l4(struct __sk_buff *skb, struct 
 	return PACKET_IP;
 }
 
+static __always_inline void packet_frag_key(const struct packet *p, __be16 id, struct k3c_frag_key *key)
+{
+	key->src = p->src;
+	key->dst = p->dst;
+	key->id = id;
+	key->proto = p->flow.proto;
+}
+
+static __always_inline void packet_first_fragment(const struct packet *p, __be16 id)
+{
+	struct k3c_frag ports = { .sport = p->flow.sport, .dport = p->flow.dport };
+	struct k3c_frag_key key = {};
+
+	packet_frag_key(p, id, &key);
+	bpf_map_update_elem(&k3c_frag, &key, &ports, BPF_ANY);
+}
+
+static __always_inline void packet_later_fragment(struct packet *p, __be16 id)
+{
+	struct k3c_frag_key key = {};
+	struct k3c_frag *ports;
+
+	p->later_fragment = true;
+	packet_frag_key(p, id, &key);
+	ports = bpf_map_lookup_elem(&k3c_frag, &key);
+	if (!ports) {
+		p->no_ports = true;
+		return;
+	}
+	p->flow.sport = ports->sport;
+	p->flow.dport = ports->dport;
+}
+
 static __always_inline enum packet_kind packet_parse(struct __sk_buff *skb, struct packet *p)
 {
 	struct iphdr ip;
+	enum packet_kind kind;
 	__u16 frag;
 
 	if (skb->protocol != bpf_htons(ETH_P_IP))
@@ -142,10 +180,13 @@ static __always_inline enum packet_kind packet_parse(struct __sk_buff *skb, stru
 	p->l4 = ETH_HLEN + ip.ihl * 4;
 	frag = bpf_ntohs(ip.frag_off);
 	if (frag & 0x1fff) {
-		p->later_fragment = true;
+		packet_later_fragment(p, ip.id);
 		return PACKET_IP;
 	}
-	return packet_l4(skb, p);
+	kind = packet_l4(skb, p);
+	if (kind == PACKET_IP && (frag & 0x2000))
+		packet_first_fragment(p, ip.id);
+	return kind;
 }
 
 static __always_inline bool packet_is_syn(const struct packet *p)

@@ -176,7 +176,7 @@ static __always_inline __u32 policy_check(const struct packet *p, const struct s
 			  (p->flow.proto == IPPROTO_TCP &&
 			   !(p->tcp_flags & (PACKET_TCP_SYN | PACKET_TCP_FIN | PACKET_TCP_RST)))))
 		return K3C_DROP_NONE;
-	if (p->later_fragment)
+	if (p->no_ports)
 		return K3C_DROP_FRAGMENT;
 	src_end = conn_key(&p->flow, &key);
 	now = bpf_ktime_get_ns();

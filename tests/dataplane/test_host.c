@@ -188,6 +188,32 @@ static void test_masquerade(void **state)
 	close(server);
 }
 
+/* Datagrams larger than the link: every fragment finds its way, out and back, also through a policy. */
+static void test_fragments(void **state)
+{
+	struct dp_policy_rule out = { .direction = DP_EGRESS, .prefix = ip(OUTSIDE_IP), .prefix_len = 128,
+				      .proto = IPPROTO_UDP, .port = 53 };
+	struct dp_policy policy = { .pod = ip(pod.addr), .isolated_ingress = true, .isolated_egress = true,
+				    .rules = &out, .n_rules = 1 };
+	int server = server_in(world.outside, SOCK_DGRAM, OUTSIDE_IP, 53), client;
+	struct sockaddr_in peer;
+	socklen_t len = sizeof(peer);
+	char big[5000], back[5000];
+
+	ok(dataplane_policy_set(world.dp, &policy, err));
+	memset(big, 'f', sizeof(big));
+	assert_int_equal(client_in(pod.ns, SOCK_DGRAM, OUTSIDE_IP, 53, &client), 0);
+	assert_int_equal(send(client, big, sizeof(big), 0), sizeof(big));
+	assert_int_equal(recvfrom(server, back, sizeof(back), 0, (struct sockaddr *)&peer, &len), sizeof(big));
+	assert_true(addr_is(&peer, NODE_IP, 0));
+	assert_int_equal(sendto(server, big, sizeof(big), 0, (struct sockaddr *)&peer, len), sizeof(big));
+	memset(back, 0, sizeof(back));
+	assert_int_equal(recv(client, back, sizeof(back), 0), sizeof(back));
+	assert_memory_equal(big, back, sizeof(big));
+	close(client);
+	close(server);
+}
+
 /* What the outside says about a masqueraded datagram finds its way into the pod. */
 static void test_icmp_error(void **state)
 {
@@ -279,6 +305,7 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_node_port_policy, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_host_backend, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_masquerade, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_fragments, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_icmp_error, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_ping, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_new_link, setup, teardown),

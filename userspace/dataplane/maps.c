@@ -35,6 +35,7 @@ static const struct map_row map_rows[DP_MAP_COUNT] = {
 	[DP_MAP_RULE] = { "k3c_rule", 1, MAP_REBUILD, 32768 },
 	[DP_MAP_PREFIX] = { "k3c_prefix", 1, MAP_REBUILD, 32768 },
 	[DP_MAP_CONN] = { "k3c_conn", 1, MAP_PRESERVE, 8192 },
+	[DP_MAP_FRAG] = { "k3c_frag", 1, MAP_PRESERVE, 1024 },
 	[DP_MAP_NAT] = { "k3c_nat", 1, MAP_PRESERVE, 8192 },
 	[DP_MAP_NODE] = { "k3c_node", 1, MAP_REBUILD, 256 },
 	[DP_MAP_NETNS] = { "k3c_netns", 1, MAP_REBUILD, 4096 },
