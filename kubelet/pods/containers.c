@@ -177,8 +177,26 @@ static void start_step(struct pod_container *c)
 		container_create_begin(c);
 }
 
+/* The one thing of a container that may change while it runs. */
+static void check_image(struct pod_container *c)
+{
+	char message[512];
+
+	if (c->step != STEP_RUNNING || c->kill.active || c->role == ROLE_INIT)
+		return;
+	struct str image = json_get_str(worker_container_json(c), "image");
+
+	if (!c->spec_image) {
+		c->spec_image = str_dup(image);
+	} else if (!str_is(image, c->spec_image)) {
+		snprintf(message, sizeof(message), "Container %s definition changed, will be restarted", c->name);
+		container_kill_begin(c, termination_grace_s(c->w), message);
+	}
+}
+
 static void container_step(struct pod_container *c)
 {
+	check_image(c);
 	if (c->step == STEP_EXITED && container_will_restart(c) && !held_back(c))
 		next_attempt(c);
 	start_step(c);

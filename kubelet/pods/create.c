@@ -124,6 +124,8 @@ static void create(struct pod_container *c, const struct container_build *build)
 	c->step = STEP_CREATE;
 	free(c->image);
 	free(c->image_id);
+	free(c->spec_image);
+	c->spec_image = str_dup(json_get_str(worker_container_json(c), "image"));
 	c->image = mem_strdup(build->image.reference);
 	c->image_id = mem_strdup(build->image.repo_digest && *build->image.repo_digest ? build->image.repo_digest
 										      : build->image.id);

@@ -121,6 +121,7 @@ static void container_finish(struct pod_container *c)
 	free(c->waiting_message);
 	free(c->image);
 	free(c->image_id);
+	free(c->spec_image);
 	free(c->image_error);
 	free(c->name);
 }

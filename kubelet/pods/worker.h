@@ -64,6 +64,7 @@ struct pod_container {
 	struct container_exit exit, last;
 	char *waiting_reason, *waiting_message;
 	char *image, *image_id; /* as found; NULL: unknown yet */
+	char *spec_image;       /* as the spec named it when this attempt was made; NULL: unknown (adopted) */
 	bool ready, started;
 	struct backoff crash;
 	bool backoff_told;     /* the event was sent for this exit */
