@@ -387,6 +387,35 @@ static int check_order(struct merge *m, const struct json *patch, const struct i
 	return 0;
 }
 
+/* What counts as the server's order for elements outside of the wanted one: the old elements that are left, and in
+ * the room of those that went as many new ones. Upstream's result has this order; clients compare with it. */
+static int known_order(struct merge *m, const struct items *before, const struct json *merged, const char *merge_key,
+		       struct items *ret)
+{
+	struct items after = items_of(m, merged),
+		     known = { arena_new_array(m->arena, struct json *, before->n + 1), 0 };
+	long at;
+
+	for (size_t i = 0; i < before->n; i++) {
+		int r = index_in(m, &after, before->v[i], merge_key, &at);
+
+		if (r < 0)
+			return r;
+		if (at >= 0)
+			known.v[known.n++] = before->v[i];
+	}
+	for (size_t i = 0; i < after.n && known.n < before->n; i++) {
+		int r = index_in(m, before, after.v[i], merge_key, &at);
+
+		if (r < 0)
+			return r;
+		if (at < 0)
+			known.v[known.n++] = after.v[i];
+	}
+	*ret = known;
+	return 0;
+}
+
 static int set_order(struct merge *m, struct schema schema, struct json *original, struct json *patch, struct str name,
 		     const struct json *order_list)
 {
@@ -410,8 +439,12 @@ static int set_order(struct merge *m, struct schema schema, struct json *origina
 		json_set_n(original, name, have);
 		server = (struct items){ 0 };
 	} else {
-		server = items_of(m, json_clone(m->arena, have));
+		struct items before = items_of(m, json_clone(m->arena, have));
+
+		server = before;
 		r = change ? merge_list(m, f, have, change, false) : 0;
+		if (r == 0 && change && merge_key)
+			r = known_order(m, &before, have, merge_key, &server);
 		if (r < 0)
 			return r;
 	}
