@@ -329,10 +329,13 @@ static void prepare_create(struct write *w)
 	struct json *meta = meta_ensure(&w->arena, w->object);
 	char now[CLOCK_RFC3339_MAX], uid[UUID_LEN + 1];
 
-	hooks_prepare_create(&w->arena, w->storage, w->object);
+	/* Name and uid first: a Job's selector is made of them. */
 	generate_name(w);
 	uuid_make(uid);
 	clock_format_rfc3339(clock_real_ns(), now);
+	json_set_cstr(&w->arena, meta, "uid", arena_strdup(&w->arena, uid));
+	hooks_prepare_create(&w->arena, w->storage, w->object);
+	meta = meta_ensure(&w->arena, w->object);
 	json_remove(meta, "deletionTimestamp");
 	json_remove(meta, "deletionGracePeriodSeconds");
 	json_set_cstr(&w->arena, meta, "uid", arena_strdup(&w->arena, uid));
