@@ -27,7 +27,7 @@ int bpffs_prepare(const char *dir, struct err *err)
 	char *slash = strrchr(parent, '/');
 	int r;
 
-	if (dir[0] != '/' || !slash || slash == parent)
+	if (dir[0] != '/' || !slash || slash == parent || strpbrk(dir, " \t\n"))
 		return err_set(err, -EINVAL, "%s: the pin folder must be an absolute path below a bpffs", dir);
 	*slash = 0;
 	r = fs_mkdirs(parent, 0700, err);

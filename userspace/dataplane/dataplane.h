@@ -25,10 +25,10 @@ struct dataplane_options {
 	uint32_t max_services, max_backends, max_connections, max_policy_entries; /* 0: defaults by memory */
 };
 
-/* Loads or adopts (same build id: as pinned; else replaced atomically, maps kept by name and version). */
+/* Loads or adopts (same build id: as pinned; else replaced atomically, maps kept by name and version). Mounts a bpffs
+ * where pin_dir needs one, sets net.ipv4.ip_forward, routes unknown pod and service addresses to "unreachable", and
+ * attaches to the host's Ethernet links that have an IPv4 address; they are followed by dataplane_links_process(). */
 int dataplane_open(const struct dataplane_options *options, struct dataplane **ret, struct err *err);
-/* `maps` and `programs` below pin_dir. bpffs is mounted where pin_dir needs it. Sets net.ipv4.ip_forward.
- * Host links are attached to at once and then followed: see dataplane_links_fd(). */
 /* Leaves everything in the kernel. */
 void dataplane_close(struct dataplane *dp);
 /* Detach, unpin, delete every link, route, rule and address made here. Works without a running server. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Pods' links: one veth each, no bridge. The pod has a /32 and a default route by a link-local gateway that is the
- * host end (neighbours are fixed on both sides); the host has a /32 route. The link's alias says whose it is, so a
- * later server finds everything it needs in the kernel. Loop thread. */
+ * host end (neighbours are fixed on both sides); the host has a /32 route. The link's alias says whose it is (pod,
+ * namespace, pin folder of the node), so a later server finds everything it needs in the kernel, and two nodes on one
+ * host leave each other's pods alone. Loop thread. */
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -173,7 +174,7 @@ static int pod_host_setup(struct dataplane *dp, const struct dp_pod *pod, int if
 				   .ifindex = ifindex, .source = pod_route_source(dp) };
 	char alias[POD_ALIAS_MAX + 1];
 
-	snprintf(alias, sizeof(alias), DP_ALIAS_PREFIX "%s %s", pod->key, pod->netns_path);
+	snprintf(alias, sizeof(alias), DP_ALIAS_PREFIX "%s %s %s", pod->key, pod->netns_path, dp->pin_dir);
 	nl_put_clsact(dp->nl, ifindex, EEXIST);
 	nl_put_filter(dp->nl, ifindex, true, dp->programs[DP_PROGRAM_POD_OUT], programs_name(DP_PROGRAM_POD_OUT));
 	nl_put_filter(dp->nl, ifindex, false, dp->programs[DP_PROGRAM_POD_IN], programs_name(DP_PROGRAM_POD_IN));
@@ -356,8 +357,8 @@ int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct 
 		return err_set(err, -errno, "%s: %s", pod->netns_path, strerror(errno));
 	if (!dp_addr_is_v4(&addr))
 		return err_set(err, -EAFNOSUPPORT, "pod addresses are IPv4");
-	if (strlen(DP_ALIAS_PREFIX) + strlen(pod->key) + 1 + strlen(pod->netns_path) > POD_ALIAS_MAX)
-		return err_set(err, -ENAMETOOLONG, "pod key and namespace path are longer than a link's alias");
+	if (strlen(DP_ALIAS_PREFIX) + strlen(pod->key) + strlen(pod->netns_path) + strlen(dp->pin_dir) + 2 > POD_ALIAS_MAX)
+		return err_set(err, -ENAMETOOLONG, "pod key and paths are longer than a link's alias");
 	r = netns_socket(netns_fd, NETLINK_ROUTE, &fd);
 	if (r < 0)
 		return err_set(err, r, "netlink in %s: %s", pod->netns_path, strerror(-r));
@@ -448,11 +449,12 @@ static int adopt_link(const struct nlmsghdr *h, void *arg)
 	const struct ifinfomsg *i = mnl_nlmsg_get_payload(h);
 	struct adoption *a = arg;
 	struct adopted_link l = { 0 };
-	char key[POD_ALIAS_MAX + 1], netns[POD_ALIAS_MAX + 1];
+	char key[POD_ALIAS_MAX + 1], netns[POD_ALIAS_MAX + 1], owner[POD_ALIAS_MAX + 1];
 
 	mnl_attr_parse(h, sizeof(*i), adopt_attr, &l);
 	if (!l.name || !l.alias || strncmp(l.name, DP_LINK_PREFIX, strlen(DP_LINK_PREFIX)) != 0 ||
-	    sscanf(l.alias, DP_ALIAS_PREFIX "%255s %255s", key, netns) != 2)
+	    sscanf(l.alias, DP_ALIAS_PREFIX "%255s %255s %255s", key, netns, owner) != 3 ||
+	    strcmp(owner, a->dp->pin_dir) != 0) /* another node's on this host */
 		return 0;
 	pod_remember(a->dp, key, netns, &(struct k3c_addr){ 0 }, i->ifi_index);
 	mem_grow(a->ifindexes, a->cap, a->n + 1);

@@ -16,6 +16,7 @@
 #define PURGE_IP_FORWARD "/proc/sys/net/ipv4/ip_forward"
 
 struct purge {
+	const char *pin_dir;
 	struct nl *nl;
 	int *pods, *others;
 	size_t n_pods, cap_pods, n_others, cap_others;
@@ -24,6 +25,18 @@ struct purge {
 	uint32_t *addresses;
 	size_t n_addresses, cap_addresses;
 };
+
+/* The last word of the alias is the pin folder of the node that made the link. */
+static bool purge_is_own(const struct purge *p, const char *name, const char *alias)
+{
+	const char *owner;
+
+	if (!name || !alias || strncmp(name, DP_LINK_PREFIX, strlen(DP_LINK_PREFIX)) != 0 ||
+	    strncmp(alias, DP_ALIAS_PREFIX, strlen(DP_ALIAS_PREFIX)) != 0)
+		return false;
+	owner = strrchr(alias, ' ');
+	return strcmp(owner + 1, p->pin_dir) == 0;
+}
 
 static int purge_link(const struct nlmsghdr *h, void *arg)
 {
@@ -38,11 +51,10 @@ static int purge_link(const struct nlmsghdr *h, void *arg)
 		if (mnl_attr_get_type(attr) == IFLA_IFALIAS)
 			alias = mnl_attr_get_str(attr);
 	}
-	if (name && alias && strncmp(name, DP_LINK_PREFIX, strlen(DP_LINK_PREFIX)) == 0 &&
-	    strncmp(alias, DP_ALIAS_PREFIX, strlen(DP_ALIAS_PREFIX)) == 0) {
+	if (purge_is_own(p, name, alias)) {
 		mem_grow(p->pods, p->cap_pods, p->n_pods + 1);
 		p->pods[p->n_pods++] = i->ifi_index;
-	} else if (!(i->ifi_flags & IFF_LOOPBACK)) {
+	} else if (!(i->ifi_flags & IFF_LOOPBACK) && !(name && strncmp(name, DP_LINK_PREFIX, strlen(DP_LINK_PREFIX)) == 0)) {
 		mem_grow(p->others, p->cap_others, p->n_others + 1);
 		p->others[p->n_others++] = i->ifi_index;
 	}
@@ -174,7 +186,7 @@ static void purge_forwarding(const char *pin_dir)
 int dataplane_purge(const char *pin_dir, struct err *err)
 {
 	_cleanup_close_ int links_map = purge_pin(pin_dir, DP_MAP_LINK);
-	struct purge p = { 0 };
+	struct purge p = { .pin_dir = pin_dir };
 	int r = nl_open(NETLINK_ROUTE, &p.nl, err);
 
 	if (r < 0)
