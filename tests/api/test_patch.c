@@ -222,6 +222,7 @@ static void test_strategic_maps(void **state)
 		{ "{'spec':{'nodeSelector':{'a':'b'}}}", "{'spec':null}", "{}" },
 		{ "{'spec':{'x':1}}", "{'spec':'y'}", "{'spec':'y'}" },
 		{ "{'spec':{}}", "{'spec':{'$patch':'what'}}", "!unknown patch type what" },
+		{ "'text'", "{'spec':1}", "!is of an object" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)

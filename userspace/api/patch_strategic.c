@@ -591,5 +591,7 @@ int patch_strategic(struct arena *arena, const struct api_message *message, cons
 	struct merge m = { .arena = arena, .budget = { PATCH_STEPS_MAX }, .err = err };
 	struct schema schema = { .message = message };
 
+	if (!json_is(original, JSON_OBJECT) || !json_is(patch, JSON_OBJECT))
+		return api_err_bad_request(err, "error decoding patch: a strategic merge patch is of an object");
 	return merge_map(&m, schema, json_clone(arena, original), json_clone(arena, patch), ret);
 }
