@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "kubelet/exec/streams.h"
+#include "userspace/registry/node_ops.h"
 #include "kubelet/network.h"
 #include "userspace/base/buf.h"
 #include "userspace/base/err.h"
@@ -86,10 +86,10 @@ struct json *kubelet_status_json(struct kubelet *kl, struct arena *arena);
  * and message as kubectl expects when there is no such container or it has not started. */
 int kubelet_log_path(struct kubelet *kl, const struct object *pod, const char *container, bool previous,
 		     struct arena *arena, char **ret_path, bool *ret_running, struct err *err);
-int kubelet_logs(void *kl, const struct object *pod, const struct kubelet_log_options *options,
-		 struct kubelet_log_sink *sink, struct kubelet_log_source **ret, struct err *err);
-void kubelet_exec(void *kl, const struct object *pod, const struct kubelet_exec_options *options,
-		  kubelet_started_fn *started, kubelet_exited_fn *exited, void *arg);
+int kubelet_logs(void *kl, const struct object *pod, const struct node_log_options *options,
+		 struct node_log_sink *sink, struct node_log_source **ret, struct err *err);
+void kubelet_exec(void *kl, const struct object *pod, const struct node_exec_options *options,
+		  node_started_fn *started, node_exited_fn *exited, void *arg);
 void kubelet_exec_kill(void *kl, uint64_t id);
 void kubelet_resize(int pty_fd, int rows, int cols);
 void kubelet_port_forward(void *kl, const struct object *pod, uint16_t port,

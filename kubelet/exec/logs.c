@@ -7,9 +7,9 @@
 #include "kubelet/pods/worker.h"
 
 struct follow {
-	struct kubelet_log_source source; /* what the caller holds */
+	struct node_log_source source; /* what the caller holds */
 	struct list link;                 /* of the container's followers */
-	struct kubelet_log_sink *sink;
+	struct node_log_sink *sink;
 	struct log_reader *reader;
 };
 
@@ -35,12 +35,12 @@ static void ended(void *ctx, const struct err *err)
 	follow_free(f);
 }
 
-static void resume(struct kubelet_log_source *source)
+static void resume(struct node_log_source *source)
 {
 	log_reader_resume(container_of(source, struct follow, source)->reader);
 }
 
-static void close_source(struct kubelet_log_source *source)
+static void close_source(struct node_log_source *source)
 {
 	follow_free(container_of(source, struct follow, source));
 }
@@ -58,8 +58,8 @@ void log_follow_container_ended(struct pod_container *c)
 	}
 }
 
-int kubelet_logs(void *ctx, const struct object *pod, const struct kubelet_log_options *options,
-		 struct kubelet_log_sink *sink, struct kubelet_log_source **ret, struct err *err)
+int kubelet_logs(void *ctx, const struct object *pod, const struct node_log_options *options,
+		 struct node_log_sink *sink, struct node_log_source **ret, struct err *err)
 {
 	struct kubelet *kl = ctx;
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
@@ -84,7 +84,7 @@ int kubelet_logs(void *ctx, const struct object *pod, const struct kubelet_log_o
 	};
 
 	f = mem_new(struct follow);
-	f->source = (struct kubelet_log_source){ resume, close_source };
+	f->source = (struct node_log_source){ resume, close_source };
 	f->sink = sink;
 	list_init(&f->link);
 	to.ctx = f;

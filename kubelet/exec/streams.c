@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Exec in a pod's container, and where its log is. See streams.h and kubelet.h. Loop thread. */
-#include "kubelet/exec/streams.h"
+#include "userspace/registry/node_ops.h"
 
 #include <errno.h>
 
@@ -68,15 +68,15 @@ int kubelet_log_path(struct kubelet *kl, const struct object *pod, const char *c
 /* ---- exec ---- */
 
 struct exec {
-	kubelet_started_fn *started;
-	kubelet_exited_fn *exited;
+	node_started_fn *started;
+	node_exited_fn *exited;
 	void *arg;
 };
 
 static void exec_started(void *arg, uint64_t id, const struct runtime_streams *streams, const struct err *err)
 {
 	struct exec *e = arg;
-	kubelet_started_fn *started = e->started;
+	node_started_fn *started = e->started;
 	void *started_arg = e->arg;
 
 	if (err) { /* no exit follows */
@@ -84,7 +84,7 @@ static void exec_started(void *arg, uint64_t id, const struct runtime_streams *s
 		started(started_arg, 0, NULL, err);
 		return;
 	}
-	const struct kubelet_streams s = { streams->stdin_fd, streams->stdout_fd, streams->stderr_fd };
+	const struct node_streams s = { streams->stdin_fd, streams->stdout_fd, streams->stderr_fd };
 
 	started(started_arg, id, &s, NULL);
 }
@@ -97,14 +97,14 @@ static void exec_exited(void *arg, uint64_t id, int exit_code)
 	free(e);
 }
 
-static void refuse(kubelet_started_fn *started, void *arg, struct err *err)
+static void refuse(node_started_fn *started, void *arg, struct err *err)
 {
 	started(arg, 0, NULL, err);
 	err_finish(err);
 }
 
-void kubelet_exec(void *ctx, const struct object *pod, const struct kubelet_exec_options *options,
-		  kubelet_started_fn *started, kubelet_exited_fn *exited, void *arg)
+void kubelet_exec(void *ctx, const struct object *pod, const struct node_exec_options *options,
+		  node_started_fn *started, node_exited_fn *exited, void *arg)
 {
 	struct kubelet *kl = ctx;
 	struct err err = ERR_INIT;
