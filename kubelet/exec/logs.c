@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kubectl logs: the container's log by kubelet/logs, which is told when a followed container ends. See streams.h and
+/* kubectl logs: the container's log by kubelet/logs, which is told when a followed container ends. See kubelet.h and
  * kubelet.h. Loop thread. */
 #include "kubelet/exec/log_follow.h"
 #include "kubelet/kubelet.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Exec in a pod's container, and where its log is. See streams.h and kubelet.h. Loop thread. */
+/* Exec in a pod's container, and where its log is. See kubelet.h. Loop thread. */
 #include "userspace/registry/node_ops.h"
 
 #include <errno.h>
