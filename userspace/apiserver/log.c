@@ -37,6 +37,7 @@ static void log_end_sink(struct node_log_sink *sink, const struct err *err)
 	struct log_stream *s = container_of(sink, struct log_stream, sink);
 
 	s->http->on_close = NULL;
+	s->http->on_drain = NULL;
 	if (err && !s->begun) {
 		respond_err(s->http, err);
 	} else {
@@ -109,6 +110,7 @@ static void log_start(struct call *call, const struct pod_target *target, const 
 	s->starting = true;
 	if (node->logs(node->ctx, target->pod, options, &s->sink, &s->source, &err) < 0) {
 		s->http->on_close = NULL;
+		s->http->on_drain = NULL;
 		respond_err(s->http, &err);
 		free(s);
 		return;

@@ -108,13 +108,11 @@ static void send_close(struct websocket *ws, unsigned status, struct str reason)
 
 static void ws_free(struct websocket *ws)
 {
-	if (ws->busy)
-		return;
 	websocket_decoder_finish(&ws->decoder);
 	free(ws);
 }
 
-/* The tunnel is gone or given up; tells the owner if it must still be told. */
+/* The tunnel is gone or given up; tells the owner if it must still be told. The caller frees. */
 static void ended(struct websocket *ws, unsigned status)
 {
 	ws->tunnel = NULL;
@@ -122,11 +120,12 @@ static void ended(struct websocket *ws, unsigned status)
 		ws->owned = false;
 		ws->ops->on_close(ws, status);
 	}
-	ws_free(ws);
 }
 
+/* While busy: on_data() frees. */
 static void close_tunnel(struct websocket *ws, unsigned status)
 {
+	assert(ws->busy);
 	http_tunnel_close(ws->tunnel);
 	ended(ws, status);
 }
@@ -145,15 +144,15 @@ static unsigned status_of(int r)
 
 /* ---- receiving ---- */
 
-/* False: no more input is wanted. */
-static bool handle(struct websocket *ws, const struct websocket_event *event)
+/* The caller holds `busy`: ws stays. */
+static void handle(struct websocket *ws, const struct websocket_event *event)
 {
 	switch (event->opcode) {
 	case WEBSOCKET_CLOSE:
 		if (ws->owned)
 			send_close(ws, event->close_status, STR_NULL);
 		close_tunnel(ws, event->close_status);
-		return false;
+		break;
 	case WEBSOCKET_PING:
 		if (ws->owned)
 			send_control(ws, WEBSOCKET_PONG, event->data);
@@ -165,19 +164,17 @@ static bool handle(struct websocket *ws, const struct websocket_event *event)
 			ws->ops->on_message(ws, event->opcode, event->data);
 		break;
 	}
-	return ws->tunnel != NULL;
 }
 
 static void on_data(struct http_tunnel *tunnel, struct str in)
 {
 	struct websocket *ws = tunnel->user;
 	struct websocket_event event;
-	int r;
+	int r = 0;
 
 	ws->busy = true;
-	while ((r = websocket_decode(&ws->decoder, &in, &event)) == 1)
-		if (!handle(ws, &event))
-			break;
+	while (ws->tunnel && (r = websocket_decode(&ws->decoder, &in, &event)) == 1)
+		handle(ws, &event);
 	if (r < 0 && ws->tunnel) {
 		if (ws->owned)
 			send_close(ws, status_of(r), STR_NULL);
@@ -198,7 +195,11 @@ static void on_drain(struct http_tunnel *tunnel)
 
 static void on_close(struct http_tunnel *tunnel)
 {
-	ended(tunnel->user, 1006); /* what RFC 6455 calls an end without a close frame */
+	struct websocket *ws = tunnel->user;
+
+	ended(ws, 1006); /* what RFC 6455 calls an end without a close frame */
+	if (!ws->busy)
+		ws_free(ws);
 }
 
 /* ---- what owners call ---- */
