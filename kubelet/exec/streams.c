@@ -97,6 +97,18 @@ static void exec_exited(void *arg, uint64_t id, int exit_code)
 	free(e);
 }
 
+/* No exit follows: the end of the streams is the end. */
+static void attach_started(void *arg, uint64_t id, const struct runtime_streams *streams, const struct err *err)
+{
+	struct exec *e = arg;
+	struct node_streams s = { -1, -1, -1 };
+
+	if (streams)
+		s = (struct node_streams){ streams->stdin_fd, streams->stdout_fd, streams->stderr_fd };
+	e->started(e->arg, id, err ? NULL : &s, err);
+	free(e);
+}
+
 static void refuse(node_started_fn *started, void *arg, struct err *err)
 {
 	started(arg, 0, NULL, err);
@@ -119,12 +131,6 @@ void kubelet_exec(void *ctx, const struct object *pod, const struct node_exec_op
 		refuse(started, arg, &err);
 		return;
 	}
-	if (!options->argv) {
-		err_set_status(&err, -EOPNOTSUPP, 501, "NotImplemented",
-			       "attaching to a container's own streams is not supported by this node");
-		refuse(started, arg, &err);
-		return;
-	}
 	struct exec *e = mem_new(struct exec);
 	const struct runtime_exec_spec spec = { .container_id = c->id,
 						.argv = options->argv,
@@ -136,7 +142,10 @@ void kubelet_exec(void *ctx, const struct object *pod, const struct node_exec_op
 	e->started = started;
 	e->exited = exited;
 	e->arg = arg;
-	runtime_exec(kl->rt, &spec, exec_started, exec_exited, e);
+	if (options->argv)
+		runtime_exec(kl->rt, &spec, exec_started, exec_exited, e);
+	else
+		runtime_attach(kl->rt, &spec, attach_started, e);
 }
 
 void kubelet_exec_kill(void *ctx, uint64_t id)

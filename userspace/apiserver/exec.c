@@ -33,7 +33,7 @@ struct exec_reader {
 struct exec {
 	struct apiserver *as;
 	struct websocket *ws; /* NULL: the client has gone */
-	bool v5, tty, started, exited, status_sent, stdin_closed;
+	bool v5, tty, attach, started, exited, status_sent, stdin_closed;
 	uint64_t id;
 	int exit_code;
 	struct exec_reader readers[2];
@@ -100,6 +100,8 @@ static void exec_maybe_done(struct exec *x)
 {
 	bool open = x->readers[0].fd >= 0 || x->readers[1].fd >= 0;
 
+	if (x->attach && x->started && !open)
+		x->exited = true;
 	if (x->exited && (!open || !x->ws))
 		exec_send_exit(x);
 	else if (x->exited && !loop_timer_armed(&x->drain))
@@ -254,7 +256,7 @@ static void exec_closed(struct websocket *ws, unsigned status)
 	struct exec *x = websocket_user(ws);
 
 	x->ws = NULL;
-	if (x->started && !x->exited)
+	if (x->started && !x->exited && !x->attach)
 		x->as->node.exec_kill(x->as->node.ctx, x->id);
 	loop_cancel(x->as->loop, &x->readers[0].op);
 	loop_cancel(x->as->loop, &x->readers[1].op);
@@ -276,11 +278,15 @@ static void exec_started(void *arg, uint64_t id, const struct node_streams *stre
 	}
 	x->id = id;
 	x->started = true;
+	if (x->attach)
+		x->refs = 0;
 	x->stdin_fd = streams->stdin_fd;
 	x->readers[0].fd = streams->stdout_fd;
 	x->readers[1].fd = streams->stderr_fd;
 	if (!x->ws) {
-		x->as->node.exec_kill(x->as->node.ctx, id);
+		if (!x->attach)
+			x->as->node.exec_kill(x->as->node.ctx, id);
+		exec_maybe_free(x);
 		return;
 	}
 	if (x->tty && x->rows > 0)
@@ -373,6 +379,7 @@ void exec_handle(struct call *call)
 	}
 	options.container = target.container;
 	x = exec_create(call, options.tty);
+	x->attach = !options.argv;
 	x->v5 = str_is(protocol, protocols[0]);
 	if (websocket_accept(call->http, protocol, 0, &exec_ws_ops, x, &x->ws) < 0) {
 		x->refs = 0;

@@ -44,6 +44,7 @@ struct node_ops {
 	void *ctx;
 	int (*logs)(void *ctx, const struct object *pod, const struct node_log_options *options,
 		    struct node_log_sink *sink, struct node_log_source **ret, struct err *err);
+	/* Attaching: `exited` is not called, the end of the streams is the end; exec_kill is not to be called. */
 	void (*exec)(void *ctx, const struct object *pod, const struct node_exec_options *options,
 		     node_started_fn *started, node_exited_fn *exited, void *arg);
 	void (*exec_kill)(void *ctx, uint64_t id);
