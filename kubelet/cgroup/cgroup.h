@@ -45,6 +45,11 @@ struct cgroup_usage {
 };
 
 int cgroup_detect(struct cgroup_host *ret, struct err *err);
+/* Hybrid hosts: mounts on v1 what cgroup2 still holds, because crun 1.8 refuses such a host; appends each mount to
+ * the file `record`. Returns how many (0: nothing to do); detect again after. */
+int cgroup_mount_leftovers(const struct cgroup_host *host, const char *record, struct err *err);
+/* Unmounts what `record` names, unless somebody has groups there, and removes the record. Absent is fine. */
+void cgroup_unmount_leftovers(const char *record);
 /* Makes `path` ("k3c-bpf/burstable/pod1") and what is above it everywhere, and sets limits. Idempotent. */
 int cgroup_make(const struct cgroup_host *host, const char *path, const struct cgroup_limits *limits, struct err *err);
 /* Kills whoever is inside (also in groups below) with SIGKILL; returns how many were found. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which OCI runtime: the configured one, else crun (smaller, faster), else runc. crun 1.8 refuses hybrid hosts
- * whose cgroup2 still holds a controller; there runc is taken. Blocking, at start. */
+/* Which OCI runtime: the configured one, else crun (smaller, much faster), else runc. crun 1.8 refuses hybrid hosts
+ * whose cgroup2 still holds a controller: we mount it on v1, and where that fails runc is taken. Blocking, at start. */
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -12,6 +12,7 @@
 
 #include "kubelet/runtime/runtime_internal.h"
 #include "userspace/base/fs.h"
+#include "userspace/base/log.h"
 #include "userspace/base/mem.h"
 
 extern char **environ;
@@ -88,6 +89,26 @@ static char *version(const char *path, const char *cache_dir)
 		fclose(f);
 	}
 	return TAKE_PTR(name);
+}
+
+static bool is_runc(const char *wanted)
+{
+	const char *base = wanted ? strrchr(wanted, '/') : NULL;
+
+	return wanted && strcmp(base ? base + 1 : wanted, "runc") == 0;
+}
+
+void oci_prepare_host(const char *wanted, struct cgroup_host *host, const char *run_dir)
+{
+	_cleanup_free_ char *record = mem_printf("%s/%s", run_dir, OCI_CGROUP_MOUNTS);
+	_cleanup_free_ char *crun = find_in_path("crun");
+	_cleanup_err_ struct err err = ERR_INIT;
+
+	if (is_runc(wanted) || !crun)
+		return;
+	if (cgroup_mount_leftovers(host, record, &err) < 0)
+		log_info("controllers stay with cgroup2, crun is not used error=\"%s\"", err_message(&err));
+	cgroup_detect(host, NULL);
 }
 
 int oci_choose(const char *wanted, const struct cgroup_host *host, const char *cache_dir, char **ret_path,

@@ -263,8 +263,10 @@ int runtime_start(struct loop *loop, const struct runtime_options *o, const stru
 	r = make_folders(rt, err);
 	if (r >= 0)
 		r = cgroup_detect(&rt->host, err);
-	if (r >= 0)
+	if (r >= 0) {
+		oci_prepare_host(o->oci_runtime, &rt->host, rt->run_dir);
 		r = oci_choose(o->oci_runtime, &rt->host, rt->run_dir, &rt->oci_path, &rt->oci_name, err);
+	}
 	if (r >= 0) {
 		read_sandboxes(rt);
 		r = client_connect(rt, err);
@@ -381,6 +383,7 @@ int runtime_shutdown_all(const struct runtime_options *o, struct err *err)
 {
 	_cleanup_free_ char *run_dir = mem_printf("%s/runtime", o->run_dir);
 	_cleanup_free_ char *containers = mem_printf("%s/containers", run_dir), *ns = mem_printf("%s/ns", run_dir);
+	_cleanup_free_ char *mounts = mem_printf("%s/%s", run_dir, OCI_CGROUP_MOUNTS);
 	const char *root = o->cgroup_root ? o->cgroup_root : "k3c-bpf";
 	struct cgroup_host host;
 	int r;
@@ -395,6 +398,7 @@ int runtime_shutdown_all(const struct runtime_options *o, struct err *err)
 		r = 0;
 		usleep(10 * 1000); /* what was killed needs a moment to leave its group */
 	}
+	cgroup_unmount_leftovers(mounts);
 	each_child(containers, drop_bundle, o->data_dir);
 	each_child(ns, drop_pins, o->data_dir);
 	fs_remove_tree(run_dir, NULL);

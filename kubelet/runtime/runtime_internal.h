@@ -101,5 +101,8 @@ void exec_forget_all(struct runtime *rt);
 void exec_sync_forget_all(struct runtime *rt);
 
 /* oci.c */
+#define OCI_CGROUP_MOUNTS "cgroup-mounts" /* in run_dir: the cgroup mounts that are ours to undo */
+/* Makes a hybrid host fit for crun where that can be done; looks at `host` anew. */
+void oci_prepare_host(const char *wanted, struct cgroup_host *host, const char *run_dir);
 int oci_choose(const char *wanted, const struct cgroup_host *host, const char *cache_dir, char **ret_path,
 	       char **ret_name, struct err *err);

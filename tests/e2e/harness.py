@@ -61,7 +61,8 @@ class Node:
                         K3C_RUN_DIR=str(self.run_dir), K3C_LOG_DIR=str(self.dir / "logs"), K3C_PIN_DIR=self.pin_dir,
                         K3C_WRITE_KUBECONFIG=str(self.kubeconfig), K3C_HTTPS_LISTEN_PORT=str(PORT),
                         K3C_CLUSTER_CIDR=CLUSTER_CIDR, K3C_SERVICE_CIDR=SERVICE_CIDR, K3C_CLUSTER_DNS=DNS,
-                        K3C_SERVICE_NODE_PORT_RANGE=NODE_PORTS, K3C_CONFIG="", HOME=str(self.dir),
+                        K3C_SERVICE_NODE_PORT_RANGE=NODE_PORTS,
+                        K3C_CGROUP_ROOT=self.dir.name, K3C_CONFIG="", HOME=str(self.dir),
                         ASAN_OPTIONS="detect_leaks=0", **(env or {}))
         del self.env["K3C_CONFIG"]
         self.closed = False

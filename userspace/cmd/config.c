@@ -53,6 +53,7 @@ static const struct option options[] = {
 	{ "disable", OPTION_LIST, AT(disable), NULL, 0, 0, "parts to leave out (dns, network-policy, a controller's name)" },
 	{ "insecure-registry", OPTION_LIST, AT(insecure_registry), NULL, 0, 0, "registries (host:port) to speak plain HTTP with" },
 	{ "oci-runtime", OPTION_STRING, AT(oci_runtime), "", 0, 0, "OCI runtime (empty: crun, else runc)" },
+	{ "cgroup-root", OPTION_STRING, AT(cgroup_root), "k3c-bpf", 0, 0, "control group of all pods, below each hierarchy" },
 	{ "resolv-conf", OPTION_STRING, AT(resolv_conf), "/etc/resolv.conf", 0, 0, "the host's resolver configuration" },
 	{ "max-pods", OPTION_INT, AT(max_pods), "110", 1, 10000, "pods this node runs at most" },
 	{ "container-log-max-size", OPTION_STRING, AT(container_log_max_size), "10Mi", 0, 0, "size at which a container's log is rotated" },

@@ -34,7 +34,7 @@ struct config {
 	const char *write_kubeconfig, *write_kubeconfig_mode;
 	struct config_list disable;
 	struct config_list insecure_registry;
-	const char *oci_runtime;
+	const char *oci_runtime, *cgroup_root;
 	const char *resolv_conf;
 	int64_t max_pods;
 	const char *container_log_max_size;

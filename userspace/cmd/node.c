@@ -257,6 +257,7 @@ static int node_kubelet(struct node *node, struct err *err)
 		.run_dir = c->run_dir,
 		.log_dir = c->log_dir,
 		.oci_runtime = c->oci_runtime,
+		.cgroup_root = c->cgroup_root,
 		.pods_max = (unsigned)c->max_pods,
 		.log_max_bytes = c->container_log_max_bytes,
 		.log_max_files = (unsigned)c->container_log_max_files,

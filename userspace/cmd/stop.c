@@ -61,7 +61,7 @@ static int stop_pods(const struct config *config, struct err *err)
 		.run_dir = config->run_dir,
 		.log_dir = config->log_dir,
 		.oci_runtime = config->oci_runtime,
-		.cgroup_root = "k3c-bpf",
+		.cgroup_root = config->cgroup_root,
 	};
 
 	return runtime_shutdown_all(&options, err);
