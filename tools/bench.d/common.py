@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the parts of tools/bench share: a node with its run folder on tmpfs, the clients, processor time, output."""
+import base64
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import ssl
+import statistics
+import subprocess
+import time
+
+from harness import BUILD, PORT, Node
+
+CLIENTS = BUILD / "tests" / "bench"
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+CONNECTIONS = 16
+
+
+def emit(metric, value, unit, n, peer=None, peer_value=None, **more):
+    """One record. `ratio` is value / peer_value: what a person wants to read first."""
+    record = {"metric": metric, "value": rounded(value), "unit": unit, "n": n}
+    if peer:
+        record.update(peer=peer, peer_value=rounded(peer_value), ratio=rounded(value / peer_value))
+    record.update({k: rounded(v) for k, v in more.items()})
+    print(json.dumps(record), flush=True)
+
+
+def rounded(v):
+    return float(f"{v:.4g}") if isinstance(v, float) else v
+
+
+def median(values):
+    return float(statistics.median(values))
+
+
+def cpu_s(pid):
+    """Processor time of a process so far, user and system."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) * TICK_S
+
+
+class BenchNode(Node):
+    def __init__(self, *flags, options=None):
+        super().__init__(*flags)
+        # containers' mounts and sockets belong on tmpfs, which /run is not everywhere
+        self.run_dir = pathlib.Path("/dev/shm") / self.dir.name
+        self.env["K3C_RUN_DIR"] = str(self.run_dir)
+        self.tls = None
+        self.keep_log = options.log if options else None
+
+    def launch(self):
+        """Starts the server and waits for nothing."""
+        with open(self.log, "ab") as log:
+            self.server = subprocess.Popen([BUILD / "k3c-bpf", "server", *self.flags], stdout=log, stderr=log,
+                                           env=self.env, stdin=subprocess.DEVNULL, start_new_session=True)
+
+    def close(self):
+        if self.keep_log and not self.closed and self.log.exists():
+            shutil.copy(self.log, self.keep_log)
+        super().close()
+
+    def credentials(self):
+        """The kubeconfig's CA, certificate and key as files."""
+        if not self.tls:
+            config = json.loads(self.k("config view --raw -o json"))
+            user = config["users"][0]["user"]
+            data = {"ca": config["clusters"][0]["cluster"]["certificate-authority-data"],
+                    "cert": user["client-certificate-data"], "key": user["client-key-data"]}
+            self.tls = {}
+            for name, text in data.items():
+                path = self.dir / f"bench-{name}.pem"
+                path.write_bytes(base64.b64decode(text))
+                path.chmod(0o600)
+                self.tls[name] = str(path)
+        return self.tls
+
+    def client(self, program, *argv):
+        tls = self.credentials()
+        out = self.run(CLIENTS / program, "127.0.0.1", PORT, tls["ca"], tls["cert"], tls["key"], *argv, timeout=600)
+        return json.loads(out.stdout)
+
+    def requests(self, connections, n, method, path, body=None, first=0):
+        """Sends n requests; the client's figures, with the server's processor time for each in `cpu_us`."""
+        argv = [connections, n, first, method, path]
+        if body:
+            file = self.dir / "bench-body.json"
+            file.write_text(body)
+            argv.append(file)
+        before = cpu_s(self.server.pid)
+        figures = self.client("bench-request", *argv)
+        figures["cpu_us"] = (cpu_s(self.server.pid) - before) * 1e6 / n
+        return figures
+
+    def connection(self):
+        """A TLS connection with the administrator's certificate."""
+        tls = self.credentials()
+        context = ssl.create_default_context(cafile=tls["ca"])
+        context.load_cert_chain(tls["cert"], tls["key"])
+        return http.client.HTTPSConnection("127.0.0.1", PORT, context=context, timeout=120)
+
+    def supervisor_pid(self):
+        return self.status()["node"]["supervisorPid"]
+
+    def namespace(self, name):
+        self.apply(json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+        self.wait_default_account(name)
+
+
+def request(connection, method, path, body=None):
+    connection.request(method, path, json.dumps(body) if body is not None else None,
+                       {"Content-Type": "application/json"} if body is not None else {})
+    response = connection.getresponse()
+    data = response.read()
+    if not 200 <= response.status < 300:
+        raise AssertionError(f"{method} {path}: {response.status} {data[:500]}")
+    return json.loads(data)
+
+
+def config_map_body(prefix, size=1024):
+    """A ConfigMap of about `size` bytes as sent; `@` becomes its number."""
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"{prefix}-@"}, "data": {"text": ""}}
+    body["data"]["text"] = "x" * (size - len(json.dumps(body)))
+    return json.dumps(body)
+
+
+def wait_quiet(node, seconds=0.5, timeout=120):
+    """Until the server has used next to no processor time for a while: what was set going has ended."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        before = cpu_s(node.server.pid)
+        time.sleep(seconds)
+        if cpu_s(node.server.pid) - before <= 0.01 * seconds + TICK_S:
+            return
+    raise AssertionError("the server does not come to rest")
