@@ -14,6 +14,8 @@
 #include "userspace/base/mem.h"
 
 #define LEFTOVER_FILE_MAX 4096
+#define LEFTOVER_RETURN_TRIES 100
+#define LEFTOVER_RETURN_US 20000
 #define LEFTOVER_DIR "/sys/fs/cgroup" /* where crun looks for every v1 hierarchy */
 
 static int mount_one(const char *controller, const char *record, struct err *err)
@@ -80,10 +82,23 @@ static bool has_groups(const char *dir)
 	return found;
 }
 
+/* The kernel gives a controller back a little after the unmount; whoever starts in between would see it nowhere. */
+static void await_return(void)
+{
+	struct cgroup_host host;
+
+	for (int i = 0; i < LEFTOVER_RETURN_TRIES; i++) {
+		if (cgroup_detect(&host, NULL) < 0 || host.v2_has_controllers)
+			return;
+		usleep(LEFTOVER_RETURN_US);
+	}
+}
+
 void cgroup_unmount_leftovers(const char *record)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT;
 	struct str rest, line;
+	int n = 0;
 
 	if (fs_read(record, LEFTOVER_FILE_MAX, &text, NULL) < 0)
 		return;
@@ -92,8 +107,12 @@ void cgroup_unmount_leftovers(const char *record)
 		_cleanup_free_ char *dir = str_dup(line);
 
 		/* a hierarchy that others came to use stays */
-		if (str_starts(line, STR(LEFTOVER_DIR "/")) && !has_groups(dir) && umount2(dir, UMOUNT_NOFOLLOW) == 0)
+		if (str_starts(line, STR(LEFTOVER_DIR "/")) && !has_groups(dir) && umount2(dir, UMOUNT_NOFOLLOW) == 0) {
 			rmdir(dir);
+			n++;
+		}
 	}
+	if (n)
+		await_return();
 	unlink(record);
 }
