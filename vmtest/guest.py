@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One guest: QEMU (emulated, so it runs anywhere), its console in a file, its results on a pipe. A guest never
+outlives its time or this process."""
+import os
+import signal
+import subprocess
+import threading
+import time
+
+MEMORY_MB = 1024
+TEST_LIMIT_S = 120  # one test in the guest, in the guest's time
+BOOT_LIMIT_S = 90   # until the guest's first word
+OUTPUT_MAX = 256 * 1024
+
+
+class Result:
+    def __init__(self, test):
+        self.test, self.output, self.status, self.seconds = test, [], None, 0.0
+
+    @property
+    def passed(self):
+        return self.status == 0
+
+    @property
+    def problem(self):
+        if self.status is None:
+            return "did not end"
+        if self.status in (124, 137, 143):
+            return f"status {self.status} (limit: {TEST_LIMIT_S} s)"
+        return "skipped: it must run here" if self.status == 77 else f"status {self.status}"
+
+
+class Guest:
+    running = set()
+    lock = threading.Lock()
+
+    def __init__(self, kernel, initramfs, console, limit_s, on_result):
+        self.kernel, self.initramfs, self.console = kernel, initramfs, console
+        self.limit_s, self.on_result = limit_s, on_result
+        self.results, self.problem, self.process = [], None, None
+        self.booted_s = self.all_s = 0.0
+
+    def command(self):
+        arguments = f"console=ttyS0 quiet panic=-1 k3c.cgroups={self.kernel.cgroups} k3c.limit={TEST_LIMIT_S}"
+        return ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-M", "q35", "-cpu", "max",
+                "-accel", os.environ.get("K3C_VM_ACCEL", "tcg,thread=multi"), "-smp", "2", "-m", str(MEMORY_MB),
+                "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-kernel", str(self.kernel.image),
+                "-initrd", str(self.initramfs), "-append", arguments, "-serial", f"file:{self.console}",
+                "-chardev", "stdio,id=results,signal=off", "-serial", "chardev:results"]
+
+    def run(self):
+        begun = time.monotonic()
+        with Guest.lock:
+            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                            stderr=subprocess.STDOUT, start_new_session=True)
+            Guest.running.add(self)
+        alarm = threading.Timer(self.limit_s, self.end, [f"the guest took longer than {self.limit_s} s"])
+        boot = threading.Timer(BOOT_LIMIT_S, self.end, [f"no word from the guest within {BOOT_LIMIT_S} s"])
+        alarm.start()
+        boot.start()
+        try:
+            self.read(begun, boot)
+        finally:
+            alarm.cancel()
+            boot.cancel()
+            self.end(None)
+            self.process.wait()
+            self.process.stdout.close()
+            with Guest.lock:
+                Guest.running.discard(self)
+            self.all_s = time.monotonic() - begun
+
+    def read(self, begun, boot):
+        current, done = None, False
+        said = []
+        for raw in self.process.stdout:
+            line = raw.decode("utf-8", "replace").rstrip("\r\n")
+            words = line.split()
+            if line.startswith("@kernel "):
+                boot.cancel()
+                self.booted_s = time.monotonic() - begun
+            elif line.startswith("@begin ") and len(words) == 2:
+                current = Result(words[1])
+                self.results.append(current)
+            elif line.startswith("@end ") and len(words) == 4 and current and words[1] == current.test:
+                current.status, current.seconds = int(words[2]), float(words[3])
+                self.on_result(self, current)
+                current = None
+            elif line.startswith("@done"):
+                done = True
+            elif current and sum(map(len, current.output)) < OUTPUT_MAX:
+                current.output.append(line)
+            elif not current:
+                said.append(line)
+        if not done and not self.problem:
+            self.problem = "the guest ended early" + (f": {said[-1]}" if said else "") + f" (see {self.console})"
+        if not self.problem:
+            failed = [line for line in said if line.startswith("insmod ")]
+            self.problem = failed[0] if failed else None
+
+    def end(self, problem):
+        if self.process and self.process.poll() is None:
+            if problem and not self.problem:
+                self.problem = problem
+            self.process.send_signal(signal.SIGKILL)
+
+    @classmethod
+    def end_all(cls):
+        with cls.lock:
+            guests = list(cls.running)
+        for guest in guests:
+            guest.end("interrupted")

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What came out: a table (kernel x test), JUnit XML, and the verifier's figures as Markdown."""
+import re
+import xml.etree.ElementTree as xml
+
+# A line of dataplane/test_verifier.
+VERIFIER = re.compile(r"verifier (\S+) instructions=(\d+) states=(\d+) peak=(\d+) bytes=(\d+)")
+
+
+def names(guests):
+    found = []
+    for guest in guests:
+        found += [r.test for r in guest.results if r.test not in found]
+    return found
+
+
+def cell(guest, test):
+    result = next((r for r in guest.results if r.test == test), None)
+    if not result:
+        return "-"
+    return f"ok {result.seconds:.1f} s" if result.passed else f"FAIL {result.seconds:.1f} s"
+
+
+def table(guests):
+    """Lines of Markdown, aligned for people."""
+    rows = [["test"] + [f"{g.kernel.name} ({g.kernel.version})" for g in guests]]
+    rows += [[test] + [cell(g, test) for g in guests] for test in names(guests)]
+    rows.append(["all (boot)"] + [f"{'FAIL' if g.problem else 'ok'} {g.all_s:.0f} s ({g.booted_s:.0f} s)" for g in guests])
+    return aligned(rows)
+
+
+def aligned(rows):
+    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
+    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(r, widths)) + " |" for r in rows]
+    return [lines[0], "| " + " | ".join("-" * w for w in widths) + " |"] + lines[1:]
+
+
+def figures(guests):
+    """{program: {kernel name: (instructions, states, bytes)}} in the order seen."""
+    found = {}
+    for guest in guests:
+        for result in guest.results:
+            for line in result.output:
+                match = VERIFIER.search(line)
+                if match:
+                    n = [int(x) for x in match.groups()[1:]]
+                    found.setdefault(match.group(1), {})[guest.kernel.name] = (n[0], n[1], n[3])
+    return found
+
+
+def verifier_table(guests):
+    found = figures(guests)
+    rows = [["program"] + [f"{g.kernel.name}: instructions, states, bytes" for g in guests]]
+    for program, by_kernel in found.items():
+        rows.append([f"`{program}`"] +
+                    [", ".join(f"{n:,}" for n in by_kernel[g.kernel.name]) if g.kernel.name in by_kernel else "-"
+                     for g in guests])
+    return aligned(rows) if found else []
+
+
+def text(lines):
+    """XML knows no control characters."""
+    return re.sub(r"[^\t\n\x20-\ud7ff\ue000-\ufffd]", "?", "\n".join(lines))
+
+
+def junit(guests, path):
+    top = xml.Element("testsuites")
+    for guest in guests:
+        failures = sum(not r.passed for r in guest.results) + bool(guest.problem)
+        suite = xml.SubElement(top, "testsuite", name=guest.kernel.name, tests=str(len(guest.results) + 1),
+                               failures=str(failures), time=f"{guest.all_s:.1f}")
+        boot = xml.SubElement(suite, "testcase", classname=guest.kernel.name, name="guest", time=f"{guest.booted_s:.1f}")
+        if guest.problem:
+            xml.SubElement(boot, "failure", message=text([guest.problem]))
+        for r in guest.results:
+            case = xml.SubElement(suite, "testcase", classname=guest.kernel.name, name=r.test, time=f"{r.seconds:.1f}")
+            if not r.passed:
+                xml.SubElement(case, "failure", message=r.problem)
+            xml.SubElement(case, "system-out").text = text(r.output)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    xml.ElementTree(top).write(path, encoding="utf-8", xml_declaration=True)
