@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "userspace/base/clock.h"
 #include "userspace/base/log.h"
@@ -26,6 +27,12 @@ static void server_signal(void *arg, int signo)
 	log_info("stopping signal=%d", signo);
 	apiserver_set_ready(node->api, false);
 	apiserver_shutdown(node->api, SERVER_GRACE_NS, server_drained, node);
+}
+
+/* What the starting shell left open (locks, pipes) is not ours to hold for days. */
+static void server_close_inherited(void)
+{
+	close_range(STDERR_FILENO + 1, ~0U, 0);
 }
 
 /* Connections, watches, pins, pidfds: one descriptor each. */
@@ -69,6 +76,7 @@ int cmd_server(int argc, char **argv)
 	_cleanup_err_ struct err err = ERR_INIT;
 	int rest, r;
 
+	server_close_inherited();
 	r = config_load(argc - 1, argv + 1, &config, &rest, &err);
 	if (r == 0 && rest < argc - 1)
 		r = err_set(&err, -EINVAL, "unexpected argument \"%s\"", argv[1 + rest]);
