@@ -25,9 +25,11 @@ struct watch {
 	struct table_options table;
 	struct loop_timer timeout;
 	bool bookmarks;
+	bool started; /* what was there at the start is queued */
 	bool ended;   /* inside a callback: finish after it */
 	bool sharing; /* the stored form, as it is */
 	int64_t told; /* revision the client knows of */
+	size_t initial_bytes; /* of the backlog: what start queued and the client has yet to read */
 };
 
 static const char *const watch_type_names[] = { "ADDED", "MODIFIED", "DELETED" };
@@ -110,6 +112,19 @@ static void watch_send_bookmark(struct watch *w, int64_t revision, bool initial_
 	w->told = revision;
 }
 
+/* What start queues (the stored state, or the events since a revision) is bounded by what the store holds and says
+ * nothing of the client's pace: only what comes on top of it counts. */
+static bool watch_overflows(struct watch *w)
+{
+	size_t pending = http_stream_pending(w->http);
+
+	if (!w->started)
+		return false;
+	if (pending < w->initial_bytes)
+		w->initial_bytes = pending;
+	return pending - w->initial_bytes > w->as->watch_backlog_bytes;
+}
+
 static void watch_event(void *arg, enum registry_stream_event type, const struct object *o, struct store_event *e)
 {
 	struct watch *w = arg;
@@ -131,8 +146,7 @@ static void watch_event(void *arg, enum registry_stream_event type, const struct
 	http_stream_write(w->http, c);
 	chunk_unref(c);
 	w->told = o->revision;
-	/* Only live events can overflow: what existed at the start is bounded by what exists. */
-	if (e && http_stream_pending(w->http) > w->as->watch_backlog_bytes) {
+	if (watch_overflows(w)) {
 		w->ended = true;
 		w->as->watches_ended_slow++;
 		loop_timer_arm(w->as->loop, &w->timeout, 1);
@@ -217,6 +231,8 @@ static void watch_start(struct call *call, struct watch *w, const struct registr
 		watch_end(w);
 		return;
 	}
+	w->started = true;
+	w->initial_bytes = http_stream_pending(http);
 	loop_timer_arm(call->as->loop, &w->timeout, timeout_ns);
 	if (!loop_timer_armed(&call->as->bookmark_timer))
 		loop_timer_arm(call->as->loop, &call->as->bookmark_timer, WATCH_BOOKMARK_NS);
