@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "userspace/api/decode_value.h"
+#include "userspace/api/pb.h"
 #include "userspace/api/validate.h"
 #include "userspace/base/mem.h"
 #include "userspace/base/yaml.h"
@@ -225,6 +226,8 @@ static int parse(struct arena *arena, const struct api_kind *kind, struct str te
 	if (text.n > DECODE_BYTES_MAX)
 		return err_set_status(err, -E2BIG, 413, "RequestEntityTooLarge",
 		                      "Request entity too large: limit is %d", DECODE_BYTES_MAX);
+	if (media == DECODE_PROTOBUF)
+		return pb_decode(arena, kind, text, ret, err);
 	if (media == DECODE_YAML)
 		r = yaml_parse(arena, text, &tree, &cause);
 	else if (report)

@@ -25,7 +25,7 @@ enum decode_field_validation {
 /* `text`: "", "Ignore", "Warn", "Strict"; empty is DECODE_WARN. -EINVAL with 422 Invalid otherwise. */
 int decode_parse_field_validation(struct str text, enum decode_field_validation *ret, struct err *err);
 
-enum decode_media { DECODE_JSON, DECODE_YAML };
+enum decode_media { DECODE_JSON, DECODE_YAML, DECODE_PROTOBUF };
 
 /* `unknown field "spec.foo"`, `duplicate field "spec.x"`; in the arena. */
 struct decode_warnings {

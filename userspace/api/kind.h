@@ -75,6 +75,7 @@ struct api_field {
 	uint32_t pb_number;             /* 0: not in protobuf */
 	uint8_t pb_type;                /* enum api_pb_type */
 	bool pb_repeated;
+	bool pointer;                   /* of a scalar: its zero differs from its absence (in Go it is a pointer) */
 	const char *description;        /* own words, or NULL */
 	/* Simple limits, from the data files; INT64_MIN/INT64_MAX: none. */
 	int64_t min, max;
@@ -84,13 +85,18 @@ struct api_field {
 	bool unique;                    /* no two items of the list have the same list_keys[0] */
 };
 
+/* A protobuf field whose own fields JSON shows in the message around it (Probe's handler). */
+struct api_pb_inline {
+	uint32_t number; /* 0: the end */
+	const struct api_message *message; /* its JSON names are members of the message around it */
+};
+
 struct api_message {
 	const char *name;               /* "io.k8s.api.core.v1.PodSpec" */
 	const struct api_field *fields; /* sorted by JSON name */
 	uint16_t n_fields;
 	const char *description;
-	/* protobuf fields that JSON shows inlined (Probe's handler); not yet filled in */
-	const void *pb_inline;
+	const struct api_pb_inline *pb_inline; /* NULL: none */
 };
 
 const struct api_field *api_message_field(const struct api_message *m, struct str name); /* NULL: unknown */

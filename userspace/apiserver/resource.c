@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "userspace/api/meta.h"
+#include "userspace/api/pb.h"
 #include "userspace/apiserver/call.h"
 #include "userspace/base/mem.h"
 
@@ -101,10 +102,14 @@ static int resource_body(struct call *call, struct request *q, struct err *err)
 		q->media = DECODE_YAML;
 		return 0;
 	}
+	if (str_is(type, PB_MEDIA_TYPE)) {
+		q->media = DECODE_PROTOBUF;
+		return 0;
+	}
 	/* DELETE without a body may say anything about it. */
 	if (!q->body.n)
 		return 0;
-	return api_err_unsupported_media_type(err, "application/json, application/yaml");
+	return api_err_unsupported_media_type(err, "application/json, application/yaml, " PB_MEDIA_TYPE);
 }
 
 static int resource_dry_run(struct call *call, bool *ret, struct err *err)

@@ -46,6 +46,7 @@ static struct file files[FILES_MAX];
 static int n_files;
 static cJSON *messages[MESSAGES_MAX];
 static int n_messages;
+static int n_pb_messages; /* messages that only protobuf knows: made for each message that shows them inlined */
 static struct kind kinds[KINDS_MAX];
 static int n_kinds;
 static struct pool lists = {.prefix = "L", .type = "char *const"};
@@ -155,12 +156,21 @@ static char *string_list(const cJSON *array)
 	return pooled(&lists, text("%sNULL }", body));
 }
 
-static int message_index(const char *name)
+static int find_message(const char *name)
 {
 	for (int i = 0; i < n_messages; i++)
 		if (!strcmp(messages[i]->string, name))
 			return i;
-	die("unknown message %s", name);
+	return -1;
+}
+
+static int message_index(const char *name)
+{
+	int i = find_message(name);
+
+	if (i < 0)
+		die("unknown message %s", name);
+	return i;
 }
 
 struct word {
@@ -335,10 +345,9 @@ static int by_key(const void *a, const void *b)
 	return strcmp((*(cJSON *const *)a)->string, (*(cJSON *const *)b)->string);
 }
 
-/* Prints the field table of a message; returns how many. */
-static int emit_fields(FILE *out, int index)
+/* Prints a field table; returns how many. */
+static int emit_fields(FILE *out, const char *table, const cJSON *fields)
 {
-	const cJSON *fields = cJSON_GetObjectItemCaseSensitive(messages[index], "fields");
 	int n = cJSON_GetArraySize(fields), i = 0;
 	cJSON **sorted = calloc((size_t)n + 1, sizeof(*sorted)), *it;
 
@@ -347,7 +356,7 @@ static int emit_fields(FILE *out, int index)
 	cJSON_ArrayForEach(it, fields) sorted[i++] = it;
 	qsort(sorted, (size_t)n, sizeof(*sorted), by_key);
 	if (n)
-		fprintf(out, "static const struct api_field F%d[] = {\n", index);
+		fprintf(out, "static const struct api_field %s[] = {\n", table);
 	for (i = 0; i < n; i++) {
 		at = sorted[i]->string;
 		if (i && !strcmp(sorted[i]->string, sorted[i - 1]->string))
@@ -360,15 +369,83 @@ static int emit_fields(FILE *out, int index)
 	return n;
 }
 
-static void emit_messages(FILE *tables, FILE *rows)
+/* The protobuf message `name` ("k8s.io.api.core.v1.ProbeHandler"), NULL: none of those. */
+static const cJSON *pb_message(const char *name)
+{
+	for (int i = 0; i < n_files; i++) {
+		const cJSON *all = cJSON_GetObjectItemCaseSensitive(files[i].root, "pbMessages");
+		const cJSON *m = cJSON_GetObjectItemCaseSensitive(all, name);
+
+		if (m)
+			return m;
+	}
+	return NULL;
+}
+
+/* A row of pb_messages: the fields of `owner` that are in `pb`, with the numbers they have there. */
+static int emit_pb_message(FILE *tables, FILE *rows, const cJSON *owner, const cJSON *pb)
+{
+	const cJSON *fields = cJSON_GetObjectItemCaseSensitive(owner, "fields"), *it;
+	cJSON *own = cJSON_CreateObject();
+	int index = n_pb_messages++, n;
+
+	cJSON_ArrayForEach(it, pb)
+	{
+		const cJSON *f = cJSON_GetObjectItemCaseSensitive(fields, it->string);
+		cJSON *copy = f ? cJSON_Duplicate(f, true) : NULL;
+
+		if (!f || cJSON_GetObjectItemCaseSensitive(f, "pb"))
+			die("%s is no field that only %s has", it->string, pb->string);
+		cJSON_AddItemToObject(copy, "pb", cJSON_Duplicate(it, true));
+		cJSON_AddItemToObject(own, it->string, copy);
+	}
+	n = emit_fields(tables, text("P%d", index), own);
+	fprintf(rows, "\t{ .name = %s, .n_fields = %d, .fields = P%d },\n", quote(pb->string), n, index);
+	return index;
+}
+
+/* Prints what JSON shows inlined in a message; returns the name of the table. */
+static char *emit_inline(FILE *tables, FILE *pb_rows, int index)
+{
+	const cJSON *all = cJSON_GetObjectItemCaseSensitive(messages[index], "pbInline"), *it;
+	const char *name = messages[index]->string, *last = strrchr(name, '.');
+	char *rows = text("%s", "");
+
+	if (!all)
+		return text("NULL");
+	cJSON_ArrayForEach(it, all)
+	{
+		const char *type = cJSON_GetStringValue(cJSON_GetArrayItem(it, 1)), *of;
+		const cJSON *pb;
+		int i;
+
+		at = name;
+		if (!type || !last || strncmp(name, "io.k8s.", 7))
+			die("pbInline wants [number, type, label] in a message of io.k8s");
+		of = text("%.*s.%s", (int)(last - name) - 7, name + 7, type);
+		i = find_message(text("io.k8s.%s", of));
+		pb = pb_message(text("k8s.io.%s", of));
+		if (i < 0 && !pb)
+			die("unknown protobuf message %s", type);
+		rows = text("%s\t{ %d, &%s[%d] },\n", rows, cJSON_GetArrayItem(it, 0)->valueint,
+		            i < 0 ? "pb_messages" : "messages",
+		            i < 0 ? emit_pb_message(tables, pb_rows, messages[index], pb) : i);
+	}
+	fprintf(tables, "static const struct api_pb_inline I%d[] = {\n%s\t{ 0, NULL },\n};\n", index, rows);
+	return text("I%d", index);
+}
+
+static void emit_messages(FILE *tables, FILE *rows, FILE *pb_rows)
 {
 	fprintf(rows, "static const struct api_message messages[%d] = {\n", n_messages);
 	for (int i = 0; i < n_messages; i++) {
-		int n = emit_fields(tables, i);
+		const char *pb_inline = emit_inline(tables, pb_rows, i);
+		int n = emit_fields(tables, text("F%d", i),
+		                    cJSON_GetObjectItemCaseSensitive(messages[i], "fields"));
 
 		at = messages[i]->string;
-		fprintf(rows, "\t{ .name = %s, .n_fields = %d, .description = %s", quote(at), n,
-		        quote(get_str(messages[i], "doc")));
+		fprintf(rows, "\t{ .name = %s, .n_fields = %d, .description = %s, .pb_inline = %s", quote(at), n,
+		        quote(get_str(messages[i], "doc")), pb_inline);
 		fprintf(rows, n ? ", .fields = F%d },\n" : " },\n", i);
 	}
 	fprintf(rows, "};\n");
@@ -630,13 +707,14 @@ static void emit_pool(FILE *out, const struct pool *pool)
 
 int main(int argc, char **argv)
 {
-	char *tables_text, *message_rows_text, *kind_rows_text;
+	char *tables_text, *message_rows_text, *kind_rows_text, *pb_rows_text;
 	size_t n;
 	FILE *tables = open_memstream(&tables_text, &n), *out;
 	FILE *message_rows = open_memstream(&message_rows_text, &n), *kind_rows = open_memstream(&kind_rows_text, &n);
+	FILE *pb_rows = open_memstream(&pb_rows_text, &n);
 	int n_resources;
 
-	if (argc < 3 || argc - 2 > FILES_MAX || !tables || !message_rows || !kind_rows)
+	if (argc < 3 || argc - 2 > FILES_MAX || !tables || !message_rows || !kind_rows || !pb_rows)
 		die("usage: kindgen OUT.c IN.json...");
 	for (int i = 2; i < argc; i++)
 		load_file(argv[i]);
@@ -648,12 +726,13 @@ int main(int argc, char **argv)
 		if (!strcmp(messages[i]->string, messages[i - 1]->string))
 			die("message %s is there twice", messages[i]->string);
 	n_resources = number_resources();
-	emit_messages(tables, message_rows);
+	emit_messages(tables, message_rows, pb_rows);
 	for (int i = 0; i < n_kinds; i++)
 		emit_kind(tables, kind_rows, i);
 	fclose(tables);
 	fclose(message_rows);
 	fclose(kind_rows);
+	fclose(pb_rows);
 
 	at = argv[1];
 	out = fopen(argv[1], "w");
@@ -662,11 +741,12 @@ int main(int argc, char **argv)
 	fprintf(out,
 	        "/* Made by kindgen from userspace/api/kinds; do not edit. */\n"
 	        "#include \"userspace/api/kind.h\"\n#include \"userspace/api/kind_tables.h\"\n\n"
-	        "static const struct api_message messages[%d];\n",
-	        n_messages);
+	        "static const struct api_message messages[%d], pb_messages[%d];\n",
+	        n_messages, n_pb_messages + 1);
 	emit_pool(out, &lists);
 	emit_pool(out, &elems);
-	fprintf(out, "%s%s", tables_text, message_rows_text);
+	fprintf(out, "%s%sstatic const struct api_message pb_messages[%d] = {\n%s\t{ .name = NULL },\n};\n", tables_text,
+	        message_rows_text, n_pb_messages + 1, pb_rows_text);
 	fprintf(out,
 	        "const struct api_message *const api_builtin_messages = messages;\n"
 	        "const size_t api_builtin_n_messages = %d;\n"
