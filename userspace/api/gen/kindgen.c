@@ -337,6 +337,8 @@ static char *field(const cJSON *f, const char *name)
 	out = text("%s, .default_json = %s, .format = %s, .immutable = %d, .unique = %d, .default_zero = %d%s%s", out,
 	           quote(d ? cJSON_PrintUnformatted(d) : NULL), quote(get_str(f, "format")), get_bool(f, "immutable"),
 	           get_bool(f, "unique"), get_bool(f, "defaultZero"), limits(f), protobuf(f));
+	if (get_bool(f, "pointer"))
+		out = text("%s, .pointer = true", out);
 	return text("%s, .description = %s }", out, quote(get_str(f, "doc")));
 }
 
