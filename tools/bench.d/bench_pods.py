@@ -5,6 +5,7 @@ import os
 import pathlib
 import time
 
+from bench_idle import memory_kb
 from common import BenchNode, emit, median, request, wait_quiet
 from harness import IMAGE
 
@@ -68,7 +69,13 @@ def used_settled_kb():
     return min(looks)
 
 
-def applications_pss_kb(cgroup_word):
+def kernel_kb():
+    """What the kernel holds for namespaces, links, control groups, mounts and processes."""
+    fields = {line.split(":")[0]: int(line.split()[1]) for line in pathlib.Path("/proc/meminfo").read_text().splitlines()}
+    return sum(fields[name] for name in ("SUnreclaim", "KernelStack", "PageTables", "Percpu", "VmallocUsed"))
+
+
+def applications_pss_kb():
     """Memory of the containers' own processes, shared pages divided among those who share them."""
     total = n = 0
     for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -112,15 +119,18 @@ def measure(options):
     writer, watch = node.connection(), Watch(node)
     sequential(node, writer, watch)
     wait_quiet(node)
-    before = used_settled_kb()
+    pids = (node.server.pid, node.supervisor_pid())
+    before, kernel, userspace = used_settled_kb(), kernel_kb(), sum(memory_kb(pid, "Pss") for pid in pids)
     names = at_once(node, writer, watch, options.pods)
     wait_quiet(node)
     after = used_settled_kb()
-    own, processes = applications_pss_kb(node.dir.name)
+    kernel, userspace = kernel_kb() - kernel, sum(memory_kb(pid, "Pss") for pid in pids) - userspace
+    own, processes = applications_pss_kb()
     if processes != options.pods:
         raise AssertionError(f"{processes} processes of {options.pods} pods")
     emit("memory_per_idle_pod", (after - before - own) / 1024 / options.pods, "MiB", options.pods,
-         application_own_kib=own / options.pods, system_mib=(after - before) / 1024)
+         application_own_kib=own / options.pods, kernel_kib=kernel / options.pods,
+         server_and_supervisor_kib=userspace / options.pods)
     start = time.monotonic()
     for name in names:
         request(writer, "DELETE", f"{PODS}/{name}")

@@ -11,7 +11,13 @@ import statistics
 import subprocess
 import time
 
-from harness import BUILD, PORT, Node
+import harness
+from harness import BUILD, Node
+
+# beside the end-to-end tests and an installed node, should they run
+PORT = harness.PORT = 17443
+harness.CLUSTER_CIDR, harness.SERVICE_CIDR, harness.DNS = "10.152.0.0/16", "10.153.0.0/16", "10.153.0.10"
+harness.NODE_PORTS = "29000-29999"
 
 CLIENTS = BUILD / "tests" / "bench"
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -47,7 +53,7 @@ class BenchNode(Node):
         # containers' mounts and sockets belong on tmpfs, which /run is not everywhere
         self.run_dir = pathlib.Path("/dev/shm") / self.dir.name
         self.env["K3C_RUN_DIR"] = str(self.run_dir)
-        self.tls = None
+        self.files = None
         self.keep_log = options.log if options else None
 
     def launch(self):
@@ -63,18 +69,18 @@ class BenchNode(Node):
 
     def credentials(self):
         """The kubeconfig's CA, certificate and key as files."""
-        if not self.tls:
+        if not self.files:
             config = json.loads(self.k("config view --raw -o json"))
             user = config["users"][0]["user"]
             data = {"ca": config["clusters"][0]["cluster"]["certificate-authority-data"],
                     "cert": user["client-certificate-data"], "key": user["client-key-data"]}
-            self.tls = {}
+            self.files = {}
             for name, text in data.items():
                 path = self.dir / f"bench-{name}.pem"
                 path.write_bytes(base64.b64decode(text))
                 path.chmod(0o600)
-                self.tls[name] = str(path)
-        return self.tls
+                self.files[name] = str(path)
+        return self.files
 
     def client(self, program, *argv):
         tls = self.credentials()
