@@ -132,7 +132,7 @@ static inline void fixture_docker(const char *file, const struct fixture_layer *
 				  const char *tag, int filter)
 {
 	_cleanup_buf_ struct buf config = BUF_INIT, manifest = BUF_INIT;
-	char hex[SHA256_HEX_LEN + 1], path[128];
+	char hex[SHA256_HEX_LEN + 1], path[256];
 	struct archive *a = fixture_open(file, filter);
 
 	fixture_config(layers, n, run, &config);
