@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See http.h. One easy handle, kept for its connections. */
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -11,19 +10,16 @@
 
 #define POLL_MS 1000
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-static void init_library(void)
-{
-	curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
 int http_init(struct http_client *c, const struct image_auth *auth, bool plain, struct err *err)
 {
-	pthread_once(&once, init_library);
+	int r;
+
 	*c = (struct http_client){ .auth = auth, .plain = plain };
-	c->multi = curl_multi_init();
-	c->easy = curl_easy_init();
+	r = lazy_curl(err);
+	if (r < 0)
+		return r;
+	c->multi = sym_curl_multi_init();
+	c->easy = sym_curl_easy_init();
 	if (!c->multi || !c->easy) {
 		http_finish(c);
 		return err_set(err, -ENOMEM, "libcurl does not start");
@@ -33,8 +29,8 @@ int http_init(struct http_client *c, const struct image_auth *auth, bool plain, 
 
 static void end_transfer(struct http_client *c)
 {
-	curl_multi_remove_handle(c->multi, c->easy);
-	curl_slist_free_all(c->headers);
+	sym_curl_multi_remove_handle(c->multi, c->easy);
+	sym_curl_slist_free_all(c->headers);
 	c->headers = NULL;
 	c->running = false;
 }
@@ -43,8 +39,10 @@ void http_finish(struct http_client *c)
 {
 	if (c->easy && c->multi)
 		end_transfer(c);
-	curl_easy_cleanup(c->easy);
-	curl_multi_cleanup(c->multi);
+	if (c->easy)
+		sym_curl_easy_cleanup(c->easy);
+	if (c->multi)
+		sym_curl_multi_cleanup(c->multi);
 	buf_finish(&c->body);
 	free(c->bearer);
 	c->bearer = NULL;
@@ -88,31 +86,31 @@ static void set_options(struct http_client *c, const char *url, bool with_auth)
 	CURL *e = c->easy;
 	const char *protocols = c->plain ? "http,https" : "https";
 
-	curl_easy_reset(e);
-	curl_easy_setopt(e, CURLOPT_URL, url);
-	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(e, CURLOPT_USERAGENT, "k3c-bpf/" K3C_VERSION);
-	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 1L);
-	curl_easy_setopt(e, CURLOPT_MAXREDIRS, HTTP_REDIRECTS_MAX);
-	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, protocols);
-	curl_easy_setopt(e, CURLOPT_REDIR_PROTOCOLS_STR, protocols);
-	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT, HTTP_CONNECT_TIMEOUT_S);
-	curl_easy_setopt(e, CURLOPT_LOW_SPEED_LIMIT, 1L);
-	curl_easy_setopt(e, CURLOPT_LOW_SPEED_TIME, HTTP_STALL_TIMEOUT_S);
-	curl_easy_setopt(e, CURLOPT_ERRORBUFFER, c->error);
-	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
-	curl_easy_setopt(e, CURLOPT_WRITEDATA, c);
-	curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
-	curl_easy_setopt(e, CURLOPT_HEADERDATA, c);
+	sym_curl_easy_reset(e);
+	sym_curl_easy_setopt(e, CURLOPT_URL, url);
+	sym_curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+	sym_curl_easy_setopt(e, CURLOPT_USERAGENT, "k3c-bpf/" K3C_VERSION);
+	sym_curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 1L);
+	sym_curl_easy_setopt(e, CURLOPT_MAXREDIRS, HTTP_REDIRECTS_MAX);
+	sym_curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, protocols);
+	sym_curl_easy_setopt(e, CURLOPT_REDIR_PROTOCOLS_STR, protocols);
+	sym_curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT, HTTP_CONNECT_TIMEOUT_S);
+	sym_curl_easy_setopt(e, CURLOPT_LOW_SPEED_LIMIT, 1L);
+	sym_curl_easy_setopt(e, CURLOPT_LOW_SPEED_TIME, HTTP_STALL_TIMEOUT_S);
+	sym_curl_easy_setopt(e, CURLOPT_ERRORBUFFER, c->error);
+	sym_curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+	sym_curl_easy_setopt(e, CURLOPT_WRITEDATA, c);
+	sym_curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
+	sym_curl_easy_setopt(e, CURLOPT_HEADERDATA, c);
 	if (c->auth && c->auth->ca_file)
-		curl_easy_setopt(e, CURLOPT_CAINFO, c->auth->ca_file);
+		sym_curl_easy_setopt(e, CURLOPT_CAINFO, c->auth->ca_file);
 	if (with_auth && c->bearer) {
-		curl_easy_setopt(e, CURLOPT_HTTPAUTH, CURLAUTH_BEARER);
-		curl_easy_setopt(e, CURLOPT_XOAUTH2_BEARER, c->bearer);
+		sym_curl_easy_setopt(e, CURLOPT_HTTPAUTH, CURLAUTH_BEARER);
+		sym_curl_easy_setopt(e, CURLOPT_XOAUTH2_BEARER, c->bearer);
 	} else if (with_auth && c->basic && c->auth && c->auth->username) {
-		curl_easy_setopt(e, CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
-		curl_easy_setopt(e, CURLOPT_USERNAME, c->auth->username);
-		curl_easy_setopt(e, CURLOPT_PASSWORD, c->auth->password ? c->auth->password : "");
+		sym_curl_easy_setopt(e, CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
+		sym_curl_easy_setopt(e, CURLOPT_USERNAME, c->auth->username);
+		sym_curl_easy_setopt(e, CURLOPT_PASSWORD, c->auth->password ? c->auth->password : "");
 	}
 }
 
@@ -122,15 +120,15 @@ static int turn(struct http_client *c, struct err *err)
 	int running = 0, left;
 	CURLMsg *msg;
 
-	if (curl_multi_perform(c->multi, &running) != CURLM_OK)
+	if (sym_curl_multi_perform(c->multi, &running) != CURLM_OK)
 		return err_set(err, -EIO, "libcurl failed");
-	while ((msg = curl_multi_info_read(c->multi, &left)))
+	while ((msg = sym_curl_multi_info_read(c->multi, &left)))
 		if (msg->msg == CURLMSG_DONE) {
 			c->running = false;
 			c->result = msg->data.result;
 		}
 	if (c->running && !buf_len(&c->body))
-		curl_multi_poll(c->multi, NULL, 0, POLL_MS, NULL);
+		sym_curl_multi_poll(c->multi, NULL, 0, POLL_MS, NULL);
 	return 0;
 }
 
@@ -140,7 +138,7 @@ static int failed(struct http_client *c, struct err *err)
 		   c->result == CURLE_OPERATION_TIMEDOUT ? -ETIMEDOUT :
 							   -EIO;
 
-	return err_set(err, code, "%s", c->error[0] ? c->error : curl_easy_strerror(c->result));
+	return err_set(err, code, "%s", c->error[0] ? c->error : sym_curl_easy_strerror(c->result));
 }
 
 int http_open(struct http_client *c, const char *url, const char *accept, bool with_auth, struct err *err)
@@ -156,11 +154,11 @@ int http_open(struct http_client *c, const char *url, const char *accept, bool w
 	if (accept) {
 		_cleanup_free_ char *header = mem_printf("Accept: %s", accept);
 
-		c->headers = curl_slist_append(NULL, header);
-		curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, c->headers);
+		c->headers = sym_curl_slist_append(NULL, header);
+		sym_curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, c->headers);
 	}
 	c->running = true;
-	if (curl_multi_add_handle(c->multi, c->easy) != CURLM_OK)
+	if (sym_curl_multi_add_handle(c->multi, c->easy) != CURLM_OK)
 		return err_set(err, -EIO, "libcurl failed");
 	while (r >= 0 && c->running && !buf_len(&c->body))
 		r = turn(c, err);
@@ -168,7 +166,7 @@ int http_open(struct http_client *c, const char *url, const char *accept, bool w
 		return r;
 	if (!c->running && c->result != CURLE_OK)
 		return failed(c, err);
-	curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
+	sym_curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
 	return (int)status;
 }
 

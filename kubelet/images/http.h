@@ -3,10 +3,10 @@
  * unpack while they arrive. Blocking; one thread a client. */
 #pragma once
 
-#include <curl/curl.h>
 #include <stdbool.h>
 
 #include "kubelet/images/images.h"
+#include "kubelet/images/lazy.h"
 #include "userspace/base/buf.h"
 
 #define HTTP_HEADER_MAX 8192
@@ -30,6 +30,7 @@ struct http_client {
 	CURLcode result;
 };
 
+/* -ENOENT without libcurl. */
 int http_init(struct http_client *c, const struct image_auth *auth, bool plain, struct err *err);
 void http_finish(struct http_client *c);
 /* Sends a GET and waits for the head of the (last) response. Returns its status, or -EIO etc. without one. */

@@ -2,11 +2,10 @@
 /* Import of docker-archive (docker save) and oci-archive tars, also compressed. The file is read in passes
  * (small documents first, then every layer in one go, as they come), so nothing is written twice.
  * Blocking; any thread. */
-#include <archive.h>
-#include <archive_entry.h>
 #include <errno.h>
 #include <stdio.h>
 
+#include "kubelet/images/lazy.h"
 #include "kubelet/images/store.h"
 #include "userspace/base/encode.h"
 #include "userspace/base/mem.h"
@@ -47,16 +46,19 @@ struct import {
 
 static int open_file(const char *file, struct archive **ret, struct err *err)
 {
-	struct archive *a = archive_read_new();
+	struct archive *a;
+	int r = lazy_archive(err);
 
-	archive_read_support_filter_gzip(a);
-	archive_read_support_filter_zstd(a);
-	archive_read_support_format_tar(a);
-	if (archive_read_open_filename(a, file, IMPORT_BLOCK) != ARCHIVE_OK) {
-		int r = archive_errno(a) == ENOENT ? -ENOENT : -EINVAL;
-
-		err_set(err, r, "%s: %s", file, archive_error_string(a));
-		archive_read_free(a);
+	if (r < 0)
+		return r;
+	a = sym_archive_read_new();
+	sym_archive_read_support_filter_gzip(a);
+	sym_archive_read_support_filter_zstd(a);
+	sym_archive_read_support_format_tar(a);
+	if (sym_archive_read_open_filename(a, file, IMPORT_BLOCK) != ARCHIVE_OK) {
+		r = sym_archive_errno(a) == ENOENT ? -ENOENT : -EINVAL;
+		err_set(err, r, "%s: %s", file, sym_archive_error_string(a));
+		sym_archive_read_free(a);
 		return r;
 	}
 	*ret = a;
@@ -74,13 +76,13 @@ static int read_small(struct archive *a, struct archive_entry *entry, struct buf
 {
 	la_ssize_t n;
 
-	if (archive_entry_size(entry) > STORE_JSON_MAX)
-		return err_set(err, -EFBIG, "%s is larger than %u bytes", archive_entry_pathname(entry),
+	if (sym_archive_entry_size(entry) > STORE_JSON_MAX)
+		return err_set(err, -EFBIG, "%s is larger than %u bytes", sym_archive_entry_pathname(entry),
 			       STORE_JSON_MAX);
 	do {
-		n = archive_read_data(a, buf_reserve(ret, 64u << 10), 64u << 10);
+		n = sym_archive_read_data(a, buf_reserve(ret, 64u << 10), 64u << 10);
 		if (n < 0)
-			return err_set(err, -EBADMSG, "archive is damaged: %s", archive_error_string(a));
+			return err_set(err, -EBADMSG, "archive is damaged: %s", sym_archive_error_string(a));
 		buf_commit(ret, (size_t)n);
 	} while (n > 0 && buf_len(ret) <= STORE_JSON_MAX);
 	return 0;
@@ -95,17 +97,17 @@ static int fetch(struct import *im, const char *const *paths, struct str *ret, s
 
 	if (r < 0)
 		return r;
-	while ((r = archive_read_next_header(a, &entry)) == ARCHIVE_OK || r == ARCHIVE_WARN) {
-		const char *path = strip(archive_entry_pathname(entry));
+	while ((r = sym_archive_read_next_header(a, &entry)) == ARCHIVE_OK || r == ARCHIVE_WARN) {
+		const char *path = strip(sym_archive_entry_pathname(entry));
 
-		if (archive_entry_filetype(entry) == AE_IFLNK && archive_entry_symlink(entry) &&
+		if (sym_archive_entry_filetype(entry) == AE_IFLNK && sym_archive_entry_symlink(entry) &&
 		    json_count(im->links) < IMPORT_LINKS_MAX)
 			json_set(im->links, arena_strdup(im->arena, path),
-				 json_new_cstr(im->arena, arena_strdup(im->arena, archive_entry_symlink(entry))));
+				 json_new_cstr(im->arena, arena_strdup(im->arena, sym_archive_entry_symlink(entry))));
 		for (size_t i = 0; i < n; i++) {
 			_cleanup_buf_ struct buf text = BUF_INIT;
 
-			if (strcmp(path, paths[i]) != 0 || archive_entry_filetype(entry) != AE_IFREG || ret[i].p)
+			if (strcmp(path, paths[i]) != 0 || sym_archive_entry_filetype(entry) != AE_IFREG || ret[i].p)
 				continue;
 			r = read_small(a, entry, &text, err);
 			if (r < 0)
@@ -115,9 +117,9 @@ static int fetch(struct import *im, const char *const *paths, struct str *ret, s
 				ret[i] = STR("");
 		}
 	}
-	r = r == ARCHIVE_EOF ? 0 : err_set(err, -EBADMSG, "%s: %s", im->file, archive_error_string(a));
+	r = r == ARCHIVE_EOF ? 0 : err_set(err, -EBADMSG, "%s: %s", im->file, sym_archive_error_string(a));
 out:
-	archive_read_free(a);
+	sym_archive_read_free(a);
 	return r;
 }
 
@@ -378,10 +380,10 @@ struct entry_source {
 static ssize_t read_entry(struct layer_source *source, const void **ret, struct err *err)
 {
 	struct entry_source *s = container_of(source, struct entry_source, source);
-	la_ssize_t n = archive_read_data(s->a, s->block, IMPORT_BLOCK);
+	la_ssize_t n = sym_archive_read_data(s->a, s->block, IMPORT_BLOCK);
 
 	if (n < 0)
-		return err_set(err, -EBADMSG, "archive is damaged: %s", archive_error_string(s->a));
+		return err_set(err, -EBADMSG, "archive is damaged: %s", sym_archive_error_string(s->a));
 	*ret = s->block;
 	return n;
 }
@@ -408,15 +410,15 @@ static int unpack_layers(struct import *im, struct store_add *add, struct err *e
 		return r;
 	for (size_t i = 0; i < im->n_layers; i++)
 		im->layers[i].done = store_add_has(add, im->layers[i].diff);
-	while ((r = archive_read_next_header(a, &entry)) == ARCHIVE_OK || r == ARCHIVE_WARN) {
-		const char *path = strip(archive_entry_pathname(entry));
+	while ((r = sym_archive_read_next_header(a, &entry)) == ARCHIVE_OK || r == ARCHIVE_WARN) {
+		const char *path = strip(sym_archive_entry_pathname(entry));
 
 		for (size_t i = 0; i < im->n_layers; i++) {
 			struct entry_source source = { .source.read = read_entry, .a = a, .block = block };
 			struct import_layer *layer = &im->layers[i];
 
 			if (layer->done || strcmp(layer->path, path) != 0 ||
-			    archive_entry_filetype(entry) != AE_IFREG)
+			    sym_archive_entry_filetype(entry) != AE_IFREG)
 				continue;
 			report(im, ++done);
 			r = layer_unpack(add, &source.source, layer->blob, layer->diff, err);
@@ -426,12 +428,12 @@ static int unpack_layers(struct import *im, struct store_add *add, struct err *e
 			break;
 		}
 	}
-	r = r == ARCHIVE_EOF ? 0 : err_set(err, -EBADMSG, "%s: %s", im->file, archive_error_string(a));
+	r = r == ARCHIVE_EOF ? 0 : err_set(err, -EBADMSG, "%s: %s", im->file, sym_archive_error_string(a));
 	for (size_t i = 0; r >= 0 && i < im->n_layers; i++)
 		if (!im->layers[i].done)
 			r = err_set(err, -EINVAL, "archive has no layer %s", im->layers[i].path);
 out:
-	archive_read_free(a);
+	sym_archive_read_free(a);
 	return r;
 }
 

@@ -3,8 +3,6 @@
  * walked from the layer's own root with openat2(RESOLVE_IN_ROOT), `..` and device nodes are refused, only
  * harmless extended attributes are taken over, entries and bytes are bounded. Both digests (of the bytes as
  * they came, and of the tar inside) are made while streaming. Blocking; one thread a layer. */
-#include <archive.h>
-#include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -14,6 +12,7 @@
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
+#include "kubelet/images/lazy.h"
 #include "kubelet/images/store.h"
 #include "userspace/base/encode.h"
 #include "userspace/base/fs.h"
@@ -154,10 +153,10 @@ static int write_file(struct unpack *u, struct archive_entry *entry, int fd)
 {
 	const void *data;
 	size_t n;
-	la_int64_t at, size = archive_entry_size(entry);
+	la_int64_t at, size = sym_archive_entry_size(entry);
 	int r;
 
-	while ((r = archive_read_data_block(u->inner, &data, &n, &at)) == ARCHIVE_OK) {
+	while ((r = sym_archive_read_data_block(u->inner, &data, &n, &at)) == ARCHIVE_OK) {
 		u->bytes += n;
 		if (u->bytes > STORE_LAYER_BYTES_MAX)
 			return err_set(u->err, -EFBIG, "layer unpacks to more than %llu bytes",
@@ -189,8 +188,8 @@ static void copy_xattrs(struct archive_entry *entry, int fd)
 	const void *value;
 	size_t n;
 
-	archive_entry_xattr_reset(entry);
-	while (archive_entry_xattr_next(entry, &name, &value, &n) == ARCHIVE_OK)
+	sym_archive_entry_xattr_reset(entry);
+	while (sym_archive_entry_xattr_next(entry, &name, &value, &n) == ARCHIVE_OK)
 		if (name && xattr_wanted(name))
 			fsetxattr(fd, name, value, n, 0); /* a filesystem without user.* still serves */
 }
@@ -198,15 +197,15 @@ static void copy_xattrs(struct archive_entry *entry, int fd)
 static int set_owner(struct archive_entry *entry, int parent, const char *base, int fd)
 {
 	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT },
-				     { .tv_sec = archive_entry_mtime(entry),
-				       .tv_nsec = archive_entry_mtime_nsec(entry) } };
-	uid_t uid = (uid_t)archive_entry_uid(entry);
-	gid_t gid = (gid_t)archive_entry_gid(entry);
+				     { .tv_sec = sym_archive_entry_mtime(entry),
+				       .tv_nsec = sym_archive_entry_mtime_nsec(entry) } };
+	uid_t uid = (uid_t)sym_archive_entry_uid(entry);
+	gid_t gid = (gid_t)sym_archive_entry_gid(entry);
 
 	if (fchownat(parent, base, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
 	/* after chown, which drops set-id bits */
-	if (fd >= 0 && fchmod(fd, archive_entry_perm(entry)) < 0)
+	if (fd >= 0 && fchmod(fd, sym_archive_entry_perm(entry)) < 0)
 		return -errno;
 	if (fd >= 0)
 		copy_xattrs(entry, fd);
@@ -272,27 +271,27 @@ static int make_hardlink(struct unpack *u, const char *target, int parent, const
 
 static int make_entry(struct unpack *u, struct archive_entry *entry, const char *path, int parent, const char *base)
 {
-	const char *link = archive_entry_hardlink(entry);
+	const char *link = sym_archive_entry_hardlink(entry);
 	int r;
 
 	if (strncmp(base, WHITEOUT, strlen(WHITEOUT)) == 0)
 		return whiteout(u, parent, base);
 	if (link)
 		return make_hardlink(u, link, parent, base);
-	switch (archive_entry_filetype(entry)) {
+	switch (sym_archive_entry_filetype(entry)) {
 	case AE_IFREG:
 		return make_file(u, entry, parent, base);
 	case AE_IFDIR:
 		return make_dir(entry, parent, base);
 	case AE_IFLNK:
 		r = remove_existing(parent, base);
-		if (r >= 0 && symlinkat(archive_entry_symlink(entry) ? archive_entry_symlink(entry) : "", parent,
+		if (r >= 0 && symlinkat(sym_archive_entry_symlink(entry) ? sym_archive_entry_symlink(entry) : "", parent,
 					base) < 0)
 			r = -errno;
 		return r < 0 ? r : set_owner(entry, parent, base, -1);
 	case AE_IFIFO:
 		r = remove_existing(parent, base);
-		if (r >= 0 && mknodat(parent, base, S_IFIFO | archive_entry_perm(entry), 0) < 0)
+		if (r >= 0 && mknodat(parent, base, S_IFIFO | sym_archive_entry_perm(entry), 0) < 0)
 			r = -errno;
 		return r < 0 ? r : set_owner(entry, parent, base, -1);
 	case AE_IFCHR:
@@ -305,7 +304,7 @@ static int make_entry(struct unpack *u, struct archive_entry *entry, const char 
 
 static int unpack_entry(struct unpack *u, struct archive_entry *entry)
 {
-	const char *name = archive_entry_pathname(entry), *base;
+	const char *name = sym_archive_entry_pathname(entry), *base;
 	char path[STORE_LAYER_NAME_MAX];
 	_cleanup_close_ int parent = -1;
 	int r;
@@ -315,7 +314,7 @@ static int unpack_entry(struct unpack *u, struct archive_entry *entry)
 	if (clean_path(name, path, sizeof(path)) < 0)
 		return refuse(u, name ? name : "", "would leave the layer or has an impossible name");
 	if (!path[0]) { /* the root itself */
-		if (archive_entry_filetype(entry) != AE_IFDIR)
+		if (sym_archive_entry_filetype(entry) != AE_IFDIR)
 			return refuse(u, name, "has an empty name");
 		return set_owner(entry, u->root_fd, ".", u->root_fd);
 	}
@@ -327,7 +326,7 @@ static int unpack_entry(struct unpack *u, struct archive_entry *entry)
 		return r;
 	if (r < 0)
 		return err_set(u->err, r, "layer entry \"%.200s\": %s", path,
-			       r == -EBADMSG ? archive_error_string(u->inner) : strerror(-r));
+			       r == -EBADMSG ? sym_archive_error_string(u->inner) : strerror(-r));
 	return 0;
 }
 
@@ -340,7 +339,7 @@ static la_ssize_t read_compressed(struct archive *a, void *arg, const void **ret
 
 	if (n < 0) {
 		u->failed = true;
-		archive_set_error(a, (int)-n, "source failed");
+		sym_archive_set_error(a, (int)-n, "source failed");
 		return ARCHIVE_FATAL;
 	}
 	digest_add(&u->blob, *ret, (size_t)n);
@@ -350,11 +349,11 @@ static la_ssize_t read_compressed(struct archive *a, void *arg, const void **ret
 static la_ssize_t read_tar(struct archive *a, void *arg, const void **ret)
 {
 	struct unpack *u = arg;
-	la_ssize_t n = archive_read_data(u->outer, u->chunk, LAYER_COPY_BYTES);
+	la_ssize_t n = sym_archive_read_data(u->outer, u->chunk, LAYER_COPY_BYTES);
 
 	if (n < 0) {
-		archive_set_error(a, EIO, "%s",
-				  archive_error_string(u->outer) ? archive_error_string(u->outer) : "damaged");
+		sym_archive_set_error(a, EIO, "%s",
+				  sym_archive_error_string(u->outer) ? sym_archive_error_string(u->outer) : "damaged");
 		return ARCHIVE_FATAL;
 	}
 	digest_add(&u->diff, u->chunk, (size_t)n);
@@ -364,7 +363,7 @@ static la_ssize_t read_tar(struct archive *a, void *arg, const void **ret)
 
 static int bad_archive(struct unpack *u, struct archive *a)
 {
-	const char *why = archive_error_string(a);
+	const char *why = sym_archive_error_string(a);
 
 	if (u->failed)
 		return u->err ? u->err->code : -EIO;
@@ -375,16 +374,16 @@ static int open_archives(struct unpack *u)
 {
 	struct archive_entry *entry;
 
-	archive_read_support_filter_gzip(u->outer);
-	archive_read_support_filter_zstd(u->outer);
-	archive_read_support_format_raw(u->outer);
-	archive_read_support_format_empty(u->outer);
-	if (archive_read_open(u->outer, u, NULL, read_compressed, NULL) != ARCHIVE_OK ||
-	    archive_read_next_header(u->outer, &entry) != ARCHIVE_OK)
+	sym_archive_read_support_filter_gzip(u->outer);
+	sym_archive_read_support_filter_zstd(u->outer);
+	sym_archive_read_support_format_raw(u->outer);
+	sym_archive_read_support_format_empty(u->outer);
+	if (sym_archive_read_open(u->outer, u, NULL, read_compressed, NULL) != ARCHIVE_OK ||
+	    sym_archive_read_next_header(u->outer, &entry) != ARCHIVE_OK)
 		return bad_archive(u, u->outer);
-	archive_read_support_format_tar(u->inner);
-	archive_read_support_format_empty(u->inner);
-	if (archive_read_open(u->inner, u, NULL, read_tar, NULL) != ARCHIVE_OK)
+	sym_archive_read_support_format_tar(u->inner);
+	sym_archive_read_support_format_empty(u->inner);
+	if (sym_archive_read_open(u->inner, u, NULL, read_tar, NULL) != ARCHIVE_OK)
 		return bad_archive(u, u->inner);
 	return 0;
 }
@@ -399,7 +398,7 @@ static int unpack_all(struct unpack *u)
 	int r = open_archives(u);
 
 	while (r >= 0) {
-		r = archive_read_next_header(u->inner, &entry);
+		r = sym_archive_read_next_header(u->inner, &entry);
 		if (r == ARCHIVE_EOF)
 			break;
 		if (r != ARCHIVE_OK && r != ARCHIVE_WARN)
@@ -446,6 +445,9 @@ int layer_unpack(struct store_add *add, struct layer_source *source, struct str 
 
 	if (add->n_layers >= IMAGE_LAYERS_MAX)
 		return err_set(err, -E2BIG, "image has more than %d layers", IMAGE_LAYERS_MAX);
+	r = lazy_archive(err);
+	if (r < 0)
+		return r;
 	random_suffix(suffix, sizeof(suffix) - 1);
 	tmp = mem_printf("%s/tmp/%.*s-%s", add->images->dir, 12, diff_hex.p, suffix);
 	if (mkdir(tmp, 0755) < 0 || (u.root_fd = open(tmp, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0) {
@@ -453,16 +455,16 @@ int layer_unpack(struct store_add *add, struct layer_source *source, struct str 
 		free(tmp);
 		return r;
 	}
-	u.outer = archive_read_new();
-	u.inner = archive_read_new();
+	u.outer = sym_archive_read_new();
+	u.inner = sym_archive_read_new();
 	u.chunk = mem_alloc(LAYER_COPY_BYTES);
 	digest_init(&u.blob);
 	digest_init(&u.diff);
 	r = unpack_all(&u);
 	if (r >= 0)
 		r = check_digests(&u, blob_hex, diff_hex);
-	archive_read_free(u.inner);
-	archive_read_free(u.outer);
+	sym_archive_read_free(u.inner);
+	sym_archive_read_free(u.outer);
 	digest_finish(&u.blob);
 	digest_finish(&u.diff);
 	free(u.chunk);

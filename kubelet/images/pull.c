@@ -63,9 +63,9 @@ static char *challenge_value(struct arena *arena, const char *challenge, const c
 
 static char *escape(struct pull *p, const char *s)
 {
-	char *escaped = curl_easy_escape(p->http.easy, s ? s : "", 0), *copy = arena_strdup(p->arena, escaped);
+	char *escaped = sym_curl_easy_escape(p->http.easy, s ? s : "", 0), *copy = arena_strdup(p->arena, escaped);
 
-	curl_free(escaped);
+	sym_curl_free(escaped);
 	return copy;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The running server's part of the status, over its own API. */
-#include <curl/curl.h>
 #include <errno.h>
 
+#include "kubelet/images/lazy.h"
 #include "userspace/base/fs.h"
 #include "userspace/cmd/status_collect.h"
 
@@ -23,28 +23,32 @@ static int status_get(const struct config *config, struct arena *a, struct buf *
 {
 	const char *tls = config_path(config, config->data_dir, "tls");
 	const char *host = *config->bind_address ? config->bind_address : "127.0.0.1";
-	CURL *curl = curl_easy_init();
 	CURLcode code;
 	long status = 0;
+	CURL *curl;
+	int r = lazy_curl(err);
 
+	if (r < 0)
+		return r;
+	curl = sym_curl_easy_init();
 	if (!curl)
 		return err_set(err, -ENOMEM, "curl could not be initialised");
-	curl_easy_setopt(curl, CURLOPT_URL, arena_printf(a, "https://%s:%d/k3c-bpf/status", host,
-							 (int)config->https_listen_port));
-	curl_easy_setopt(curl, CURLOPT_CAINFO, config_path(config, tls, "ca.crt"));
-	curl_easy_setopt(curl, CURLOPT_SSLCERT, config_path(config, tls, "admin.crt"));
-	curl_easy_setopt(curl, CURLOPT_SSLKEY, config_path(config, tls, "admin.key"));
-	curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
-	curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, STATUS_TIMEOUT_MS);
-	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, status_write);
-	curl_easy_setopt(curl, CURLOPT_WRITEDATA, out);
-	code = curl_easy_perform(curl);
-	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-	curl_easy_cleanup(curl);
+	sym_curl_easy_setopt(curl, CURLOPT_URL,
+			     arena_printf(a, "https://%s:%d/k3c-bpf/status", host, (int)config->https_listen_port));
+	sym_curl_easy_setopt(curl, CURLOPT_CAINFO, config_path(config, tls, "ca.crt"));
+	sym_curl_easy_setopt(curl, CURLOPT_SSLCERT, config_path(config, tls, "admin.crt"));
+	sym_curl_easy_setopt(curl, CURLOPT_SSLKEY, config_path(config, tls, "admin.key"));
+	sym_curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
+	sym_curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, STATUS_TIMEOUT_MS);
+	sym_curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+	sym_curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, status_write);
+	sym_curl_easy_setopt(curl, CURLOPT_WRITEDATA, out);
+	code = sym_curl_easy_perform(curl);
+	sym_curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+	sym_curl_easy_cleanup(curl);
 	if (code != CURLE_OK)
 		return err_set(err, -ECONNREFUSED, "no server answers on port %d: %s", (int)config->https_listen_port,
-			       curl_easy_strerror(code));
+			       sym_curl_easy_strerror(code));
 	if (status != 200)
 		return err_set(err, -EIO, "the server answers %ld", status);
 	return 0;
