@@ -1,8 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Durable creates, reads and lists over TLS, with the server's own processor time for each."""
-from common import CONNECTIONS, BenchNode, config_map_body, emit, wait_quiet
+import re
+import shutil
+
+from common import CONNECTIONS, PORT, BenchNode, config_map_body, cpu_s, emit, wait_quiet
 
 LISTED, LISTS = 2000, 100
+
+
+def get_http2(node, n):
+    """The same GET over HTTP/2 with a service account's token, one request at a time on each connection."""
+    if not shutil.which("h2load"):
+        return
+    token = node.k("-n listed create token default").strip()
+    before = cpu_s(node.server.pid)
+    out = node.run("h2load", "-n", n, "-c", CONNECTIONS, "-m", "1", "-H", f"authorization: Bearer {token}",
+                   f"https://127.0.0.1:{PORT}/api/v1/namespaces/listed/configmaps/cm-7").stdout
+    if f"status codes: {n} 2xx" not in out:
+        raise AssertionError(out)
+    emit("get_configmap_http2", float(re.search(r"([0-9.]+) req/s", out)[1]), "/s", n, connections=CONNECTIONS)
+    emit("get_configmap_http2_server_cpu", (cpu_s(node.server.pid) - before) * 1e6 / n, "us", n)
 
 
 def measure(options):
@@ -23,6 +40,8 @@ def measure(options):
     emit("get_configmap", f["rate"], "/s", f["requests"], p50_us=f["p50_us"], p99_us=f["p99_us"],
          connections=CONNECTIONS)
     emit("get_configmap_server_cpu", f["cpu_us"], "us", f["requests"])
+
+    get_http2(node, options.gets // CONNECTIONS * CONNECTIONS)
 
     f = node.requests(1, LISTS, "GET", "/api/v1/namespaces/listed/configmaps")
     emit("list_2000_configmaps", f["p50_us"] / 1e3, "ms", f["requests"], p99=f["p99_us"] / 1e3,

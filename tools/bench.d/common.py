@@ -15,8 +15,8 @@ import harness
 from harness import BUILD, Node
 
 # beside the end-to-end tests and an installed node, should they run
-PORT = harness.PORT = 17443
-harness.CLUSTER_CIDR, harness.SERVICE_CIDR, harness.DNS = "10.152.0.0/16", "10.153.0.0/16", "10.153.0.10"
+PORT = harness.PORT = 18443
+harness.CLUSTER_CIDR, harness.SERVICE_CIDR, harness.DNS = "10.182.0.0/16", "10.183.0.0/16", "10.183.0.10"
 harness.NODE_PORTS = "29000-29999"
 
 CLIENTS = BUILD / "tests" / "bench"
