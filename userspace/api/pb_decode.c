@@ -212,7 +212,7 @@ static int read_raw(struct reader *r, struct str text, int depth, struct json **
 	if (k < 0 || !s.n)
 		return k;
 	k = json_parse(r->arena, s, 0, ret, r->err);
-	if (k >= 0 && too_deep(*ret, depth))
+	if (k >= 0 && too_deep(*ret, depth + 1))
 		return err_set(r->err, -EINVAL, "nested too deeply");
 	return k;
 }
