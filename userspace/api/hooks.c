@@ -185,6 +185,14 @@ void hooks_prepare_status(struct arena *arena, const struct api_kind *kind, stru
 		if (v)
 			json_set(fresh, own[i], v);
 	}
+	/* Where annotations count as a change of what is wished, controllers note things in them with the status. */
+	if (h->generation_on_annotations) {
+		struct json *annotations = json_remove(meta, "annotations");
+
+		json_remove(fresh, "annotations");
+		if (annotations)
+			json_set(fresh, "annotations", annotations);
+	}
 	if (status)
 		json_set(object, "status", status);
 	if (h->prepare_status)

@@ -127,7 +127,8 @@ static void sync_own_revision(struct deployment *d, int64_t revision)
 	char *text = arena_printf(d->ctx->arena, "%" PRId64, revision);
 
 	if (!str_is(meta_annotation(d->json, DEPLOYMENT_REVISION), text))
-		reconcile_update(d->ctx, KIND_DEPLOYMENT, d->object->ns, d->object->name, NULL, mutate_revision, text,
+		/* With the status: as its own change it would count as a new generation. */
+		reconcile_update(d->ctx, KIND_DEPLOYMENT, d->object->ns, d->object->name, "status", mutate_revision, text,
 		                 NULL);
 }
 
