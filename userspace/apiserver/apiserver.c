@@ -3,6 +3,7 @@
 #include "userspace/apiserver/apiserver.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 #include "userspace/api/discovery.h"
 #include "userspace/api/meta.h"
@@ -74,6 +75,16 @@ static int apiserver_bind_token(struct apiserver *as, const struct json *ref, st
 	return 0;
 }
 
+static int apiserver_bad_expiry(struct err *err, int64_t expiry_s, const char *why)
+{
+	const struct api_kind *kind = api_kind_by_kind(STR("authentication.k8s.io"), STR("v1"), STR("TokenRequest"));
+	_cleanup_free_ char *message = mem_printf("Invalid value: %" PRId64 ": %s", expiry_s, why);
+
+	api_err_invalid(err, kind, STR(""), "spec.expirationSeconds: %s", message);
+	err_add_cause(err, "FieldValueInvalid", "spec.expirationSeconds", "%s", message);
+	return -EINVAL;
+}
+
 static int apiserver_issue_token(void *arg, const struct registry_token_request *request, struct str *ret_token,
 				 int64_t *ret_expires_real_ns, struct err *err)
 {
@@ -86,8 +97,10 @@ static int apiserver_issue_token(void *arg, const struct registry_token_request 
 	_cleanup_buf_ struct buf token = BUF_INIT;
 	int r;
 
-	if (expiry_s < TOKEN_EXPIRY_MIN_S || expiry_s > TOKEN_EXPIRY_MAX_S)
-		return api_err_bad_request(err, "spec.expirationSeconds: must be between %d and 2^32", TOKEN_EXPIRY_MIN_S);
+	if (expiry_s < TOKEN_EXPIRY_MIN_S)
+		return apiserver_bad_expiry(err, expiry_s, "may not specify a duration less than 10 minutes");
+	if (expiry_s > TOKEN_EXPIRY_MAX_S)
+		return apiserver_bad_expiry(err, expiry_s, "may not specify a duration larger than 2^32 seconds");
 	json_foreach(a, json_get(spec, "audiences"))
 		if (claims.n_audiences < TOKEN_AUDIENCES_MAX)
 			claims.audiences[claims.n_audiences++] = json_str(a);

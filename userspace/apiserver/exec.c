@@ -347,6 +347,8 @@ static int exec_options(struct call *call, struct node_exec_options *o, struct e
 	}
 	if (!o->want_stdin && !o->want_stdout && !o->want_stderr)
 		return api_err_bad_request(err, "you must specify at least one of stdin, stdout, stderr");
+	if (str_starts(http_request_header(call->http, "upgrade"), STR("SPDY/")))
+		return api_err_bad_request(err, "SPDY is not supported, only WebSocket: use kubectl 1.30 or newer");
 	if (!websocket_is_handshake(call->http))
 		return api_err_bad_request(err, "Upgrade request required");
 	return 0;
