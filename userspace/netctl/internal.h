@@ -15,7 +15,14 @@ struct net_service {
 	size_t n_slices, cap_slices;
 	struct dp_service *frontends; /* installed; backends of each on the heap */
 	size_t n_frontends;
+	bool failed; /* something of it could not be written */
 	char *ns, *name;
+};
+
+/* A place in the maps. Two Services may claim one (externalIPs): the last to be written has it. */
+struct net_frontend {
+	uint32_t id; /* for the life of the frontend: affinity hangs on it */
+	struct net_service *owner; /* NULL: of an earlier run */
 };
 
 struct netctl {
@@ -35,14 +42,12 @@ struct netctl {
 
 	struct map services;     /* "ns/name" -> struct net_service */
 	struct list dirty_services;
-	struct map frontend_ids; /* frontend key -> id, for the life of the frontend */
+	struct map frontends;    /* frontend key -> struct net_frontend */
 	uint32_t next_id;
 
 	struct net_model model;
-	bool policies_dirty;
-	struct map identities;   /* canonical labels -> id (as pointer) */
-	struct map identity_ids; /* id -> canonical labels, to see collisions */
-	struct map installed;    /* pod uid -> struct policy_mark */
+	bool policies_dirty;     /* some pod of the model may be stale */
+	struct map marks;        /* pod uid -> struct pod_mark: what the kernel was told */
 	struct map addresses;    /* 16 bytes -> uid (heap) */
 	uint64_t cursor;         /* of the address search */
 
@@ -55,7 +60,7 @@ void netctl_slice_changed(struct netctl *nc, const struct object *slice, const s
 void netctl_sync_services(struct netctl *nc);
 /* Frontends in the maps that no Service asks for go. */
 void netctl_prune_services(struct netctl *nc);
-void netctl_adopt_frontend_ids(struct netctl *nc);
+void netctl_adopt_frontends(struct netctl *nc);
 void netctl_free_services(struct netctl *nc);
 
 /* pods.c */

@@ -6,12 +6,13 @@
 #include <stdlib.h>
 
 #include "userspace/netctl/address.h"
+#include "userspace/netctl/policy.h"
 
 void model_init(struct net_model *m)
 {
 	*m = (struct net_model){ 0 };
 	list_init(&m->pods);
-	list_init(&m->policies);
+	list_init(&m->namespaces);
 }
 
 static uint8_t model_proto(struct str proto)
@@ -36,8 +37,92 @@ static void model_labels(struct arena *arena, const struct json *object, struct 
 	*ret_n = n;
 }
 
+/* ---- namespaces ---- */
+
+static struct net_namespace *model_home(struct net_model *m, struct str name)
+{
+	struct net_namespace *n = map_get(&m->namespaces_by_name, name);
+
+	if (n)
+		return n;
+	n = mem_new(struct net_namespace);
+	n->name = str_dup(name);
+	list_init(&n->pods);
+	list_init(&n->policies);
+	map_put(&m->namespaces_by_name, name, n);
+	list_add_tail(&m->namespaces, &n->link);
+	return n;
+}
+
+static void model_leave_home(struct net_model *m, struct net_namespace *n)
+{
+	if (n->exists || !list_empty(&n->pods) || !list_empty(&n->policies))
+		return;
+	map_remove(&m->namespaces_by_name, str_of(n->name));
+	list_del(&n->link);
+	arena_finish(&n->arena);
+	free(n->name);
+	free(n);
+}
+
+static bool model_same_labels(const struct api_label *a, size_t n_a, const struct api_label *b, size_t n_b)
+{
+	if (n_a != n_b)
+		return false;
+	for (size_t i = 0; i < n_a; i++)
+		if (!str_eq(a[i].key, b[i].key) || !str_eq(a[i].value, b[i].value))
+			return false;
+	return true;
+}
+
+void model_set_namespace(struct net_model *m, const struct json *ns)
+{
+	struct net_namespace *n = model_home(m, meta_name(ns));
+	struct arena arena = ARENA_INIT;
+	struct api_label *labels;
+	size_t n_labels;
+
+	model_labels(&arena, ns, &labels, &n_labels);
+	if (n->exists && model_same_labels(n->labels, n->n_labels, labels, n_labels)) {
+		arena_finish(&arena);
+		return;
+	}
+	policy_mark_namespace(m, n);
+	arena_finish(&n->arena);
+	n->arena = arena;
+	n->labels = labels;
+	n->n_labels = n_labels;
+	n->exists = true;
+	policy_mark_namespace(m, n);
+}
+
+void model_remove_namespace(struct net_model *m, struct str name)
+{
+	struct net_namespace *n = map_get(&m->namespaces_by_name, name);
+
+	if (!n)
+		return;
+	policy_mark_namespace(m, n);
+	n->exists = false;
+	n->labels = NULL;
+	n->n_labels = 0;
+	model_leave_home(m, n);
+}
+
 /* ---- pods ---- */
 
+static void model_container_ports(struct net_pod *p, const struct json *container)
+{
+	json_foreach(port, json_get(container, "ports"))
+		if (json_get_str(port, "name").n)
+			p->ports[p->n_ports++] = (struct net_named_port){
+				arena_str(&p->arena, json_get_str(port, "name")),
+				model_proto(json_get_str(port, "protocol")),
+				(uint16_t)json_get_int(port, "containerPort", 0),
+			};
+}
+
+/* Those of init containers count only where these go on running as sidecars. */
 static void model_pod_ports(struct net_pod *p, const struct json *spec)
 {
 	static const char *const lists[] = { "containers", "initContainers" };
@@ -49,13 +134,8 @@ static void model_pod_ports(struct net_pod *p, const struct json *spec)
 	p->ports = arena_new_array(&p->arena, struct net_named_port, cap);
 	for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
 		json_foreach(c, json_get(spec, lists[i]))
-			json_foreach(port, json_get(c, "ports"))
-				if (json_get_str(port, "name").n)
-					p->ports[p->n_ports++] = (struct net_named_port){
-						arena_str(&p->arena, json_get_str(port, "name")),
-						model_proto(json_get_str(port, "protocol")),
-						(uint16_t)json_get_int(port, "containerPort", 0),
-					};
+			if (i == 0 || str_is(json_get_str(c, "restartPolicy"), "Always"))
+				model_container_ports(p, c);
 }
 
 struct net_pod *model_pod(const struct net_model *m, struct str uid)
@@ -63,42 +143,78 @@ struct net_pod *model_pod(const struct net_model *m, struct str uid)
 	return map_get(&m->pods_by_uid, uid);
 }
 
-static void model_free_pod(struct net_pod *p)
+static void model_free_pod(struct net_model *m, struct net_pod *p)
 {
+	identity_release(&m->identities, p->identity);
 	list_del(&p->link);
+	list_del(&p->in_home);
+	if (p->home)
+		model_leave_home(m, p->home);
 	arena_finish(&p->arena);
 	free(p);
 }
 
-struct net_pod *model_set_pod(struct net_model *m, const struct json *pod)
+static bool model_same_pod(const struct net_pod *a, const struct net_pod *b)
 {
-	struct net_pod *p = mem_new(struct net_pod), *old;
+	if (a->host_network != b->host_network || a->has_addr != b->has_addr || a->n_ports != b->n_ports ||
+	    (a->has_addr && !address_equal(&a->addr, &b->addr)) ||
+	    !model_same_labels(a->labels, a->n_labels, b->labels, b->n_labels))
+		return false;
+	for (size_t i = 0; i < a->n_ports; i++)
+		if (!str_eq(a->ports[i].name, b->ports[i].name) || a->ports[i].proto != b->ports[i].proto ||
+		    a->ports[i].port != b->ports[i].port)
+			return false;
+	return true;
+}
+
+static struct net_pod *model_parse_pod(const struct json *pod, const struct net_pod *old)
+{
+	struct net_pod *p = mem_new(struct net_pod);
 	const struct json *spec = json_get(pod, "spec");
 	struct str ip = json_at_str(pod, "status.podIP"), phase = json_at_str(pod, "status.phase");
-	bool finished;
 
+	list_init(&p->link);
+	list_init(&p->in_home);
 	p->uid = arena_str(&p->arena, meta_uid(pod));
 	p->ns = arena_str(&p->arena, meta_namespace(pod));
 	p->name = arena_str(&p->arena, meta_name(pod));
 	model_labels(&p->arena, pod, &p->labels, &p->n_labels);
 	model_pod_ports(p, spec);
 	p->host_network = json_get_bool(spec, "hostNetwork", false);
-	/* The address of a finished pod may be another's by now. */
-	finished = str_is(phase, "Succeeded") || str_is(phase, "Failed");
-	p->has_addr = !p->host_network && !finished && ip.n && address_parse(ip, &p->addr) == 0;
-	old = map_put(&m->pods_by_uid, p->uid, p);
-	if (old) {
-		/* What the node gave it is known before the status says so. */
-		if (!p->has_addr && old->attached && !p->host_network) {
-			p->addr = old->addr;
-			p->has_addr = true;
-		}
-		p->attached = old->attached;
-		p->identity = old->identity;
+	if (p->host_network)
+		return p;
+	if (old && old->attached) {
+		p->addr = old->addr;
+		p->has_addr = p->attached = true;
 		p->virtual = old->virtual;
-		model_free_pod(old);
+	} else {
+		/* The address of a finished pod may be another's by now. */
+		p->has_addr = ip.n && !str_is(phase, "Succeeded") && !str_is(phase, "Failed") &&
+			      address_parse(ip, &p->addr) == 0;
 	}
-	list_add_tail(&m->pods, &p->link);
+	return p;
+}
+
+struct net_pod *model_set_pod(struct net_model *m, const struct json *pod)
+{
+	struct net_pod *old = model_pod(m, meta_uid(pod)), *p = model_parse_pod(pod, old);
+
+	if (old && model_same_pod(old, p)) {
+		model_free_pod(m, p);
+		return old;
+	}
+	p->home = model_home(m, p->ns);
+	p->identity = identity_take(&m->identities, p->ns, p->labels, p->n_labels);
+	p->stale = true;
+	map_put(&m->pods_by_uid, p->uid, p);
+	/* In the place of the old one, so that rules keep their order. */
+	list_add_tail(old ? &old->link : &m->pods, &p->link);
+	list_add_tail(old ? &old->in_home : &p->home->pods, &p->in_home);
+	if (old) {
+		policy_mark_peer(m, old);
+		model_free_pod(m, old);
+	}
+	policy_mark_peer(m, p);
 	return p;
 }
 
@@ -106,45 +222,49 @@ void model_remove_pod(struct net_model *m, struct str uid)
 {
 	struct net_pod *p = map_remove(&m->pods_by_uid, uid);
 
-	if (p)
-		model_free_pod(p);
+	if (!p)
+		return;
+	policy_mark_peer(m, p);
+	model_free_pod(m, p);
 }
 
-/* ---- namespaces ---- */
-
-static void model_free_namespace(struct net_namespace *n)
+void model_attach_pod(struct net_model *m, struct net_pod *pod, const struct dp_addr *addr)
 {
-	if (n)
-		arena_finish(&n->arena);
-	free(n);
+	bool moved = !pod->has_addr || !address_equal(&pod->addr, addr);
+
+	if (moved)
+		policy_mark_peer(m, pod);
+	pod->stale = pod->stale || moved || !pod->attached;
+	pod->addr = *addr;
+	pod->has_addr = pod->attached = true;
+	if (moved)
+		policy_mark_peer(m, pod);
 }
 
-void model_set_namespace(struct net_model *m, const struct json *ns)
+void model_detach_pod(struct net_model *m, struct net_pod *pod)
 {
-	struct net_namespace *n = mem_new(struct net_namespace);
-
-	n->name = arena_str(&n->arena, meta_name(ns));
-	model_labels(&n->arena, ns, &n->labels, &n->n_labels);
-	model_free_namespace(map_put(&m->namespaces, n->name, n));
-}
-
-void model_remove_namespace(struct net_model *m, struct str name)
-{
-	model_free_namespace(map_remove(&m->namespaces, name));
+	policy_mark_peer(m, pod);
+	pod->attached = pod->has_addr = false;
 }
 
 /* ---- policies ---- */
 
+/* Validated when it was written; should one be bad all the same, it opens nothing. */
 static void model_block(struct arena *arena, struct net_peer *p, const struct json *block)
 {
 	const struct json *excepts = json_get(block, "except");
 
 	p->has_block = address_parse_prefix(json_get_str(block, "cidr"), &p->block.addr, &p->block.len) == 0;
 	p->excepts = arena_new_array(arena, struct net_prefix, json_count(excepts));
-	json_foreach(e, excepts)
-		if (p->n_excepts < NET_EXCEPTS_MAX &&
-		    address_parse_prefix(json_str(e), &p->excepts[p->n_excepts].addr, &p->excepts[p->n_excepts].len) == 0)
-			p->n_excepts++;
+	json_foreach(e, excepts) {
+		struct net_prefix x;
+
+		if (address_parse_prefix(json_str(e), &x.addr, &x.len) < 0 ||
+		    (x.len <= p->block.len && address_in(&p->block.addr, &x.addr, x.len)))
+			p->has_block = false;
+		else if (x.len > p->block.len && address_in(&x.addr, &p->block.addr, p->block.len))
+			p->excepts[p->n_excepts++] = x;
+	}
 }
 
 static void model_peer(struct arena *arena, struct net_peer *p, const struct json *peer)
@@ -163,7 +283,8 @@ static void model_peer(struct arena *arena, struct net_peer *p, const struct jso
 		if (selector_from_json(arena, namespaces, &p->namespaces, NULL) < 0)
 			p->namespaces.nothing = true;
 	}
-	if (block)
+	/* Validation allows it only alone. */
+	if (block && !pods && !namespaces)
 		model_block(arena, p, block);
 }
 
@@ -203,25 +324,18 @@ static struct str model_key(struct arena *arena, struct str ns, struct str name)
 	return str_of(arena_printf(arena, "%.*s/%.*s", STR_ARG(ns), STR_ARG(name)));
 }
 
-static void model_free_policy(struct net_policy *p)
+static void model_free_policy(struct net_model *m, struct net_policy *p)
 {
 	list_del(&p->link);
+	model_leave_home(m, p->home);
 	arena_finish(&p->arena);
 	free(p);
 }
 
-void model_set_policy(struct net_model *m, const struct json *policy)
+static void model_policy_types(struct net_policy *p, const struct json *spec)
 {
-	struct net_policy *p = mem_new(struct net_policy), *old;
-	const struct json *spec = json_get(policy, "spec"), *types = json_get(spec, "policyTypes");
+	const struct json *types = json_get(spec, "policyTypes");
 
-	p->ns = arena_str(&p->arena, meta_namespace(policy));
-	p->name = arena_str(&p->arena, meta_name(policy));
-	if (selector_from_json(&p->arena, json_get(spec, "podSelector"), &p->selector, NULL) < 0)
-		p->selector.nothing = true;
-	/* An absent podSelector is the empty one: every pod of the namespace. */
-	if (!json_get(spec, "podSelector"))
-		p->selector = (struct selector){ 0 };
 	json_foreach(t, types) {
 		p->ingress = p->ingress || str_is(json_str(t), "Ingress");
 		p->egress = p->egress || str_is(json_str(t), "Egress");
@@ -230,12 +344,31 @@ void model_set_policy(struct net_model *m, const struct json *policy)
 		p->ingress = true;
 		p->egress = json_count(json_get(spec, "egress")) > 0;
 	}
+}
+
+void model_set_policy(struct net_model *m, const struct json *policy)
+{
+	struct net_policy *p = mem_new(struct net_policy), *old;
+	const struct json *spec = json_get(policy, "spec");
+
+	p->ns = arena_str(&p->arena, meta_namespace(policy));
+	p->name = arena_str(&p->arena, meta_name(policy));
+	p->home = model_home(m, p->ns);
+	/* An absent podSelector is the empty one: every pod of the namespace. One that does not compile isolates every
+	 * pod rather than none. */
+	if (!json_get(spec, "podSelector") ||
+	    selector_from_json(&p->arena, json_get(spec, "podSelector"), &p->selector, NULL) < 0)
+		p->selector = (struct selector){ 0 };
+	model_policy_types(p, spec);
 	model_rules(&p->arena, json_get(spec, "ingress"), "from", &p->ingress_rules, &p->n_ingress_rules);
 	model_rules(&p->arena, json_get(spec, "egress"), "to", &p->egress_rules, &p->n_egress_rules);
 	old = map_put(&m->policies_by_key, model_key(&p->arena, p->ns, p->name), p);
-	if (old)
-		model_free_policy(old);
-	list_add_tail(&m->policies, &p->link);
+	list_add_tail(old ? &old->link : &p->home->policies, &p->link);
+	if (old) {
+		policy_mark_selected(old);
+		model_free_policy(m, old);
+	}
+	policy_mark_selected(p);
 }
 
 void model_remove_policy(struct net_model *m, struct str ns, struct str name)
@@ -243,19 +376,24 @@ void model_remove_policy(struct net_model *m, struct str ns, struct str name)
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	struct net_policy *p = map_remove(&m->policies_by_key, model_key(&arena, ns, name));
 
-	if (p)
-		model_free_policy(p);
+	if (!p)
+		return;
+	policy_mark_selected(p);
+	model_free_policy(m, p);
 }
 
 void model_finish(struct net_model *m)
 {
 	list_foreach_safe(p, &m->pods, struct net_pod, link)
-		model_free_pod(p);
-	list_foreach_safe(policy, &m->policies, struct net_policy, link)
-		model_free_policy(policy);
-	map_foreach(e, &m->namespaces)
-		model_free_namespace(e->value);
+		model_free_pod(m, p);
+	map_foreach(e, &m->policies_by_key)
+		model_free_policy(m, e->value);
+	list_foreach_safe(n, &m->namespaces, struct net_namespace, link) {
+		n->exists = false;
+		model_leave_home(m, n);
+	}
 	map_finish(&m->pods_by_uid);
 	map_finish(&m->policies_by_key);
-	map_finish(&m->namespaces);
+	map_finish(&m->namespaces_by_name);
+	identities_finish(&m->identities);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The objects that policy needs, parsed once: policies with compiled selectors, pods with address and identity,
- * namespaces with labels. Plain data; the owner keeps it up to date. */
+/* The objects that policy needs, parsed once and kept by namespace: policies with compiled selectors, pods with address
+ * and identity, namespaces with labels. Every change marks the pods whose rules it can change (`stale`); nothing else
+ * needs to be translated again. No kernel, no registry. Loop thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -13,6 +14,7 @@
 #include "userspace/base/list.h"
 #include "userspace/base/map.h"
 #include "userspace/dataplane/dataplane.h"
+#include "userspace/netctl/identity.h"
 
 struct net_named_port {
 	struct str name;
@@ -21,38 +23,44 @@ struct net_named_port {
 };
 
 struct net_pod {
-	struct list link;
+	struct list link, in_home;
 	struct arena arena; /* owns the strings */
 	struct str uid, ns, name;
+	struct net_namespace *home;
 	struct api_label *labels;
 	size_t n_labels;
 	struct net_named_port *ports;
 	size_t n_ports;
 	struct dp_addr addr;
-	bool has_addr, host_network, virtual; /* virtual: an address that plays a pod (cluster DNS) */
-	uint32_t identity;
-	bool attached;
+	bool has_addr; /* never of hostNetwork pods: they are no pods to policies */
+	bool host_network, virtual; /* virtual: an address that plays a pod (cluster DNS) */
+	bool attached;     /* has a link here: `addr` is what the node gave it, whatever the status says */
+	bool stale;        /* its rules may differ from those last translated; the owner clears it */
+	uint32_t identity; /* of namespace and labels */
 };
 
+/* Also there, without labels (and so in no namespaceSelector), while only its pods and policies are. */
 struct net_namespace {
+	struct list link;
 	struct arena arena;
-	struct str name;
+	char *name;
 	struct api_label *labels;
 	size_t n_labels;
+	bool exists;
+	struct list pods, policies;
 };
-
-#define NET_EXCEPTS_MAX 256
 
 struct net_prefix {
 	struct dp_addr addr;
 	uint8_t len;
 };
 
+/* An ipBlock that does not parse leaves a peer that matches nothing; so does one that its excepts cover. */
 struct net_peer {
 	bool has_pods, has_namespaces, has_block;
 	struct selector pods, namespaces;
 	struct net_prefix block;
-	struct net_prefix *excepts;
+	struct net_prefix *excepts; /* each inside the block */
 	size_t n_excepts;
 };
 
@@ -73,6 +81,7 @@ struct net_policy {
 	struct list link;
 	struct arena arena;
 	struct str ns, name;
+	struct net_namespace *home;
 	struct selector selector;
 	bool ingress, egress; /* which directions it isolates */
 	struct net_rule *ingress_rules, *egress_rules;
@@ -80,17 +89,22 @@ struct net_policy {
 };
 
 struct net_model {
-	struct list pods, policies;
-	struct map pods_by_uid, policies_by_key, namespaces; /* key "ns/name"; namespaces by name */
+	struct list pods, namespaces;
+	struct map pods_by_uid, policies_by_key, namespaces_by_name; /* key "ns/name" */
+	struct identities identities;
 };
 
 void model_init(struct net_model *m);
 void model_finish(struct net_model *m);
 
-/* Each takes a parsed object and replaces what was there; strings are copied. */
+/* Each takes a parsed object and replaces what was there; strings are copied. What says the same as before changes
+ * nothing. The pointer to a pod is good until the next call about that pod. */
 struct net_pod *model_set_pod(struct net_model *m, const struct json *pod);
 struct net_pod *model_pod(const struct net_model *m, struct str uid);
 void model_remove_pod(struct net_model *m, struct str uid);
+/* The pod has its link and address; it has neither any more. */
+void model_attach_pod(struct net_model *m, struct net_pod *pod, const struct dp_addr *addr);
+void model_detach_pod(struct net_model *m, struct net_pod *pod);
 void model_set_policy(struct net_model *m, const struct json *policy);
 void model_remove_policy(struct net_model *m, struct str ns, struct str name);
 void model_set_namespace(struct net_model *m, const struct json *ns);

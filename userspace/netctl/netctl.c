@@ -136,7 +136,7 @@ int netctl_start(struct netctl *nc, struct err *err)
 		{ &KIND_POD, pod_event },
 	};
 
-	netctl_adopt_frontend_ids(nc);
+	netctl_adopt_frontends(nc);
 	for (size_t i = 0; i < ARRAY_SIZE(watches); i++) {
 		nc->watches[i].kind = *watches[i].kind;
 		nc->watches[i].fn = watches[i].fn;

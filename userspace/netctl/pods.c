@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pods of this node: addresses, identities, links, and the policy of each. An identity is a stable number of
- * (namespace, labels): stable over restarts, so that adopted maps stay true while they are gone over. */
+/* Pods of this node: addresses, identities, links, and the policy of each. The model says which pods a change can
+ * affect; here they are translated and what differs is written. */
 #include <errno.h>
 #include <string.h>
 
@@ -12,50 +12,15 @@
 
 #define ADDRESS_FIRST 2           /* .0 is the network, .1 is left to the host */
 #define ADDRESS_SEARCH_MAX 1048576
-#define IDENTITY_MASK 0x7fffffffu      /* the dataplane keeps the top bit for itself */
 
-struct policy_mark {
+/* What the kernel was told of a pod. */
+struct pod_mark {
+	uint32_t identity; /* 0: nothing yet */
+	bool has_policy, ingress, egress;
 	struct dp_addr addr;
-	bool ingress, egress;
 	size_t n_rules;
 	uint8_t digest[SHA256_LEN];
 };
-
-/* ---- identities ---- */
-
-static int label_cmp(const void *a, const void *b)
-{
-	return str_cmp(((const struct api_label *)a)->key, ((const struct api_label *)b)->key);
-}
-
-static uint32_t identity_of(struct netctl *nc, const struct net_pod *pod)
-{
-	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	_cleanup_buf_ struct buf text = BUF_INIT;
-	struct api_label *labels = arena_new_array(&arena, struct api_label, pod->n_labels);
-	uint32_t id;
-
-	if (pod->n_labels)
-		memcpy(labels, pod->labels, pod->n_labels * sizeof(*labels));
-	qsort(labels, pod->n_labels, sizeof(*labels), label_cmp);
-	buf_add_str(&text, pod->ns);
-	for (size_t i = 0; i < pod->n_labels; i++) {
-		buf_add_char(&text, '\n');
-		buf_add_str(&text, labels[i].key);
-		buf_add_char(&text, '=');
-		buf_add_str(&text, labels[i].value);
-	}
-	id = (uint32_t)(uintptr_t)map_get(&nc->identities, buf_str(&text));
-	if (id)
-		return id;
-	/* Two label sets must never share a number: the next free one is taken. */
-	id = fnv32a(buf_str(&text).p, buf_len(&text)) & IDENTITY_MASK;
-	while (!id || map_has(&nc->identity_ids, str_make((const char *)&id, sizeof(id))))
-		id = (id + 1) & IDENTITY_MASK;
-	map_put(&nc->identities, buf_str(&text), (void *)(uintptr_t)id);
-	map_put(&nc->identity_ids, str_make((const char *)&id, sizeof(id)), nc);
-	return id;
-}
 
 /* ---- addresses ---- */
 
@@ -84,6 +49,17 @@ static void address_at(const struct netctl *nc, uint64_t n, struct dp_addr *ret)
 		ret->b[i] |= (uint8_t)n;
 }
 
+/* The search goes on behind the addresses that are in use already. */
+static void address_seen(struct netctl *nc, const struct dp_addr *a)
+{
+	uint64_t n = 0;
+
+	for (int i = 8; i < 16; i++)
+		n = n << 8 | (uint8_t)(a->b[i] & ~nc->pod_cidr.b[i]);
+	if (address_in(a, &nc->pod_cidr, nc->pod_prefix) && n < ADDRESS_SEARCH_MAX && n >= nc->cursor)
+		nc->cursor = n + 1;
+}
+
 static int address_allocate(struct netctl *nc, struct str uid, struct dp_addr *ret)
 {
 	unsigned bits = 128u - nc->pod_prefix;
@@ -107,47 +83,72 @@ static int address_allocate(struct netctl *nc, struct str uid, struct dp_addr *r
 
 /* ---- policy ---- */
 
-static void policy_digest(const struct policy_result *p, const struct dp_addr *addr, struct policy_mark *ret)
+static struct pod_mark *pod_mark(struct netctl *nc, struct str uid)
 {
-	*ret = (struct policy_mark){ .addr = *addr, .ingress = p->isolated_ingress, .egress = p->isolated_egress,
-				     .n_rules = p->n_rules };
-	sha256(p->rules, p->n_rules * sizeof(*p->rules), ret->digest);
+	struct pod_mark *mark = map_get(&nc->marks, uid);
+
+	if (!mark) {
+		mark = mem_new(struct pod_mark);
+		map_put(&nc->marks, uid, mark);
+	}
+	return mark;
+}
+
+static bool mark_equal(const struct pod_mark *a, const struct pod_mark *b)
+{
+	return a->has_policy == b->has_policy && a->ingress == b->ingress && a->egress == b->egress &&
+	       a->n_rules == b->n_rules && address_equal(&a->addr, &b->addr) &&
+	       memcmp(a->digest, b->digest, sizeof(a->digest)) == 0;
 }
 
 static int policy_install(struct netctl *nc, struct net_pod *pod, struct err *err)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	struct policy_mark mark, *old = map_get(&nc->installed, pod->uid);
+	struct pod_mark *old = pod_mark(nc, pod->uid), now;
 	struct policy_result p = { 0 };
 	struct dp_policy policy;
 	int r;
 
 	if (!nc->no_policy)
 		policy_translate(&arena, &nc->model, pod, &p);
-	policy_digest(&p, &pod->addr, &mark);
-	if (old && memcmp(old, &mark, sizeof(mark)) == 0)
-		return 0;
-	policy = (struct dp_policy){ pod->addr, p.isolated_ingress, p.isolated_egress, p.rules, p.n_rules };
-	r = dataplane_policy_set(nc->dp, &policy, err);
-	if (r < 0) {
-		nc->stats.errors++;
-		return r;
+	now = (struct pod_mark){ .identity = old->identity, .has_policy = true, .ingress = p.isolated_ingress,
+				 .egress = p.isolated_egress, .addr = pod->addr, .n_rules = p.n_rules };
+	sha256(p.rules, p.n_rules * sizeof(*p.rules), now.digest);
+	if (!mark_equal(old, &now)) {
+		if (p.truncated)
+			log_warn("policies of a pod have more rules than it may have, some are left out pod=%.*s/%.*s max=%d",
+				 STR_ARG(pod->ns), STR_ARG(pod->name), POLICY_RULES_MAX);
+		policy = (struct dp_policy){ pod->addr, p.isolated_ingress, p.isolated_egress, p.rules, p.n_rules };
+		r = dataplane_policy_set(nc->dp, &policy, err);
+		if (r < 0) {
+			nc->stats.errors++;
+			return r;
+		}
+		nc->stats.policy_syncs++;
+		*old = now;
 	}
-	nc->stats.policy_syncs++;
-	if (!old) {
-		old = mem_new(struct policy_mark);
-		map_put(&nc->installed, pod->uid, old);
-	}
-	*old = mark;
+	pod->stale = false;
 	return 0;
 }
 
-static bool pod_is_peer(const struct net_pod *pod)
+static void identity_install(struct netctl *nc, struct net_pod *pod)
 {
-	return pod->has_addr && !pod->host_network;
+	struct pod_mark *mark = pod_mark(nc, pod->uid);
+	_cleanup_err_ struct err err = ERR_INIT;
+
+	if (mark->identity == pod->identity)
+		return;
+	if (dataplane_identity_set(nc->dp, &pod->addr, pod->identity, &err) < 0) {
+		nc->stats.errors++;
+		log_warn("identity not installed pod=%.*s/%.*s error=\"%s\"", STR_ARG(pod->ns), STR_ARG(pod->name),
+			 err_message(&err));
+		return;
+	}
+	mark->identity = pod->identity;
 }
 
-/* The order keeps changes safe: first every policy knows the new identities, then addresses take them. */
+/* The order keeps changes safe: first every policy knows the new identities, then addresses take them. What could
+ * not be written stays stale and is tried again with the next change. */
 void netctl_sync_policies(struct netctl *nc)
 {
 	struct list *pods = &nc->model.pods;
@@ -155,18 +156,16 @@ void netctl_sync_policies(struct netctl *nc)
 	if (!nc->policies_dirty)
 		return;
 	nc->policies_dirty = false;
-	list_foreach(pod, pods, struct net_pod, link)
-		pod->identity = pod_is_peer(pod) ? identity_of(nc, pod) : 0;
 	list_foreach(target, pods, struct net_pod, link) {
 		_cleanup_err_ struct err err = ERR_INIT;
 
-		if (target->attached && !target->virtual && policy_install(nc, target, &err) < 0)
+		if (target->stale && target->attached && !target->virtual && policy_install(nc, target, &err) < 0)
 			log_warn("policy not installed pod=%.*s/%.*s error=\"%s\"", STR_ARG(target->ns), STR_ARG(target->name),
 				 err_message(&err));
 	}
 	list_foreach(peer, pods, struct net_pod, link)
-		if (peer->attached && peer->identity)
-			dataplane_identity_set(nc->dp, &peer->addr, peer->identity, NULL);
+		if (peer->attached)
+			identity_install(nc, peer);
 }
 
 void netctl_pod_changed(struct netctl *nc, const struct object *o, bool removed)
@@ -174,11 +173,11 @@ void netctl_pod_changed(struct netctl *nc, const struct object *o, bool removed)
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	struct net_pod *pod = model_pod(&nc->model, o->uid);
 
-	if (removed && !(pod && pod->attached))
-		model_remove_pod(&nc->model, o->uid);
 	/* A removed pod that still has its link stays a peer until the kubelet detaches it. */
 	if (!removed)
 		model_set_pod(&nc->model, registry_parse(&arena, o));
+	else if (!(pod && pod->attached))
+		model_remove_pod(&nc->model, o->uid);
 	nc->policies_dirty = true;
 	netctl_schedule(nc);
 }
@@ -196,8 +195,8 @@ void netctl_add_dns_pod(struct netctl *nc)
 	if (!nc->has_dns || json_parse(&arena, STR(text), 0, &v, NULL) < 0)
 		return;
 	pod = model_set_pod(&nc->model, v);
-	pod->addr = nc->dns_addr;
-	pod->has_addr = pod->virtual = pod->attached = true;
+	pod->virtual = true;
+	model_attach_pod(&nc->model, pod, &nc->dns_addr);
 	nc->policies_dirty = true;
 }
 
@@ -209,10 +208,9 @@ static void adopt_link(void *arg, const char *key, const struct dp_addr *addr)
 	struct net_pod *pod = model_pod(&nc->model, str_of(key));
 
 	address_take(nc, addr, str_of(key));
-	if (!pod)
-		return;
-	pod->addr = *addr;
-	pod->has_addr = pod->attached = true;
+	address_seen(nc, addr);
+	if (pod)
+		model_attach_pod(&nc->model, pod, addr);
 }
 
 void netctl_adopt_links(struct netctl *nc)
@@ -243,17 +241,34 @@ static void stale_link(void *arg, const char *key, const struct dp_addr *addr)
 	s->addrs[s->n++] = *addr;
 }
 
+static void stale_policy(void *arg, const struct dp_policy_info *p)
+{
+	struct stale_links *s = arg;
+
+	if (map_has(&s->nc->addresses, address_key(&p->pod)) ||
+	    (s->nc->has_dns && address_equal(&p->pod, &s->nc->dns_addr)))
+		return;
+	mem_grow(s->keys, s->cap_keys, s->n + 1);
+	mem_grow(s->addrs, s->cap_addrs, s->n + 1);
+	s->keys[s->n] = NULL;
+	s->addrs[s->n++] = p->pod;
+}
+
+/* Also what a server left that died between the steps of a detach. */
 void netctl_prune_links(struct netctl *nc)
 {
 	struct stale_links s = { .nc = nc };
 
 	dataplane_pod_each(nc->dp, stale_link, &s, NULL);
+	dataplane_policy_each(nc->dp, stale_policy, &s, NULL);
 	for (size_t i = 0; i < s.n; i++) {
-		log_info("link of a vanished pod removed pod=%s", s.keys[i]);
-		dataplane_pod_detach(nc->dp, s.keys[i], &s.addrs[i], NULL);
+		if (s.keys[i]) {
+			log_info("link of a vanished pod removed pod=%s", s.keys[i]);
+			dataplane_pod_detach(nc->dp, s.keys[i], &s.addrs[i], NULL);
+			address_release(nc, &s.addrs[i], str_of(s.keys[i]));
+		}
 		dataplane_policy_delete(nc->dp, &s.addrs[i], NULL);
 		dataplane_identity_delete(nc->dp, &s.addrs[i], NULL);
-		address_release(nc, &s.addrs[i], str_of(s.keys[i]));
 		free(s.keys[i]);
 	}
 	free(s.keys);
@@ -266,21 +281,24 @@ int netctl_pod_attach(struct netctl *nc, const struct object *o, const char *net
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	struct net_pod *pod = model_pod(&nc->model, o->uid);
 	const char *key = arena_strndup(&arena, o->uid.p, o->uid.n);
+	struct dp_addr addr;
 	struct dp_pod link;
 	bool fresh;
 	int r;
 
 	if (!pod)
 		pod = model_set_pod(&nc->model, registry_parse(&arena, o));
+	if (pod->host_network)
+		return err_set(err, -EINVAL, "a pod on the host's network is not attached");
 	fresh = !pod->attached;
+	addr = pod->addr;
 	/* The address in an old status is taken again only while nobody else has it. */
-	if (fresh && pod->has_addr && !map_has(&nc->addresses, address_key(&pod->addr)) &&
-	    address_in(&pod->addr, &nc->pod_cidr, nc->pod_prefix))
-		address_take(nc, &pod->addr, pod->uid);
-	else if (fresh && address_allocate(nc, pod->uid, &pod->addr) < 0)
+	if (fresh && pod->has_addr && !map_has(&nc->addresses, address_key(&addr)) &&
+	    address_in(&addr, &nc->pod_cidr, nc->pod_prefix))
+		address_take(nc, &addr, pod->uid);
+	else if (fresh && address_allocate(nc, pod->uid, &addr) < 0)
 		return err_set(err, -ENOSPC, "no address is free in the pod range");
-	pod->has_addr = pod->attached = true;
-	pod->identity = identity_of(nc, pod);
+	model_attach_pod(&nc->model, pod, &addr);
 	/* What others may send to this identity, and what this pod may do, stands before its first packet. */
 	nc->policies_dirty = true;
 	r = policy_install(nc, pod, err);
@@ -311,12 +329,11 @@ int netctl_pod_detach(struct netctl *nc, struct str pod_uid, struct err *err)
 		return r;
 	dataplane_policy_delete(nc->dp, &pod->addr, NULL);
 	dataplane_identity_delete(nc->dp, &pod->addr, NULL);
-	free(map_remove(&nc->installed, pod_uid));
-	address_release(nc, &pod->addr, pod_uid);
-	pod->attached = pod->has_addr = false;
-	pod->identity = 0;
-	if (!registry_by_uid(nc->reg, pod_uid))
-		model_remove_pod(&nc->model, pod_uid);
+	free(map_remove(&nc->marks, str_of(key)));
+	address_release(nc, &pod->addr, str_of(key));
+	model_detach_pod(&nc->model, pod);
+	if (!registry_by_uid(nc->reg, str_of(key)))
+		model_remove_pod(&nc->model, str_of(key));
 	nc->policies_dirty = true;
 	netctl_schedule(nc);
 	return 0;
@@ -325,11 +342,9 @@ int netctl_pod_detach(struct netctl *nc, struct str pod_uid, struct err *err)
 void netctl_free_pods(struct netctl *nc)
 {
 	model_finish(&nc->model);
-	map_finish(&nc->identities);
-	map_finish(&nc->identity_ids);
-	map_foreach(mark, &nc->installed)
+	map_foreach(mark, &nc->marks)
 		free(mark->value);
-	map_finish(&nc->installed);
+	map_finish(&nc->marks);
 	map_foreach(owner, &nc->addresses)
 		free(owner->value);
 	map_finish(&nc->addresses);

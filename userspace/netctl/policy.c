@@ -4,8 +4,14 @@
 
 #include <string.h>
 
+#include "userspace/netctl/address.h"
+
+/* One pod's rules on their way. */
 struct policy_out {
 	struct arena *arena;
+	const struct net_model *model;
+	const struct net_policy *policy;
+	const struct net_pod *self;
 	struct policy_result *result;
 	size_t cap;
 };
@@ -14,10 +20,6 @@ static void policy_emit(struct policy_out *out, const struct dp_policy_rule *rul
 {
 	struct policy_result *r = out->result;
 
-	if (r->n_rules >= POLICY_RULES_MAX) {
-		r->truncated = true;
-		return;
-	}
 	if (r->n_rules == out->cap) {
 		size_t cap = out->cap ? out->cap * 2 : 16;
 		struct dp_policy_rule *rules = arena_new_array(out->arena, struct dp_policy_rule, cap);
@@ -30,46 +32,45 @@ static void policy_emit(struct policy_out *out, const struct dp_policy_rule *rul
 	r->rules[r->n_rules++] = *rule;
 }
 
-/* One rule's ports for one peer. `named_of`: whose container ports a name means; NULL: names mean nothing here. */
-struct policy_target {
-	const struct net_rule *rule;
-	const struct net_pod *named_of;
-};
-
-/* Emits `base` (direction and peer set) once for every port; `after` follows each (excepts). */
-static void policy_emit_ports(struct policy_out *out, const struct policy_target *t, const struct dp_policy_rule *base,
-			      const struct net_peer *block)
+/* The port that a name means in a pod; 0: none, and then it opens nothing. */
+static uint16_t policy_named_port(const struct net_pod *pod, const struct net_port *p)
 {
-	size_t n = t->rule->n_ports ? t->rule->n_ports : 1;
+	for (size_t i = 0; i < pod->n_ports; i++)
+		if (pod->ports[i].proto == p->proto && str_eq(pod->ports[i].name, p->name))
+			return pod->ports[i].port;
+	return 0;
+}
+
+/* `base` has direction and peer; `owner`: whose container ports a name means. NULL: names are left to others. */
+static void policy_emit_ports(struct policy_out *out, const struct net_rule *rule, const struct dp_policy_rule *base,
+			      const struct net_pod *owner, const struct net_peer *block, bool only_named)
+{
+	size_t n = rule->n_ports ? rule->n_ports : 1, n_excepts = block ? block->n_excepts : 0;
 
 	for (size_t i = 0; i < n; i++) {
-		struct dp_policy_rule rule = *base;
-		const struct net_port *p = t->rule->n_ports ? &t->rule->ports[i] : NULL;
+		const struct net_port *p = rule->n_ports ? &rule->ports[i] : NULL;
+		struct dp_policy_rule r = *base;
 
 		if (p) {
-			rule.proto = p->proto;
-			rule.port = p->port;
-			rule.end_port = p->end_port;
+			r.proto = p->proto;
+			r.port = p->port;
+			r.end_port = p->end_port;
 		}
-		if (p && p->name.n) {
-			const struct net_pod *owner = t->named_of;
-
-			rule.port = 0;
-			for (size_t k = 0; owner && k < owner->n_ports; k++)
-				if (owner->ports[k].proto == p->proto && str_eq(owner->ports[k].name, p->name))
-					rule.port = owner->ports[k].port;
-			/* A name that the pod does not have opens nothing. */
-			if (!rule.port)
-				continue;
+		if (p && p->name.n)
+			r.port = owner ? policy_named_port(owner, p) : 0;
+		if (p && p->name.n ? !r.port : only_named)
+			continue;
+		/* A block without its excepts would allow more: all or nothing. */
+		if (out->result->n_rules + 1 + n_excepts > POLICY_RULES_MAX) {
+			out->result->truncated = true;
+			continue;
 		}
-		policy_emit(out, &rule);
-		for (size_t k = 0; block && k < block->n_excepts; k++) {
-			struct dp_policy_rule except = rule;
-
-			except.prefix = block->excepts[k].addr;
-			except.prefix_len = block->excepts[k].len;
-			except.deny = true;
-			policy_emit(out, &except);
+		policy_emit(out, &r);
+		r.deny = true;
+		for (size_t k = 0; k < n_excepts; k++) {
+			r.prefix = block->excepts[k].addr;
+			r.prefix_len = block->excepts[k].len;
+			policy_emit(out, &r);
 		}
 	}
 }
@@ -82,93 +83,118 @@ static bool policy_has_named_port(const struct net_rule *rule)
 	return false;
 }
 
-static bool policy_peer_matches(const struct net_model *m, const struct net_peer *peer, struct str policy_ns,
-				const struct net_pod *pod)
+static bool policy_in_block(const struct net_peer *peer, const struct dp_addr *addr)
 {
-	const struct net_namespace *ns;
-
-	if (!pod->has_addr || pod->host_network || !pod->identity)
+	if (!address_in(addr, &peer->block.addr, peer->block.len))
 		return false;
-	if (peer->has_namespaces) {
-		ns = map_get(&m->namespaces, pod->ns);
-		if (!ns || !selector_matches(&peer->namespaces, ns->labels, ns->n_labels))
+	for (size_t i = 0; i < peer->n_excepts; i++)
+		if (address_in(addr, &peer->excepts[i].addr, peer->excepts[i].len))
 			return false;
-	} else if (!str_eq(pod->ns, policy_ns)) {
-		return false;
-	}
-	return !peer->has_pods || selector_matches(&peer->pods, pod->labels, pod->n_labels);
+	return true;
 }
 
-/* Identities already emitted for this peer, so that a hundred replicas give one rule. */
+static bool policy_peer_has_namespace(const struct net_policy *policy, const struct net_peer *peer,
+				      const struct net_namespace *ns)
+{
+	if (!peer->has_namespaces)
+		return peer->has_pods && ns == policy->home;
+	return ns->exists && selector_matches(&peer->namespaces, ns->labels, ns->n_labels);
+}
+
+static bool policy_peer_has_pod(const struct net_peer *peer, const struct net_pod *pod)
+{
+	return pod->has_addr && (!peer->has_pods || selector_matches(&peer->pods, pod->labels, pod->n_labels));
+}
+
+/* Identities already emitted for this peer, so that a hundred replicas give one rule. Open addressing, 0: free. */
 struct policy_seen {
 	uint32_t *ids;
-	size_t n, cap;
+	uint32_t mask;
 };
 
-static bool policy_seen_before(struct arena *arena, struct policy_seen *seen, uint32_t id)
+static void policy_seen_init(struct policy_seen *seen, struct arena *arena, size_t n)
 {
-	for (size_t i = 0; i < seen->n; i++)
+	size_t cap = 16;
+
+	while (cap < 2 * n)
+		cap *= 2;
+	seen->ids = arena_new_array(arena, uint32_t, cap);
+	seen->mask = (uint32_t)cap - 1;
+}
+
+static bool policy_seen_before(struct policy_seen *seen, uint32_t id)
+{
+	uint32_t i = id & seen->mask;
+
+	while (seen->ids[i]) {
 		if (seen->ids[i] == id)
 			return true;
-	if (seen->n == seen->cap) {
-		size_t cap = seen->cap ? seen->cap * 2 : 16;
-		uint32_t *ids = arena_new_array(arena, uint32_t, cap);
-
-		if (seen->n)
-			memcpy(ids, seen->ids, seen->n * sizeof(*ids));
-		seen->ids = ids;
-		seen->cap = cap;
+		i = (i + 1) & seen->mask;
 	}
-	seen->ids[seen->n++] = id;
+	seen->ids[i] = id;
 	return false;
 }
 
-static void policy_emit_peer(struct policy_out *out, const struct net_model *m, struct str policy_ns, uint8_t direction,
-			     const struct net_rule *rule, const struct net_peer *peer, const struct net_pod *self)
+/* On the way out a name means each receiver's own port: one rule for each pod that has it. peer NULL: any pod. */
+static void policy_emit_named(struct policy_out *out, const struct net_rule *rule, const struct net_peer *peer)
 {
-	/* On the way in, names are ports of the selected pod; on the way out, of each peer. */
-	bool per_pod = direction == DP_EGRESS && policy_has_named_port(rule);
+	list_foreach(pod, &out->model->pods, struct net_pod, link) {
+		const struct dp_policy_rule base = { .direction = DP_EGRESS, .prefix = pod->addr, .prefix_len = 128 };
+
+		if (!pod->has_addr || !pod->n_ports)
+			continue;
+		if (!peer || (peer->has_block ? policy_in_block(peer, &pod->addr)
+					      : policy_peer_has_namespace(out->policy, peer, pod->home) &&
+							policy_peer_has_pod(peer, pod)))
+			policy_emit_ports(out, rule, &base, pod, NULL, true);
+	}
+}
+
+static void policy_emit_peer(struct policy_out *out, uint8_t direction, const struct net_rule *rule,
+			     const struct net_peer *peer)
+{
+	/* On the way in, names are ports of the selected pod. */
+	const struct net_pod *owner = direction == DP_INGRESS ? out->self : NULL;
 	struct dp_policy_rule base = { .direction = direction };
-	struct policy_target target = { rule, direction == DP_INGRESS ? self : NULL };
-	struct policy_seen seen = { 0 };
+	struct policy_seen seen;
 
 	if (peer->has_block) {
 		base.prefix = peer->block.addr;
 		base.prefix_len = peer->block.len;
-		policy_emit_ports(out, &target, &base, peer);
+		policy_emit_ports(out, rule, &base, owner, peer, false);
 		return;
 	}
-	if (!peer->has_pods && !peer->has_namespaces)
-		return;
-	list_foreach(pod, &m->pods, struct net_pod, link) {
-		if (!policy_peer_matches(m, peer, policy_ns, pod))
+	policy_seen_init(&seen, out->arena, out->model->pods_by_uid.n);
+	list_foreach(ns, &out->model->namespaces, struct net_namespace, link) {
+		if (!policy_peer_has_namespace(out->policy, peer, ns))
 			continue;
-		if (!per_pod && policy_seen_before(out->arena, &seen, pod->identity))
-			continue;
-		base.identity = per_pod ? 0 : pod->identity;
-		if (per_pod) {
-			base.prefix = pod->addr;
-			base.prefix_len = 128;
-			target.named_of = pod;
+		list_foreach(pod, &ns->pods, struct net_pod, in_home) {
+			if (!policy_peer_has_pod(peer, pod) || policy_seen_before(&seen, pod->identity))
+				continue;
+			base.identity = pod->identity;
+			policy_emit_ports(out, rule, &base, owner, NULL, false);
 		}
-		policy_emit_ports(out, &target, &base, NULL);
 	}
 }
 
-static void policy_emit_rules(struct policy_out *out, const struct net_model *m, const struct net_policy *policy,
-			      uint8_t direction, const struct net_pod *self)
+static void policy_emit_rules(struct policy_out *out, uint8_t direction, const struct net_rule *rules, size_t n)
 {
-	const struct net_rule *rules = direction == DP_INGRESS ? policy->ingress_rules : policy->egress_rules;
-	size_t n = direction == DP_INGRESS ? policy->n_ingress_rules : policy->n_egress_rules;
+	const struct net_pod *owner = direction == DP_INGRESS ? out->self : NULL;
+	const struct dp_policy_rule everyone = { .direction = direction };
 
 	for (size_t i = 0; i < n; i++) {
-		const struct policy_target everyone = { &rules[i], direction == DP_INGRESS ? self : NULL };
-		const struct dp_policy_rule all = { .direction = direction };
+		bool named = direction == DP_EGRESS && policy_has_named_port(&rules[i]);
 
-		if (!rules[i].n_peers)
-			policy_emit_ports(out, &everyone, &all, NULL);
-		for (size_t k = 0; k < rules[i].n_peers; k++)
-			policy_emit_peer(out, m, policy->ns, direction, &rules[i], &rules[i].peers[k], self);
+		if (!rules[i].n_peers) {
+			policy_emit_ports(out, &rules[i], &everyone, owner, NULL, false);
+			if (named)
+				policy_emit_named(out, &rules[i], NULL);
+		}
+		for (size_t k = 0; k < rules[i].n_peers; k++) {
+			policy_emit_peer(out, direction, &rules[i], &rules[i].peers[k]);
+			if (named)
+				policy_emit_named(out, &rules[i], &rules[i].peers[k]);
+		}
 	}
 }
 
@@ -176,20 +202,87 @@ void policy_translate(struct arena *arena, const struct net_model *model, const 
 		      struct policy_result *ret)
 {
 	struct policy_result result = { 0 };
-	struct policy_out out = { .arena = arena, .result = &result };
+	struct policy_out out = { .arena = arena, .model = model, .self = pod, .result = &result };
 
-	list_foreach(policy, &model->policies, struct net_policy, link) {
-		if (pod->host_network || !str_eq(policy->ns, pod->ns) ||
-		    !selector_matches(&policy->selector, pod->labels, pod->n_labels))
+	*ret = result;
+	if (pod->host_network)
+		return;
+	list_foreach(policy, &pod->home->policies, struct net_policy, link) {
+		if (!selector_matches(&policy->selector, pod->labels, pod->n_labels))
 			continue;
+		out.policy = policy;
 		if (policy->ingress) {
 			result.isolated_ingress = true;
-			policy_emit_rules(&out, model, policy, DP_INGRESS, pod);
+			policy_emit_rules(&out, DP_INGRESS, policy->ingress_rules, policy->n_ingress_rules);
 		}
 		if (policy->egress) {
 			result.isolated_egress = true;
-			policy_emit_rules(&out, model, policy, DP_EGRESS, pod);
+			policy_emit_rules(&out, DP_EGRESS, policy->egress_rules, policy->n_egress_rules);
 		}
 	}
 	*ret = result;
+}
+
+/* ---- what a change can affect ---- */
+
+void policy_mark_selected(const struct net_policy *policy)
+{
+	list_foreach(pod, &policy->home->pods, struct net_pod, in_home)
+		if (!pod->stale && selector_matches(&policy->selector, pod->labels, pod->n_labels))
+			pod->stale = true;
+}
+
+static bool policy_rules_name_pod(const struct net_policy *policy, uint8_t direction, const struct net_rule *rules,
+				  size_t n, const struct net_pod *pod)
+{
+	for (size_t i = 0; i < n; i++) {
+		const struct net_rule *r = &rules[i];
+		bool named = direction == DP_EGRESS && pod->n_ports && policy_has_named_port(r);
+
+		if (!r->n_peers && named)
+			return true;
+		for (size_t k = 0; k < r->n_peers; k++) {
+			const struct net_peer *peer = &r->peers[k];
+
+			if (peer->has_block ? named && policy_in_block(peer, &pod->addr)
+					    : policy_peer_has_namespace(policy, peer, pod->home) &&
+						      policy_peer_has_pod(peer, pod))
+				return true;
+		}
+	}
+	return false;
+}
+
+void policy_mark_peer(const struct net_model *m, const struct net_pod *pod)
+{
+	if (!pod->has_addr)
+		return;
+	list_foreach(ns, &m->namespaces, struct net_namespace, link)
+		list_foreach(p, &ns->policies, struct net_policy, link)
+			if (policy_rules_name_pod(p, DP_INGRESS, p->ingress_rules, p->n_ingress_rules, pod) ||
+			    policy_rules_name_pod(p, DP_EGRESS, p->egress_rules, p->n_egress_rules, pod))
+				policy_mark_selected(p);
+}
+
+static bool policy_rules_name_namespace(const struct net_rule *rules, size_t n, const struct net_namespace *ns)
+{
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < rules[i].n_peers; k++) {
+			const struct net_peer *peer = &rules[i].peers[k];
+
+			if (peer->has_namespaces && selector_matches(&peer->namespaces, ns->labels, ns->n_labels))
+				return true;
+		}
+	return false;
+}
+
+void policy_mark_namespace(const struct net_model *m, const struct net_namespace *ns)
+{
+	if (!ns->exists)
+		return;
+	list_foreach(home, &m->namespaces, struct net_namespace, link)
+		list_foreach(p, &home->policies, struct net_policy, link)
+			if (policy_rules_name_namespace(p->ingress_rules, p->n_ingress_rules, ns) ||
+			    policy_rules_name_namespace(p->egress_rules, p->n_egress_rules, ns))
+				policy_mark_selected(p);
 }

@@ -18,6 +18,15 @@ struct policy_result {
 	bool truncated;
 };
 
-/* Pods that count as peers have an identity already. */
+/* Those of the pod's own address; hostNetwork pods have none. */
 void policy_translate(struct arena *arena, const struct net_model *model, const struct net_pod *pod,
 		      struct policy_result *ret);
+
+/* ---- what a change can affect: each marks pods stale, before and after the change ---- */
+
+/* Pods that this policy selects. */
+void policy_mark_selected(const struct net_policy *policy);
+/* Pods whose rules speak of this one. */
+void policy_mark_peer(const struct net_model *model, const struct net_pod *pod);
+/* Pods whose rules speak of this namespace's labels. */
+void policy_mark_namespace(const struct net_model *model, const struct net_namespace *ns);

@@ -3,6 +3,8 @@
 #include "userspace/netctl/services.h"
 
 #include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "userspace/netctl/address.h"
 
@@ -27,13 +29,6 @@ static void backend_add(struct arena *arena, struct backend_set *set, struct str
 
 	if (address_parse(address, &b.addr) < 0)
 		return;
-	for (size_t i = 0; i < set->n; i++)
-		if (set->items[i].port == port && address_equal(&set->items[i].addr, &b.addr))
-			return;
-	if (set->n >= SERVICES_BACKENDS_MAX) {
-		set->truncated = true;
-		return;
-	}
 	if (set->n == set->cap) {
 		size_t cap = set->cap ? set->cap * 2 : 8;
 		struct dp_backend *items = arena_new_array(arena, struct dp_backend, cap);
@@ -44,6 +39,28 @@ static void backend_add(struct arena *arena, struct backend_set *set, struct str
 		set->cap = cap;
 	}
 	set->items[set->n++] = b;
+}
+
+int services_backend_cmp(const void *a, const void *b)
+{
+	const struct dp_backend *x = a, *y = b;
+	int c = memcmp(x->addr.b, y->addr.b, sizeof(x->addr.b));
+
+	return c ? c : (int)x->port - (int)y->port;
+}
+
+/* An endpoint may stand in two slices while it moves from one to the other. */
+static void backend_settle(struct backend_set *set)
+{
+	size_t n = 0;
+
+	if (set->n)
+		qsort(set->items, set->n, sizeof(*set->items), services_backend_cmp);
+	for (size_t i = 0; i < set->n; i++)
+		if (!n || services_backend_cmp(&set->items[n - 1], &set->items[i]) != 0)
+			set->items[n++] = set->items[i];
+	set->truncated = n > SERVICES_BACKENDS_MAX;
+	set->n = set->truncated ? SERVICES_BACKENDS_MAX : n;
 }
 
 /* The slice's port of that name and protocol; 0: none. */
@@ -77,6 +94,7 @@ static void services_collect(struct arena *arena, const struct json *const *slic
 				json_foreach(a, json_get(e, "addresses"))
 					backend_add(arena, set, json_str(a), port);
 	}
+	backend_settle(set);
 }
 
 struct frontend_base {
@@ -90,6 +108,15 @@ static void services_emit(struct frontend_base *f, uint8_t kind, const struct dp
 {
 	struct dp_service s = f->base;
 
+	s.kind = kind;
+	s.port = port;
+	if (addr)
+		s.addr = *addr;
+	/* A load balancer may name an address that is an external one already. */
+	for (size_t i = 0; i < f->out->n; i++)
+		if (f->out->frontends[i].kind == kind && f->out->frontends[i].proto == s.proto &&
+		    f->out->frontends[i].port == port && address_equal(&f->out->frontends[i].addr, &s.addr))
+			return;
 	if (f->out->n >= SERVICES_FRONTENDS_MAX) {
 		f->out->truncated = true;
 		return;
@@ -103,10 +130,6 @@ static void services_emit(struct frontend_base *f, uint8_t kind, const struct dp
 		f->out->frontends = items;
 		f->cap = cap;
 	}
-	s.kind = kind;
-	s.port = port;
-	if (addr)
-		s.addr = *addr;
 	f->out->frontends[f->out->n++] = s;
 }
 
@@ -130,8 +153,10 @@ static void services_emit_port(struct frontend_base *f, const struct json *servi
 		services_emit_text(f, DP_CLUSTER_IP, json_get_str(spec, "clusterIP"), number);
 	json_foreach(ip, json_get(spec, "externalIPs"))
 		services_emit_text(f, DP_EXTERNAL, json_str(ip), number);
+	/* With ipMode Proxy the balancer itself answers there. */
 	json_foreach(ingress, json_at(service, "status.loadBalancer.ingress"))
-		services_emit_text(f, DP_EXTERNAL, json_get_str(ingress, "ip"), number);
+		if (!str_is(json_get_str(ingress, "ipMode"), "Proxy"))
+			services_emit_text(f, DP_EXTERNAL, json_get_str(ingress, "ip"), number);
 	if (node_port)
 		services_emit(f, DP_NODE_PORT, NULL, node_port);
 }

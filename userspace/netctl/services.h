@@ -18,6 +18,10 @@ struct services_result {
 	bool truncated; /* a limit was hit */
 };
 
-/* All in the arena. Headless and ExternalName Services give none. */
+/* All in the arena; no place twice, backends sorted and each once, so that equal objects give equal frontends in
+ * whatever order their slices come. Headless and ExternalName Services give none; SCTP ports neither. */
 void services_translate(struct arena *arena, const struct json *service, const struct json *const *slices,
 			size_t n_slices, struct services_result *ret);
+
+/* Order of struct dp_backend, for qsort and bsearch. */
+int services_backend_cmp(const void *a, const void *b);

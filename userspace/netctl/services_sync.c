@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Services and slices -> installed frontends: only what differs is written. */
-#include <errno.h>
-#include <stdio.h>
+#include <netinet/in.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "userspace/base/clock.h"
 #include "userspace/base/log.h"
 #include "userspace/netctl/address.h"
 #include "userspace/netctl/internal.h"
@@ -24,17 +23,25 @@ static struct str frontend_key(const struct dp_service *s, char ret[static FRONT
 	return str_make(ret, FRONTEND_KEY_LEN);
 }
 
-static uint32_t frontend_id(struct netctl *nc, const struct dp_service *s)
+static struct net_frontend *frontend_at(struct netctl *nc, const struct dp_service *s, bool make)
 {
 	char key[FRONTEND_KEY_LEN];
 	struct str k = frontend_key(s, key);
-	uintptr_t id = (uintptr_t)map_get(&nc->frontend_ids, k);
+	struct net_frontend *f = map_get(&nc->frontends, k);
 
-	if (!id) {
-		id = ++nc->next_id;
-		map_put(&nc->frontend_ids, k, (void *)id);
+	if (!f && make) {
+		f = mem_new(struct net_frontend);
+		f->id = ++nc->next_id;
+		map_put(&nc->frontends, k, f);
 	}
-	return (uint32_t)id;
+	return f;
+}
+
+static void frontend_forget(struct netctl *nc, const struct dp_service *s)
+{
+	char key[FRONTEND_KEY_LEN];
+
+	free(map_remove(&nc->frontends, frontend_key(s, key)));
 }
 
 static bool frontend_same_place(const struct dp_service *a, const struct dp_service *b)
@@ -57,10 +64,7 @@ static bool frontend_equal(const struct dp_service *a, const struct dp_service *
 
 static bool frontend_has_backend(const struct dp_service *s, const struct dp_backend *b)
 {
-	for (size_t i = 0; i < s->n_backends; i++)
-		if (s->backends[i].port == b->port && address_equal(&s->backends[i].addr, &b->addr))
-			return true;
-	return false;
+	return s->n_backends && bsearch(b, s->backends, s->n_backends, sizeof(*b), services_backend_cmp);
 }
 
 static struct net_service *service_find(struct netctl *nc, struct str ns, struct str name, bool make)
@@ -145,42 +149,74 @@ static void service_tell_gone(struct netctl *nc, const struct dp_service *old, c
 	}
 }
 
+/* Another Service that claims the place has it now. */
+static void service_pass_on(struct netctl *nc, const struct net_service *from, const struct dp_service *place)
+{
+	map_foreach(e, &nc->services) {
+		struct net_service *s = e->value;
+
+		for (size_t i = 0; s != from && i < s->n_frontends; i++)
+			if (frontend_same_place(&s->frontends[i], place)) {
+				s->failed = true;
+				service_mark(nc, s);
+				return;
+			}
+	}
+}
+
+static void service_remove_frontend(struct netctl *nc, struct net_service *s, const struct dp_service *old)
+{
+	struct net_frontend *f = frontend_at(nc, old, false);
+	_cleanup_err_ struct err err = ERR_INIT;
+
+	/* Taken over by another Service in the meantime. */
+	if (!f || f->owner != s)
+		return;
+	if (dataplane_service_delete(nc->dp, old, &err) < 0) {
+		nc->stats.errors++;
+		log_warn("frontend not removed service=%s/%s error=\"%s\"", s->ns, s->name, err_message(&err));
+	}
+	frontend_forget(nc, old);
+	if (old->kind == DP_EXTERNAL)
+		service_pass_on(nc, s, old);
+}
+
 static void service_remove_stale(struct netctl *nc, struct net_service *s, const struct services_result *want)
 {
 	for (size_t i = 0; i < s->n_frontends; i++) {
-		const struct dp_service *old = &s->frontends[i], *match = NULL;
-		_cleanup_err_ struct err err = ERR_INIT;
-		char key[FRONTEND_KEY_LEN];
+		const struct dp_service *old = &s->frontends[i];
+		bool wanted = false;
 
-		for (size_t k = 0; k < want->n && !match; k++)
-			if (frontend_same_place(old, &want->frontends[k]))
-				match = &want->frontends[k];
-		if (!match) {
-			if (dataplane_service_delete(nc->dp, old, &err) < 0) {
-				nc->stats.errors++;
-				log_warn("frontend not removed service=%s/%s error=\"%s\"", s->ns, s->name, err_message(&err));
-			}
-			map_remove(&nc->frontend_ids, frontend_key(old, key));
-		}
-		if (old->proto == 17)
+		for (size_t k = 0; k < want->n && !wanted; k++)
+			wanted = frontend_same_place(old, &want->frontends[k]);
+		if (!wanted)
+			service_remove_frontend(nc, s, old);
+		/* A UDP client never learns by itself; TCP ones may finish what they began. */
+		if (old->proto == IPPROTO_UDP)
 			service_tell_gone(nc, old, want);
 	}
 }
 
 static void service_install(struct netctl *nc, struct net_service *s, struct services_result *want)
 {
+	bool again = s->failed;
+
+	s->failed = false;
 	for (size_t i = 0; i < want->n; i++) {
 		struct dp_service *f = &want->frontends[i];
+		struct net_frontend *place = frontend_at(nc, f, true);
 		_cleanup_err_ struct err err = ERR_INIT;
 		bool same = false;
 
-		f->id = frontend_id(nc, f);
-		for (size_t k = 0; k < s->n_frontends && !same; k++)
+		f->id = place->id;
+		for (size_t k = 0; k < s->n_frontends && !same && !again; k++)
 			same = frontend_same_place(&s->frontends[k], f) && frontend_equal(&s->frontends[k], f);
 		if (same)
 			continue;
+		place->owner = s;
 		if (dataplane_service_set(nc->dp, f, &err) < 0) {
 			nc->stats.errors++;
+			s->failed = true;
 			log_warn("frontend not installed service=%s/%s port=%u error=\"%s\"", s->ns, s->name, f->port,
 				 err_message(&err));
 		}
@@ -235,6 +271,8 @@ static void service_sync(struct netctl *nc, struct net_service *s)
 
 void netctl_sync_services(struct netctl *nc)
 {
+	struct list again = LIST_INIT(again);
+
 	while (!list_empty(&nc->dirty_services)) {
 		struct net_service *s = list_first(&nc->dirty_services, struct net_service, dirty);
 
@@ -245,25 +283,31 @@ void netctl_sync_services(struct netctl *nc)
 
 			map_remove(&nc->services, str_of(key));
 			service_free(s);
+		} else if (s->failed) {
+			list_add_tail(&again, &s->dirty);
 		}
+	}
+	/* Tried again with the next change: one that makes room, perhaps. */
+	list_foreach_safe(s, &again, struct net_service, dirty) {
+		list_del(&s->dirty);
+		list_add_tail(&nc->dirty_services, &s->dirty);
 	}
 }
 
-static void adopt_id(void *arg, const struct dp_service *s)
+static void adopt_frontend(void *arg, const struct dp_service *s)
 {
 	struct netctl *nc = arg;
-	char key[FRONTEND_KEY_LEN];
 
-	map_put(&nc->frontend_ids, frontend_key(s, key), (void *)(uintptr_t)s->id);
+	frontend_at(nc, s, true)->id = s->id;
 	if (s->id > nc->next_id)
 		nc->next_id = s->id;
 }
 
-void netctl_adopt_frontend_ids(struct netctl *nc)
+void netctl_adopt_frontends(struct netctl *nc)
 {
 	_cleanup_err_ struct err err = ERR_INIT;
 
-	if (dataplane_service_each(nc->dp, adopt_id, nc, &err) < 0)
+	if (dataplane_service_each(nc->dp, adopt_frontend, nc, &err) < 0)
 		log_warn("frontends of an earlier run not read error=\"%s\"", err_message(&err));
 }
 
@@ -300,7 +344,7 @@ void netctl_prune_services(struct netctl *nc)
 	dataplane_service_each(nc->dp, prune_one, &p, NULL);
 	for (size_t i = 0; i < p.n; i++) {
 		dataplane_service_delete(nc->dp, &p.stale[i], NULL);
-		map_remove(&nc->frontend_ids, frontend_key(&p.stale[i], key));
+		frontend_forget(nc, &p.stale[i]);
 	}
 	if (p.n)
 		log_info("stale frontends removed n=%zu", p.n);
@@ -313,5 +357,7 @@ void netctl_free_services(struct netctl *nc)
 	map_foreach(e, &nc->services)
 		service_free(e->value);
 	map_finish(&nc->services);
-	map_finish(&nc->frontend_ids);
+	map_foreach(f, &nc->frontends)
+		free(f->value);
+	map_finish(&nc->frontends);
 }

@@ -8,6 +8,7 @@
 
 #include "userspace/netctl/address.h"
 #include "userspace/netctl/internal.h"
+#include "userspace/netctl/services.h"
 
 static struct json *status_address(struct arena *arena, const struct dp_addr *a)
 {
@@ -15,14 +16,6 @@ static struct json *status_address(struct arena *arena, const struct dp_addr *a)
 
 	address_format(a, text);
 	return json_new_cstr(arena, arena_strdup(arena, text));
-}
-
-static int backend_cmp(const void *a, const void *b)
-{
-	const struct dp_backend *x = a, *y = b;
-	int c = memcmp(x->addr.b, y->addr.b, sizeof(x->addr.b));
-
-	return c ? c : (int)x->port - (int)y->port;
 }
 
 struct json *netctl_frontend_json(struct arena *arena, const struct dp_service *f)
@@ -36,9 +29,10 @@ struct json *netctl_frontend_json(struct arena *arena, const struct dp_service *
 	if (f->kind != DP_NODE_PORT)
 		json_set(v, "address", status_address(arena, &f->addr));
 	json_set_int(arena, v, "port", f->port);
-	if (f->n_backends)
+	if (f->n_backends) {
 		memcpy(sorted, f->backends, f->n_backends * sizeof(*sorted));
-	qsort(sorted, f->n_backends, sizeof(*sorted), backend_cmp);
+		qsort(sorted, f->n_backends, sizeof(*sorted), services_backend_cmp);
+	}
 	for (size_t i = 0; i < f->n_backends; i++) {
 		struct json *b = json_new_object(arena);
 
@@ -58,8 +52,8 @@ static struct json *status_pod(struct arena *arena, struct netctl *nc, const str
 	json_set_str(arena, v, "name", pod->name);
 	json_set(v, "address", status_address(arena, &pod->addr));
 	json_set_int(arena, v, "identity", pod->identity);
-	list_foreach(p, &nc->model.policies, struct net_policy, link)
-		if (str_eq(p->ns, pod->ns) && selector_matches(&p->selector, pod->labels, pod->n_labels))
+	list_foreach(p, &pod->home->policies, struct net_policy, link)
+		if (selector_matches(&p->selector, pod->labels, pod->n_labels))
 			json_append(policies, json_new_str(arena, p->name));
 	json_set(v, "policies", policies);
 	return v;
@@ -92,8 +86,8 @@ void netctl_get_stats(const struct netctl *nc, struct netctl_stats *ret)
 {
 	*ret = nc->stats;
 	ret->services = nc->services.n;
-	ret->frontends = nc->frontend_ids.n;
+	ret->frontends = nc->frontends.n;
 	ret->policies = nc->model.policies_by_key.n;
 	ret->pods = nc->model.pods_by_uid.n;
-	ret->identities = nc->identities.n;
+	ret->identities = nc->model.identities.by_id.n;
 }

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Addresses and prefixes, both families. */
+#include "tests/netctl/support.h"
+
+static void test_parse(void **state)
+{
+	static const char *const bad[] = { "", "10.0.0", "10.0.0.256", "10.0.0.1 ", "10.0.0.1/8", "fe80::g", "None",
+					   "1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa:bbbb:cccc" };
+	char text[ADDRESS_TEXT_MAX];
+	struct dp_addr a = addr_of("10.1.2.3");
+	static const uint8_t mapped[16] = { [10] = 0xff, 0xff, 10, 1, 2, 3 };
+
+	assert_memory_equal(a.b, mapped, 16);
+	address_format(&a, text);
+	assert_string_equal(text, "10.1.2.3");
+	a = addr_of("fd00::1:2");
+	address_format(&a, text);
+	assert_string_equal(text, "fd00::1:2");
+	/* the mapped form is the same address */
+	a = addr_of("::ffff:10.1.2.3");
+	assert_memory_equal(a.b, mapped, 16);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		if (address_parse(str_of(bad[i]), &a) == 0)
+			fail_msg("parsed: \"%s\"", bad[i]);
+}
+
+static void check_prefix(const char *text, const char *addr, unsigned len)
+{
+	struct dp_addr a, want = addr_of(addr);
+	uint8_t got;
+
+	assert_int_equal(address_parse_prefix(str_of(text), &a, &got), 0);
+	assert_int_equal(got, len);
+	assert_true(address_equal(&a, &want));
+}
+
+static void test_prefix(void **state)
+{
+	static const char *const bad[] = { "10.0.0.0", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/", "/8", "fd00::/129",
+					   "10.0.0.0/8/8", "10.0.0.0/0x8" };
+	struct dp_addr a;
+	uint8_t len;
+
+	check_prefix("10.0.0.0/8", "10.0.0.0", 104);
+	check_prefix("10.1.2.3/8", "10.0.0.0", 104);
+	check_prefix("10.1.2.3/32", "10.1.2.3", 128);
+	check_prefix("10.1.2.255/25", "10.1.2.128", 121);
+	check_prefix("0.0.0.0/0", "0.0.0.0", 96);
+	check_prefix("::/0", "::", 0);
+	check_prefix("fd00:1:2:3::/48", "fd00:1:2::", 48);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		if (address_parse_prefix(str_of(bad[i]), &a, &len) == 0)
+			fail_msg("parsed: \"%s\"", bad[i]);
+}
+
+static bool in(const char *addr, const char *prefix)
+{
+	struct dp_addr a = addr_of(addr), p;
+	uint8_t len;
+
+	assert_int_equal(address_parse_prefix(str_of(prefix), &p, &len), 0);
+	return address_in(&a, &p, len);
+}
+
+static void test_in(void **state)
+{
+	assert_true(in("10.255.255.255", "10.0.0.0/8"));
+	assert_false(in("11.0.0.0", "10.0.0.0/8"));
+	assert_true(in("10.0.0.1", "10.0.0.1/32"));
+	assert_false(in("10.0.0.2", "10.0.0.1/32"));
+	/* every IPv4 address, and no IPv6 one */
+	assert_true(in("192.0.2.1", "0.0.0.0/0"));
+	assert_false(in("2001:db8::1", "0.0.0.0/0"));
+	assert_true(in("2001:db8::1", "2001:db8::/32"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_parse),
+		cmocka_unit_test(test_prefix),
+		cmocka_unit_test(test_in),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
