@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* NodeAffinity: nodeSelector and required terms must match, preferred ones weigh. Any thread. */
 #include "scheduler/plugins/plugins.h"
-#include "userspace/api/selector.h"
+#include "userspace/api/node_term.h"
 
 struct term {
-	bool empty; /* matches nothing */
-	struct selector labels;
-	const struct json *fields;
+	struct node_term node;
 	int64_t weight;
 };
 
@@ -16,17 +14,6 @@ struct terms {
 	struct term *required, *preferred;
 	size_t n_required, n_preferred;
 };
-
-static struct term compile(const struct cycle *c, const struct json *term, int64_t weight)
-{
-	struct json *expressions = json_get(term, "matchExpressions");
-	struct term t = {.fields = json_get(term, "matchFields"), .weight = weight};
-
-	t.empty = json_count(expressions) == 0 && json_count(t.fields) == 0;
-	if (selector_from_expressions(c->arena, expressions, &t.labels, NULL) < 0)
-		t.empty = true;
-	return t;
-}
 
 static void *pre_filter(const struct cycle *c)
 {
@@ -40,36 +27,14 @@ static void *pre_filter(const struct cycle *c)
 	t->has_required = required != NULL;
 	t->required = arena_new_array(c->arena, struct term, json_count(required_terms) + 1);
 	t->preferred = arena_new_array(c->arena, struct term, json_count(preferred) + 1);
-	json_foreach(term, required_terms) t->required[t->n_required++] = compile(c, term, 0);
-	json_foreach(p, preferred) t->preferred[t->n_preferred++] =
-	        compile(c, json_get(p, "preference"), json_get_int(p, "weight", 0));
+	json_foreach(term, required_terms)
+		t->required[t->n_required++].node = node_term_compile(c->arena, term);
+	json_foreach(p, preferred)
+		t->preferred[t->n_preferred++] = (struct term){
+			.node = node_term_compile(c->arena, json_get(p, "preference")),
+			.weight = json_get_int(p, "weight", 0),
+		};
 	return t;
-}
-
-/* The only field is metadata.name, with one value for In or NotIn. */
-static bool field_matches(const struct json *field, const struct cache_node *node)
-{
-	bool found = false;
-
-	if (!str_is(json_get_str(field, "key"), "metadata.name"))
-		return false;
-	json_foreach(v, json_get(field, "values")) found = found || str_is(json_str(v), node->name);
-	if (str_is(json_get_str(field, "operator"), "In"))
-		return found;
-	return str_is(json_get_str(field, "operator"), "NotIn") && !found;
-}
-
-static bool labels_match(const struct selector *s, const struct cache_node *node)
-{
-	return selector_matches_map(s, json_at(node->json, "metadata.labels"));
-}
-
-static bool term_matches(const struct term *t, const struct cache_node *node)
-{
-	if (t->empty || !labels_match(&t->labels, node))
-		return false;
-	json_foreach(f, t->fields) if (!field_matches(f, node)) return false;
-	return true;
 }
 
 static enum verdict filter(const struct cycle *c, void *state, const struct cache_node *node, struct reasons *reasons)
@@ -78,8 +43,8 @@ static enum verdict filter(const struct cycle *c, void *state, const struct cach
 	bool fits = !t->has_required;
 
 	for (size_t i = 0; i < t->n_required && !fits; i++)
-		fits = term_matches(&t->required[i], node);
-	if (fits && labels_match(&t->node_selector, node))
+		fits = node_term_matches(&t->required[i].node, node->json);
+	if (fits && selector_matches_map(&t->node_selector, json_at(node->json, "metadata.labels")))
 		return VERDICT_FITS;
 	reasons_add(reasons, "node(s) didn't match Pod's node affinity/selector");
 	return VERDICT_UNRESOLVABLE;
@@ -91,7 +56,7 @@ static int64_t score(const struct cycle *c, void *state, const struct cache_node
 	int64_t sum = 0;
 
 	for (size_t i = 0; i < t->n_preferred; i++)
-		if (term_matches(&t->preferred[i], node))
+		if (node_term_matches(&t->preferred[i].node, node->json))
 			sum += t->preferred[i].weight;
 	return sum;
 }

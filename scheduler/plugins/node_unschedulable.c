@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* NodeUnschedulable: cordoned nodes take only pods that tolerate it. Any thread. */
 #include "scheduler/plugins/plugins.h"
-#include "scheduler/taints.h"
+#include "userspace/api/taint.h"
 
 /* The taint that cordoning stands for, whether or not it is there yet. */
 static void *pre_filter(const struct cycle *c)

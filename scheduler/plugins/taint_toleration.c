@@ -2,7 +2,7 @@
 /* TaintToleration: NoSchedule and NoExecute taints repel pods that do not tolerate them,
  * PreferNoSchedule makes a node a worse choice. Any thread. */
 #include "scheduler/plugins/plugins.h"
-#include "scheduler/taints.h"
+#include "userspace/api/taint.h"
 
 static enum verdict filter(const struct cycle *c, void *state, const struct cache_node *node, struct reasons *reasons)
 {

@@ -2,7 +2,8 @@
 /* Daemons and nodes: selectors, required affinity, taints. Any thread. */
 #include "userspace/controllers/daemon_nodes.h"
 
-#include "userspace/api/selector.h"
+#include "userspace/api/node_term.h"
+#include "userspace/api/taint.h"
 #include "userspace/base/mem.h"
 
 /* What may be wrong with a node without a daemon leaving it. */
@@ -36,49 +37,6 @@ void daemon_add_tolerations(struct arena *arena, struct json *spec)
 	}
 }
 
-static bool tolerates(const struct json *t, const struct json *taint)
-{
-	struct str key = json_get_str(t, "key"), op = json_get_str(t, "operator"), effect = json_get_str(t, "effect");
-
-	if (effect.n > 0 && !str_eq(effect, json_get_str(taint, "effect")))
-		return false;
-	if (key.n > 0 && !str_eq(key, json_get_str(taint, "key")))
-		return false;
-	if (str_is(op, "Exists"))
-		return true;
-	return key.n > 0 && (op.n == 0 || str_is(op, "Equal")) &&
-	       str_eq(json_get_str(t, "value"), json_get_str(taint, "value"));
-}
-
-static bool tolerated(const struct json *spec, const struct json *taint)
-{
-	json_foreach(t, json_get(spec, "tolerations")) if (tolerates(t, taint)) return true;
-	return false;
-}
-
-static bool field_matches(const struct json *field, struct str node)
-{
-	bool found = false;
-
-	json_foreach(v, json_get(field, "values")) found = found || str_eq(json_str(v), node);
-	return str_is(json_get_str(field, "key"), "metadata.name") &&
-	       found == str_is(json_get_str(field, "operator"), "In");
-}
-
-static bool term_matches(struct arena *arena, const struct json *term, const struct json *node)
-{
-	struct json *expressions = json_get(term, "matchExpressions"), *fields = json_get(term, "matchFields");
-	struct selector s;
-
-	if (json_count(expressions) == 0 && json_count(fields) == 0)
-		return false;
-	if (selector_from_expressions(arena, expressions, &s, NULL) < 0 ||
-	    !selector_matches_map(&s, json_at(node, "metadata.labels")))
-		return false;
-	json_foreach(f, fields) if (!field_matches(f, json_at_str(node, "metadata.name"))) return false;
-	return true;
-}
-
 static bool affine(struct arena *arena, const struct json *spec, const struct json *node)
 {
 	struct json *required = json_at(spec, "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution");
@@ -91,7 +49,12 @@ static bool affine(struct arena *arena, const struct json *spec, const struct js
 		return false;
 	if (!required)
 		return true;
-	json_foreach(t, json_get(required, "nodeSelectorTerms")) if (term_matches(arena, t, node)) return true;
+	json_foreach(t, json_get(required, "nodeSelectorTerms")) {
+		const struct node_term term = node_term_compile(arena, t);
+
+		if (node_term_matches(&term, node))
+			return true;
+	}
 	return false;
 }
 
@@ -101,11 +64,10 @@ struct daemon_verdict daemon_judge_node(struct arena *arena, const struct json *
 
 	if (!affine(arena, spec, node))
 		return (struct daemon_verdict){false, false};
-	json_foreach(taint, json_at(node, "spec.taints"))
-	{
+	json_foreach(taint, json_at(node, "spec.taints")) {
 		struct str effect = json_get_str(taint, "effect");
 
-		if (str_is(effect, "PreferNoSchedule") || tolerated(spec, taint))
+		if (str_is(effect, "PreferNoSchedule") || taint_tolerated(taint, json_get(spec, "tolerations")))
 			continue;
 		v.run = false;
 		if (str_is(effect, "NoExecute"))
@@ -137,11 +99,9 @@ struct str daemon_node_of(const struct json *pod)
 
 	if (node.n > 0)
 		return node;
-	json_foreach(term, json_get(required, "nodeSelectorTerms")) json_foreach(
-	        f,
-	        json_get(term,
-	                 "matchFields")) if (str_is(json_get_str(f, "key"),
-	                                            "metadata.name")) return json_str(json_index(json_get(f, "values"),
-	                                                                                         0));
+	json_foreach(term, json_get(required, "nodeSelectorTerms"))
+		json_foreach(f, json_get(term, "matchFields"))
+			if (str_is(json_get_str(f, "key"), "metadata.name"))
+				return json_str(json_index(json_get(f, "values"), 0));
 	return STR_NULL;
 }

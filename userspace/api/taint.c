@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The rules of tolerations: an empty effect means all effects, an empty key with Exists all keys. */
-#include "scheduler/taints.h"
+/* See taint.h. The rules of tolerations: an empty effect means all effects, an empty key with Exists all keys. */
+#include "userspace/api/taint.h"
 
 static bool compares(struct str value, struct str with, bool less)
 {
@@ -11,7 +11,7 @@ static bool compares(struct str value, struct str with, bool less)
 	return less ? a < b : a > b;
 }
 
-bool taint_tolerated_by(const struct json *taint, const struct json *toleration)
+static bool tolerated_by(const struct json *taint, const struct json *toleration)
 {
 	struct str effect = json_get_str(toleration, "effect"), key = json_get_str(toleration, "key");
 	struct str op = json_get_str(toleration, "operator"), value = json_get_str(toleration, "value");
@@ -32,6 +32,8 @@ bool taint_tolerated_by(const struct json *taint, const struct json *toleration)
 
 bool taint_tolerated(const struct json *taint, const struct json *tolerations)
 {
-	json_foreach(t, tolerations) if (taint_tolerated_by(taint, t)) return true;
+	json_foreach(t, tolerations)
+		if (tolerated_by(taint, t))
+			return true;
 	return false;
 }
