@@ -30,6 +30,7 @@ SPECIAL = {
     "k8s.io.api.authentication.v1.ExtraValue": "repeated string only = 1;",
     "k8s.io.api.authorization.v1.ExtraValue": "repeated string only = 1;",
     "k8s.io.api.certificates.v1.ExtraValue": "repeated string only = 1;",
+    "k8s.io.list": "optional bytes metadata = 1; repeated bytes items = 2;",
     "k8s.io.apimachinery.pkg.runtime.TypeMeta": "optional string apiVersion = 1; optional string kind = 2;",
     "k8s.io.apimachinery.pkg.runtime.Unknown":
         "optional k8s_io_apimachinery_pkg_runtime_TypeMeta typeMeta = 1; optional bytes raw = 2;"
@@ -150,14 +151,20 @@ class Builder:
             self.fill(self.schema.resolve(name, kind), target, v, name)
 
 
-def main():
-    kinds, work = sys.argv[1:]
-    schema = Schema(kinds)
+def compiled(schema, work):
+    """The module with all messages; made in the folder `work`."""
     with open(os.path.join(work, "k8s.proto"), "w", encoding="utf-8") as f:
         f.write(schema.proto())
     subprocess.run(["protoc", f"--python_out={work}", f"-I{work}", "k8s.proto"], check=True)
     sys.path.insert(0, work)
     import k8s_pb2
+    return k8s_pb2
+
+
+def main():
+    kinds, work = sys.argv[1:]
+    schema = Schema(kinds)
+    k8s_pb2 = compiled(schema, work)
     builder, n = Builder(schema), 0
     for path in sorted(glob.glob(os.path.join(work, "*.json"))):
         stem = path.removesuffix(".json")
@@ -183,4 +190,5 @@ def main():
     print(f"{n} kinds agree")
 
 
-main()
+if __name__ == "__main__":
+    main()

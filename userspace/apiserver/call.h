@@ -84,6 +84,7 @@ struct negotiated {
 	bool v1beta1;
 	bool pretty;
 	bool yaml;
+	bool protobuf; /* with NEGOTIATE_OBJECT only */
 };
 
 /* The first form of the Accept header that can be served; 406 otherwise. */
@@ -105,6 +106,7 @@ struct call {
 /* ---- respond.c ---- */
 
 void respond_json(struct http_request *http, int status, struct str body);
+/* A Status in the form that the request accepts. */
 void respond_err(struct http_request *http, const struct err *err);
 /* A registry result in the form that was negotiated. */
 void respond_result(struct call *call, const struct request_result *result);

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "userspace/api/meta.h"
+#include "userspace/api/pb.h"
 #include "userspace/apiserver/call.h"
 
 struct media_range {
@@ -42,7 +43,12 @@ static bool negotiate_take(const struct media_range *m, struct negotiated *ret)
 	if (m->refused)
 		return false;
 	n.yaml = str_is(m->type, "application/yaml");
-	if (!n.yaml && !str_is(m->type, "application/json") && !str_is(m->type, "*/*") && !str_is(m->type, "application/*"))
+	n.protobuf = str_is(m->type, PB_MEDIA_TYPE);
+	/* Tables and partial metadata are JSON: clients that ask for them take it too. */
+	if (n.protobuf && m->as.n)
+		return false;
+	if (!n.yaml && !n.protobuf && !str_is(m->type, "application/json") && !str_is(m->type, "*/*") &&
+	    !str_is(m->type, "application/*"))
 		return false;
 	if (m->as.n) {
 		if (!str_is(m->group, "meta.k8s.io"))
@@ -78,5 +84,5 @@ int negotiate_accept(struct str accept, struct negotiated *ret, struct err *err)
 		if (negotiate_take(&m, ret))
 			return 0;
 	}
-	return api_err_not_acceptable(err, "application/json, application/yaml");
+	return api_err_not_acceptable(err, "application/json, application/yaml, " PB_MEDIA_TYPE);
 }

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "userspace/api/meta.h"
+#include "userspace/api/pb.h"
 #include "userspace/apiserver/call.h"
 
 #define RESPOND_WARNINGS_MAX 64
@@ -22,12 +23,21 @@ void respond_err(struct http_request *http, const struct err *err)
 {
 	struct http_header headers[2] = { { STR("cache-control"), STR("no-cache, private") } };
 	struct str body = api_status_json(http->arena, err);
+	_cleanup_buf_ struct buf protobuf = BUF_INIT;
+	const char *type = json_type;
+	struct negotiated accept;
 	size_t n = 1;
+
+	if (negotiate_accept(http_request_header(http, "accept"), &accept, NULL) == 0 && accept.protobuf &&
+	    pb_encode_text(&protobuf, body) == 0) {
+		body = buf_str(&protobuf);
+		type = PB_MEDIA_TYPE;
+	}
 
 	if (err->retry_after_s > 0)
 		headers[n++] = (struct http_header){ STR("retry-after"),
 						     str_of(arena_printf(http->arena, "%d", err->retry_after_s)) };
-	http_respond(http, api_err_status(err), json_type, headers, n, body);
+	http_respond(http, api_err_status(err), type, headers, n, body);
 }
 
 void respond_protocol_error(void *arg, struct arena *arena, int status, const char *message,
@@ -144,6 +154,25 @@ static void respond_list_objects(struct call *call, const struct request_result 
 	buf_add_cstr(out, "]}");
 }
 
+static void respond_list_protobuf(struct call *call, const struct request_result *result, struct buf *out)
+{
+	struct meta_list meta = respond_list_meta(call, result);
+	_cleanup_arena_ struct arena scratch = ARENA_INIT;
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	struct json *v = NULL;
+	struct pb_list list;
+
+	meta_write_list_meta(&text, &meta);
+	json_parse(call->arena, buf_str(&text), 0, &v, NULL);
+	pb_list_begin(&list, out, call->route.kind, v);
+	for (size_t i = 0; i < result->n_items; i++) {
+		if (json_parse(&scratch, registry_render(&scratch, call->route.kind, result->items[i]), 0, &v, NULL) == 0)
+			pb_list_item(&list, v);
+		arena_reset(&scratch);
+	}
+	pb_list_end(&list);
+}
+
 static int respond_object(struct call *call, const struct object *o, struct buf *out, struct err *err)
 {
 	struct str text = registry_render(call->arena, call->route.kind, o);
@@ -175,7 +204,10 @@ static int respond_list(struct call *call, const struct request_result *result, 
 
 	switch (call->accept.form) {
 	case NEGOTIATE_OBJECT:
-		respond_list_objects(call, result, out);
+		if (call->accept.protobuf)
+			respond_list_protobuf(call, result, out);
+		else
+			respond_list_objects(call, result, out);
 		break;
 	case NEGOTIATE_TABLE:
 		r = respond_table_options(call, &options, err);
@@ -201,9 +233,20 @@ static struct str respond_pretty(struct arena *arena, struct str body)
 	return arena_str(arena, buf_str(&b));
 }
 
+/* The complete JSON body as the protobuf that was asked for; what has no such form stays JSON, which every client
+ * that asks for protobuf can read. */
+static bool respond_protobuf(struct str *body, struct buf *out)
+{
+	if (pb_encode_text(out, *body) < 0)
+		return false;
+	*body = buf_str(out);
+	return true;
+}
+
 void respond_result(struct call *call, const struct request_result *result)
 {
 	struct http_header headers[RESPOND_WARNINGS_MAX + 1];
+	bool protobuf = call->accept.protobuf, done = false;
 	_cleanup_err_ struct err err = ERR_INIT;
 	_cleanup_buf_ struct buf out = BUF_INIT;
 	struct str body = result->body;
@@ -219,12 +262,16 @@ void respond_result(struct call *call, const struct request_result *result)
 	} else if (!body.n) {
 		r = respond_list(call, result, &out, &err);
 		body = buf_str(&out);
+		done = true;
 	}
 	if (r < 0) {
 		respond_err(call->http, &err);
 		return;
 	}
-	if (query_bool(&call->query, "pretty"))
+	if (protobuf && !done)
+		protobuf = respond_protobuf(&body, &out);
+	if (!protobuf && query_bool(&call->query, "pretty"))
 		body = respond_pretty(call->arena, body);
-	http_respond(call->http, result->http_status ? result->http_status : 200, json_type, headers, n_headers, body);
+	http_respond(call->http, result->http_status ? result->http_status : 200,
+		     protobuf ? PB_MEDIA_TYPE : json_type, headers, n_headers, body);
 }

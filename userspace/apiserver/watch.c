@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Watch streams: JSON events, one a line, in the stored form shared by all watchers or made for one (Tables, partial
- * metadata, other versions). A watcher whose backlog overflows is ended; it lists again. Bookmarks go out once a
+ * metadata, other versions), or protobuf frames, each made for one. A watcher whose backlog overflows is ended; it lists again. Bookmarks go out once a
  * minute to those who asked and have something new to learn: an idle server stays silent. */
 #include <errno.h>
 #include <inttypes.h>
 
 #include "userspace/api/meta.h"
+#include "userspace/api/pb.h"
 #include "userspace/api/selector.h"
 #include "userspace/apiserver/call.h"
 #include "userspace/base/clock.h"
@@ -76,6 +77,21 @@ static struct chunk *watch_frame(const char *type, struct str object)
 	return c;
 }
 
+/* The same in the form that was negotiated. */
+static struct chunk *watch_own_frame(struct watch *w, const char *type, struct str object)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	_cleanup_buf_ struct buf out = BUF_INIT;
+	struct json *v;
+
+	if (!w->accept.protobuf)
+		return watch_frame(type, object);
+	/* Of what we wrote ourselves both succeed. */
+	if (json_parse(&arena, object, 0, &v, NULL) == 0)
+		pb_encode_event(&out, type, v);
+	return chunk_create(buf_str(&out).p, buf_len(&out));
+}
+
 /* Made for this watcher alone. */
 static struct chunk *watch_private_frame(struct watch *w, const char *type, const struct object *o)
 {
@@ -85,7 +101,7 @@ static struct chunk *watch_private_frame(struct watch *w, const char *type, cons
 	struct json *v;
 
 	if (w->accept.form == NEGOTIATE_OBJECT)
-		return watch_frame(type, text);
+		return watch_own_frame(w, type, text);
 	if (json_parse(&arena, text, 0, &v, NULL) < 0)
 		return watch_frame(type, text);
 	if (w->accept.form == NEGOTIATE_TABLE) {
@@ -106,7 +122,7 @@ static void watch_send_bookmark(struct watch *w, int64_t revision, bool initial_
 	body = arena_printf(&arena, "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":{\"resourceVersion\":\"%" PRId64
 			    "\"%s}}", w->kind->kind, api_kind_api_version(w->kind), revision,
 			    initial_end ? ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}" : "");
-	c = watch_frame("BOOKMARK", str_of(body));
+	c = watch_own_frame(w, "BOOKMARK", str_of(body));
 	http_stream_write(w->http, c);
 	chunk_unref(c);
 	w->told = revision;
@@ -204,7 +220,7 @@ static struct watch *watch_create(struct call *call, const struct api_kind *kind
 	w->accept = call->accept;
 	w->table.v1beta1 = call->accept.v1beta1;
 	w->bookmarks = query_bool(&call->query, "allowWatchBookmarks");
-	w->sharing = call->accept.form == NEGOTIATE_OBJECT && kind->storage == kind;
+	w->sharing = call->accept.form == NEGOTIATE_OBJECT && !call->accept.protobuf && kind->storage == kind;
 	loop_timer_init(&w->timeout, watch_timed_out);
 	list_add_tail(&call->as->watches, &w->link);
 	call->as->n_watches++;
@@ -221,9 +237,9 @@ static void watch_start(struct call *call, struct watch *w, const struct registr
 	 * upstream sends it to a watch that has begun; those known before (bad selectors) come as a Status. */
 	http->user = w;
 	http->on_close = watch_client_gone;
-	http_stream_begin(http, 200, "application/json", NULL, 0);
+	http_stream_begin(http, 200, w->accept.protobuf ? PB_WATCH_MEDIA_TYPE : "application/json", NULL, 0);
 	if (registry_stream_start(call->as->reg, options, watch_event, w, &w->stream, &err) < 0) {
-		struct chunk *c = watch_frame("ERROR", api_status_json(call->arena, &err));
+		struct chunk *c = watch_own_frame(w, "ERROR", api_status_json(call->arena, &err));
 
 		http_stream_write(http, c);
 		chunk_unref(c);
