@@ -16,15 +16,10 @@
 
 void bundle_make_id(char ret[static BUNDLE_ID_LEN + 1])
 {
-	static const char digits[] = "0123456789abcdef";
 	uint8_t raw[BUNDLE_ID_LEN / 2];
 
 	random_bytes(raw, sizeof(raw));
-	for (size_t i = 0; i < sizeof(raw); i++) {
-		ret[2 * i] = digits[raw[i] >> 4];
-		ret[2 * i + 1] = digits[raw[i] & 15];
-	}
-	ret[BUNDLE_ID_LEN] = 0;
+	hex_encode(raw, sizeof(raw), ret);
 }
 
 static int make_folders(const char *bundle_dir, const char *data_dir, struct err *err)

@@ -6,6 +6,7 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -326,6 +327,16 @@ static int say_hello(struct runtime *rt, int fd, struct err *err)
 	}
 }
 
+/* The supervisor may still answer what a server before us asked: no number of ours is ever one of its. */
+static uint64_t first_seq(void)
+{
+	uint32_t random = 0;
+
+	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+		random = (uint32_t)clock_real_ns();
+	return (uint64_t)random << 28 | 1; /* stays a positive int64 in JSON */
+}
+
 int client_connect(struct runtime *rt, struct err *err)
 {
 	int fd = -1, r = client_open_socket(rt->run_dir, &fd);
@@ -338,7 +349,7 @@ int client_connect(struct runtime *rt, struct err *err)
 	}
 	if (r < 0)
 		return err_set(err, r, "supervisor's socket in %s: %s", rt->run_dir, strerror(-r));
-	rt->next_seq = 1;
+	rt->next_seq = first_seq();
 	r = say_hello(rt, fd, err);
 	if (r < 0) {
 		close(fd);

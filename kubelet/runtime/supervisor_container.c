@@ -306,10 +306,9 @@ void container_signal(struct supervisor *s, uint64_t seq, struct container *c, i
 /* Answers when it is gone; called again at each step on the way. */
 void container_remove(struct supervisor *s, uint64_t seq, struct container *c)
 {
-	if (c->remove_seq && c->remove_seq != seq) {
-		supervisor_reply(s, seq, -EALREADY, "container is being removed");
-		return;
-	}
+	/* who asked before may be a server that is no more: the newest is told */
+	if (c->remove_seq && c->remove_seq != seq)
+		supervisor_reply(s, c->remove_seq, -EALREADY, "container is being removed");
 	c->remove_seq = seq;
 	if (c->state == STATE_RUNNING) {
 		kill(c->pid, SIGKILL);
