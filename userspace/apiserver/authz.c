@@ -6,14 +6,11 @@
 
 static bool authz_is_public(struct str path)
 {
-	static const char *const names[] = { "/livez", "/readyz", "/healthz", "/version" };
+	static const char *const names[] = { "/livez", "/readyz", "/healthz", "/version", "/version/" };
 
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		struct str name = str_of(names[i]);
-
-		if (str_starts(path, name) && (path.n == name.n || path.p[name.n] == '/'))
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (str_is(path, names[i]))
 			return true;
-	}
 	return false;
 }
 

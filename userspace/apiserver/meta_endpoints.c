@@ -150,6 +150,17 @@ static void meta_index(struct call *call)
 					  "\"/openapi/v3\",\"/readyz\",\"/version\"]}"));
 }
 
+/* All checks, or one by its name. */
+static bool meta_is_health(const struct route *r)
+{
+	struct str what = r->segments[0], check = r->segments[1];
+
+	if (!str_is(what, "livez") && !str_is(what, "readyz") && !str_is(what, "healthz"))
+		return false;
+	return r->n_segments == 1 || (r->n_segments == 2 && (str_is(check, "ping") || str_is(check, "datastore") ||
+							     str_is(check, "etcd") || str_is(check, "startup")));
+}
+
 static void meta_get(struct call *call)
 {
 	const struct route *r = &call->route;
@@ -162,7 +173,7 @@ static void meta_get(struct call *call)
 		meta_discovery(call, false);
 	else if (str_is(r->segments[0], "version") && r->n_segments == 1)
 		meta_version(call);
-	else if (str_is(r->segments[0], "livez") || str_is(r->segments[0], "readyz") || str_is(r->segments[0], "healthz"))
+	else if (meta_is_health(r))
 		meta_health(call);
 	else if (str_is(r->segments[0], "openapi"))
 		meta_openapi(call);

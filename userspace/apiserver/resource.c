@@ -182,6 +182,13 @@ static void resource_run(struct call *call, struct request *q)
 	request_run(call->as->reg, q, resource_done, w);
 }
 
+static bool resource_bad_version(struct str version)
+{
+	int64_t v;
+
+	return version.n && (str_to_int64(version, &v) < 0 || v < 0);
+}
+
 void resource_handle(struct call *call)
 {
 	struct request q = { .kind = call->route.kind, .ns = call->route.ns, .name = call->route.name,
@@ -197,6 +204,10 @@ void resource_handle(struct call *call)
 	r = resource_verb(call, &q.verb, &watch, &err);
 	if (r == 0)
 		r = negotiate_accept(http_request_header(call->http, "accept"), &call->accept, &err);
+	/* Before the stream begins: then it is a plain refusal. */
+	if (r == 0 && watch && resource_bad_version(query_get(&call->query, "resourceVersion")))
+		r = api_err_bad_request(&err, "invalid resource version \"%.*s\"",
+					STR_ARG(query_get(&call->query, "resourceVersion")));
 	if (r == 0 && watch) {
 		watch_handle(call, call->route.kind, call->route.name);
 		return;
