@@ -47,6 +47,17 @@ def cpu_s(pid):
     return (int(fields[11]) + int(fields[12])) * TICK_S
 
 
+def machine_busy(seconds=1):
+    """The share of the machine's processor time that others take: what follows is as good as this is small."""
+    def look():
+        fields = [int(x) for x in pathlib.Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+        return sum(fields) - fields[3] - fields[4], sum(fields)
+    busy, total = look()
+    time.sleep(seconds)
+    busy, total = (now - then for now, then in zip(look(), (busy, total)))
+    return busy / total
+
+
 class BenchNode(Node):
     def __init__(self, *flags, options=None):
         super().__init__(*flags)
