@@ -14,26 +14,33 @@ TOP = HERE.parent
 # What the dataplane and the node need and a distribution's kernel has as a module (built in elsewhere).
 MODULES = ["veth", "sch_ingress", "sch_fq", "cls_bpf", "inet_diag", "tcp_diag", "udp_diag", "overlay"]
 
-# In reach of dlopen only, so ldd does not tell.
+# glibc opens it for threads that end; nothing names it.
 LIBRARIES = ["libgcc_s.so.1"]
+NAME = re.compile(rb"lib[A-Za-z0-9_+-]+\.so\.[0-9]+")
 
 
 class PackError(Exception):
     """One line for the user."""
 
 
+def ldd(path):
+    out = subprocess.run(["ldd", path], text=True, capture_output=True, check=False).stdout
+    if "not found" in out:
+        raise PackError(f"{path}: a shared library is missing: {out}")
+    return re.findall(r"(/\S+) \(0x", out)
+
+
 def libraries_of(programs):
-    """Every shared library of the programs, with the loader: path as the loader looks it up."""
+    """Every shared library of the programs, with the loader: those they are linked with and those they name (for
+    dlopen). Paths as the loader looks them up."""
+    cache = dict(re.findall(r"^\s+(\S+) \(libc6,x86-64.*=> (\S+)$",
+                            subprocess.run(["/sbin/ldconfig", "-p"], text=True, capture_output=True, check=True).stdout, re.M))
     found = set()
     for program in programs:
-        out = subprocess.run(["ldd", program], text=True, capture_output=True, check=False).stdout
-        if "not found" in out:
-            raise PackError(f"{program}: a shared library is missing: {out}")
-        found.update(re.findall(r"(/\S+) \(0x", out))
-    for name in LIBRARIES:
-        folder = next((pathlib.Path(f).parent for f in found if f.endswith("/libc.so.6")), None)
-        if folder and (folder / name).exists():
-            found.add(str(folder / name))
+        found.update(ldd(program))
+        for name in {n.decode() for n in NAME.findall(pathlib.Path(program).read_bytes())} | set(LIBRARIES):
+            if name in cache:
+                found.update([cache[name], *ldd(cache[name])])
     return sorted(found)
 
 

@@ -23,8 +23,8 @@ class KernelError(Exception):
 
 
 class Kernel:
-    def __init__(self, name, suite, package, cgroups):
-        self.name, self.suite, self.package, self.cgroups = name, suite, package, cgroups
+    def __init__(self, name, suite, package, cgroups, cpu):
+        self.name, self.suite, self.package, self.cgroups, self.cpu = name, suite, package, cgroups, cpu
         self.dir = CACHE / f"{suite}_{package}"
 
     @property
@@ -52,7 +52,7 @@ def read_list():
         words = line.split("#")[0].split()
         if not words:
             continue
-        if len(words) != 4 or words[3] not in ("v2", "hybrid"):
+        if len(words) != 5 or words[3] not in ("v2", "hybrid"):
             raise KernelError(f"kernels.txt: cannot read: {line}")
         if any(k.name == words[0] for k in kernels):
             raise KernelError(f"kernels.txt: {words[0]} is there twice")

@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "kubelet/cgroup/cgroup.h"
 #include "userspace/base/fs.h"
 #include "userspace/dataplane/dataplane.h"
 #include "userspace/loop/loop.h"
@@ -42,9 +43,23 @@ static bool features_file_names(const char *path, const char *word)
 	return false;
 }
 
+/* /proc/cgroups names what version 1 can mount: newer kernels leave out what only version 2 has. */
 static bool features_controller(const char *name)
 {
-	return features_file_names("/proc/cgroups", name);
+	struct cgroup_host host;
+	char path[CGROUP_PATH_MAX];
+
+	if (features_file_names("/proc/cgroups", name))
+		return true;
+	if (cgroup_detect(&host, NULL) < 0)
+		return false;
+	for (size_t i = 0; i < host.n_mounts; i++) {
+		if (!host.mounts[i].v2)
+			continue;
+		snprintf(path, sizeof(path), "%s/cgroup.controllers", host.mounts[i].path);
+		return features_file_names(path, name);
+	}
+	return false;
 }
 
 static bool features_pidfd(void)
