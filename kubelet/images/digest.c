@@ -20,17 +20,12 @@ void digest_add(struct digest *d, const void *p, size_t n)
 
 void digest_hex(struct digest *d, char ret[static STORE_HEX_LEN + 1])
 {
-	static const char digits[] = "0123456789abcdef";
 	unsigned char out[EVP_MAX_MD_SIZE];
 	unsigned n = 0;
 
 	if (EVP_DigestFinal_ex(d->ctx, out, &n) != 1)
 		abort();
-	for (unsigned i = 0; i < SHA256_LEN; i++) {
-		ret[2 * i] = digits[out[i] >> 4];
-		ret[2 * i + 1] = digits[out[i] & 15];
-	}
-	ret[STORE_HEX_LEN] = 0;
+	hex_encode(out, SHA256_LEN, ret);
 }
 
 void digest_finish(struct digest *d)

@@ -76,11 +76,6 @@ bool names_ip_is_unspecified(const struct names_ip *ip)
 	return !memcmp(ip->bytes, zero, ip->family == 4 ? 4 : 16);
 }
 
-bool names_ip_is_multicast(const struct names_ip *ip)
-{
-	return ip->family == 4 ? (ip->bytes[0] & 0xf0) == 0xe0 : ip->bytes[0] == 0xff;
-}
-
 bool names_ip_is_link_local(const struct names_ip *ip)
 {
 	const uint8_t *b = ip->bytes;

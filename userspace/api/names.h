@@ -30,7 +30,6 @@ bool names_ip_eq(const struct names_ip *a, const struct names_ip *b);
 bool names_ip_is_loopback(const struct names_ip *ip);
 bool names_ip_is_unspecified(const struct names_ip *ip);
 bool names_ip_is_link_local(const struct names_ip *ip); /* unicast and multicast */
-bool names_ip_is_multicast(const struct names_ip *ip);
 /* Clears the host bits. */
 void names_cidr_mask(struct names_cidr *c);
 bool names_cidr_contains(const struct names_cidr *c, const struct names_ip *ip);

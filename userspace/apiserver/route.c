@@ -4,17 +4,7 @@
 
 #include "userspace/api/meta.h"
 #include "userspace/apiserver/call.h"
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
+#include "userspace/base/encode.h"
 
 /* Percent decoding; `plus`: '+' is a blank (queries). */
 static int unescape(struct arena *arena, struct str s, bool plus, struct str *ret)

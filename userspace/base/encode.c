@@ -91,17 +91,27 @@ int base64_decode(struct buf *out, struct str text, enum base64_alphabet alphabe
 	return 0;
 }
 
-void hex_encode(struct buf *out, const void *data, size_t n)
+void hex_encode(const void *data, size_t n, char *ret)
 {
 	static const char set[] = "0123456789abcdef";
 	const uint8_t *p = data;
-	char *at = buf_reserve(out, n * 2 + 1);
 
 	for (size_t i = 0; i < n; i++) {
-		at[i * 2] = set[p[i] >> 4];
-		at[i * 2 + 1] = set[p[i] & 15];
+		ret[i * 2] = set[p[i] >> 4];
+		ret[i * 2 + 1] = set[p[i] & 15];
 	}
-	buf_commit(out, n * 2);
+	ret[n * 2] = '\0';
+}
+
+int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
 }
 
 void sha256(const void *p, size_t n, uint8_t ret[static SHA256_LEN])
@@ -114,15 +124,10 @@ void sha256(const void *p, size_t n, uint8_t ret[static SHA256_LEN])
 
 void sha256_hex(const void *p, size_t n, char ret[static SHA256_HEX_LEN + 1])
 {
-	static const char set[] = "0123456789abcdef";
 	uint8_t digest[SHA256_LEN];
 
 	sha256(p, n, digest);
-	for (size_t i = 0; i < SHA256_LEN; i++) {
-		ret[i * 2] = set[digest[i] >> 4];
-		ret[i * 2 + 1] = set[digest[i] & 15];
-	}
-	ret[SHA256_HEX_LEN] = '\0';
+	hex_encode(digest, sizeof(digest), ret);
 }
 
 void random_bytes(void *p, size_t n)

@@ -14,7 +14,10 @@ enum base64_alphabet { BASE64_STD, BASE64_URL /* RFC 4648 section 5, no padding 
 void base64_encode(struct buf *out, const void *p, size_t n, enum base64_alphabet alphabet);
 /* -EINVAL; nothing is appended then. */
 int base64_decode(struct buf *out, struct str text, enum base64_alphabet alphabet);
-void hex_encode(struct buf *out, const void *p, size_t n);
+/* Lower case, 2 * n digits and a NUL. */
+void hex_encode(const void *p, size_t n, char *ret);
+/* Of either case; -1 when it is none. */
+int hex_digit(char c);
 
 #define SHA256_LEN 32
 #define SHA256_HEX_LEN 64

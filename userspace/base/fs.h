@@ -22,5 +22,3 @@ int fs_mkdirs(const char *path, mode_t mode, struct err *err);
 /* Like rm -rf, never following links or crossing into mounts; absent is success. */
 int fs_remove_tree(const char *path, struct err *err);
 bool fs_exists(const char *path);
-/* Disk blocks of a tree in bytes; unreadable parts count 0. */
-uint64_t fs_tree_bytes(const char *path);

@@ -3,6 +3,7 @@
  * they hold no escape. See json.h. */
 #include <errno.h>
 
+#include "userspace/base/encode.h"
 #include "userspace/base/json.h"
 #include "userspace/base/map.h"
 #include "userspace/base/mem.h"
@@ -42,10 +43,7 @@ static int hex4(const char *s)
 	int v = 0;
 
 	for (int i = 0; i < 4; i++) {
-		char c = s[i];
-		int d = c >= '0' && c <= '9' ? c - '0' :
-			c >= 'a' && c <= 'f' ? c - 'a' + 10 :
-			c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+		int d = hex_digit(s[i]);
 
 		if (d < 0)
 			return -1;

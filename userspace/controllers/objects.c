@@ -75,14 +75,6 @@ bool object_is(const struct object *o, const struct api_kind *kind)
 	return o->resource == kind->resource;
 }
 
-bool object_owned_by(const struct object *o, struct str uid)
-{
-	for (size_t i = 0; i < o->n_owners; i++)
-		if (str_eq(o->owners[i].uid, uid))
-			return true;
-	return false;
-}
-
 bool object_controlled_by(const struct object *o, struct str uid)
 {
 	const struct object_owner *owner = object_controller(o);

@@ -25,7 +25,6 @@ struct objects objects_owned(struct arena *arena, struct registry *reg, const st
 struct objects objects_orphans(struct arena *arena, struct registry *reg, const struct api_kind *kind, struct str ns);
 
 bool object_is(const struct object *o, const struct api_kind *kind);
-bool object_owned_by(const struct object *o, struct str uid);
 bool object_controlled_by(const struct object *o, struct str uid);
 
 bool object_matches(const struct object *o, const struct selector *selector);

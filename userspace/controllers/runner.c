@@ -190,11 +190,6 @@ void runner_enqueue(struct runner *r, struct str ns, struct str name)
 	key_queue(key_get(r, ns, name));
 }
 
-void runner_enqueue_after(struct runner *r, struct str ns, struct str name, int64_t delay_ns)
-{
-	key_delay(key_get(r, ns, name), delay_ns);
-}
-
 void runner_enqueue_self(struct runner *r, enum registry_event_type type, const struct object *o,
                          const struct object *prev)
 {
@@ -555,11 +550,6 @@ void runner_destroy(struct runner *r)
 struct registry *runner_registry(struct runner *r)
 {
 	return r->options.reg;
-}
-
-const struct controllers_options *runner_controllers_options(struct runner *r)
-{
-	return r->options.controllers;
 }
 
 void *runner_state(struct runner *r)

@@ -59,7 +59,6 @@ int runner_create(const struct controller *controller, const struct runner_optio
 void runner_destroy(struct runner *r);
 
 void runner_enqueue(struct runner *r, struct str ns, struct str name);
-void runner_enqueue_after(struct runner *r, struct str ns, struct str name, int64_t delay_ns);
 /* Common maps. */
 void runner_enqueue_self(struct runner *r, enum registry_event_type type, const struct object *o,
                          const struct object *prev);
@@ -68,7 +67,6 @@ void runner_enqueue_controller(struct runner *r, const struct api_kind *kind, co
                                const struct object *prev);
 
 struct registry *runner_registry(struct runner *r);
-const struct controllers_options *runner_controllers_options(struct runner *r);
 void *runner_state(struct runner *r);
 void runner_set_state(struct runner *r, void *state);
 

@@ -34,15 +34,6 @@ bool dp_addr_in_net(const struct k3c_addr *a, const struct dp_addr *net, unsigne
 	return true;
 }
 
-const char *dp_addr_text(const struct k3c_addr *a, char ret[static DP_ADDR_TEXT])
-{
-	if (dp_addr_is_v4(a))
-		inet_ntop(AF_INET, &a->w[3], ret, DP_ADDR_TEXT);
-	else
-		inet_ntop(AF_INET6, a->b, ret, DP_ADDR_TEXT);
-	return ret;
-}
-
 int dataplane_meta_write(struct dataplane *dp, struct err *err)
 {
 	uint32_t zero = 0;

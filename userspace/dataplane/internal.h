@@ -122,8 +122,6 @@ static inline struct k3c_addr dp_addr_v4(uint32_t be)
 
 struct k3c_addr dp_mask(unsigned bits);
 bool dp_addr_in_net(const struct k3c_addr *a, const struct dp_addr *net, unsigned bits);
-#define DP_ADDR_TEXT 46
-const char *dp_addr_text(const struct k3c_addr *a, char ret[static DP_ADDR_TEXT]);
 
 /* dataplane.c */
 uint32_t dataplane_next_set(struct dataplane *dp);

@@ -145,7 +145,6 @@ bool http_request_wants_upgrade(const struct http_request *req, const char *prot
  * the callbacks before returning to the loop. Never fails; the tunnel ends by http_tunnel_close() or on_close(). */
 struct http_tunnel *http_upgrade(struct http_request *req, const struct http_header *headers, size_t n_headers);
 void http_tunnel_write(struct http_tunnel *tunnel, struct str bytes); /* copies */
-void http_tunnel_write_chunk(struct http_tunnel *tunnel, struct chunk *chunk);
 size_t http_tunnel_pending(const struct http_tunnel *tunnel);
 void http_tunnel_pause(struct http_tunnel *tunnel, bool paused);
 /* Sends what is queued, then closes; no callback comes any more. */

@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "userspace/base/encode.h"
+
 size_t http1_find_head_end(struct str in, size_t *scanned)
 {
 	size_t i = *scanned > 3 ? *scanned - 3 : 0;
@@ -317,17 +319,6 @@ int http1_parse_response(char *head, size_t n, struct arena *arena, struct http1
 }
 
 /* ---- chunked bodies ---- */
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
 
 /* One byte of a chunk's line or of the trailers. */
 static int chunked_line_byte(struct http1_chunked *d, char c)

@@ -391,15 +391,6 @@ void http_tunnel_write(struct http_tunnel *pub, struct str bytes)
 	tunnel_queued(tunnel);
 }
 
-void http_tunnel_write_chunk(struct http_tunnel *pub, struct chunk *chunk)
-{
-	struct tunnel *tunnel = tunnel_of(pub);
-
-	assert(!tunnel->closing);
-	out_add_chunk(&tunnel->conn->queue, chunk);
-	tunnel_queued(tunnel);
-}
-
 size_t http_tunnel_pending(const struct http_tunnel *pub)
 {
 	return conn_pending(tunnel_of(pub)->conn);

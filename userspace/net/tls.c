@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "userspace/base/encode.h"
 #include "userspace/base/mem.h"
 #include "userspace/net/tls_conn.h"
 
@@ -400,8 +401,7 @@ void tls_conn_peer(const struct tls_conn *conn, struct arena *arena, struct tls_
 		if (X509_digest(cert, EVP_sha256(), digest, &n) == 1) {
 			char *hex = arena_alloc(arena, (size_t)n * 2 + 1);
 
-			for (unsigned i = 0; i < n; i++)
-				snprintf(hex + (size_t)i * 2, 3, "%02x", digest[i]);
+			hex_encode(digest, n, hex);
 			ret->sha256 = hex;
 		}
 	}

@@ -177,11 +177,6 @@ void registry_destroy(struct registry *reg)
 	free(reg);
 }
 
-struct store *registry_store(struct registry *reg)
-{
-	return reg->store;
-}
-
 void registry_set_token_issuer(struct registry *reg, registry_token_fn *fn, void *arg)
 {
 	reg->token_issuer = fn;

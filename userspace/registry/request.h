@@ -142,5 +142,3 @@ struct registry_token_request {
 typedef int registry_token_fn(void *arg, const struct registry_token_request *request, struct str *ret_token,
 			      int64_t *ret_expires_real_ns, struct err *err);
 void registry_set_token_issuer(struct registry *reg, registry_token_fn *fn, void *arg);
-
-struct store *registry_store(struct registry *reg);

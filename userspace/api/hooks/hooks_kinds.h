@@ -40,9 +40,6 @@ static inline void hooks_warn(struct hooks_warnings *w, const char *text)
 		w->items[w->n++] = text;
 }
 
-/* "TCP", "UDP", "SCTP", NULL */
-extern const char *const hooks_protocols[];
-
 /* ---- pod_spec.c, pod_container.c: pods and templates of pods ---- */
 
 /* Computed defaults that templates get too; `spec` may be NULL. */

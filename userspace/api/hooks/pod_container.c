@@ -9,8 +9,6 @@
 #include "userspace/api/quantity.h"
 #include "userspace/base/mem.h"
 
-const char *const hooks_protocols[] = { "TCP", "UDP", "SCTP", NULL };
-
 enum container_sort { CONTAINER_MAIN, CONTAINER_INIT, CONTAINER_EPHEMERAL };
 
 /* How many of the named members are there. */
