@@ -21,6 +21,8 @@
 #define SHUTDOWN_WAIT_MS 15000
 #define LOG_MAX_BYTES_DEFAULT (10u << 20)
 #define LOG_MAX_FILES_DEFAULT 5
+#define GROUP_BUSY_TRIES 200
+#define GROUP_BUSY_WAIT_US 5000
 
 /* ---- work on the pool ---- */
 
@@ -379,6 +381,19 @@ static void drop_pins(const char *path, const char *name, const char *data_dir)
 	fs_remove_tree(path, NULL);
 }
 
+int runtime_group_remove(const struct cgroup_host *host, const char *path)
+{
+	int r = -EBUSY;
+
+	for (int i = 0; r == -EBUSY && i < GROUP_BUSY_TRIES; i++) {
+		if (i)
+			usleep(GROUP_BUSY_WAIT_US); /* cgroup v1 tells nobody when the killed have left */
+		cgroup_kill(host, path);
+		r = cgroup_remove(host, path);
+	}
+	return r;
+}
+
 int runtime_shutdown_all(const struct runtime_options *o, struct err *err)
 {
 	_cleanup_free_ char *run_dir = mem_printf("%s/runtime", o->run_dir);
@@ -390,14 +405,8 @@ int runtime_shutdown_all(const struct runtime_options *o, struct err *err)
 
 	end_supervisor(run_dir);
 	r = cgroup_detect(&host, err);
-	for (int i = 0; r >= 0 && i < 100; i++) {
-		cgroup_kill(&host, root);
-		r = cgroup_remove(&host, root);
-		if (r != -EBUSY)
-			break;
-		r = 0;
-		usleep(10 * 1000); /* what was killed needs a moment to leave its group */
-	}
+	if (r >= 0)
+		r = runtime_group_remove(&host, root);
 	cgroup_unmount_leftovers(mounts);
 	each_child(containers, drop_bundle, o->data_dir);
 	each_child(ns, drop_pins, o->data_dir);

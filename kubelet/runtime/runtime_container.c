@@ -12,8 +12,6 @@
 #include "userspace/base/fs.h"
 #include "userspace/base/mem.h"
 
-#define BUSY_TRIES 40
-#define BUSY_WAIT_US 5000
 
 /* ---- create ---- */
 
@@ -310,12 +308,8 @@ static void remove_run(struct runtime_work *work)
 {
 	struct remove_op *op = container_of(work, struct remove_op, work);
 
-	for (int i = 0; op->group && i < BUSY_TRIES; i++) {
-		cgroup_kill(&work->rt->host, op->group);
-		if (cgroup_remove(&work->rt->host, op->group) != -EBUSY)
-			break;
-		usleep(BUSY_WAIT_US); /* the killed need a moment to leave */
-	}
+	if (op->group)
+		runtime_group_remove(&work->rt->host, op->group);
 	bundle_remove(op->bundle, op->data);
 	if (op->remove_logs && op->log_path && op->log_path[0])
 		remove_logs(op->log_path);

@@ -74,6 +74,9 @@ struct runtime_work {
 };
 
 /* runtime.c */
+/* Kills who is inside and removes the group; blocks while the killed leave it. Absent is success; -EBUSY after a second
+ * of trying. Any thread. */
+int runtime_group_remove(const struct cgroup_host *host, const char *path);
 void runtime_work_submit(struct runtime *rt, struct runtime_work *work);
 struct known *runtime_find(struct runtime *rt, const char *id);
 char *runtime_bundle_dir(const struct runtime *rt, const char *id);

@@ -10,8 +10,6 @@
 #include "userspace/base/fs.h"
 #include "userspace/base/mem.h"
 
-#define BUSY_TRIES 40
-#define BUSY_WAIT_US 5000
 #define BESTEFFORT_SHARES 2
 
 struct sandbox_op {
@@ -176,12 +174,8 @@ static void remove_groups(struct runtime_work *work)
 {
 	struct sandbox_op *op = container_of(work, struct sandbox_op, work);
 
-	for (int i = 0; op->cgroup_path && i < BUSY_TRIES; i++) {
-		cgroup_kill(&work->rt->host, op->cgroup_path);
-		if (cgroup_remove(&work->rt->host, op->cgroup_path) != -EBUSY)
-			return;
-		usleep(BUSY_WAIT_US); /* the killed need a moment to leave */
-	}
+	if (op->cgroup_path)
+		runtime_group_remove(&work->rt->host, op->cgroup_path);
 }
 
 static void groups_removed(struct runtime_work *work)
