@@ -121,8 +121,8 @@ static bool never_present(struct pod_container *c, struct str image)
 
 static bool bad_name(struct pod_container *c, struct str image, const struct err *err)
 {
-	_cleanup_free_ char *message = mem_printf("Failed to apply default image tag \"%.*s\": couldn't parse image name \"%.*s\": %s",
-						  STR_ARG(image), STR_ARG(image), err_message(err));
+	_cleanup_free_ char *message = mem_printf("Failed to apply default image tag \"%.*s\": %s", STR_ARG(image),
+						  err_message(err));
 
 	if (!c->image_error_final) {
 		c->image_error_final = true;

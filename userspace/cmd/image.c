@@ -106,14 +106,24 @@ static int image_remove(struct images *images, int argc, char **argv, struct err
 	return 0;
 }
 
+static bool image_is_sound(int argc, char **argv)
+{
+	static const char *const with_names[] = { "import", "pull", "rm" };
+
+	if (argc > 0 && (strcmp(argv[0], "list") == 0 || strcmp(argv[0], "ls") == 0))
+		return true;
+	for (size_t i = 0; i < ARRAY_SIZE(with_names); i++)
+		if (argc > 1 && strcmp(argv[0], with_names[i]) == 0)
+			return true;
+	return false;
+}
+
 static int image_run(const struct config *config, int argc, char **argv, struct err *err)
 {
-	const char *verb = argc > 0 ? argv[0] : "";
+	const char *verb = argv[0];
 	struct images *images;
 	int r;
 
-	if (strcmp(verb, "list") != 0 && strcmp(verb, "ls") != 0 && argc < 2)
-		return err_set(err, -EINVAL, "usage: k3c-bpf image list | import FILE... | pull NAME... | rm NAME...");
 	r = images_open(config_path(config, config->data_dir, "images"), &images, err);
 	if (r < 0)
 		return r;
@@ -123,10 +133,8 @@ static int image_run(const struct config *config, int argc, char **argv, struct 
 		r = image_import(images, argc - 1, argv + 1, err);
 	else if (strcmp(verb, "pull") == 0)
 		r = image_pull(config, images, argc - 1, argv + 1, err);
-	else if (strcmp(verb, "rm") == 0)
-		r = image_remove(images, argc - 1, argv + 1, err);
 	else
-		r = err_set(err, -EINVAL, "unknown verb \"%s\": list, import, pull or rm", verb);
+		r = image_remove(images, argc - 1, argv + 1, err);
 	images_close(images);
 	return r;
 }
@@ -138,11 +146,14 @@ int cmd_image(int argc, char **argv)
 	int rest, r;
 
 	r = config_load(argc - 1, argv + 1, &config, &rest, &err);
-	if (r == 0)
-		r = image_run(&config, argc - 1 - rest, argv + 1 + rest, &err);
+	if (r == 0 && !image_is_sound(argc - 1 - rest, argv + 1 + rest))
+		r = err_set(&err, -EINVAL, "usage: k3c-bpf image list | import FILE... | pull NAME... | rm NAME...");
 	if (r < 0) {
 		fprintf(stderr, "k3c-bpf image: %s\n", err_message(&err));
-		return r == -EINVAL ? CMD_EXIT_USAGE : 1;
+		return CMD_EXIT_USAGE;
 	}
-	return 0;
+	r = image_run(&config, argc - 1 - rest, argv + 1 + rest, &err);
+	if (r < 0)
+		fprintf(stderr, "k3c-bpf image: %s\n", err_message(&err));
+	return r < 0 ? 1 : 0;
 }
