@@ -51,28 +51,18 @@ class Watch:
                 names.discard(event["object"]["metadata"]["name"])
 
 
-def used_kb():
-    """Memory in use, the kernel's own included, but not what it may drop at once."""
-    fields = {line.split(":")[0]: int(line.split()[1]) for line in pathlib.Path("/proc/meminfo").read_text().splitlines()}
-    return fields["MemTotal"] - fields["MemFree"] - fields["Buffers"] - fields["Cached"] - fields["SReclaimable"] + \
-        fields["Shmem"]
-
-
-def used_settled_kb():
-    """After the kernel's deferred frees; the least of some looks, since others on the machine only ever add."""
+def host_kb():
+    """Of the whole host: what the kernel holds (namespaces, links, control groups, mounts, stacks), what lies on tmpfs,
+    and all that is in use and not to be had back at once. After the kernel's deferred frees; the least of some looks."""
     pathlib.Path("/proc/sys/vm/drop_caches").write_text("3")
     time.sleep(2)
     looks = []
     for _ in range(8):
-        looks.append(used_kb())
+        f = {line.split(":")[0]: int(line.split()[1]) for line in pathlib.Path("/proc/meminfo").read_text().splitlines()}
+        looks.append((sum(f[k] for k in ("SUnreclaim", "KernelStack", "PageTables", "Percpu")), f["Shmem"],
+                      f["MemTotal"] - f["MemFree"] - f["Buffers"] - f["Cached"] - f["SReclaimable"] + f["Shmem"]))
         time.sleep(0.25)
-    return min(looks)
-
-
-def kernel_kb():
-    """What the kernel holds for namespaces, links, control groups, mounts and processes."""
-    fields = {line.split(":")[0]: int(line.split()[1]) for line in pathlib.Path("/proc/meminfo").read_text().splitlines()}
-    return sum(fields[name] for name in ("SUnreclaim", "KernelStack", "PageTables", "Percpu", "VmallocUsed"))
+    return [min(column) for column in zip(*looks)]
 
 
 def applications_pss_kb():
@@ -120,17 +110,17 @@ def measure(options):
     sequential(node, writer, watch)
     wait_quiet(node)
     pids = (node.server.pid, node.supervisor_pid())
-    before, kernel, userspace = used_settled_kb(), kernel_kb(), sum(memory_kb(pid, "Pss") for pid in pids)
+    look = lambda: [sum(memory_kb(pid, "Pss") for pid in pids), *host_kb()]
+    before = look()
     names = at_once(node, writer, watch, options.pods)
     wait_quiet(node)
-    after = used_settled_kb()
-    kernel, userspace = kernel_kb() - kernel, sum(memory_kb(pid, "Pss") for pid in pids) - userspace
+    daemons, kernel, tmpfs, whole = ((after - then) / options.pods for after, then in zip(look(), before))
     own, processes = applications_pss_kb()
     if processes != options.pods:
         raise AssertionError(f"{processes} processes of {options.pods} pods")
-    emit("memory_per_idle_pod", (after - before - own) / 1024 / options.pods, "MiB", options.pods,
-         application_own_kib=own / options.pods, kernel_kib=kernel / options.pods,
-         server_and_supervisor_kib=userspace / options.pods)
+    own /= options.pods
+    emit("memory_per_idle_pod", (kernel + tmpfs + daemons) / 1024, "MiB", options.pods, kernel_kib=kernel,
+         tmpfs_kib=tmpfs, server_and_supervisor_kib=daemons, whole_host_kib=whole - own, application_own_kib=own)
     start = time.monotonic()
     for name in names:
         request(writer, "DELETE", f"{PODS}/{name}")
