@@ -11,6 +11,7 @@
 #include "userspace/base/mem.h"
 
 #define HEADER_BYTES 12
+#define ANSWER_ALIASES_MAX 8 /* in a row, inside the zone */
 
 static void packet_free(ldns_pkt **p)
 {
@@ -23,20 +24,24 @@ void answer_finish(struct answer *a)
 	buf_finish(&a->query);
 }
 
-/* Which record comes first is chance: clients that take the first one spread. */
+/* Which record comes first is chance: clients that take the first one spread. Aliases stay before what they lead to. */
 static void answer_shuffle(ldns_rr_list *list)
 {
-	size_t n = ldns_rr_list_rr_count(list);
+	size_t n = ldns_rr_list_rr_count(list), first = 0;
 
-	for (size_t i = n; i > 1; i--) {
+	while (first < n && ldns_rr_get_type(ldns_rr_list_rr(list, first)) == LDNS_RR_TYPE_CNAME)
+		first++;
+	for (size_t i = n; i > first + 1; i--) {
+		size_t k;
 		uint32_t r;
 		ldns_rr *a, *b;
 
 		random_bytes(&r, sizeof(r));
+		k = first + r % (i - first);
 		a = ldns_rr_list_rr(list, i - 1);
-		b = ldns_rr_list_rr(list, r % i);
+		b = ldns_rr_list_rr(list, k);
 		ldns_rr_list_set_rr(list, b, i - 1);
-		ldns_rr_list_set_rr(list, a, r % i);
+		ldns_rr_list_set_rr(list, a, k);
 	}
 }
 
@@ -68,26 +73,40 @@ static int packet_write(const ldns_pkt *p, struct buf *out)
 	return 0;
 }
 
-/* The rest comes over TCP. */
-static int packet_write_limited(ldns_pkt *p, bool tcp, size_t udp_max, struct buf *out)
+static void packet_drop_additional(ldns_pkt *p)
 {
-	size_t before = buf_len(out);
-	int r = packet_write(p, out);
+	ldns_rr_list_deep_free(ldns_pkt_additional(p));
+	ldns_pkt_set_additional(p, ldns_rr_list_new());
+	ldns_pkt_set_arcount(p, 0);
+}
 
-	if (r < 0 || tcp || buf_len(out) - before <= udp_max)
-		return r;
-	out->end -= buf_len(out) - before;
+static void packet_drop_answer(ldns_pkt *p)
+{
 	ldns_rr_list_deep_free(ldns_pkt_answer(p));
 	ldns_rr_list_deep_free(ldns_pkt_authority(p));
-	ldns_rr_list_deep_free(ldns_pkt_additional(p));
 	ldns_pkt_set_answer(p, ldns_rr_list_new());
 	ldns_pkt_set_authority(p, ldns_rr_list_new());
-	ldns_pkt_set_additional(p, ldns_rr_list_new());
 	ldns_pkt_set_ancount(p, 0);
 	ldns_pkt_set_nscount(p, 0);
-	ldns_pkt_set_arcount(p, 0);
 	ldns_pkt_set_tc(p, true);
-	return packet_write(p, out);
+}
+
+/* What may be left out goes first; then everything, and over UDP the client comes back by TCP. */
+static int packet_write_limited(ldns_pkt *p, bool tcp, size_t udp_max, struct buf *out)
+{
+	size_t before = buf_len(out), max = tcp ? ANSWER_TCP_MAX : udp_max;
+
+	for (int step = 0;; step++) {
+		int r = packet_write(p, out);
+
+		if (step == 2 || (r == 0 && buf_len(out) - before <= max))
+			return r;
+		out->end -= buf_len(out) - before;
+		if (step == 0)
+			packet_drop_additional(p);
+		else
+			packet_drop_answer(p);
+	}
 }
 
 static bool answer_name(const ldns_rdf *owner, char ret[static ZONE_NAME_MAX], struct str *ret_name)
@@ -120,7 +139,6 @@ static void answer_sections(struct zone *z, ldns_pkt *p, enum zone_result result
 		soa = zone_soa(z);
 		if (soa)
 			ldns_pkt_push_rr(p, LDNS_SECTION_AUTHORITY, soa);
-		return;
 	}
 	answer_shuffle(answer);
 	for (size_t i = 0; i < ldns_rr_list_rr_count(answer); i++)
@@ -141,6 +159,32 @@ static int answer_alias_query(const char *target, ldns_rr_type type, struct answ
 	return p ? packet_write(p, &a->wire) : -ENOMEM;
 }
 
+/* A name and where its aliases inside the zone lead. `target`: of the last one that leads out. */
+static enum zone_result answer_lookup(struct zone *z, const ldns_rr *question, ldns_rr_list *answer,
+				      ldns_rr_list *additional, char target[static ZONE_NAME_MAX])
+{
+	ldns_rdf *owner = ldns_rdf_clone(ldns_rr_owner(question));
+	enum zone_result result = ZONE_NOT_OURS;
+
+	for (int i = 0; owner && i < ANSWER_ALIASES_MAX; i++) {
+		enum zone_result next = ZONE_NOT_OURS;
+		char name[ZONE_NAME_MAX];
+		struct str text;
+
+		if (answer_name(owner, name, &text))
+			next = zone_lookup(z, text, owner, ldns_rr_get_type(question), answer, additional, target);
+		/* The end of a chain says what is there; the alias itself is an answer in any case. */
+		if (i == 0 || next != ZONE_NOT_OURS)
+			result = next;
+		if (next != ZONE_ALIAS)
+			break;
+		ldns_rdf_deep_free(owner);
+		owner = ldns_dname_new_frm_str(target);
+	}
+	ldns_rdf_deep_free(owner);
+	return result;
+}
+
 static enum answer_verdict answer_local(struct zone *z, ldns_pkt *q, struct str query, bool tcp, bool can_forward,
 					struct answer *a)
 {
@@ -148,13 +192,12 @@ static enum answer_verdict answer_local(struct zone *z, ldns_pkt *q, struct str 
 	_cleanup_(packet_free) ldns_pkt *p = answer_begin(q);
 	ldns_rr_list *answer = ldns_rr_list_new(), *additional = ldns_rr_list_new();
 	enum answer_verdict verdict = ANSWER_READY;
-	char name[ZONE_NAME_MAX], target[ZONE_NAME_MAX];
 	enum zone_result result = ZONE_NOT_OURS;
-	struct str text;
+	char target[ZONE_NAME_MAX];
 	int r = 0;
 
-	if (ldns_rr_get_class(question) == LDNS_RR_CLASS_IN && answer_name(ldns_rr_owner(question), name, &text))
-		result = zone_lookup(z, text, ldns_rr_owner(question), ldns_rr_get_type(question), answer, additional, target);
+	if (ldns_rr_get_class(question) == LDNS_RR_CLASS_IN)
+		result = answer_lookup(z, question, answer, additional, target);
 	if (result == ZONE_ALIAS && can_forward) {
 		a->alias = true;
 		buf_add_str(&a->query, query);
@@ -194,8 +237,12 @@ enum answer_verdict answer_query(struct zone *z, struct str query, bool tcp, boo
 		ret->udp_max = ANSWER_UDP_MIN;
 	if (ret->udp_max > ANSWER_UDP_MAX)
 		ret->udp_max = ANSWER_UDP_MAX;
-	if (ldns_pkt_get_opcode(q) != LDNS_PACKET_QUERY || ldns_rr_list_rr_count(ldns_pkt_question(q)) != 1)
-		return answer_failure(query, LDNS_RCODE_NOTIMPL, &ret->wire) == 0 ? ANSWER_READY : ANSWER_DROP;
+	if (ldns_pkt_get_opcode(q) != LDNS_PACKET_QUERY)
+		ret->rcode = LDNS_RCODE_NOTIMPL;
+	else if (ldns_rr_list_rr_count(ldns_pkt_question(q)) != 1)
+		ret->rcode = LDNS_RCODE_FORMERR;
+	if (ret->rcode)
+		return answer_failure(query, ret->rcode, &ret->wire) == 0 ? ANSWER_READY : ANSWER_DROP;
 	return answer_local(z, q, query, tcp, can_forward, ret);
 }
 
@@ -213,28 +260,30 @@ int answer_failure(struct str query, int rcode, struct buf *out)
 	return 0;
 }
 
+static void packet_copy(ldns_pkt *to, ldns_pkt_section section, const ldns_rr_list *from)
+{
+	for (size_t i = 0; i < ldns_rr_list_rr_count(from); i++)
+		ldns_pkt_push_rr(to, section, ldns_rr_clone(ldns_rr_list_rr(from, i)));
+}
+
 static int answer_join(struct zone *z, struct answer *a, const ldns_pkt *upstream, bool tcp, struct buf *out)
 {
 	_cleanup_(packet_free) ldns_pkt *q = NULL, *p = NULL;
 	ldns_rr_list *answer, *additional;
-	char name[ZONE_NAME_MAX], target[ZONE_NAME_MAX];
-	ldns_rr *question;
-	struct str text;
+	char target[ZONE_NAME_MAX];
 	int r;
 
 	if (ldns_wire2pkt(&q, (const uint8_t *)buf_str(&a->query).p, buf_len(&a->query)) != LDNS_STATUS_OK)
 		return -EINVAL;
-	question = ldns_rr_list_rr(ldns_pkt_question(q), 0);
-	if (!answer_name(ldns_rr_owner(question), name, &text))
-		return -EINVAL;
 	answer = ldns_rr_list_new();
 	additional = ldns_rr_list_new();
-	zone_lookup(z, text, ldns_rr_owner(question), ldns_rr_get_type(question), answer, additional, target);
+	answer_lookup(z, ldns_rr_list_rr(ldns_pkt_question(q), 0), answer, additional, target);
 	p = answer_begin(q);
-	for (size_t i = 0; i < ldns_rr_list_rr_count(answer); i++)
-		ldns_pkt_push_rr(p, LDNS_SECTION_ANSWER, ldns_rr_clone(ldns_rr_list_rr(answer, i)));
-	for (size_t i = 0; i < ldns_rr_list_rr_count(ldns_pkt_answer(upstream)); i++)
-		ldns_pkt_push_rr(p, LDNS_SECTION_ANSWER, ldns_rr_clone(ldns_rr_list_rr(ldns_pkt_answer(upstream), i)));
+	/* What is said of the target is said of the alias. */
+	ldns_pkt_set_rcode(p, (uint8_t)ldns_pkt_get_rcode(upstream));
+	packet_copy(p, LDNS_SECTION_ANSWER, answer);
+	packet_copy(p, LDNS_SECTION_ANSWER, ldns_pkt_answer(upstream));
+	packet_copy(p, LDNS_SECTION_AUTHORITY, ldns_pkt_authority(upstream));
 	r = packet_write_limited(p, tcp, a->udp_max, out);
 	ldns_rr_list_deep_free(answer);
 	ldns_rr_list_deep_free(additional);
@@ -245,7 +294,6 @@ int answer_from_upstream(struct zone *z, struct answer *a, struct str upstream, 
 {
 	_cleanup_(packet_free) ldns_pkt *p = NULL;
 	size_t at = buf_len(out);
-	int r;
 
 	if (upstream.n < HEADER_BYTES)
 		return -EINVAL;
@@ -260,6 +308,5 @@ int answer_from_upstream(struct zone *z, struct answer *a, struct str upstream, 
 	if (a->alias)
 		return answer_join(z, a, p, tcp, out);
 	ldns_pkt_set_id(p, a->id);
-	r = packet_write_limited(p, tcp, a->udp_max, out);
-	return r;
+	return packet_write_limited(p, tcp, a->udp_max, out);
 }

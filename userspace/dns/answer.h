@@ -11,6 +11,7 @@
 
 #define ANSWER_UDP_MIN 512
 #define ANSWER_UDP_MAX 4096
+#define ANSWER_TCP_MAX 65535
 
 enum answer_verdict { ANSWER_DROP, ANSWER_READY, ANSWER_FORWARD };
 

@@ -27,8 +27,9 @@ struct dns {
 	struct udp_server *udp;
 	int listen_fd;
 	struct loop_op accept_op;
-	struct list connections;
-	unsigned n_connections; /* of connections, while any of their buffers is in the ring */
+	struct list waits; /* datagrams that an upstream holds */
+	struct list connections; /* while any of their buffers is in the ring */
+	unsigned n_connections;
 	struct dns_stats stats;
 	bool destroying;
 };
@@ -36,11 +37,20 @@ struct dns {
 /* ---- UDP ---- */
 
 struct udp_wait {
+	struct list link;
 	struct dns *dns;
 	struct udp_peer peer;
 	struct answer answer;
 	struct buf query;
 };
+
+static void udp_wait_free(struct udp_wait *w)
+{
+	list_del(&w->link);
+	answer_finish(&w->answer);
+	buf_finish(&w->query);
+	free(w);
+}
 
 static void udp_forwarded(void *arg, struct str upstream)
 {
@@ -55,15 +65,14 @@ static void udp_forwarded(void *arg, struct str upstream)
 		w->dns->stats.forwarded++;
 	}
 	udp_server_send(w->dns->udp, &w->peer, buf_str(&out));
-	answer_finish(&w->answer);
-	buf_finish(&w->query);
-	free(w);
+	udp_wait_free(w);
 }
 
 static void udp_forward(struct dns *dns, const struct udp_peer *peer, struct str query, struct answer *answer)
 {
 	struct udp_wait *w = mem_new(struct udp_wait);
 
+	list_add_tail(&dns->waits, &w->link);
 	w->dns = dns;
 	w->peer = *peer;
 	w->answer = *answer;
@@ -332,6 +341,7 @@ int dns_create(struct loop *loop, struct registry *reg, const struct dns_options
 
 	dns->loop = loop;
 	dns->listen_fd = -1;
+	list_init(&dns->waits);
 	list_init(&dns->connections);
 	zone_init(&dns->zone, reg, options->domain);
 	forwarder_create(loop, options->resolv_conf, options->address, &dns->forwarder);
@@ -348,7 +358,10 @@ void dns_destroy(struct dns *dns)
 {
 	if (!dns)
 		return;
+	/* It calls nobody back any more: whoever waits is let go here. */
 	forwarder_destroy(dns->forwarder);
+	list_foreach_safe(w, &dns->waits, struct udp_wait, link)
+		udp_wait_free(w);
 	dns->n_connections++; /* keeps dns while connections end below */
 	dns->destroying = true;
 	list_foreach_safe(c, &dns->connections, struct tcp_connection, link) {

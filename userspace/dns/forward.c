@@ -43,7 +43,6 @@ struct forward {
 	int fd;
 	bool tcp, over, timed_out;
 	unsigned tries, upstream;
-	uint8_t client_id[2];
 	struct loop_op send_op, recv_op;
 	struct loop_timer timer;
 	struct buf query; /* with the length before it over TCP */
@@ -59,6 +58,7 @@ static void forwarder_read(struct forwarder *f)
 
 	if (stat(f->resolv_conf, &st) < 0) {
 		f->n_upstreams = 0;
+		f->mtime = (struct timespec){ 0 };
 		return;
 	}
 	if (st.st_mtim.tv_sec == f->mtime.tv_sec && st.st_mtim.tv_nsec == f->mtime.tv_nsec)

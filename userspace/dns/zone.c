@@ -141,6 +141,7 @@ struct endpoint_walk {
 	struct lookup *l;
 	struct str service, host; /* host n = 0: all endpoints */
 	struct str port, proto;   /* SRV: lower case, without underscores; "" of A look-ups */
+	struct map seen;          /* addresses already given: an endpoint may stand in two slices */
 	bool matched;
 	const char *domain_tail; /* "<service>.<ns>.svc.<domain>" */
 };
@@ -166,15 +167,22 @@ static bool str_eq_fold(struct str a, struct str b)
 
 static void endpoint_emit(struct endpoint_walk *w, const struct json *slice, struct str address, struct str host)
 {
-	if (w->l->type != LDNS_RR_TYPE_SRV || !w->port.n) {
-		record_address(w->l, w->l->answer, w->l->owner, w->l->type, address);
+	if (!w->port.n) {
+		w->matched = true;
+		if (!map_put(&w->seen, address, w))
+			record_address(w->l, w->l->answer, w->l->owner, w->l->type, address);
 		return;
 	}
 	json_foreach(p, json_get(slice, "ports")) {
+		_cleanup_free_ char *key = NULL;
+
 		if (!str_eq_fold(json_get_str(p, "name"), w->port) || !str_eq_fold(json_get_str(p, "protocol"), w->proto))
 			continue;
-		record_srv(w->l, json_get_int(p, "port", 0),
-			   arena_printf(&w->l->arena, "%.*s.%s", STR_ARG(host), w->domain_tail), address);
+		w->matched = true;
+		key = mem_printf("%.*s %lld", STR_ARG(address), (long long)json_get_int(p, "port", 0));
+		if (w->l->type == LDNS_RR_TYPE_SRV && !map_put(&w->seen, str_of(key), w))
+			record_srv(w->l, json_get_int(p, "port", 0),
+				   arena_printf(&w->l->arena, "%.*s.%s", STR_ARG(host), w->domain_tail), address);
 	}
 }
 
@@ -194,7 +202,6 @@ static void endpoint_slice(void *arg, const struct object *o)
 
 			if (w->host.n && !str_eq_fold(host, w->host))
 				continue;
-			w->matched = true;
 			endpoint_emit(w, slice, json_str(a), host);
 		}
 	}
@@ -230,6 +237,7 @@ static enum zone_result service_endpoints(struct lookup *l, const struct object 
 
 	w.domain_tail = arena_printf(&l->arena, "%.*s.%.*s.svc.%s.", STR_ARG(o->name), STR_ARG(o->ns), l->z->domain);
 	registry_each(l->z->reg, KIND_ENDPOINTSLICE, o->ns, endpoint_slice, &w);
+	map_finish(&w.seen);
 	if (!w.matched)
 		return ZONE_NO_NAME;
 	return zone_found(l);

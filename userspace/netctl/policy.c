@@ -6,6 +6,38 @@
 
 #include "userspace/netctl/address.h"
 
+/* Identities already emitted for one peer, so that a hundred replicas give one rule. Open addressing; a slot of another
+ * peer's stamp is free, so that one table serves all. */
+struct policy_seen {
+	struct policy_seen_slot {
+		uint32_t id, stamp;
+	} *slots;
+	uint32_t mask, stamp;
+};
+
+static void policy_seen_init(struct policy_seen *seen, struct arena *arena, size_t n)
+{
+	size_t cap = 16;
+
+	while (cap < 2 * n)
+		cap *= 2;
+	seen->slots = arena_new_array(arena, struct policy_seen_slot, cap);
+	seen->mask = (uint32_t)cap - 1;
+}
+
+static bool policy_seen_before(struct policy_seen *seen, uint32_t id)
+{
+	uint32_t i = id & seen->mask;
+
+	while (seen->slots[i].stamp == seen->stamp) {
+		if (seen->slots[i].id == id)
+			return true;
+		i = (i + 1) & seen->mask;
+	}
+	seen->slots[i] = (struct policy_seen_slot){ id, seen->stamp };
+	return false;
+}
+
 /* One pod's rules on their way. */
 struct policy_out {
 	struct arena *arena;
@@ -14,6 +46,7 @@ struct policy_out {
 	const struct net_pod *self;
 	struct policy_result *result;
 	size_t cap;
+	struct policy_seen seen;
 };
 
 static void policy_emit(struct policy_out *out, const struct dp_policy_rule *rule)
@@ -106,35 +139,6 @@ static bool policy_peer_has_pod(const struct net_peer *peer, const struct net_po
 	return pod->has_addr && (!peer->has_pods || selector_matches(&peer->pods, pod->labels, pod->n_labels));
 }
 
-/* Identities already emitted for this peer, so that a hundred replicas give one rule. Open addressing, 0: free. */
-struct policy_seen {
-	uint32_t *ids;
-	uint32_t mask;
-};
-
-static void policy_seen_init(struct policy_seen *seen, struct arena *arena, size_t n)
-{
-	size_t cap = 16;
-
-	while (cap < 2 * n)
-		cap *= 2;
-	seen->ids = arena_new_array(arena, uint32_t, cap);
-	seen->mask = (uint32_t)cap - 1;
-}
-
-static bool policy_seen_before(struct policy_seen *seen, uint32_t id)
-{
-	uint32_t i = id & seen->mask;
-
-	while (seen->ids[i]) {
-		if (seen->ids[i] == id)
-			return true;
-		i = (i + 1) & seen->mask;
-	}
-	seen->ids[i] = id;
-	return false;
-}
-
 /* On the way out a name means each receiver's own port: one rule for each pod that has it. peer NULL: any pod. */
 static void policy_emit_named(struct policy_out *out, const struct net_rule *rule, const struct net_peer *peer)
 {
@@ -156,7 +160,6 @@ static void policy_emit_peer(struct policy_out *out, uint8_t direction, const st
 	/* On the way in, names are ports of the selected pod. */
 	const struct net_pod *owner = direction == DP_INGRESS ? out->self : NULL;
 	struct dp_policy_rule base = { .direction = direction };
-	struct policy_seen seen;
 
 	if (peer->has_block) {
 		base.prefix = peer->block.addr;
@@ -164,12 +167,14 @@ static void policy_emit_peer(struct policy_out *out, uint8_t direction, const st
 		policy_emit_ports(out, rule, &base, owner, peer, false);
 		return;
 	}
-	policy_seen_init(&seen, out->arena, out->model->pods_by_uid.n);
+	if (!out->seen.slots)
+		policy_seen_init(&out->seen, out->arena, out->model->pods_by_uid.n);
+	out->seen.stamp++;
 	list_foreach(ns, &out->model->namespaces, struct net_namespace, link) {
 		if (!policy_peer_has_namespace(out->policy, peer, ns))
 			continue;
 		list_foreach(pod, &ns->pods, struct net_pod, in_home) {
-			if (!policy_peer_has_pod(peer, pod) || policy_seen_before(&seen, pod->identity))
+			if (!policy_peer_has_pod(peer, pod) || policy_seen_before(&out->seen, pod->identity))
 				continue;
 			base.identity = pod->identity;
 			policy_emit_ports(out, rule, &base, owner, NULL, false);
