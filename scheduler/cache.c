@@ -30,8 +30,10 @@ static void node_destroy(struct cache_node *n)
 
 void cache_finish(struct cache *c)
 {
-	map_foreach(e, &c->pods) pod_destroy(e->value);
-	map_foreach(e, &c->nodes) node_destroy(e->value);
+	map_foreach(e, &c->pods)
+		pod_destroy(e->value);
+	map_foreach(e, &c->nodes)
+		node_destroy(e->value);
 	map_finish(&c->pods);
 	map_finish(&c->nodes);
 }
@@ -78,12 +80,10 @@ size_t cache_host_ports(const struct json *spec, struct host_port **ret)
 	size_t n = 0, cap = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
-		json_foreach(c, json_get(spec, lists[i]))
-		{
+		json_foreach(c, json_get(spec, lists[i])) {
 			if (i == 1 && !str_is(json_get_str(c, "restartPolicy"), "Always"))
 				continue;
-			json_foreach(p, json_get(c, "ports"))
-			{
+			json_foreach(p, json_get(c, "ports")) {
 				int64_t port = json_get_int(p, "hostPort", 0);
 				struct str protocol = json_get_str(p, "protocol"), ip = json_get_str(p, "hostIP");
 

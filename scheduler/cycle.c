@@ -139,8 +139,7 @@ void cycle_run(const struct cycle *c, const struct cache *cache, struct cycle_re
 	for (size_t i = 0; i < n_scheduler_plugins; i++)
 		if (scheduler_plugins[i]->pre_filter)
 			r.states[i] = scheduler_plugins[i]->pre_filter(c);
-	map_foreach(e, &cache->nodes)
-	{
+	map_foreach(e, &cache->nodes) {
 		const struct cache_node *node = e->value;
 
 		if (node->object)

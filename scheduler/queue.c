@@ -51,7 +51,8 @@ static void pod_destroy(struct queued_pod *p)
 void queue_finish(struct queue *q)
 {
 	for (unsigned i = 0; i < QUEUE_STATES; i++)
-		list_foreach_safe(p, &q->states[i], struct queued_pod, link) pod_destroy(p);
+		list_foreach_safe(p, &q->states[i], struct queued_pod, link)
+			pod_destroy(p);
 	map_finish(&q->pods);
 }
 
@@ -144,9 +145,9 @@ void queue_put_unschedulable(struct queued_pod *p)
 
 void queue_move_all(struct queue *q)
 {
-	list_foreach(p, &q->states[QUEUE_OUT], struct queued_pod, link) p->moved = true;
-	list_foreach_safe(p, &q->states[QUEUE_UNSCHEDULABLE], struct queued_pod, link)
-	{
+	list_foreach(p, &q->states[QUEUE_OUT], struct queued_pod, link)
+		p->moved = true;
+	list_foreach_safe(p, &q->states[QUEUE_UNSCHEDULABLE], struct queued_pod, link) {
 		if (!loop_timer_armed(&p->timer)) {
 			activate(p);
 			continue;

@@ -88,8 +88,7 @@ static int64_t amount_of(struct str name, const struct json *v)
 
 void resources_add_json(struct resources *r, const struct json *list)
 {
-	json_foreach(v, list)
-	{
+	json_foreach(v, list) {
 		struct resource *at = ensure(r, v->key);
 
 		at->amount = add_cut(at->amount, amount_of(v->key, v));
@@ -112,9 +111,9 @@ void resources_of_pod(const struct json *spec, struct resources *ret)
 	_cleanup_(resources_finish) struct resources init = {0};
 	_cleanup_(resources_finish) struct resources sidecars = {0};
 
-	json_foreach(c, json_get(spec, "containers")) resources_add_json(ret, json_at(c, "resources.requests"));
-	json_foreach(c, json_get(spec, "initContainers"))
-	{
+	json_foreach(c, json_get(spec, "containers"))
+		resources_add_json(ret, json_at(c, "resources.requests"));
+	json_foreach(c, json_get(spec, "initContainers")) {
 		_cleanup_(resources_finish) struct resources one = {0};
 
 		if (is_sidecar(c)) {
@@ -128,7 +127,8 @@ void resources_of_pod(const struct json *spec, struct resources *ret)
 	}
 	resources_add(ret, &sidecars, 1);
 	resources_max(ret, &init);
-	json_foreach(v, json_at(spec, "resources.requests")) resources_set(ret, v->key, amount_of(v->key, v));
+	json_foreach(v, json_at(spec, "resources.requests"))
+		resources_set(ret, v->key, amount_of(v->key, v));
 	resources_add_json(ret, json_get(spec, "overhead"));
 }
 
@@ -136,8 +136,7 @@ void resources_for_score(const struct json *spec, int64_t *ret_milli_cpu, int64_
 {
 	int64_t cpu = 0, memory = 0;
 
-	json_foreach(c, json_get(spec, "containers"))
-	{
+	json_foreach(c, json_get(spec, "containers")) {
 		struct json *requests = json_at(c, "resources.requests");
 		struct json *c_cpu = json_get(requests, "cpu"), *c_memory = json_get(requests, "memory");
 

@@ -388,8 +388,7 @@ void scheduler_destroy(struct scheduler *s)
 	registry_watch_stop(s->reg, &s->watch_pods);
 	registry_watch_stop(s->reg, &s->watch_nodes);
 	loop_defer_cancel(s->loop, &s->defer);
-	list_foreach_safe(w, &s->writes, struct write, link)
-	{
+	list_foreach_safe(w, &s->writes, struct write, link) {
 		w->scheduler = NULL;
 		list_del(&w->link);
 		list_add_tail(&orphans, &w->link);

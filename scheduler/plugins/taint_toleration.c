@@ -8,8 +8,7 @@ static enum verdict filter(const struct cycle *c, void *state, const struct cach
 {
 	const struct json *tolerations = json_get(c->spec, "tolerations");
 
-	json_foreach(t, json_at(node->json, "spec.taints"))
-	{
+	json_foreach(t, json_at(node->json, "spec.taints")) {
 		struct str effect = json_get_str(t, "effect");
 
 		if ((!str_is(effect, "NoSchedule") && !str_is(effect, "NoExecute")) || taint_tolerated(t, tolerations))
@@ -26,8 +25,8 @@ static int64_t score(const struct cycle *c, void *state, const struct cache_node
 	const struct json *tolerations = json_get(c->spec, "tolerations");
 	int64_t n = 0;
 
-	json_foreach(t, json_at(node->json, "spec.taints")) n +=
-	        str_is(json_get_str(t, "effect"), "PreferNoSchedule") && !taint_tolerated(t, tolerations);
+	json_foreach(t, json_at(node->json, "spec.taints"))
+		n += str_is(json_get_str(t, "effect"), "PreferNoSchedule") && !taint_tolerated(t, tolerations);
 	return n;
 }
 

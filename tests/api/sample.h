@@ -90,8 +90,7 @@ static inline struct json *sample_message(struct arena *arena, const struct api_
 /* Selectors have rules of their own. */
 static inline void fix_operators(struct arena *arena, struct json *v)
 {
-	json_foreach(it, v)
-	{
+	json_foreach(it, v) {
 		if (str_is(it->key, "operator") && str_is(json_str(it), "a"))
 			it->text = STR("In");
 		fix_operators(arena, it);

@@ -26,7 +26,9 @@ static struct json *parse(struct arena *arena, const struct chunk *c)
 /* The item of an array whose `key` is `value`. */
 static struct json *item(const struct json *array, const char *key, const char *value)
 {
-	json_foreach(it, array) if (str_is(json_at_str(it, key), value)) return it;
+	json_foreach(it, array)
+		if (str_is(json_at_str(it, key), value))
+			return it;
 	return NULL;
 }
 

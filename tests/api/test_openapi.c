@@ -27,8 +27,7 @@ static struct json *parse(struct arena *arena, const struct chunk *c)
 /* Every $ref below `v` names a schema; operationIds are used once. */
 static void check(const struct json *v, struct str prefix, const struct map *schemas, struct map *ids)
 {
-	json_foreach(it, v)
-	{
+	json_foreach(it, v) {
 		if (str_is(it->key, "$ref") && it->type == JSON_STRING) {
 			assert_true(str_starts(it->text, prefix));
 			if (!map_has(schemas, str_make(it->text.p + prefix.n, it->text.n - prefix.n)))
@@ -45,14 +44,16 @@ static void check_document(const struct json *doc, const struct json *schemas, s
 	_cleanup_(map_finish) struct map names = MAP_INIT, ids = MAP_INIT;
 
 	assert_true(json_count(schemas) > 10);
-	json_foreach(it, schemas) map_put(&names, it->key, it);
+	json_foreach(it, schemas)
+		map_put(&names, it->key, it);
 	check(doc, prefix, &names, &ids);
 }
 
 static bool has_parameter(const struct json *operation, const char *name)
 {
-	json_foreach(it, json_get(operation, "parameters")) if (str_is(json_get_str(it, "name"), name) &&
-	                                                        str_is(json_get_str(it, "in"), "query")) return true;
+	json_foreach(it, json_get(operation, "parameters"))
+		if (str_is(json_get_str(it, "name"), name) && str_is(json_get_str(it, "in"), "query"))
+			return true;
 	return false;
 }
 
@@ -64,8 +65,7 @@ static void test_v3(void **state)
 	char hash[OPENAPI_HASH_MAX];
 
 	assert_int_equal(json_count(paths), api_group_version_count());
-	json_foreach(it, paths)
-	{
+	json_foreach(it, paths) {
 		_cleanup_chunk_ struct chunk *c = openapi_v3(it->key, hash);
 		struct json *doc = parse(&arena, c);
 

@@ -281,9 +281,10 @@ static bool endpoints_are(struct house *h, void *arg)
 
 	if (!slice || !ep)
 		return false;
-	json_foreach(e, json_get(slice, "endpoints"))(
-	        *(json_at_bool(e, "conditions.ready", false) ? &ready : &not_ready))++;
-	json_foreach(s, json_get(ep, "subsets")) addresses += json_count(json_get(s, "addresses"));
+	json_foreach(e, json_get(slice, "endpoints"))
+		(*(json_at_bool(e, "conditions.ready", false) ? &ready : &not_ready))++;
+	json_foreach(s, json_get(ep, "subsets"))
+		addresses += json_count(json_get(s, "addresses"));
 	return ready == w->ready && not_ready == w->not_ready && addresses == w->ready && house_is_quiet(h, NULL);
 }
 

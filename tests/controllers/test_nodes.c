@@ -29,8 +29,9 @@ static bool has_taints(struct house *h, void *arg)
 	struct json *node = house_json(h, &arena, KIND_NODE, "", "n1");
 	const char *text = "";
 
-	json_foreach(t, json_at(node, "spec.taints")) text = arena_printf(
-	        &arena, "%s%.*s:%.*s ", text, STR_ARG(json_get_str(t, "key")), STR_ARG(json_get_str(t, "effect")));
+	json_foreach(t, json_at(node, "spec.taints"))
+		text = arena_printf(&arena, "%s%.*s:%.*s ", text, STR_ARG(json_get_str(t, "key")),
+				    STR_ARG(json_get_str(t, "effect")));
 	return !strcmp(text, arg) && house_is_quiet(h, NULL);
 }
 

@@ -117,8 +117,8 @@ static void test_claims(void **state)
 	assert_non_null(house_get(h, KIND_PERSISTENTVOLUMECLAIM, "default", "data-cl-2"));
 	pod = house_json(h, &arena, KIND_POD, "default", "cl-2");
 	volumes = json_at(pod, "spec.volumes");
-	json_foreach(v, volumes) found =
-	        found || str_is(json_at_str(v, "persistentVolumeClaim.claimName"), "data-cl-2");
+	json_foreach(v, volumes)
+		found = found || str_is(json_at_str(v, "persistentVolumeClaim.claimName"), "data-cl-2");
 	assert_true(found);
 }
 

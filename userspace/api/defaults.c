@@ -27,7 +27,8 @@ static void walk_value(struct arena *arena, const struct api_field *f, struct js
 		walk_message(arena, f->ref, v);
 	} else if ((f->type == API_ARRAY || f->type == API_MAP) &&
 	           (f->elem->type == API_OBJECT || f->elem->type == API_ARRAY || f->elem->type == API_MAP)) {
-		json_foreach(it, v) walk_value(arena, f->elem, it);
+		json_foreach(it, v)
+			walk_value(arena, f->elem, it);
 	}
 }
 
@@ -50,8 +51,7 @@ static void walk_message(struct arena *arena, const struct api_message *m, struc
 		if (f->default_json && wanted(f, json_get(object, f->name)))
 			json_set(object, f->name, default_value(arena, f));
 	}
-	json_foreach(it, object)
-	{
+	json_foreach(it, object) {
 		const struct api_field *f;
 
 		if (it->type != JSON_OBJECT && it->type != JSON_ARRAY)

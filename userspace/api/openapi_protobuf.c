@@ -184,8 +184,7 @@ static void map(struct buf *out, const struct row *row, const struct json *v)
 {
 	_cleanup_(buf_finish) struct buf all = BUF_INIT, entry = BUF_INIT, value = BUF_INIT;
 
-	json_foreach(it, v)
-	{
+	json_foreach(it, v) {
 		buf_reset(&entry);
 		buf_reset(&value);
 		message(&value, row->desc, it);
@@ -242,8 +241,7 @@ static void message(struct buf *out, const struct desc *desc, const struct json 
 		one(out, desc->rows, v);
 		return;
 	}
-	json_foreach(it, v)
-	{
+	json_foreach(it, v) {
 		const struct row *row = desc->rows;
 
 		if (desc->extensions && str_starts(it->key, STR("x-"))) {
@@ -258,7 +256,8 @@ static void message(struct buf *out, const struct desc *desc, const struct json 
 			one(out, row, it);
 			continue;
 		}
-		json_foreach(item, it) one(out, row, item);
+		json_foreach(item, it)
+			one(out, row, item);
 	}
 }
 

@@ -70,8 +70,7 @@ static void check_selector(const struct json *selector, const struct field_path 
 	size_t i = 0;
 
 	validate_labels(json_get(selector, "matchLabels"), FIELD(path, "matchLabels"), e);
-	json_foreach(it, json_get(selector, "matchExpressions"))
-	{
+	json_foreach(it, json_get(selector, "matchExpressions")) {
 		const struct field_path *at = FIELD_INDEX(FIELD(path, "matchExpressions"), i++);
 		struct str op = json_get_str(it, "operator"), key = json_get_str(it, "key");
 		size_t n = json_count(json_get(it, "values")), j = 0;
@@ -90,8 +89,7 @@ static void check_selector(const struct json *selector, const struct field_path 
 		}
 		if (why)
 			field_invalid_str(e, FIELD(at, "key"), key, "%s", why);
-		json_foreach(value, json_get(it, "values"))
-		{
+		json_foreach(value, json_get(it, "values")) {
 			why = validate_label_value(json_str(value));
 			if (why)
 				field_invalid_str(e, FIELD_INDEX(FIELD(at, "values"), j), json_str(value), "%s", why);
@@ -117,8 +115,7 @@ static void check_unique(const struct api_field *f, const struct json *array, co
 	if (!f->unique || n < 2 || !f->list_keys)
 		return;
 	keys = mem_new_array(const struct json *, n);
-	json_foreach(it, array)
-	{
+	json_foreach(it, array) {
 		const struct json *key = json_get(it, f->list_keys[0]);
 
 		if (json_str(key).n)
@@ -127,16 +124,14 @@ static void check_unique(const struct api_field *f, const struct json *array, co
 	n = i;
 	qsort(keys, n, sizeof(*keys), by_text);
 	i = 0;
-	json_foreach(it, array)
-	{
+	json_foreach(it, array) {
 		const struct json *key = json_get(it, f->list_keys[0]), *const * hit;
 
 		hit = json_str(key).n ? bsearch(&key, keys, n, sizeof(*keys), by_text) : NULL;
 		/* Look for an earlier one only when the sorted neighbours say there is another. */
 		if (hit &&
 		    ((hit > keys && !by_text(hit - 1, &key)) || (hit + 1 < keys + n && !by_text(hit + 1, &key)))) {
-			json_foreach(earlier, array)
-			{
+			json_foreach(earlier, array) {
 				if (earlier == it)
 					break;
 				if (!str_eq(json_get_str(earlier, f->list_keys[0]), json_str(key)))
@@ -155,7 +150,8 @@ static void walk_array(const struct api_field *f, const struct json *array, cons
 {
 	size_t i = 0;
 
-	json_foreach(it, array) walk_value(f->elem, it, NULL, FIELD_INDEX(path, i++), e);
+	json_foreach(it, array)
+		walk_value(f->elem, it, NULL, FIELD_INDEX(path, i++), e);
 	check_unique(f, array, path, e);
 }
 
@@ -190,7 +186,8 @@ static void walk_value(const struct api_field *f, const struct json *v, const st
 		walk_array(f, v, path, e);
 		break;
 	case API_MAP:
-		json_foreach(it, v) walk_value(f->elem, it, NULL, FIELD_KEY(path, it->key), e);
+		json_foreach(it, v)
+			walk_value(f->elem, it, NULL, FIELD_KEY(path, it->key), e);
 		break;
 	default:
 		break;
@@ -233,8 +230,7 @@ static void walk_field(const struct api_field *f, const struct json *v, const st
 static void walk_message(const struct api_message *m, const struct json *object, const struct json *old,
                          const struct field_path *path, struct field_errors *e)
 {
-	json_foreach(it, object)
-	{
+	json_foreach(it, object) {
 		const struct api_field *f = api_message_field(m, it->key);
 
 		if (f)

@@ -25,8 +25,7 @@ void validate_immutable(const struct json *a, const struct json *b, const struct
 
 void validate_labels(const struct json *labels, const struct field_path *path, struct field_errors *e)
 {
-	json_foreach(it, labels)
-	{
+	json_foreach(it, labels) {
 		const char *why = validate_qualified_name(it->key);
 
 		if (why)
@@ -53,8 +52,7 @@ void validate_annotations(const struct json *annotations, const struct field_pat
 {
 	size_t total = 0;
 
-	json_foreach(it, annotations)
-	{
+	json_foreach(it, annotations) {
 		const char *why = annotation_key(it->key);
 
 		if (why)
@@ -127,8 +125,7 @@ static void validate_owners(const struct json *owners, const struct field_path *
 	const struct json *controller = NULL;
 	size_t i = 0;
 
-	json_foreach(it, owners)
-	{
+	json_foreach(it, owners) {
 		const struct field_path *at = FIELD_INDEX(path, i++);
 		struct str group, version, api_version = json_get_str(it, "apiVersion"),
 		                           kind = json_get_str(it, "kind");
@@ -158,8 +155,7 @@ static void validate_finalizers(const struct json *finalizers, const struct fiel
 	const struct field_path *path = FIELD(meta, "finalizers");
 	bool orphan = false, foreground = false;
 
-	json_foreach(it, finalizers)
-	{
+	json_foreach(it, finalizers) {
 		struct str s = json_str(it);
 		const char *why = validate_qualified_name(s);
 
@@ -178,7 +174,9 @@ static void validate_finalizers(const struct json *finalizers, const struct fiel
 
 static bool array_has(const struct json *array, struct str s)
 {
-	json_foreach(it, array) if (str_eq(json_str(it), s)) return true;
+	json_foreach(it, array)
+		if (str_eq(json_str(it), s))
+			return true;
 	return false;
 }
 
@@ -189,8 +187,7 @@ static void validate_new_finalizers(const struct json *now, const struct json *o
 
 	if (absent(json_get(old, "deletionTimestamp")))
 		return;
-	json_foreach(it, json_get(now, "finalizers"))
-	{
+	json_foreach(it, json_get(now, "finalizers")) {
 		if (array_has(json_get(old, "finalizers"), json_str(it)))
 			continue;
 		if (buf_len(&fresh))

@@ -16,8 +16,7 @@ const char *backends_ports_key(struct arena *arena, const struct json *ports)
 {
 	const char *key = "";
 
-	json_foreach(p, ports)
-	{
+	json_foreach(p, ports) {
 		struct str protocol = json_get_str(p, "protocol");
 
 		key = arena_printf(arena, "%s%.*s/%.*s/%" PRId64 "/%.*s;", key, STR_ARG(json_get_str(p, "name")),
@@ -30,19 +29,20 @@ const char *backends_ports_key(struct arena *arena, const struct json *ports)
 /* Restartable init containers may be targets too: they run beside the others. */
 static int resolve_port(const struct json *pod, const struct json *target, struct str protocol, uint16_t *ret)
 {
-	json_foreach(c, json_at(pod, "spec.containers")) if (intstr_port(target, json_get(c, "ports"), protocol, ret) ==
-	                                                     0) return 0;
-	json_foreach(c, json_at(pod, "spec.initContainers")) if (str_is(json_get_str(c, "restartPolicy"), "Always") &&
-	                                                         intstr_port(target, json_get(c, "ports"), protocol,
-	                                                                     ret) == 0) return 0;
+	json_foreach(c, json_at(pod, "spec.containers"))
+		if (intstr_port(target, json_get(c, "ports"), protocol, ret) == 0)
+			return 0;
+	json_foreach(c, json_at(pod, "spec.initContainers"))
+		if (str_is(json_get_str(c, "restartPolicy"), "Always") &&
+		    intstr_port(target, json_get(c, "ports"), protocol, ret) == 0)
+			return 0;
 	return -1;
 }
 
 static void resolve_ports(struct arena *arena, struct backend *b, const struct json *service_json)
 {
 	b->ports = json_new_array(arena);
-	json_foreach(p, json_at(service_json, "spec.ports"))
-	{
+	json_foreach(p, json_at(service_json, "spec.ports")) {
 		struct str protocol = json_get_str(p, "protocol");
 		struct json *target = json_get(p, "targetPort");
 		struct json *port;
@@ -67,8 +67,7 @@ static void find_addresses(struct backend *b)
 {
 	struct str only = json_at_str(b->json, "status.podIP");
 
-	json_foreach(ip, json_at(b->json, "status.podIPs"))
-	{
+	json_foreach(ip, json_at(b->json, "status.podIPs")) {
 		struct str s = json_get_str(ip, "ip");
 
 		if (s.n > 0)

@@ -97,14 +97,10 @@ static bool is_copied(struct str key)
 
 static void copy_annotations(struct deployment *d, const struct json *set, struct json *to)
 {
-	json_foreach(
-	        a, json_at(d->json,
-	                   "metadata.annotations")) if (is_copied(a->key) &&
-	                                                (!set ||
-	                                                 !str_eq(json_str(json_get_n(
-	                                                                 json_at(set, "metadata.annotations"), a->key)),
-	                                                         json_str(a))))
-	        json_set_n(to, a->key, json_new_str(d->ctx->arena, json_str(a)));
+	json_foreach(a, json_at(d->json, "metadata.annotations"))
+		if (is_copied(a->key) &&
+		    (!set || !str_eq(json_str(json_get_n(json_at(set, "metadata.annotations"), a->key)), json_str(a))))
+			json_set_n(to, a->key, json_new_str(d->ctx->arena, json_str(a)));
 }
 
 static void set_int_annotation(struct arena *arena, struct json *annotations, const char *key, int64_t v)
@@ -275,7 +271,8 @@ static int mutate_set(void *arg, struct arena *arena, struct json *object, struc
 		json_set_int(arena, spec, "replicas", c->set->target);
 	if (c->set->min_ready_s >= 0)
 		json_set_int(arena, spec, "minReadySeconds", c->set->min_ready_s);
-	json_foreach(a, c->set->annotations) json_set_n(annotations, arena_str(arena, a->key), json_clone(arena, a));
+	json_foreach(a, c->set->annotations)
+		json_set_n(annotations, arena_str(arena, a->key), json_clone(arena, a));
 	if (c->set->stamp_size) {
 		set_int_annotation(arena, annotations, DEPLOYMENT_DESIRED, c->d->rollout.replicas);
 		set_int_annotation(arena, annotations, DEPLOYMENT_MAX,

@@ -40,7 +40,9 @@ static struct json *new_subset(struct arena *arena, struct json *subsets, const 
 	struct json *subset = json_new_object(arena);
 	struct json *ports = json_clone(arena, b->ports);
 
-	json_foreach(p, ports) if (json_get_str(p, "name").n == 0) json_remove(p, "name");
+	json_foreach(p, ports)
+		if (json_get_str(p, "name").n == 0)
+			json_remove(p, "name");
 	if (json_count(ports) > 0)
 		json_set(subset, "ports", ports);
 	json_append(subsets, subset);

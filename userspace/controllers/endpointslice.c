@@ -133,8 +133,7 @@ static void keep_slice(struct service *s, struct group *g, const struct object *
 	slice->object = o;
 	slice->json = json;
 	slice->endpoints = json_new_array(arena);
-	json_foreach(e, json_get(json, "endpoints"))
-	{
+	json_foreach(e, json_get(json, "endpoints")) {
 		struct backend *b = take_backend(g, json_at_str(e, "targetRef.uid"));
 		struct json *wanted = b ? build_endpoint(s, b, family) : NULL;
 
@@ -256,7 +255,9 @@ static bool has_family(const struct json *service_json, int family)
 	struct json *families = json_at(service_json, "spec.ipFamilies");
 	struct str ip = json_at_str(service_json, "spec.clusterIP");
 
-	json_foreach(f, families) if (str_is(json_str(f), family ? "IPv6" : "IPv4")) return true;
+	json_foreach(f, families)
+		if (str_is(json_str(f), family ? "IPv6" : "IPv4"))
+			return true;
 	if (json_count(families) > 0)
 		return false;
 	return family ? str_find(ip, ':') >= 0 : str_find(ip, ':') < 0;

@@ -47,7 +47,9 @@ struct job {
 
 static bool list_has(const struct json *list, struct str uid)
 {
-	json_foreach(u, list) if (str_eq(json_str(u), uid)) return true;
+	json_foreach(u, list)
+		if (str_eq(json_str(u), uid))
+			return true;
 	return false;
 }
 
@@ -259,8 +261,7 @@ static int64_t backoff_left(struct job *j)
 
 		if (!j->pods[i].finished || j->pods[i].succeeded)
 			continue;
-		json_foreach(c, json_at(j->pods[i].pod.json, "status.containerStatuses"))
-		{
+		json_foreach(c, json_at(j->pods[i].pod.json, "status.containerStatuses")) {
 			int64_t at = stamp_at_ns(c, "state.terminated.finishedAt");
 
 			ended = at > ended ? at : ended;
@@ -289,8 +290,7 @@ static int64_t free_index(struct job *j, struct job_indexes *taken)
 
 static void add_index_env(struct arena *arena, struct json *containers)
 {
-	json_foreach(c, containers)
-	{
+	json_foreach(c, containers) {
 		struct json *env = json_ensure_array(arena, c, "env"), *var = json_new_object(arena), *ref;
 
 		json_set_cstr(arena, var, "name", "JOB_COMPLETION_INDEX");

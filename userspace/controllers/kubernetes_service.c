@@ -58,7 +58,9 @@ struct wanted {
 
 static bool differs(const struct json *object, const struct json *members)
 {
-	json_foreach(m, members) if (!json_equal(json_get_n(object, m->key), m)) return true;
+	json_foreach(m, members)
+		if (!json_equal(json_get_n(object, m->key), m))
+			return true;
 	return false;
 }
 
@@ -68,7 +70,8 @@ static int mutate_members(void *arg, struct arena *arena, struct json *object, s
 
 	if (!differs(object, w->members))
 		return 1;
-	json_foreach(m, w->members) json_set_n(object, m->key, json_clone(arena, m));
+	json_foreach(m, w->members)
+		json_set_n(object, m->key, json_clone(arena, m));
 	return 0;
 }
 
@@ -87,7 +90,8 @@ static void ensure(struct reconcile *ctx, const struct api_kind *kind, struct wa
 		meta_set_label(ctx->arena, o, "kubernetes.io/service-name", service_name);
 	else
 		meta_set_label(ctx->arena, o, "endpointslice.kubernetes.io/skip-mirror", STR("true"));
-	json_foreach(m, wanted->members) json_set_n(o, m->key, json_clone(ctx->arena, m));
+	json_foreach(m, wanted->members)
+		json_set_n(o, m->key, json_clone(ctx->arena, m));
 	reconcile_create(ctx, kind, o, NULL);
 }
 

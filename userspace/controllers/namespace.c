@@ -52,8 +52,7 @@ static void count_finalizers(struct remains *r, const struct object *o)
 	struct arena *arena = r->ctx->arena;
 	struct json *list = json_at(registry_parse(arena, o), "metadata.finalizers");
 
-	json_foreach(f, list)
-	{
+	json_foreach(f, list) {
 		struct json *n = json_get_n(r->finalizers, json_str(f));
 
 		json_set_n(r->finalizers, arena_str(arena, json_str(f)), json_new_int(arena, json_int(n, 0) + 1));
@@ -101,9 +100,9 @@ static const char *finalizers_text(struct remains *r)
 {
 	const char *text = "Some content in the namespace has finalizers remaining: ";
 
-	json_foreach(f, r->finalizers) text =
-	        arena_printf(r->ctx->arena, "%s%.*s in %lld resource instances%s", text, STR_ARG(f->key),
-	                     (long long)json_int(f, 0), f->next ? ", " : "");
+	json_foreach(f, r->finalizers)
+		text = arena_printf(r->ctx->arena, "%s%.*s in %lld resource instances%s", text, STR_ARG(f->key),
+				    (long long)json_int(f, 0), f->next ? ", " : "");
 	return text;
 }
 
@@ -138,18 +137,19 @@ static int mutate_status(void *arg, struct arena *arena, struct json *object, st
 
 static int mutate_finalize(void *arg, struct arena *arena, struct json *object, struct err *err)
 {
-	json_foreach(f, json_at(object, "spec.finalizers")) if (str_is(json_str(f), "kubernetes"))
-	{
-		json_unlink(json_at(object, "spec.finalizers"), f);
-		return 0;
-	}
+	json_foreach(f, json_at(object, "spec.finalizers"))
+		if (str_is(json_str(f), "kubernetes")) {
+			json_unlink(json_at(object, "spec.finalizers"), f);
+			return 0;
+		}
 	return 1;
 }
 
 static bool has_finalizer(struct reconcile *ctx, const struct object *ns)
 {
-	json_foreach(f, json_at(registry_parse(ctx->arena, ns),
-	                        "spec.finalizers")) if (str_is(json_str(f), "kubernetes")) return true;
+	json_foreach(f, json_at(registry_parse(ctx->arena, ns), "spec.finalizers"))
+		if (str_is(json_str(f), "kubernetes"))
+			return true;
 	return false;
 }
 

@@ -115,8 +115,9 @@ struct taint {
 
 static struct json *taint_find(const struct json *taints, const struct taint *t)
 {
-	json_foreach(it, taints) if (str_is(json_get_str(it, "key"), t->key) &&
-	                             str_is(json_get_str(it, "effect"), t->effect)) return it;
+	json_foreach(it, taints)
+		if (str_is(json_get_str(it, "key"), t->key) && str_is(json_get_str(it, "effect"), t->effect))
+			return it;
 	return NULL;
 }
 
@@ -218,7 +219,8 @@ static void stop(struct runner *r)
 {
 	struct map *all = runner_state(r);
 
-	map_foreach(e, all) free(e->value);
+	map_foreach(e, all)
+		free(e->value);
 	map_finish(all);
 	free(all);
 }

@@ -161,7 +161,8 @@ static void stop(struct runner *r)
 {
 	struct map *missing = runner_state(r);
 
-	map_foreach(e, missing) free(e->value);
+	map_foreach(e, missing)
+		free(e->value);
 	map_finish(missing);
 	free(missing);
 }

@@ -25,8 +25,7 @@ static enum pod_phase phase_of(struct str s)
 
 static int64_t max_restarts(const struct json *statuses, int64_t max)
 {
-	json_foreach(s, statuses)
-	{
+	json_foreach(s, statuses) {
 		int64_t n = json_get_int(s, "restartCount", 0);
 
 		max = n > max ? n : max;

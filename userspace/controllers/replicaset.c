@@ -143,7 +143,9 @@ static void add_failure(struct replicas *r, struct json *status)
 
 static bool is_fully_labeled(const struct json *template_labels, const struct pod *p)
 {
-	json_foreach(l, template_labels) if (!str_eq(object_label(p->object, l->key), json_str(l))) return false;
+	json_foreach(l, template_labels)
+		if (!str_eq(object_label(p->object, l->key), json_str(l)))
+			return false;
 	return true;
 }
 

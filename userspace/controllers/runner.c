@@ -534,13 +534,13 @@ void runner_destroy(struct runner *r)
 	loop_defer_cancel(r->options.loop, &r->defer);
 	if (r->controller->stop)
 		r->controller->stop(r);
-	list_foreach_safe(w, &r->writes, struct runner_write, link)
-	{
+	list_foreach_safe(w, &r->writes, struct runner_write, link) {
 		w->runner = NULL;
 		list_del(&w->link);
 		list_add_tail(&orphans, &w->link);
 	}
-	map_foreach(e, &r->keys) key_destroy(e->value);
+	map_foreach(e, &r->keys)
+		key_destroy(e->value);
 	map_finish(&r->keys);
 	arena_finish(&r->arena);
 	free(r->watches);

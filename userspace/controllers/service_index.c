@@ -36,11 +36,11 @@ void service_index_destroy(struct service_index *index)
 {
 	if (!index)
 		return;
-	map_foreach(slot, &index->namespaces)
-	{
+	map_foreach(slot, &index->namespaces) {
 		struct service_namespace *ns = slot->value;
 
-		list_foreach_safe(e, &ns->entries, struct service_entry, link) entry_destroy(e);
+		list_foreach_safe(e, &ns->entries, struct service_entry, link)
+			entry_destroy(e);
 		free(ns);
 	}
 	map_finish(&index->namespaces);
@@ -53,7 +53,9 @@ static void forget(struct service_index *index, struct str ns_name, struct str n
 
 	if (!ns)
 		return;
-	list_foreach_safe(e, &ns->entries, struct service_entry, link) if (str_is(name, e->name)) entry_destroy(e);
+	list_foreach_safe(e, &ns->entries, struct service_entry, link)
+		if (str_is(name, e->name))
+			entry_destroy(e);
 	if (list_empty(&ns->entries))
 		free(map_remove(&index->namespaces, ns_name));
 }
@@ -130,9 +132,9 @@ void service_index_map_pod(struct runner *r, enum registry_event_type type, cons
 
 	if (!ns || (type == REGISTRY_MODIFIED && prev && same_endpoint(o, prev)))
 		return;
-	list_foreach(e, &ns->entries, struct service_entry,
-	             link) if (object_matches(o, e->selector) || (prev && object_matches(prev, e->selector)))
-	        runner_enqueue(r, o->ns, str_of(e->name));
+	list_foreach(e, &ns->entries, struct service_entry, link)
+		if (object_matches(o, e->selector) || (prev && object_matches(prev, e->selector)))
+			runner_enqueue(r, o->ns, str_of(e->name));
 }
 
 int service_index_start(struct runner *r, struct err *err)

@@ -106,8 +106,9 @@ static void make_claim(struct stateful *s, const struct json *template, const ch
 	claim = object_new(arena, KIND_PERSISTENTVOLUMECLAIM, s->set->ns, str_of(name));
 	if (labels)
 		json_set(json_get(claim, "metadata"), "labels", json_clone(arena, labels));
-	json_foreach(l, json_at(s->spec, "selector.matchLabels")) json_set_n(
-	        json_ensure_object(arena, json_get(claim, "metadata"), "labels"), l->key, json_clone(arena, l));
+	json_foreach(l, json_at(s->spec, "selector.matchLabels"))
+		json_set_n(json_ensure_object(arena, json_get(claim, "metadata"), "labels"), l->key,
+			   json_clone(arena, l));
 	json_set(claim, "spec", json_clone(arena, json_get(template, "spec")));
 	reconcile_create(s->ctx, KIND_PERSISTENTVOLUMECLAIM, claim, NULL);
 }
@@ -121,8 +122,7 @@ static void add_claims(struct stateful *s, struct json *pod, int64_t ordinal)
 	if (json_count(json_get(s->spec, "volumeClaimTemplates")) == 0)
 		return;
 	volumes = json_ensure_array(arena, json_get(pod, "spec"), "volumes");
-	json_foreach(t, json_get(s->spec, "volumeClaimTemplates"))
-	{
+	json_foreach(t, json_get(s->spec, "volumeClaimTemplates")) {
 		struct str name = json_at_str(t, "metadata.name");
 		const char *claim =
 		        arena_printf(arena, "%.*s-%.*s-%" PRId64, STR_ARG(name), STR_ARG(s->set->name), ordinal);

@@ -89,8 +89,7 @@ void conn_kill(struct http_conn *conn)
 	loop_cancel(conn->server->loop, &conn->recv_op);
 	loop_cancel(conn->server->loop, &conn->send_op);
 	shutdown(conn->fd, SHUT_RDWR);
-	list_foreach_safe(s, &conn->streams, struct http_stream, link)
-	{
+	list_foreach_safe(s, &conn->streams, struct http_stream, link) {
 		deadline_clear(&s->body_deadline);
 		deadline_clear(&s->send_deadline);
 		stream_peer_gone(s);

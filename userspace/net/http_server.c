@@ -163,8 +163,7 @@ static bool make_room(struct http_server *server)
 		return true;
 	server->stats.shed++;
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-		list_foreach(d, &server->deadlines[kinds[i]], struct http_deadline, link)
-		{
+		list_foreach(d, &server->deadlines[kinds[i]], struct http_deadline, link) {
 			struct http_conn *conn = container_of(d, struct http_conn, wait);
 
 			if (conn_is_idle(conn)) {
@@ -230,7 +229,8 @@ static void on_grace_over(struct loop_timer *timer)
 	struct http_server *server = container_of(timer, struct http_server, grace_timer);
 
 	server->refs++;
-	list_foreach_safe(conn, &server->conns, struct http_conn, link) conn_shed(conn);
+	list_foreach_safe(conn, &server->conns, struct http_conn, link)
+		conn_shed(conn);
 	server_unref(server);
 }
 
@@ -299,8 +299,7 @@ void http_server_set_tls(struct http_server *server, struct tls_context *tls)
 static void stop_accepting(struct http_server *server)
 {
 	server->shutting_down = true;
-	list_foreach_safe(listener, &server->listeners, struct http_listener, link)
-	{
+	list_foreach_safe(listener, &server->listeners, struct http_listener, link) {
 		if (loop_op_pending(&listener->op))
 			loop_cancel(server->loop, &listener->op);
 		else
@@ -313,8 +312,7 @@ static void conn_retire(struct http_conn *conn)
 	conn->working = true; /* on_close may not lead back here */
 	if (conn->proto == HTTP_PROTO_H2)
 		h2_goaway(conn);
-	list_foreach_safe(s, &conn->streams, struct http_stream, link)
-	{
+	list_foreach_safe(s, &conn->streams, struct http_stream, link) {
 		s->keep_alive = false;
 		if (!s->streaming || s->answered)
 			continue;
@@ -337,7 +335,8 @@ void http_server_shutdown(struct http_server *server, int64_t grace_ns, void (*d
 	server->shutdown_done = done;
 	server->shutdown_arg = arg;
 	stop_accepting(server);
-	list_foreach_safe(conn, &server->conns, struct http_conn, link) conn_retire(conn);
+	list_foreach_safe(conn, &server->conns, struct http_conn, link)
+		conn_retire(conn);
 	loop_timer_arm(server->loop, &server->grace_timer, grace_ns);
 	if (list_empty(&server->conns))
 		loop_defer(server->loop, &server->done_defer);
@@ -350,7 +349,8 @@ void http_server_destroy(struct http_server *server)
 	server->destroyed = true;
 	server->shutdown_done = NULL;
 	stop_accepting(server);
-	list_foreach_safe(conn, &server->conns, struct http_conn, link) conn_kill(conn);
+	list_foreach_safe(conn, &server->conns, struct http_conn, link)
+		conn_kill(conn);
 	loop_timer_cancel(server->loop, &server->timer);
 	loop_timer_cancel(server->loop, &server->grace_timer);
 	loop_defer_cancel(server->loop, &server->done_defer);
