@@ -3,10 +3,12 @@
 #include "kubelet/node/node_agent.h"
 
 #include <errno.h>
+#include <sys/stat.h>
 
 #include "kubelet/node/node_status.h"
 #include "userspace/base/clock.h"
 #include "userspace/base/log.h"
+#include "userspace/base/mem.h"
 
 #define LEASE_NS "kube-node-lease"
 #define RETRY_NS NS_PER_S /* the lease's namespace may not be there yet */
@@ -18,6 +20,7 @@ struct node_agent {
 	struct node_facts facts;
 	struct node_pressure pressure;
 	struct loop_timer timer;
+	int64_t images_changed_ns; /* of the image store, real time */
 	int64_t heartbeat_ns; /* when the status was last looked at, monotonic */
 	bool ready, told, lease_missing;
 };
@@ -231,6 +234,22 @@ static bool pressure_changed(struct node_agent *a)
 	return changed;
 }
 
+/* The store is also changed by others: `k3c-bpf image`. */
+static bool images_changed(struct node_agent *a)
+{
+	_cleanup_free_ char *path = mem_printf("%s/images/names.json", a->kl->options.data_dir);
+	struct stat st;
+	int64_t changed_ns;
+
+	if (stat(path, &st) < 0)
+		return false;
+	changed_ns = st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec;
+	if (changed_ns == a->images_changed_ns)
+		return false;
+	a->images_changed_ns = changed_ns;
+	return true;
+}
+
 static void beat(struct loop_timer *timer)
 {
 	struct node_agent *a = container_of(timer, struct node_agent, timer);
@@ -242,7 +261,7 @@ static void beat(struct loop_timer *timer)
 		registration(a); /* somebody deleted it */
 	else if (pressure_changed(a))
 		write_status(a, true);
-	else if (now_ns - a->heartbeat_ns >= NODE_HEARTBEAT_S * NS_PER_S)
+	else if (images_changed(a) || now_ns - a->heartbeat_ns >= NODE_HEARTBEAT_S * NS_PER_S)
 		write_status(a, false);
 	if (!loop_timer_armed(&a->timer))
 		loop_timer_arm(a->kl->loop, &a->timer, a->lease_missing ? RETRY_NS : NODE_LEASE_RENEW_S * NS_PER_S);
