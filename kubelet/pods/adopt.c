@@ -224,7 +224,24 @@ void adopt_containers(struct pod_worker *w)
 	}
 	if (!pod_status_is_terminal(w->pod))
 		rerun_init(w);
-	for (size_t i = 0; i < w->n; i++)
-		if (w->containers[i].step == STEP_RUNNING && !w->pod->deleting)
-			container_running(&w->containers[i]);
+	for (size_t i = 0; i < w->n; i++) {
+		struct pod_container *c = &w->containers[i];
+
+		c->watch_later = c->step == STEP_RUNNING && !w->pod->deleting;
+		c->has_run |= c->watch_later;
+	}
+	if (w->ips.n_ips)
+		adopt_watch(w);
+}
+
+void adopt_watch(struct pod_worker *w)
+{
+	for (size_t i = 0; i < w->n; i++) {
+		struct pod_container *c = &w->containers[i];
+		bool begin = w->kl && c->watch_later && c->step == STEP_RUNNING && w->stage == STAGE_RUN;
+
+		c->watch_later = false;
+		if (begin)
+			container_running(c);
+	}
 }

@@ -85,6 +85,7 @@ static void network_done(void *arg, const struct pod_network_result *result, con
 	} else {
 		w->ips = *result;
 		w->network = (struct worker_step){ .state = WORK_DONE };
+		adopt_watch(w);
 	}
 	worker_kick(w);
 	worker_unref(w);
@@ -102,6 +103,7 @@ static void host_network(struct pod_worker *w)
 		w->ips.n_ips++;
 	}
 	w->network.state = WORK_DONE;
+	adopt_watch(w);
 }
 
 static void network_step(struct pod_worker *w)

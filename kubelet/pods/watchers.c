@@ -132,6 +132,7 @@ void container_watch_begin(struct pod_container *c)
 	const struct json *hook = json_get(json_get(j, "lifecycle"), "postStart");
 	_cleanup_err_ struct err err = ERR_INIT;
 
+	c->watch_later = false;
 	if (!hook || c->started || c->role == ROLE_INIT) {
 		begin_probes(c);
 		return;

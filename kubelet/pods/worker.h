@@ -59,6 +59,7 @@ struct pod_container {
 	enum container_step step;
 	unsigned attempt;  /* restartCount */
 	bool has_run;      /* an attempt was made */
+	bool watch_later;  /* adopted running, before the pod's address was known: its probes begin with the network */
 	char id[CONTAINER_ID_LEN + 1];
 	int64_t started_real_ns;
 	struct container_exit exit, last;
@@ -211,6 +212,7 @@ int64_t termination_grace_s(struct pod_worker *w);
 
 /* ---- adopt.c ---- */
 void adopt_containers(struct pod_worker *w);
+void adopt_watch(struct pod_worker *w); /* the address is known now */
 
 /* ---- pod_status.c ---- */
 void pod_status_sync(struct pod_worker *w);
