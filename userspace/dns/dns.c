@@ -344,7 +344,7 @@ int dns_create(struct loop *loop, struct registry *reg, const struct dns_options
 	list_init(&dns->waits);
 	list_init(&dns->connections);
 	zone_init(&dns->zone, reg, options->domain);
-	forwarder_create(loop, options->resolv_conf, options->address, &dns->forwarder);
+	forwarder_create(loop, options->resolv_conf, options->upstream_port, options->address, &dns->forwarder);
 	r = dns_listen(dns, options, err);
 	if (r < 0) {
 		dns_destroy(dns);

@@ -16,6 +16,7 @@ struct dns_options {
 	uint16_t port;           /* 0: 53 */
 	const char *domain;      /* "cluster.local" */
 	const char *resolv_conf; /* the host's; its nameservers are the upstreams. Read again when it changes */
+	uint16_t upstream_port;  /* of those; 0: 53 */
 };
 
 int dns_create(struct loop *loop, struct registry *reg, const struct dns_options *options, struct dns **ret,

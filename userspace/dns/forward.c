@@ -2,6 +2,7 @@
 /* See forward.h. */
 #include "userspace/dns/forward.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -23,10 +24,12 @@
 #define FORWARD_UDP_BYTES 4096
 #define RESOLV_CONF_BYTES_MAX (64 * 1024)
 #define DNS_PORT 53
+#define HEADER_BYTES 12
 
 struct forwarder {
 	struct loop *loop;
 	char *resolv_conf, *skip;
+	uint16_t port;
 	struct timespec mtime;
 	struct sockaddr_storage upstreams[FORWARD_UPSTREAMS_MAX];
 	socklen_t upstream_lens[FORWARD_UPSTREAMS_MAX];
@@ -76,19 +79,21 @@ static void forwarder_read(struct forwarder *f)
 			continue;
 		address = str_dup(str_trim(str_make(line.p + 10, line.n - 10)));
 		if (strcmp(address, f->skip) != 0 &&
-		    listen_parse_address(address, DNS_PORT, &f->upstreams[f->n_upstreams], &f->upstream_lens[f->n_upstreams],
+		    listen_parse_address(address, f->port, &f->upstreams[f->n_upstreams], &f->upstream_lens[f->n_upstreams],
 					 NULL) == 0)
 			f->n_upstreams++;
 	}
 }
 
-int forwarder_create(struct loop *loop, const char *resolv_conf, const char *skip, struct forwarder **ret)
+int forwarder_create(struct loop *loop, const char *resolv_conf, uint16_t port, const char *skip,
+		     struct forwarder **ret)
 {
 	struct forwarder *f = mem_new(struct forwarder);
 
 	f->loop = loop;
 	f->resolv_conf = mem_strdup(resolv_conf);
 	f->skip = mem_strdup(skip);
+	f->port = port ? port : DNS_PORT;
 	list_init(&f->queries);
 	*ret = f;
 	return 0;
@@ -186,6 +191,37 @@ static int forward_tcp_complete(struct forward *q, struct str *ret)
 	return 1;
 }
 
+/* Bytes of the one question of a message; 0: none that is whole. */
+static size_t forward_question_len(struct str message)
+{
+	size_t at = HEADER_BYTES;
+
+	if (message.n < HEADER_BYTES || message.p[4] || message.p[5] != 1)
+		return 0;
+	while (at < message.n && (uint8_t)message.p[at] && !((uint8_t)message.p[at] & 0xc0))
+		at += (uint8_t)message.p[at] + 1u;
+	at += 1 + 2 + 2; /* the root, type, class */
+	return at <= message.n ? at - HEADER_BYTES : 0;
+}
+
+/* An answer to what was asked: the id sent and, where it repeats the question, that one in any case of letters. (The
+ * kernel checked address and port: the socket is connected.) */
+static bool forward_matches(struct str query, struct str answer)
+{
+	size_t n = forward_question_len(query);
+
+	if (answer.n < HEADER_BYTES || memcmp(answer.p, query.p, 2) != 0 || !(answer.p[2] & 0x80))
+		return false;
+	if (!answer.p[4] && !answer.p[5])
+		return true; /* some repeat nothing in an error */
+	if (forward_question_len(answer) != n)
+		return false;
+	for (size_t i = HEADER_BYTES; i < HEADER_BYTES + n; i++)
+		if (tolower((uint8_t)answer.p[i]) != tolower((uint8_t)query.p[i]))
+			return false;
+	return true;
+}
+
 static void forward_received(struct loop_op *op, int res, bool more)
 {
 	struct forward *q = container_of(op, struct forward, recv_op);
@@ -196,7 +232,8 @@ static void forward_received(struct loop_op *op, int res, bool more)
 		forward_settle(q);
 		return;
 	}
-	if (res <= 0) {
+	/* An empty datagram may come from anyone; an ended connection says that nothing more will. */
+	if (res < 0 || (res == 0 && q->tcp)) {
 		forward_retry(q);
 		return;
 	}
@@ -210,8 +247,7 @@ static void forward_received(struct loop_op *op, int res, bool more)
 		return;
 	}
 	at = q->tcp ? 2 : 0;
-	/* The id must be the one sent (the kernel checked address and port: the socket is connected). */
-	if (answer.n < 12 || memcmp(answer.p, buf_str(&q->query).p + at, 2) != 0 || !(answer.p[2] & 0x80)) {
+	if (!forward_matches(str_make(buf_str(&q->query).p + at, buf_len(&q->query) - at), answer)) {
 		q->reply_len = 0;
 		if (q->tcp)
 			forward_retry(q);

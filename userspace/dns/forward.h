@@ -17,8 +17,9 @@ struct loop;
 /* `answer` empty: no upstream answered. Once for each query, unless the forwarder is destroyed first. */
 typedef void forward_done_fn(void *arg, struct str answer);
 
-/* Addresses in `skip` (NULL-terminated) are never asked: the cluster DNS itself. */
-int forwarder_create(struct loop *loop, const char *resolv_conf, const char *skip, struct forwarder **ret);
+/* `port`: of the upstreams, 0: 53. The address `skip` is never asked: the cluster DNS itself. */
+int forwarder_create(struct loop *loop, const char *resolv_conf, uint16_t port, const char *skip,
+		     struct forwarder **ret);
 void forwarder_destroy(struct forwarder *f);
 /* False when the host names no upstream. */
 bool forwarder_usable(struct forwarder *f);

@@ -387,11 +387,14 @@ static void reverse_slice(void *arg, const struct object *o)
 	service = owner.n ? registry_get(z->reg, KIND_SERVICE, o->ns, owner) : NULL;
 	if (!service || !service_is_headless(registry_parse(&arena, service)))
 		return;
-	json_foreach(e, json_get(registry_parse(&arena, o), "endpoints"))
+	json_foreach(e, json_get(registry_parse(&arena, o), "endpoints")) {
+		if (!json_at_bool(e, "conditions.ready", true))
+			continue;
 		json_foreach(a, json_get(e, "addresses"))
 			reverse_put(z, json_str(a),
 				    mem_printf("%.*s.%.*s.%.*s.svc.%s.", STR_ARG(endpoint_host(&arena, e, json_str(a))),
 					       STR_ARG(owner), STR_ARG(o->ns), z->domain));
+	}
 }
 
 /* "4.3.2.1.in-addr.arpa" or the nibbles of ip6.arpa -> address text. */
