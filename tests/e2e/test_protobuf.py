@@ -143,7 +143,7 @@ class Protobuf(unittest.TestCase):
                                      (want["name"], want.get("namespace", ""), want.get("labels", {})))
                     seen.add(kind)
         self.assertLessEqual({"NodeList", "NamespaceList", "ServiceList", "LeaseList", "ServiceAccountList",
-                              "EndpointSliceList", "PriorityClassList"}, seen)
+                              "EndpointSliceList"}, seen)
 
     def test_watch(self):
         self.library()
@@ -199,6 +199,10 @@ class Protobuf(unittest.TestCase):
         self.assertEqual(self.node.get("pdb", "pdb", "-n", ns)["spec"]["minAvailable"], 1)
         k("create quota q --hard=pods=9")
         self.assertEqual(self.node.get("quota", "q", "-n", ns)["spec"]["hard"], {"pods": "9"})
+        # What kubectl's own decoder reads from the answers.
+        self.assertIn("25% max unavailable, 25% max surge", k("describe deployment web"))
+        self.assertRegex(k("describe pod p"), r"E:\s+v")
+        self.assertRegex(k("describe node"), r"memory:\s+\d+Ki")
         k("delete pod p --force --grace-period=0")
 
     def test_kubectls(self):
