@@ -29,7 +29,8 @@ def measure(options):
     node.requests(CONNECTIONS, LISTED, "POST", "/api/v1/namespaces/listed/configmaps", config_map_body("cm"))
 
     before = node.status()["store"]
-    f = node.requests(CONNECTIONS, options.creates, "POST", "/api/v1/namespaces/bench/configmaps", config_map_body("cm"))
+    path = "/api/v1/namespaces/bench/configmaps"
+    f = node.requests(CONNECTIONS, options.creates, "POST", path, config_map_body("cm"))
     after = node.status()["store"]
     emit("create_configmap", f["rate"], "/s", f["requests"], p50_us=f["p50_us"], p99_us=f["p99_us"],
          connections=CONNECTIONS, commits=after["commits"] - before["commits"], fsync_p50_us=after["fsyncP50Micros"])

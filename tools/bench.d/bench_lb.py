@@ -37,9 +37,9 @@ def measure_peer(options):
     for flavour in ("legacy", "nft"):
         why = peer.install(flavour, n)
         if why:
-            print(json.dumps({"metric": "service_connect", "value": None, "unit": "/s", "n": 0, "peer": f"iptables-{flavour}",
-                              "peer_value": None, "ratio": None, "why": f"the peer is not to be had here: {why[:200]}"}),
-                  flush=True)
+            print(json.dumps({"metric": "service_connect", "value": None, "unit": "/s", "n": 0,
+                              "peer": f"iptables-{flavour}", "peer_value": None, "ratio": None,
+                              "why": f"the peer is not to be had here: {why[:200]}"}), flush=True)
             continue
         targets = [(iptables_peer.service_ip(i), iptables_peer.SERVICE_PORT) for i in (n - 1, n // 2)]
         last, middle = rates(peer.client, targets, options.lb_seconds)
@@ -51,7 +51,8 @@ def measure_peer(options):
 
 def service(name):
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
-            "spec": {"selector": {"app": "backend"}, "ports": [{"name": "http", "port": 80, "targetPort": BACKEND_PORT}]}}
+            "spec": {"selector": {"app": "backend"},
+                     "ports": [{"name": "http", "port": 80, "targetPort": BACKEND_PORT}]}}
 
 
 def pid_of(argument):
@@ -127,7 +128,8 @@ def measure_node(options, peers, bare):
         address = request(writer, "POST", SERVICES, service("web"))["spec"]["clusterIP"]
         until_connects(address)
         create_services(node, writer, options.services)
-        run = lambda *argv: subprocess.run([*inside("client"), *argv], capture_output=True, text=True, check=True).stdout
+        run = lambda *argv: subprocess.run([*inside("client"), *argv], stdout=subprocess.PIPE, text=True,
+                                           check=True).stdout
         (via, via_us), (direct, direct_us) = rates(run, [(address, 80), (pods["backend"][1], BACKEND_PORT)],
                                                    options.lb_seconds)
         emit("service_connect", via, "/s", ROUNDS, "direct to the pod", direct, p50_us=via_us, peer_p50_us=direct_us)

@@ -52,13 +52,14 @@ class Watch:
 
 
 def host_kb():
-    """Of the whole host: what the kernel holds (namespaces, links, control groups, mounts, stacks), what lies on tmpfs,
-    and all that is in use and not to be had back at once. After the kernel's deferred frees; the least of some looks."""
+    """Of the whole host: what the kernel holds (namespaces, links, control groups, mounts, stacks), what lies on
+    tmpfs, and all that is in use and not to be had back at once. After deferred frees; the least of some looks."""
     pathlib.Path("/proc/sys/vm/drop_caches").write_text("3")
     time.sleep(2)
     looks = []
     for _ in range(8):
-        f = {line.split(":")[0]: int(line.split()[1]) for line in pathlib.Path("/proc/meminfo").read_text().splitlines()}
+        lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
+        f = {line.split(":")[0]: int(line.split()[1]) for line in lines}
         looks.append((sum(f[k] for k in ("SUnreclaim", "KernelStack", "PageTables", "Percpu")), f["Shmem"],
                       f["MemTotal"] - f["MemFree"] - f["Buffers"] - f["Cached"] - f["SReclaimable"] + f["Shmem"]))
         time.sleep(0.25)

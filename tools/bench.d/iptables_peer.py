@@ -17,7 +17,8 @@ PORT, SERVICE_PORT = 8080, 80
 # what forwarded packets meet beside the nat table
 FILTER = ("*filter", ":KUBE-FORWARD - [0:0]", ":KUBE-SERVICES - [0:0]", ":KUBE-PROXY-FIREWALL - [0:0]",
           "-A FORWARD -m conntrack --ctstate NEW -j KUBE-PROXY-FIREWALL", "-A FORWARD -j KUBE-FORWARD",
-          "-A FORWARD -m conntrack --ctstate NEW -j KUBE-SERVICES", "-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP",
+          "-A FORWARD -m conntrack --ctstate NEW -j KUBE-SERVICES",
+          "-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP",
           "-A KUBE-FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT",
           "-A KUBE-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", "COMMIT")
 
@@ -34,13 +35,14 @@ def service_lines(i):
     """The lines of one service: chains, then rules (the order of iptables-restore)."""
     svc, sep, ip = f"KUBE-SVC-{i:016X}", f"KUBE-SEP-{i:016X}", service_ip(i)
     chains = [f":{svc} - [0:0]", f":{sep} - [0:0]"]
-    rules = [f'-A KUBE-SERVICES -d {ip}/32 -p tcp -m comment --comment "bench/svc-{i}:http cluster IP" -m tcp '
+    note = f'-m comment --comment "bench/svc-{i}:http'
+    rules = [f'-A KUBE-SERVICES -d {ip}/32 -p tcp {note} cluster IP" -m tcp '
              f'--dport {SERVICE_PORT} -j {svc}',
-             f'-A {svc} ! -s 198.18.0.0/24 -d {ip}/32 -p tcp -m comment --comment "bench/svc-{i}:http cluster IP" -m tcp '
+             f'-A {svc} ! -s 198.18.0.0/24 -d {ip}/32 -p tcp {note} cluster IP" -m tcp '
              f'--dport {SERVICE_PORT} -j KUBE-MARK-MASQ',
-             f'-A {svc} -m comment --comment "bench/svc-{i}:http -> {BACKEND_IP}:{PORT}" -j {sep}',
-             f'-A {sep} -s {BACKEND_IP}/32 -m comment --comment "bench/svc-{i}:http" -j KUBE-MARK-MASQ',
-             f'-A {sep} -p tcp -m comment --comment "bench/svc-{i}:http" -m tcp -j DNAT '
+             f'-A {svc} {note} -> {BACKEND_IP}:{PORT}" -j {sep}',
+             f'-A {sep} -s {BACKEND_IP}/32 {note}" -j KUBE-MARK-MASQ',
+             f'-A {sep} -p tcp {note}" -m tcp -j DNAT '
              f'--to-destination {BACKEND_IP}:{PORT}']
     return chains, rules
 
@@ -51,9 +53,11 @@ def rules_of(n):
         c, r = service_lines(i)
         chains += c
         rules += r
-    return "\n".join(["*nat", ":KUBE-SERVICES - [0:0]", ":KUBE-POSTROUTING - [0:0]", ":KUBE-MARK-MASQ - [0:0]", *chains,
-                      "-A PREROUTING -j KUBE-SERVICES", "-A OUTPUT -j KUBE-SERVICES", "-A POSTROUTING -j KUBE-POSTROUTING",
-                      "-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN", "-A KUBE-POSTROUTING -j MASQUERADE",
+    return "\n".join(["*nat", ":KUBE-SERVICES - [0:0]", ":KUBE-POSTROUTING - [0:0]", ":KUBE-MARK-MASQ - [0:0]",
+                      *chains, "-A PREROUTING -j KUBE-SERVICES", "-A OUTPUT -j KUBE-SERVICES",
+                      "-A POSTROUTING -j KUBE-POSTROUTING",
+                      "-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN",
+                      "-A KUBE-POSTROUTING -j MASQUERADE",
                       "-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000", *rules, "COMMIT", *FILTER, ""])
 
 
@@ -81,7 +85,8 @@ class Peer:
             raise AssertionError("the peer's backend does not listen")
 
     def inside(self, ns, argv, **kw):
-        return subprocess.run(["nsenter", f"--net=/run/netns/{ns}", *map(str, argv)], capture_output=True, text=True, **kw)
+        return subprocess.run(["nsenter", f"--net=/run/netns/{ns}", *map(str, argv)], capture_output=True, text=True,
+                              **kw)
 
     def install(self, flavour, n):
         """Loads the rules of n services with iptables-<flavour>: None, or why it is not possible."""
