@@ -24,6 +24,7 @@ struct purge {
 	size_t n_routes, cap_routes;
 	uint32_t *addresses;
 	size_t n_addresses, cap_addresses;
+	bool neighbour; /* another node of this host has pods: what both share stays */
 };
 
 /* The last word of the alias is the pin folder of the node that made the link. */
@@ -54,11 +55,24 @@ static int purge_link(const struct nlmsghdr *h, void *arg)
 	if (purge_is_own(p, name, alias)) {
 		mem_grow(p->pods, p->cap_pods, p->n_pods + 1);
 		p->pods[p->n_pods++] = i->ifi_index;
+	} else if (name && alias && strncmp(name, DP_LINK_PREFIX, strlen(DP_LINK_PREFIX)) == 0 &&
+		   strncmp(alias, DP_ALIAS_PREFIX, strlen(DP_ALIAS_PREFIX)) == 0) {
+		p->neighbour = true;
 	} else if (!(i->ifi_flags & IFF_LOOPBACK) && !(name && strncmp(name, DP_LINK_PREFIX, strlen(DP_LINK_PREFIX)) == 0)) {
 		mem_grow(p->others, p->cap_others, p->n_others + 1);
 		p->others[p->n_others++] = i->ifi_index;
 	}
 	return 0;
+}
+
+/* A route to a pod goes with our link to it; only those that name no link are left to us. */
+static bool purge_is_own_route(const struct purge *p, const struct nl_route4 *r)
+{
+	bool own = r->ifindex == 0;
+
+	for (size_t i = 0; i < p->n_pods && !own; i++)
+		own = p->pods[i] == r->ifindex;
+	return own;
 }
 
 static int purge_route(const struct nlmsghdr *h, void *arg)
@@ -78,6 +92,8 @@ static int purge_route(const struct nlmsghdr *h, void *arg)
 		if (mnl_attr_get_type(attr) == RTA_PRIORITY)
 			r.metric = mnl_attr_get_u32(attr);
 	}
+	if (!purge_is_own_route(p, &r))
+		return 0;
 	mem_grow(p->routes, p->cap_routes, p->n_routes + 1);
 	p->routes[p->n_routes++] = r;
 	return 0;
@@ -195,7 +211,8 @@ int dataplane_purge(const char *pin_dir, struct err *err)
 	if (r == 0)
 		r = purge_kernel(&p, links_map, err);
 	programs_detach_cgroup(pin_dir);
-	purge_forwarding(pin_dir);
+	if (!p.neighbour)
+		purge_forwarding(pin_dir);
 	if (r == 0)
 		r = fs_remove_tree(pin_dir, err);
 	nl_close(p.nl);
