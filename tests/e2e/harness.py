@@ -2,23 +2,33 @@
 """A node of its own for each test program: own folders, ports, address ranges and pins, so that it neither meets a node
 that runs on the host nor leaves anything behind, also when the test fails or is killed by a signal."""
 import atexit
+import base64
+import http.client
 import json
 import os
 import pathlib
 import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import unittest
 
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = pathlib.Path(os.environ.get("K3C_BUILD_DIR", TOP / "build"))
 BIN = pathlib.Path(os.environ.get("K3C_BIN", BUILD / "k3c-bpf"))
 IMAGE = "k3c-bpf/demo:latest"
-PORT = 16443
-CLUSTER_CIDR, SERVICE_CIDR, DNS = "10.142.0.0/16", "10.143.0.0/16", "10.143.0.10"
-NODE_PORTS = "31000-31999"
+# Another slot has other addresses and ports: two people on one host.
+SLOT = int(os.environ.get("K3C_E2E_SLOT", "0"))
+PORT = 16443 + SLOT
+CLUSTER_CIDR, SERVICE_CIDR = f"10.{142 + 2 * SLOT}.0.0/16", f"10.{143 + 2 * SLOT}.0.0/16"
+DNS = f"10.{143 + 2 * SLOT}.0.10"
+NODE_PORT = 31000 - 200 * SLOT  # the first of NODE_PORTS
+NODE_PORTS = f"{NODE_PORT}-{NODE_PORT + 199}"
 
 
 def wait_for(what, check, timeout=60, every=0.05):
@@ -112,6 +122,8 @@ class Node:
         done = subprocess.run([BIN, "stop", "--purge"], env=self.env, capture_output=True, text=True)
         if done.returncode:
             print(f"purge failed: {done.stderr}", file=sys.stderr)
+        if os.environ.get("K3C_E2E_LOG"):
+            pathlib.Path(os.environ["K3C_E2E_LOG"]).write_text(log)
         for marker in ("AddressSanitizer", "runtime error:"):
             if marker in log:
                 at = log.index(marker)
@@ -122,6 +134,12 @@ class Node:
 
     def tail(self, n=40):
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-n:])
+
+    def explain(self):
+        if self.server.poll() is not None:
+            return f"the server ended with {self.server.returncode}:\n{self.tail()}"
+        ask = lambda line: self.kubectl(*line.split(), check=False, timeout=20).stdout
+        return ask("get pods,deploy,rs -A -o wide") + ask("get events -A --sort-by=.lastTimestamp")[-6000:] + self.tail(20)
 
     # ---- use ----
 
@@ -151,6 +169,53 @@ class Node:
     def status(self):
         return json.loads(self.k3c("status", "-o", "json").stdout)
 
+    def api(self):
+        """A connection of its own to the API server, as administrator."""
+        if not hasattr(self, "tls"):
+            view = json.loads(self.k("config view --raw -o json"))
+            user = view["users"][0]["user"]
+            ca = base64.b64decode(view["clusters"][0]["cluster"]["certificate-authority-data"]).decode()
+            pem = self.dir / "admin.pem"
+            pem.touch(0o600)
+            pem.write_bytes(base64.b64decode(user["client-certificate-data"]) +
+                            base64.b64decode(user["client-key-data"]))
+            self.tls = ssl.create_default_context(cadata=ca)
+            self.tls.load_cert_chain(pem)
+        return http.client.HTTPSConnection("127.0.0.1", PORT, context=self.tls, timeout=30)
+
+    def pod(self, name, ns="default"):
+        return self.get("pod", name, "-n", ns)
+
+    def wait_pod(self, name, check, what=None, ns="default", timeout=60):
+        """Until check(pod) is truthy; the pod."""
+        def look():
+            pod = self.pod(name, ns)
+            return pod if check(pod) else None
+        try:
+            return wait_for(what or f"pod {name}", look, timeout)
+        except AssertionError:
+            print(self.kubectl("describe", "pod", name, "-n", ns, check=False).stdout, file=sys.stderr)
+            raise
+
+    def wait_ready_pod(self, name, ns="default", timeout=60):
+        return self.wait_pod(name, is_ready, f"pod {name} Ready", ns, timeout)
+
+    def wait_phase(self, name, phase, ns="default", timeout=60):
+        return self.wait_pod(name, lambda p: p["status"].get("phase") == phase, f"pod {name} {phase}", ns, timeout)
+
+    def wait_event(self, reason, name, text="", ns="default", timeout=60):
+        """Until the object has an event of this reason with `text` in its message; the message."""
+        def look():
+            events = self.get("events", "-n", ns, "--field-selector", f"involvedObject.name={name}")["items"]
+            return next((e["message"] for e in events if e["reason"] == reason and text in e["message"]), None)
+        return wait_for(f"event {reason} of {name} with {text!r}", look, timeout)
+
+    def log_file(self, name, container, ns="default"):
+        """Where the container's log lies: for reading while the server is down."""
+        found = sorted(self.dir.glob(f"logs/{ns}_{name}_*/{container}/*.log"))
+        assert found, f"no log of {ns}/{name}"
+        return found[-1]
+
     def import_image(self, name=IMAGE):
         tar = self.dir / "image.tar"
         subprocess.run([TOP / "tools" / "demo-image", tar, name], check=True)
@@ -160,6 +225,82 @@ class Node:
     def wait_default_account(self, ns="default"):
         wait_for("the default service account", lambda: self.kubectl(
             "get", "serviceaccount", "default", "-n", ns, check=False).returncode == 0)
+
+
+def is_ready(pod):
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))
+
+
+def container(pod, name=None, kind="containerStatuses"):
+    found = pod["status"].get(kind, [])
+    return next((c for c in found if name in (None, c["name"])), None)
+
+
+def pids_of(container_id):
+    """The processes of a container, by its control group; asked of the kernel."""
+    bare, found = container_id.split("://")[-1], set()
+    for p in pathlib.Path("/proc").glob("[0-9]*/cgroup"):
+        try:
+            if bare in p.read_text():
+                found.add(int(p.parent.name))
+        except OSError:
+            pass
+    return found
+
+
+class Load:
+    """GETs over a new connection each, from several threads, until stopped; every failure is kept."""
+
+    def __init__(self, address, port, path="/", threads=4, timeout=5):
+        self.address, self.port, self.path, self.timeout = address, port, path, timeout
+        self.done, self.failures, self.answers = 0, [], {}
+        self.stopping, self.lock = threading.Event(), threading.Lock()
+        self.threads = [threading.Thread(target=self.work, daemon=True) for _ in range(threads)]
+
+    def once(self):
+        with socket.create_connection((self.address, self.port), timeout=self.timeout) as s:
+            s.sendall(f"GET {self.path} HTTP/1.0\r\n\r\n".encode())
+            data = b""
+            while part := s.recv(65536):
+                data += part
+        if not data.startswith(b"HTTP/1.") or b" 200 " not in data.split(b"\r\n", 1)[0]:
+            raise AssertionError(f"answer {data[:80]!r}")
+        return data.split(b"\r\n\r\n", 1)[1].decode().strip()
+
+    def work(self):
+        while not self.stopping.is_set():
+            try:
+                body = self.once()
+                with self.lock:
+                    self.done += 1
+                    self.answers[body] = self.answers.get(body, 0) + 1
+            except Exception as e:
+                with self.lock:
+                    self.failures.append(f"{time.strftime('%H:%M:%S')} {e!r}")
+
+    def __enter__(self):
+        for t in self.threads:
+            t.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        for t in self.threads:
+            t.join()
+
+
+class Case(unittest.TestCase):
+    """Has `node`; says at a failure what the node thought."""
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.node.close()
+
+    def run(self, result=None):
+        bad = len(result.failures) + len(result.errors)
+        super().run(result)
+        if len(result.failures) + len(result.errors) > bad:
+            print(f"---- the node after {self.id()} failed\n{self.node.explain()}\n----", file=sys.stderr)
 
 
 class Outside:
