@@ -33,8 +33,8 @@ def ldd(path):
 def libraries_of(programs):
     """Every shared library of the programs, with the loader: those they are linked with and those they name (for
     dlopen). Paths as the loader looks them up."""
-    cache = dict(re.findall(r"^\s+(\S+) \(libc6,x86-64.*=> (\S+)$",
-                            subprocess.run(["/sbin/ldconfig", "-p"], text=True, capture_output=True, check=True).stdout, re.M))
+    known = subprocess.run(["/sbin/ldconfig", "-p"], text=True, capture_output=True, check=True).stdout
+    cache = dict(re.findall(r"^\s+(\S+) \(libc6,x86-64.*=> (\S+)$", known, re.M))
     found = set()
     for program in programs:
         found.update(ldd(program))
@@ -124,8 +124,8 @@ def pack(kernel, build, tests, node, target):
             put(root, library, library, strip=True)
         with open(target, "wb") as out:
             names = subprocess.run(["find", ".", "-print0"], cwd=root, check=True, capture_output=True).stdout
-            subprocess.run(["cpio", "-0", "-o", "-H", "newc", "--quiet", "-R", "0:0"], cwd=root, check=True, input=names,
-                           stdout=out)
+            subprocess.run(["cpio", "-0", "-o", "-H", "newc", "--quiet", "-R", "0:0"], cwd=root, check=True,
+                           input=names, stdout=out)
     finally:
         shutil.rmtree(root, ignore_errors=True)
     return os.path.getsize(target)

@@ -69,7 +69,8 @@ def junit(guests, path):
         failures = sum(not r.passed for r in guest.results) + bool(guest.problem)
         suite = xml.SubElement(top, "testsuite", name=guest.kernel.name, tests=str(len(guest.results) + 1),
                                failures=str(failures), time=f"{guest.all_s:.1f}")
-        boot = xml.SubElement(suite, "testcase", classname=guest.kernel.name, name="guest", time=f"{guest.booted_s:.1f}")
+        boot = xml.SubElement(suite, "testcase", classname=guest.kernel.name, name="guest",
+                              time=f"{guest.booted_s:.1f}")
         if guest.problem:
             xml.SubElement(boot, "failure", message=text([guest.problem]))
         for r in guest.results:

@@ -25,7 +25,12 @@ struct verifier_figures {
 
 typedef const void *elf_fn(size_t *size);
 
-static elf_fn *const objects[] = { sock4_bpf__elf_bytes, sock6_bpf__elf_bytes, pod_bpf__elf_bytes, host_bpf__elf_bytes };
+static elf_fn *const objects[] = {
+	sock4_bpf__elf_bytes,
+	sock6_bpf__elf_bytes,
+	pod_bpf__elf_bytes,
+	host_bpf__elf_bytes,
+};
 
 /* The options that a program of the open dataplane was loaded with; false: it reads none. */
 static bool options_of(int program_fd, struct k3c_options *ret)
