@@ -324,8 +324,17 @@ static struct str model_key(struct arena *arena, struct str ns, struct str name)
 	return str_of(arena_printf(arena, "%.*s/%.*s", STR_ARG(ns), STR_ARG(name)));
 }
 
+static void model_free_rules(struct net_rule *rules, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < rules[i].n_peers; k++)
+			free(rules[i].peers[k].ids);
+}
+
 static void model_free_policy(struct net_model *m, struct net_policy *p)
 {
+	model_free_rules(p->ingress_rules, p->n_ingress_rules);
+	model_free_rules(p->egress_rules, p->n_egress_rules);
 	list_del(&p->link);
 	model_leave_home(m, p->home);
 	arena_finish(&p->arena);

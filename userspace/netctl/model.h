@@ -62,6 +62,10 @@ struct net_peer {
 	struct net_prefix block;
 	struct net_prefix *excepts; /* each inside the block */
 	size_t n_excepts;
+	/* Identities that the selectors find, while `resolved` (policy.c). Heap. */
+	uint32_t *ids;
+	size_t n_ids;
+	bool resolved;
 };
 
 struct net_port {

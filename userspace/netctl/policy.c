@@ -154,8 +154,30 @@ static void policy_emit_named(struct policy_out *out, const struct net_rule *rul
 	}
 }
 
-static void policy_emit_peer(struct policy_out *out, uint8_t direction, const struct net_rule *rule,
-			     const struct net_peer *peer)
+/* Whom the selectors of a peer find: the same for every pod that the policy selects, so it is kept until one of the
+ * changes below. */
+static void policy_resolve(struct policy_out *out, struct net_peer *peer)
+{
+	size_t cap = peer->n_ids;
+
+	if (!out->seen.slots)
+		policy_seen_init(&out->seen, out->arena, out->model->pods_by_uid.n);
+	out->seen.stamp++;
+	peer->n_ids = 0;
+	list_foreach(ns, &out->model->namespaces, struct net_namespace, link) {
+		if (!policy_peer_has_namespace(out->policy, peer, ns))
+			continue;
+		list_foreach(pod, &ns->pods, struct net_pod, in_home) {
+			if (!policy_peer_has_pod(peer, pod) || policy_seen_before(&out->seen, pod->identity))
+				continue;
+			mem_grow(peer->ids, cap, peer->n_ids + 1);
+			peer->ids[peer->n_ids++] = pod->identity;
+		}
+	}
+	peer->resolved = true;
+}
+
+static void policy_emit_peer(struct policy_out *out, uint8_t direction, const struct net_rule *rule, struct net_peer *peer)
 {
 	/* On the way in, names are ports of the selected pod. */
 	const struct net_pod *owner = direction == DP_INGRESS ? out->self : NULL;
@@ -167,18 +189,11 @@ static void policy_emit_peer(struct policy_out *out, uint8_t direction, const st
 		policy_emit_ports(out, rule, &base, owner, peer, false);
 		return;
 	}
-	if (!out->seen.slots)
-		policy_seen_init(&out->seen, out->arena, out->model->pods_by_uid.n);
-	out->seen.stamp++;
-	list_foreach(ns, &out->model->namespaces, struct net_namespace, link) {
-		if (!policy_peer_has_namespace(out->policy, peer, ns))
-			continue;
-		list_foreach(pod, &ns->pods, struct net_pod, in_home) {
-			if (!policy_peer_has_pod(peer, pod) || policy_seen_before(&out->seen, pod->identity))
-				continue;
-			base.identity = pod->identity;
-			policy_emit_ports(out, rule, &base, owner, NULL, false);
-		}
+	if (!peer->resolved)
+		policy_resolve(out, peer);
+	for (size_t i = 0; i < peer->n_ids; i++) {
+		base.identity = peer->ids[i];
+		policy_emit_ports(out, rule, &base, owner, NULL, false);
 	}
 }
 
@@ -228,7 +243,7 @@ void policy_translate(struct arena *arena, const struct net_model *model, const 
 	*ret = result;
 }
 
-/* ---- what a change can affect ---- */
+/* ---- what a change can affect: both directions are looked at, for what is kept in their peers ---- */
 
 void policy_mark_selected(const struct net_policy *policy)
 {
@@ -240,22 +255,25 @@ void policy_mark_selected(const struct net_policy *policy)
 static bool policy_rules_name_pod(const struct net_policy *policy, uint8_t direction, const struct net_rule *rules,
 				  size_t n, const struct net_pod *pod)
 {
+	bool found = false;
+
 	for (size_t i = 0; i < n; i++) {
 		const struct net_rule *r = &rules[i];
 		bool named = direction == DP_EGRESS && pod->n_ports && policy_has_named_port(r);
 
-		if (!r->n_peers && named)
-			return true;
+		found = found || (!r->n_peers && named);
 		for (size_t k = 0; k < r->n_peers; k++) {
-			const struct net_peer *peer = &r->peers[k];
+			struct net_peer *peer = &r->peers[k];
 
-			if (peer->has_block ? named && policy_in_block(peer, &pod->addr)
-					    : policy_peer_has_namespace(policy, peer, pod->home) &&
-						      policy_peer_has_pod(peer, pod))
-				return true;
+			if (peer->has_block ? !named || !policy_in_block(peer, &pod->addr)
+					    : !policy_peer_has_namespace(policy, peer, pod->home) ||
+						      !policy_peer_has_pod(peer, pod))
+				continue;
+			peer->resolved = false;
+			found = true;
 		}
 	}
-	return false;
+	return found;
 }
 
 void policy_mark_peer(const struct net_model *m, const struct net_pod *pod)
@@ -264,21 +282,25 @@ void policy_mark_peer(const struct net_model *m, const struct net_pod *pod)
 		return;
 	list_foreach(ns, &m->namespaces, struct net_namespace, link)
 		list_foreach(p, &ns->policies, struct net_policy, link)
-			if (policy_rules_name_pod(p, DP_INGRESS, p->ingress_rules, p->n_ingress_rules, pod) ||
+			if (policy_rules_name_pod(p, DP_INGRESS, p->ingress_rules, p->n_ingress_rules, pod) |
 			    policy_rules_name_pod(p, DP_EGRESS, p->egress_rules, p->n_egress_rules, pod))
 				policy_mark_selected(p);
 }
 
 static bool policy_rules_name_namespace(const struct net_rule *rules, size_t n, const struct net_namespace *ns)
 {
+	bool found = false;
+
 	for (size_t i = 0; i < n; i++)
 		for (size_t k = 0; k < rules[i].n_peers; k++) {
-			const struct net_peer *peer = &rules[i].peers[k];
+			struct net_peer *peer = &rules[i].peers[k];
 
-			if (peer->has_namespaces && selector_matches(&peer->namespaces, ns->labels, ns->n_labels))
-				return true;
+			if (!peer->has_namespaces || !selector_matches(&peer->namespaces, ns->labels, ns->n_labels))
+				continue;
+			peer->resolved = false;
+			found = true;
 		}
-	return false;
+	return found;
 }
 
 void policy_mark_namespace(const struct net_model *m, const struct net_namespace *ns)
@@ -287,7 +309,7 @@ void policy_mark_namespace(const struct net_model *m, const struct net_namespace
 		return;
 	list_foreach(home, &m->namespaces, struct net_namespace, link)
 		list_foreach(p, &home->policies, struct net_policy, link)
-			if (policy_rules_name_namespace(p->ingress_rules, p->n_ingress_rules, ns) ||
+			if (policy_rules_name_namespace(p->ingress_rules, p->n_ingress_rules, ns) |
 			    policy_rules_name_namespace(p->egress_rules, p->n_egress_rules, ns))
 				policy_mark_selected(p);
 }
