@@ -65,6 +65,21 @@ static const char *propagation(const struct json *m)
 	return str_is(p, "Bidirectional") ? "rshared" : NULL;
 }
 
+/* What the node keeps up to date is never the container's to write. */
+static bool is_kept_by_node(const struct json *pod, struct str volume)
+{
+	static const char *const kinds[] = { "configMap", "secret", "downwardAPI", "projected" };
+
+	json_foreach(v, json_at(pod, "spec.volumes")) {
+		if (!str_eq(json_get_str(v, "name"), volume))
+			continue;
+		for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+			if (json_get(v, kinds[i]))
+				return true;
+	}
+	return false;
+}
+
 static int one_mount(struct pod_container *c, const struct json *m, size_t index, const struct env *env,
 		     struct mount_list *list, struct err *err)
 {
@@ -72,7 +87,7 @@ static int one_mount(struct pod_container *c, const struct json *m, size_t index
 	struct str volume = json_get_str(m, "name"), path = json_get_str(m, "mountPath");
 	struct str sub = json_get_str(m, "subPath"), sub_expr = json_get_str(m, "subPathExpr");
 	char *host = volumes_path(list->arena, worker_json(w), w->disk_dir, w->tmpfs_dir, volume);
-	bool read_only = json_get_bool(m, "readOnly", false);
+	bool read_only = json_get_bool(m, "readOnly", false) || is_kept_by_node(worker_json(w), volume);
 	struct str recursive = json_get_str(m, "recursiveReadOnly");
 	int r;
 
