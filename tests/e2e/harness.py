@@ -57,6 +57,10 @@ def newest_kubectl():
         [TOP / "tools" / "kubectl"], capture_output=True, text=True, check=True).stdout.strip()
 
 
+def interrupted(signo, frame):
+    raise KeyboardInterrupt  # what unittest lets through; close() follows at exit
+
+
 class Node:
     def __init__(self, *flags, env=None):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="k3c-e2e-"))
@@ -78,7 +82,7 @@ class Node:
         self.closed = False
         atexit.register(self.close)
         for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(s, lambda n, f: sys.exit(128 + n))
+            signal.signal(s, interrupted)
 
     # ---- life ----
 
