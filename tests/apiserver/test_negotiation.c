@@ -29,9 +29,11 @@ static void taken(void **state)
 		{ "application/yaml", NEGOTIATE_OBJECT },
 		{ "application/json;q=0, application/yaml", NEGOTIATE_OBJECT },
 		/* kubectl get */
-		{ "application/json;as=Table" META ",application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
+		{ "application/json;as=Table" META
+		  ",application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
 		  NEGOTIATE_TABLE },
-		{ "application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json", NEGOTIATE_TABLE, .v1beta1 = true },
+		{ "application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json", NEGOTIATE_TABLE,
+		  .v1beta1 = true },
 		{ " application/json ; as=Table ; v=v1 ; g=meta.k8s.io ", NEGOTIATE_TABLE },
 		{ "application/json;as=PartialObjectMetadata" META, NEGOTIATE_PARTIAL },
 		{ "application/json;as=PartialObjectMetadataList" META, NEGOTIATE_PARTIAL_LIST },
@@ -41,7 +43,8 @@ static void taken(void **state)
 		{ "application/json;as=Table;v=v1;g=other,application/json", NEGOTIATE_OBJECT },
 		/* client-go, typed */
 		{ "application/vnd.kubernetes.protobuf,application/json", NEGOTIATE_OBJECT, .protobuf = true },
-		{ "application/vnd.kubernetes.protobuf;as=Table" META ",application/json;as=Table" META, NEGOTIATE_TABLE },
+		{ "application/vnd.kubernetes.protobuf;as=Table" META ",application/json;as=Table" META,
+		  NEGOTIATE_TABLE },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
@@ -58,8 +61,15 @@ static void taken(void **state)
 static void refused(void **state)
 {
 	static const char *const accepts[] = {
-		"text/html", "application/json;q=0", "application/json;as=Table;v=v1;g=nope", "application/json;as=Nope" META,
-		"application/cbor", ",", ";", "application/jsonx", "application/vnd.kubernetes.protobuf;as=Table" META,
+		"text/html",
+		"application/json;q=0",
+		"application/json;as=Table;v=v1;g=nope",
+		"application/json;as=Nope" META,
+		"application/cbor",
+		",",
+		";",
+		"application/jsonx",
+		"application/vnd.kubernetes.protobuf;as=Table" META,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(accepts); i++) {

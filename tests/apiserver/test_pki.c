@@ -109,7 +109,8 @@ static void made_once_and_kept(void **state)
 	assert_true(str_eq(first.sa_key, again.sa_key));
 	assert_int_equal(stat(f->tls, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0700);
-	for (const char *const *name = (const char *const[]){ "ca.key", "server.key", "admin.key", "service-account.key", NULL };
+	for (const char *const *name =
+		     (const char *const[]){ "ca.key", "server.key", "admin.key", "service-account.key", NULL };
 	     *name; name++) {
 		_cleanup_free_ char *path = mem_printf("%s/%s", f->tls, *name);
 

@@ -26,7 +26,11 @@ static void resources(void **state)
 		{ .path = "/api/v1/namespaces/a/pods", .kind = "Pod", .ns = "a" },
 		{ .path = "/api/v1/namespaces/a/pods/b", .kind = "Pod", .ns = "a", .name = "b" },
 		{ .path = "/api/v1/namespaces/a/pods/b/log", .kind = "Pod", .ns = "a", .name = "b", .sub = "log" },
-		{ .path = "/api/v1/namespaces/a/pods/b/status", .kind = "Pod", .ns = "a", .name = "b", .sub = "status" },
+		{ .path = "/api/v1/namespaces/a/pods/b/status",
+		  .kind = "Pod",
+		  .ns = "a",
+		  .name = "b",
+		  .sub = "status" },
 		{ .path = "/api/v1/namespaces", .kind = "Namespace" },
 		{ .path = "/api/v1/namespaces/a", .kind = "Namespace", .name = "a" },
 		{ .path = "/api/v1/namespaces/a/finalize", .kind = "Namespace", .name = "a", .sub = "finalize" },
@@ -35,15 +39,26 @@ static void resources(void **state)
 		{ .path = "/api/v1/watch/pods", .kind = "Pod", .watch = true },
 		{ .path = "/api/v1/watch/namespaces/a/pods/b", .kind = "Pod", .ns = "a", .name = "b", .watch = true },
 		{ .path = "/apis/apps/v1/deployments", .kind = "Deployment" },
-		{ .path = "/apis/apps/v1/namespaces/a/deployments/b/scale", .kind = "Deployment", .ns = "a", .name = "b",
+		{ .path = "/apis/apps/v1/namespaces/a/deployments/b/scale",
+		  .kind = "Deployment",
+		  .ns = "a",
+		  .name = "b",
 		  .sub = "scale" },
-		{ .path = "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode", .kind = "ClusterRole",
+		{ .path = "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode",
+		  .kind = "ClusterRole",
 		  .name = "system:node" },
 		/* an escaped slash stays in its segment */
 		{ .path = "/api/v1/namespaces/a/pods/b%2Flog", .kind = "Pod", .ns = "a", .name = "b/log" },
 		{ .path = "/api/v1/namespaces/a/pods/..", .kind = "Pod", .ns = "a", .name = ".." },
-		{ .path = "/" }, { .path = "" }, { .path = "/api" }, { .path = "/api/v1" }, { .path = "/apis" },
-		{ .path = "/apis/apps" }, { .path = "/apis/apps/v1" }, { .path = "/healthz" }, { .path = "/openapi/v3/apis/apps/v1" },
+		{ .path = "/" },
+		{ .path = "" },
+		{ .path = "/api" },
+		{ .path = "/api/v1" },
+		{ .path = "/apis" },
+		{ .path = "/apis/apps" },
+		{ .path = "/apis/apps/v1" },
+		{ .path = "/healthz" },
+		{ .path = "/openapi/v3/apis/apps/v1" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
@@ -74,8 +89,8 @@ static void refused(void **state)
 		{ "/api/v2/pods", -ENOENT, 404 },
 		{ "/apis/apps/v1/pods", -ENOENT, 404 },
 		{ "/apis/nope/v1/x", -ENOENT, 404 },
-		{ "/api/v1/pods/x", -ENOENT, 404 },                     /* a namespaced object without its namespace */
-		{ "/api/v1/namespaces/a/nodes", -ENOENT, 404 },         /* a cluster's one in a namespace */
+		{ "/api/v1/pods/x", -ENOENT, 404 },             /* a namespaced object without its namespace */
+		{ "/api/v1/namespaces/a/nodes", -ENOENT, 404 }, /* a cluster's one in a namespace */
 		{ "/api/v1/namespaces/a/pods/b/nope", -ENOENT, 404 },
 		{ "/api/v1/namespaces/a/pods/b/log/c", -ENOENT, 404 },
 		{ "/api/v1/watch", -ENOENT, 404 },

@@ -57,8 +57,11 @@ static int setup(void **state)
 	assert_non_null(mkdtemp(f->dir));
 	f->keys = keys_in(f, "a");
 	f->others = keys_in(f, "b");
-	f->claims = (struct token_claims){ .ns = STR("ns"), .service_account = STR("bob"), .service_account_uid = STR("uid-1"),
-					   .pod_name = STR("p"), .pod_uid = STR("uid-2"),
+	f->claims = (struct token_claims){ .ns = STR("ns"),
+					   .service_account = STR("bob"),
+					   .service_account_uid = STR("uid-1"),
+					   .pod_name = STR("p"),
+					   .pod_uid = STR("uid-2"),
 					   .issued_s = clock_real_ns() / NS_PER_S };
 	f->claims.expires_s = f->claims.issued_s + 3600;
 	f->token = issue(f, f->keys, &f->claims);
@@ -180,13 +183,15 @@ static char *with_header(const struct fixture *f, const char *header, const char
 
 static void other_algorithms(void **state)
 {
-	static const char *const headers[] = { "{\"alg\":\"none\"}", "{\"alg\":\"None\"}", "{\"alg\":\"HS256\"}",
-					       "{\"alg\":\"ES256\"}", "{}", "x", "" };
+	static const char *const headers[] = {
+		"{\"alg\":\"none\"}", "{\"alg\":\"None\"}", "{\"alg\":\"HS256\"}", "{\"alg\":\"ES256\"}", "{}", "x", ""
+	};
 	struct fixture *f = *state;
 	const char *signature = strrchr(f->token, '.') + 1;
 
 	for (size_t i = 0; i < ARRAY_SIZE(headers); i++) {
-		_cleanup_free_ char *signed_one = with_header(f, headers[i], signature), *bare = with_header(f, headers[i], "");
+		_cleanup_free_ char *signed_one = with_header(f, headers[i], signature),
+				    *bare = with_header(f, headers[i], "");
 
 		assert_int_equal(verify(f, signed_one, NULL), -EPERM);
 		assert_int_equal(verify(f, bare, NULL), -EPERM);
@@ -195,7 +200,8 @@ static void other_algorithms(void **state)
 
 static void malformed(void **state)
 {
-	static const char *const tokens[] = { "", ".", "..", "...", "a", "a.b", "a.b.c", "a.b.c.d", "....", "%%%.%%%.%%%" };
+	static const char *const tokens[] = { "",    ".",     "..",      "...",  "a",
+					      "a.b", "a.b.c", "a.b.c.d", "....", "%%%.%%%.%%%" };
 	struct fixture *f = *state;
 	_cleanup_free_ char *more = mem_printf("%s.x", f->token), *fewer = str_dup(str_of(f->token));
 	_cleanup_free_ char *longest = mem_zalloc(TOKEN_BYTES_MAX + 2);

@@ -28,7 +28,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static struct token_keys *keys;
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	_cleanup_err_ struct err path_err = ERR_INIT, accept_err = ERR_INIT, token_err = ERR_INIT;
-	struct str rest = str_make((const char *)data, size), path = line(&rest), raw = line(&rest), accept = line(&rest);
+	struct str rest = str_make((const char *)data, size), path = line(&rest), raw = line(&rest),
+		   accept = line(&rest);
 	struct token_claims claims;
 	struct negotiated form;
 	struct route route;

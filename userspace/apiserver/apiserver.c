@@ -51,8 +51,10 @@ static int apiserver_bind_token(struct apiserver *as, const struct json *ref, st
 				struct err *err)
 {
 	struct str kind = json_get_str(ref, "kind"), name = json_get_str(ref, "name"), uid = json_get_str(ref, "uid");
-	const struct api_kind *k = str_is(kind, "Pod") ? KIND_POD : str_is(kind, "Secret") ? KIND_SECRET :
-				   str_is(kind, "Node") ? KIND_NODE : NULL;
+	const struct api_kind *k = str_is(kind, "Pod")      ? KIND_POD
+				   : str_is(kind, "Secret") ? KIND_SECRET
+				   : str_is(kind, "Node")   ? KIND_NODE
+							    : NULL;
 	const struct object *o;
 
 	if (!k)
@@ -61,7 +63,8 @@ static int apiserver_bind_token(struct apiserver *as, const struct json *ref, st
 	if (!o)
 		return api_err_not_found(err, k, name);
 	if (uid.n && !str_eq(uid, o->uid))
-		return api_err_conflict(err, k, name, "the UID in the bound object reference does not match the UID in record");
+		return api_err_conflict(err, k, name,
+					"the UID in the bound object reference does not match the UID in record");
 	if (k == KIND_POD) {
 		claims->pod_name = o->name;
 		claims->pod_uid = o->uid;
@@ -123,16 +126,17 @@ int apiserver_create(struct loop *loop, struct registry *reg, const struct apise
 		     struct apiserver **ret, struct err *err)
 {
 	struct apiserver *as = mem_new(struct apiserver);
-	struct http_server_options http = { .tls = options->tls, .handler = apiserver_handle,
-					    .on_protocol_error = respond_protocol_error, .arg = as };
+	struct http_server_options http = {
+		.tls = options->tls, .handler = apiserver_handle, .on_protocol_error = respond_protocol_error, .arg = as
+	};
 	int r;
 
 	as->loop = loop;
 	as->reg = reg;
 	as->tokens = options->tokens;
 	as->advertise_address = mem_strdup(options->advertise_address);
-	as->watch_backlog_bytes = options->watch_backlog_bytes ? options->watch_backlog_bytes :
-								 APISERVER_WATCH_BACKLOG_BYTES_DEFAULT;
+	as->watch_backlog_bytes =
+		options->watch_backlog_bytes ? options->watch_backlog_bytes : APISERVER_WATCH_BACKLOG_BYTES_DEFAULT;
 	watch_init(as);
 	r = authn_create(reg, options->tokens, &as->authn);
 	if (r == 0)

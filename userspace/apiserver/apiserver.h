@@ -16,7 +16,7 @@ struct registry;
 struct tls_context;
 
 struct apiserver_options {
-	struct tls_context *tls;       /* kept by the caller; must outlive the server */
+	struct tls_context *tls; /* kept by the caller; must outlive the server */
 	const struct token_keys *tokens;
 	const char *advertise_address; /* "1.2.3.4:6443", for legacy discovery */
 	/* More than this queued for one watcher: it is ended and must list again. 0: default */

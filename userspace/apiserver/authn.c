@@ -96,8 +96,8 @@ static int authn_token_user(struct authn *authn, struct str token, struct arena 
 	groups[0] = STR("system:serviceaccounts");
 	groups[1] = str_of(arena_printf(arena, "system:serviceaccounts:%.*s", STR_ARG(c->ns)));
 	groups[2] = STR("system:authenticated");
-	user.name = str_of(arena_printf(arena, "system:serviceaccount:%.*s:%.*s", STR_ARG(c->ns),
-					STR_ARG(c->service_account)));
+	user.name = str_of(
+		arena_printf(arena, "system:serviceaccount:%.*s:%.*s", STR_ARG(c->ns), STR_ARG(c->service_account)));
 	user.uid = c->service_account_uid;
 	user.groups = groups;
 	user.n_groups = 3;

@@ -18,7 +18,8 @@ int authz_check(const struct call *call, struct err *err)
 {
 	if (!call->anonymous)
 		return 0;
-	if (authz_is_public(call->route.path) && (str_is(call->http->method, "GET") || str_is(call->http->method, "HEAD")))
+	if (authz_is_public(call->route.path) &&
+	    (str_is(call->http->method, "GET") || str_is(call->http->method, "HEAD")))
 		return 0;
 	return api_err_unauthorized(err);
 }

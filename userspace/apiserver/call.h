@@ -30,7 +30,7 @@ struct apiserver {
 	bool has_node, ready;
 	apiserver_extra_fn *extra;
 	void *extra_arg;
-	struct list watches;             /* struct watch, by link */
+	struct list watches; /* struct watch, by link */
 	struct loop_timer bookmark_timer;
 	unsigned in_flight, n_watches;
 	uint64_t watches_ended_slow, unauthorized;
@@ -62,14 +62,14 @@ int query_int(const struct query *q, const char *key, int64_t otherwise, int64_t
 #define ROUTE_SEGMENTS_MAX 16
 
 struct route {
-	struct str path;                     /* decoded */
+	struct str path; /* decoded */
 	struct str segments[ROUTE_SEGMENTS_MAX];
 	size_t n_segments;
 	/* A resource path: */
-	const struct api_kind *kind;         /* NULL: none */
-	const struct api_subresource *sub;   /* NULL: the object itself */
+	const struct api_kind *kind;       /* NULL: none */
+	const struct api_subresource *sub; /* NULL: the object itself */
 	struct str ns, name;
-	bool watch_prefix;                   /* deprecated /watch/ form */
+	bool watch_prefix; /* deprecated /watch/ form */
 };
 
 /* 0; -ENOENT: unknown resource below a group version (404); -EINVAL: bad escapes (400). */
@@ -131,8 +131,7 @@ void watch_finish(struct apiserver *as);
 int authn_create(struct registry *reg, const struct token_keys *tokens, struct authn **ret);
 void authn_destroy(struct authn *authn);
 /* Who asks. 1: anonymous (no credentials given); 0: `ret` is filled (arena); -EPERM: bad credentials. */
-int authn_request(struct authn *authn, const struct http_request *http, struct arena *arena,
-		  struct request_user *ret);
+int authn_request(struct authn *authn, const struct http_request *http, struct arena *arena, struct request_user *ret);
 
 /* ---- authz.c ---- */
 

@@ -18,7 +18,7 @@
 #define EXEC_PENDING_MAX (256 * 1024) /* queued for the client: reads of the process stop */
 #define EXEC_STDIN_MAX (1024 * 1024)  /* queued for the process: reads of the client stop */
 #define EXEC_ARGS_MAX 1024
-#define EXEC_DRAIN_NS (1 * NS_PER_S)  /* after the exit: for output that a child of it may still hold open */
+#define EXEC_DRAIN_NS (1 * NS_PER_S) /* after the exit: for output that a child of it may still hold open */
 
 enum exec_channel { EXEC_STDIN, EXEC_STDOUT, EXEC_STDERR, EXEC_ERROR, EXEC_RESIZE, EXEC_CLOSE = 255 };
 
@@ -90,7 +90,8 @@ static void exec_send_exit(struct exec *x)
 	}
 	snprintf(code, sizeof(code), "%d", x->exit_code);
 	err_set_status(&err, -EIO, 500, "NonZeroExitCode",
-		       "command terminated with non-zero exit code: command terminated with exit code %d", x->exit_code);
+		       "command terminated with non-zero exit code: command terminated with exit code %d",
+		       x->exit_code);
 	err_add_cause(&err, "ExitCode", NULL, "%s", code);
 	exec_send_status(x, &err);
 }
@@ -313,7 +314,8 @@ static const char *const *exec_argv(struct call *call)
 
 	for (size_t i = 0; i < call->query.n && n < EXEC_ARGS_MAX; i++)
 		if (str_is(call->query.params[i].key, "command"))
-			argv[n++] = arena_strndup(call->arena, call->query.params[i].value.p, call->query.params[i].value.n);
+			argv[n++] = arena_strndup(call->arena, call->query.params[i].value.p,
+						  call->query.params[i].value.n);
 	return n ? argv : NULL;
 }
 

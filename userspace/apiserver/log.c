@@ -86,7 +86,8 @@ static int log_options(struct call *call, struct node_log_options *o, struct err
 	if (r < 0)
 		return r;
 	if (since_time.n && since_s)
-		return err_set_status(err, -EINVAL, 422, "Invalid", "at most one of `sinceTime` or `sinceSeconds` may be specified");
+		return err_set_status(err, -EINVAL, 422, "Invalid",
+				      "at most one of `sinceTime` or `sinceSeconds` may be specified");
 	if (since_time.n && clock_parse_rfc3339(since_time, &o->since_real_ns) < 0)
 		return api_err_bad_request(err, "sinceTime: invalid time \"%.*s\"", STR_ARG(since_time));
 	if (since_s)

@@ -41,13 +41,16 @@ static void meta_version(struct call *call)
 	const char *machine;
 
 	uname(&host);
-	machine = strcmp(host.machine, "x86_64") == 0 ? "amd64" : strcmp(host.machine, "aarch64") == 0 ? "arm64" : host.machine;
+	machine = strcmp(host.machine, "x86_64") == 0    ? "amd64"
+		  : strcmp(host.machine, "aarch64") == 0 ? "arm64"
+							 : host.machine;
 	respond_json(call->http, 200,
-		     str_of(arena_printf(call->arena,
-					 "{\"major\":\"1\",\"minor\":\"36\",\"gitVersion\":\"" META_KUBERNETES_VERSION
-					 "\",\"gitCommit\":\"\",\"gitTreeState\":\"clean\",\"buildDate\":\"1970-01-01T00:00:00Z\","
-					 "\"goVersion\":\"none\",\"compiler\":\"" __VERSION__ "\",\"platform\":\"linux/%s\"}",
-					 machine)));
+		     str_of(arena_printf(
+			     call->arena,
+			     "{\"major\":\"1\",\"minor\":\"36\",\"gitVersion\":\"" META_KUBERNETES_VERSION
+			     "\",\"gitCommit\":\"\",\"gitTreeState\":\"clean\",\"buildDate\":\"1970-01-01T00:00:00Z\","
+			     "\"goVersion\":\"none\",\"compiler\":\"" __VERSION__ "\",\"platform\":\"linux/%s\"}",
+			     machine)));
 }
 
 static void meta_health(struct call *call)
@@ -61,7 +64,8 @@ static void meta_health(struct call *call)
 				       ready ? "[+]startup ok" : "[-]startup failed: reason withheld",
 				       STR_ARG(call->route.segments[0]), ready ? "passed" : "failed"));
 	else
-		meta_text(call, ready ? 200 : 500, ready ? "ok" : "[-]startup failed: reason withheld\nreadyz check failed\n");
+		meta_text(call, ready ? 200 : 500,
+			  ready ? "ok" : "[-]startup failed: reason withheld\nreadyz check failed\n");
 }
 
 static void meta_discovery(struct call *call, bool legacy)
@@ -76,8 +80,9 @@ static void meta_discovery(struct call *call, bool legacy)
 
 		meta_chunk(call, body, discovery_aggregated_type(form), etag);
 	} else if (legacy) {
-		meta_chunk(call, r->n_segments == 1 ? discovery_api_versions(str_of(call->as->advertise_address)) :
-						      discovery_resources(STR(""), r->segments[1]),
+		meta_chunk(call,
+			   r->n_segments == 1 ? discovery_api_versions(str_of(call->as->advertise_address))
+					      : discovery_resources(STR(""), r->segments[1]),
 			   "application/json", NULL);
 	} else if (r->n_segments == 1) {
 		meta_chunk(call, discovery_groups(), "application/json", NULL);
@@ -106,7 +111,8 @@ static void meta_openapi(struct call *call)
 	struct chunk *body;
 
 	if (r->n_segments >= 2 && str_is(r->segments[1], "v2")) {
-		bool protobuf = meta_wants(accept, STR("application/com.github.proto-openapi.spec.v2@v1.0+protobuf")) && !meta_wants(accept, STR("application/json"));
+		bool protobuf = meta_wants(accept, STR("application/com.github.proto-openapi.spec.v2@v1.0+protobuf")) &&
+				!meta_wants(accept, STR("application/json"));
 
 		body = protobuf ? openapi_v2_protobuf(hash) : openapi_v2(hash);
 		meta_chunk(call, body, protobuf ? OPENAPI_V2_PROTOBUF_TYPE : "application/json",
@@ -146,8 +152,9 @@ static void meta_extra(struct call *call)
 
 static void meta_index(struct call *call)
 {
-	respond_json(call->http, 200, STR("{\"paths\":[\"/api\",\"/api/v1\",\"/apis\",\"/healthz\",\"/livez\",\"/openapi/v2\","
-					  "\"/openapi/v3\",\"/readyz\",\"/version\"]}"));
+	respond_json(call->http, 200,
+		     STR("{\"paths\":[\"/api\",\"/api/v1\",\"/apis\",\"/healthz\",\"/livez\",\"/openapi/v2\","
+			 "\"/openapi/v3\",\"/readyz\",\"/version\"]}"));
 }
 
 /* All checks, or one by its name. */

@@ -170,8 +170,8 @@ static int pki_add_extensions(X509 *cert, X509 *issuer, const struct pki_subject
 	r = pki_add_extension(cert, issuer, NID_basic_constraints, s->ca ? "critical,CA:TRUE" : "critical,CA:FALSE");
 	if (r == 0)
 		r = pki_add_extension(cert, issuer, NID_key_usage,
-				      s->ca ? "critical,digitalSignature,keyEncipherment,keyCertSign" :
-					      "critical,digitalSignature,keyEncipherment");
+				      s->ca ? "critical,digitalSignature,keyEncipherment,keyCertSign"
+					    : "critical,digitalSignature,keyEncipherment");
 	if (r == 0)
 		r = pki_add_extension(cert, issuer, NID_subject_key_identifier, "hash");
 	if (r == 0 && !s->ca)
@@ -222,7 +222,8 @@ static X509 *pki_sign(const struct pki_subject *s, EVP_PKEY *key, X509 *issuer, 
 static bool pki_names_all(X509 *cert, const char *const *sans)
 {
 	for (; sans && *sans; sans++) {
-		int ok = pki_is_address(*sans) ? X509_check_ip_asc(cert, *sans, 0) : X509_check_host(cert, *sans, 0, 0, NULL);
+		int ok = pki_is_address(*sans) ? X509_check_ip_asc(cert, *sans, 0)
+					       : X509_check_host(cert, *sans, 0, 0, NULL);
 
 		if (ok != 1)
 			return false;
@@ -246,7 +247,8 @@ struct pki_authority {
 static int pki_ensure_ca(struct arena *arena, const char *dir, struct pki *pki, struct pki_authority *ret,
 			 struct err *err)
 {
-	const char *cert_path = arena_printf(arena, "%s/ca.crt", dir), *key_path = arena_printf(arena, "%s/ca.key", dir);
+	const char *cert_path = arena_printf(arena, "%s/ca.crt", dir),
+		   *key_path = arena_printf(arena, "%s/ca.key", dir);
 	const struct pki_subject subject = { .cn = "k3c-bpf-ca", .ca = true, .days = PKI_CA_DAYS };
 	int r = pki_ensure_key(arena, key_path, &pki->ca_key, &ret->key, err);
 
@@ -305,8 +307,9 @@ static int pki_ensure_leaf(struct arena *arena, const char *dir, const char *nam
 int pki_ensure(const struct pki_options *options, struct arena *arena, struct pki *ret, bool *ret_changed,
 	       struct err *err)
 {
-	const struct pki_subject server = { .cn = "k3c-bpf", .server = true, .sans = options->sans,
-					    .days = PKI_LEAF_DAYS };
+	const struct pki_subject server = {
+		.cn = "k3c-bpf", .server = true, .sans = options->sans, .days = PKI_LEAF_DAYS
+	};
 	const struct pki_subject admin = { .cn = "system:admin", .org = "system:masters", .days = PKI_LEAF_DAYS };
 	_cleanup_(pki_free_key) EVP_PKEY *sa_key = NULL;
 	struct pki_authority ca = { 0 };
@@ -318,13 +321,14 @@ int pki_ensure(const struct pki_options *options, struct arena *arena, struct pk
 	if (r == 0)
 		r = pki_ensure_ca(arena, options->dir, &pki, &ca, err);
 	if (r == 0)
-		r = pki_ensure_leaf(arena, options->dir, "server", &server, &ca, &pki.server_cert, &pki.server_key, &changed,
+		r = pki_ensure_leaf(arena, options->dir, "server", &server, &ca, &pki.server_cert, &pki.server_key,
+				    &changed, err);
+	if (r == 0)
+		r = pki_ensure_leaf(arena, options->dir, "admin", &admin, &ca, &pki.admin_cert, &pki.admin_key, NULL,
 				    err);
 	if (r == 0)
-		r = pki_ensure_leaf(arena, options->dir, "admin", &admin, &ca, &pki.admin_cert, &pki.admin_key, NULL, err);
-	if (r == 0)
-		r = pki_ensure_key(arena, arena_printf(arena, "%s/service-account.key", options->dir), &pki.sa_key, &sa_key,
-				   err);
+		r = pki_ensure_key(arena, arena_printf(arena, "%s/service-account.key", options->dir), &pki.sa_key,
+				   &sa_key, err);
 	X509_free(ca.cert);
 	EVP_PKEY_free(ca.key);
 	if (r < 0)

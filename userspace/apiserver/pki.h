@@ -18,8 +18,8 @@
 #define PKI_SANS_MAX 64
 
 struct pki_options {
-	const char *dir;           /* "<data-dir>/tls", made 0700 */
-	const char *const *sans;   /* NULL-terminated: names and addresses of the server */
+	const char *dir;         /* "<data-dir>/tls", made 0700 */
+	const char *const *sans; /* NULL-terminated: names and addresses of the server */
 };
 
 /* PEM texts, in the arena given. */

@@ -31,7 +31,8 @@ static int pod_choose_container(struct call *call, const struct json *pod, struc
 
 	if (asked.n) {
 		if (!pod_has_container(spec, asked))
-			return api_err_bad_request(err, "container %.*s is not valid for pod %.*s", STR_ARG(asked), STR_ARG(name));
+			return api_err_bad_request(err, "container %.*s is not valid for pod %.*s", STR_ARG(asked),
+						   STR_ARG(name));
 		*ret = asked;
 		return 0;
 	}
@@ -46,12 +47,13 @@ static int pod_choose_container(struct call *call, const struct json *pod, struc
 	}
 	init = pod_container_names(call->arena, json_get(spec, "initContainers"));
 	if (init.n)
-		return api_err_bad_request(err,
-					   "a container name must be specified for pod %.*s, choose one of: [%s] or one of the init "
-					   "containers: [%s]",
-					   STR_ARG(name), pod_container_names(call->arena, containers).p, init.p);
-	return api_err_bad_request(err, "a container name must be specified for pod %.*s, choose one of: [%s]", STR_ARG(name),
-				   pod_container_names(call->arena, containers).p);
+		return api_err_bad_request(
+			err,
+			"a container name must be specified for pod %.*s, choose one of: [%s] or one of the init "
+			"containers: [%s]",
+			STR_ARG(name), pod_container_names(call->arena, containers).p, init.p);
+	return api_err_bad_request(err, "a container name must be specified for pod %.*s, choose one of: [%s]",
+				   STR_ARG(name), pod_container_names(call->arena, containers).p);
 }
 
 int pod_target_find(struct call *call, struct pod_target *ret, struct err *err)

@@ -191,8 +191,9 @@ static bool resource_bad_version(struct str version)
 
 void resource_handle(struct call *call)
 {
-	struct request q = { .kind = call->route.kind, .ns = call->route.ns, .name = call->route.name,
-			     .user = &call->user };
+	struct request q = {
+		.kind = call->route.kind, .ns = call->route.ns, .name = call->route.name, .user = &call->user
+	};
 	_cleanup_err_ struct err err = ERR_INIT;
 	bool watch;
 	int r;

@@ -143,7 +143,8 @@ static void respond_list_objects(struct call *call, const struct request_result 
 	for (size_t i = 0; i < result->n_items; i++)
 		bytes += result->items[i]->json.n + 1;
 	buf_reserve(out, bytes);
-	buf_printf(out, "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":", kind->list_kind, api_kind_api_version(kind));
+	buf_printf(out, "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":", kind->list_kind,
+		   api_kind_api_version(kind));
 	meta_write_list_meta(out, &meta);
 	buf_add_cstr(out, ",\"items\":[");
 	for (size_t i = 0; i < result->n_items; i++) {
@@ -166,7 +167,8 @@ static void respond_list_protobuf(struct call *call, const struct request_result
 	json_parse(call->arena, buf_str(&text), 0, &v, NULL);
 	pb_list_begin(&list, out, call->route.kind, v);
 	for (size_t i = 0; i < result->n_items; i++) {
-		if (json_parse(&scratch, registry_render(&scratch, call->route.kind, result->items[i]), 0, &v, NULL) == 0)
+		if (json_parse(&scratch, registry_render(&scratch, call->route.kind, result->items[i]), 0, &v, NULL) ==
+		    0)
 			pb_list_item(&list, v);
 		arena_reset(&scratch);
 	}
@@ -272,6 +274,6 @@ void respond_result(struct call *call, const struct request_result *result)
 		protobuf = respond_protobuf(&body, &out);
 	if (!protobuf && query_bool(&call->query, "pretty"))
 		body = respond_pretty(call->arena, body);
-	http_respond(call->http, result->http_status ? result->http_status : 200,
-		     protobuf ? PB_MEDIA_TYPE : json_type, headers, n_headers, body);
+	http_respond(call->http, result->http_status ? result->http_status : 200, protobuf ? PB_MEDIA_TYPE : json_type,
+		     headers, n_headers, body);
 }

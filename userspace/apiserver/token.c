@@ -107,8 +107,9 @@ static struct json *token_payload(const struct token_keys *keys, const struct to
 	token_set_ref(arena, k8s, "serviceaccount", c->service_account, c->service_account_uid);
 	json_set(v, "kubernetes.io", k8s);
 	json_set_int(arena, v, "nbf", c->issued_s);
-	json_set(v, "sub", json_new_printf(arena, "system:serviceaccount:%.*s:%.*s", STR_ARG(c->ns),
-					   STR_ARG(c->service_account)));
+	json_set(
+		v, "sub",
+		json_new_printf(arena, "system:serviceaccount:%.*s:%.*s", STR_ARG(c->ns), STR_ARG(c->service_account)));
 	return v;
 }
 
@@ -142,7 +143,8 @@ static bool token_signature_valid(const struct token_keys *keys, struct str inpu
 
 	if (!ctx || !parsed)
 		abort();
-	ECDSA_SIG_set0(parsed, BN_bin2bn(sig, ES256_PART_LEN, NULL), BN_bin2bn(sig + ES256_PART_LEN, ES256_PART_LEN, NULL));
+	ECDSA_SIG_set0(parsed, BN_bin2bn(sig, ES256_PART_LEN, NULL),
+		       BN_bin2bn(sig + ES256_PART_LEN, ES256_PART_LEN, NULL));
 	der_len = i2d_ECDSA_SIG(parsed, &der);
 	if (der_len > 0)
 		ok = EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, keys->key) == 1 &&
@@ -219,7 +221,8 @@ int token_verify(const struct token_keys *keys, struct str token, struct str aud
 
 	if (token.n > TOKEN_BYTES_MAX)
 		return err_set(err, -EPERM, "token is too long");
-	if (!str_split(&rest, '.', &header) || !str_split(&rest, '.', &body) || !str_split(&rest, '.', &signature) || rest.p)
+	if (!str_split(&rest, '.', &header) || !str_split(&rest, '.', &body) || !str_split(&rest, '.', &signature) ||
+	    rest.p)
 		return err_set(err, -EPERM, "not a JWT");
 	/* One algorithm, one key: the header must be the very one given out ("none" and foreign keys end here). */
 	if (!str_eq(header, buf_str(&keys->header)))

@@ -31,7 +31,7 @@ struct token_claims {
 	struct str audiences[TOKEN_AUDIENCES_MAX]; /* none: the issuer */
 	size_t n_audiences;
 	int64_t issued_s, expires_s; /* since 1970 */
-	struct str id; /* jti, set by token_issue */
+	struct str id;               /* jti, set by token_issue */
 };
 
 /* Appends the compact form. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Watch streams: JSON events, one a line, in the stored form shared by all watchers or made for one (Tables, partial
- * metadata, other versions), or protobuf frames, each made for one. A watcher whose backlog overflows is ended; it lists again. Bookmarks go out once a
- * minute to those who asked and have something new to learn: an idle server stays silent. */
+ * metadata, other versions), or protobuf frames, each made for one. A watcher whose backlog overflows is ended; it
+ * lists again. Bookmarks go out once a minute to those who asked and have something new to learn: an idle server stays
+ * silent. */
 #include <errno.h>
 #include <inttypes.h>
 
@@ -26,10 +27,10 @@ struct watch {
 	struct table_options table;
 	struct loop_timer timeout;
 	bool bookmarks;
-	bool started; /* what was there at the start is queued */
-	bool ended;   /* inside a callback: finish after it */
-	bool sharing; /* the stored form, as it is */
-	int64_t told; /* revision the client knows of */
+	bool started;         /* what was there at the start is queued */
+	bool ended;           /* inside a callback: finish after it */
+	bool sharing;         /* the stored form, as it is */
+	int64_t told;         /* revision the client knows of */
 	size_t initial_bytes; /* of the backlog: what start queued and the client has yet to read */
 };
 
@@ -119,9 +120,10 @@ static void watch_send_bookmark(struct watch *w, int64_t revision, bool initial_
 	struct chunk *c;
 	const char *body;
 
-	body = arena_printf(&arena, "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":{\"resourceVersion\":\"%" PRId64
-			    "\"%s}}", w->kind->kind, api_kind_api_version(w->kind), revision,
-			    initial_end ? ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}" : "");
+	body = arena_printf(
+		&arena, "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":{\"resourceVersion\":\"%" PRId64 "\"%s}}",
+		w->kind->kind, api_kind_api_version(w->kind), revision,
+		initial_end ? ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}" : "");
 	c = watch_own_frame(w, "BOOKMARK", str_of(body));
 	http_stream_write(w->http, c);
 	chunk_unref(c);
