@@ -33,6 +33,7 @@ class Result:
 class Guest:
     running = set()
     lock = threading.Lock()
+    stopping = False
 
     def __init__(self, kernel, initramfs, console, limit_s, on_result):
         self.kernel, self.initramfs, self.console = kernel, initramfs, console
@@ -55,6 +56,9 @@ class Guest:
     def run(self):
         begun = time.monotonic()
         with Guest.lock:
+            if Guest.stopping:
+                self.problem = "interrupted"
+                return
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                             stderr=subprocess.STDOUT, start_new_session=True)
             Guest.running.add(self)
@@ -111,6 +115,7 @@ class Guest:
     @classmethod
     def end_all(cls):
         with cls.lock:
+            cls.stopping = True
             guests = list(cls.running)
         for guest in guests:
             guest.end("interrupted")
