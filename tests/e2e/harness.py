@@ -245,7 +245,8 @@ def pids_of(container_id):
     bare, found = container_id.split("://")[-1], set()
     for p in pathlib.Path("/proc").glob("[0-9]*/cgroup"):
         try:
-            if bare in p.read_text():
+            ended = (p.parent / "stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
+            if bare in p.read_text() and not ended:
                 found.add(int(p.parent.name))
         except OSError:
             pass

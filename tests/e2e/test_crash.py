@@ -229,6 +229,7 @@ class Crash(Case):
         node = self.node
         before = {p["metadata"]["name"]: container(p) for p in node.get("pods", "-l", "app=web")["items"]}
         old = {name: pids_of(c["containerID"]) for name, c in before.items()}
+        answer = Load("127.0.0.1", NODE_PORT + 81).once()
         os.kill(supervisor_pid(node), signal.SIGKILL)
 
         def back():
@@ -238,7 +239,7 @@ class Crash(Case):
         wait_for("every pod to run again, the restart counted", back)
         for name, pids in old.items():
             self.assertEqual(pids_of(before[name]["containerID"]), set(), name)
-        self.assertEqual(Load("127.0.0.1", NODE_PORT + 81).once(), "20")
+        wait_for("the same answer", lambda: Load("127.0.0.1", NODE_PORT + 81).once() == answer)
         node.k("wait --for=condition=Ready node --all --timeout=30s")
         node.apply(pod("after", "echo fine", "Never"))
         node.wait_phase("after", "Succeeded")
