@@ -11,9 +11,11 @@
 
 #include "userspace/api/names.h"
 #include "userspace/api/quantity.h"
+#include "userspace/api/validate.h"
 #include "userspace/base/fs.h"
 #include "userspace/base/json.h"
 #include "userspace/base/yaml.h"
+#include "userspace/netctl/address.h"
 
 #define CONFIG_FILE_BYTES_MAX (1024 * 1024)
 
@@ -224,6 +226,38 @@ static int config_read_flags(struct config *c, int argc, char **argv, const char
 	return 0;
 }
 
+/* What would only fail later, in a loop of warnings, is refused here. */
+static int config_check_names(struct config *c, struct err *err)
+{
+	const char *why = validate_dns1123_subdomain(str_of(c->node_name));
+
+	if (why)
+		return err_set(err, -EINVAL, "node-name: \"%s\": %s", c->node_name, why);
+	why = validate_dns1123_subdomain(str_of(c->cluster_domain));
+	if (why)
+		return err_set(err, -EINVAL, "cluster-domain: \"%s\": %s", c->cluster_domain, why);
+	return 0;
+}
+
+static int config_check_ranges(struct config *c, struct err *err)
+{
+	struct str services = str_of(c->service_cidr), first;
+	struct dp_addr pods, service, dns;
+	uint8_t pods_len, service_len;
+
+	str_split(&services, ',', &first);
+	if (address_parse_prefix(str_of(c->cluster_cidr), &pods, &pods_len) < 0)
+		return err_set(err, -EINVAL, "cluster-cidr: \"%s\" is no address range", c->cluster_cidr);
+	if (address_parse_prefix(first, &service, &service_len) < 0)
+		return err_set(err, -EINVAL, "service-cidr: \"%s\" is no address range", c->service_cidr);
+	if (address_in(&pods, &service, service_len) || address_in(&service, &pods, pods_len))
+		return err_set(err, -EINVAL, "cluster-cidr %s and service-cidr %s overlap", c->cluster_cidr, c->service_cidr);
+	if (address_parse(str_of(c->cluster_dns), &dns) < 0 || !address_in(&dns, &service, service_len))
+		return err_set(err, -EINVAL, "cluster-dns: \"%s\" is no address of service-cidr %s", c->cluster_dns,
+			       c->service_cidr);
+	return 0;
+}
+
 static int config_derive(struct config *c, struct err *err)
 {
 	struct str range = str_of(c->service_node_port_range), low;
@@ -255,6 +289,13 @@ static int config_derive(struct config *c, struct err *err)
 	return 0;
 }
 
+static int config_check(struct config *c, struct err *err)
+{
+	int r = config_check_names(c, err);
+
+	return r < 0 ? r : config_check_ranges(c, err);
+}
+
 int config_load(int argc, char **argv, struct config *ret, int *ret_rest, struct err *err)
 {
 	struct config c = { 0 };
@@ -275,6 +316,8 @@ int config_load(int argc, char **argv, struct config *ret, int *ret_rest, struct
 		r = config_read_flags(&c, argc, argv, NULL, &rest, err);
 	if (r == 0)
 		r = config_derive(&c, err);
+	if (r == 0)
+		r = config_check(&c, err);
 	if (r < 0) {
 		config_finish(&c);
 		return r;
@@ -308,6 +351,18 @@ void config_help(struct buf *out)
 			buf_printf(out, " [%s]", o->otherwise);
 		buf_add_char(out, '\n');
 	}
+}
+
+const char *config_local_url(const struct config *config)
+{
+	const char *host = config->bind_address;
+
+	if (!*host || strcmp(host, "0.0.0.0") == 0)
+		host = "127.0.0.1";
+	else if (strcmp(host, "::") == 0)
+		host = "::1";
+	return arena_printf((struct arena *)&config->arena, strchr(host, ':') ? "https://[%s]:%d" : "https://%s:%d", host,
+			    (int)config->https_listen_port);
 }
 
 const char *config_path(const struct config *config, const char *dir, const char *name)

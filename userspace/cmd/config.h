@@ -55,5 +55,8 @@ bool config_disabled(const struct config *config, const char *what);
 /* Appends the help text of all flags. */
 void config_help(struct buf *out);
 
+/* How this host reaches its own server: the bind address, or the loopback of a wildcard. In the config's arena. */
+const char *config_local_url(const struct config *config);
+
 /* "<data-dir>/tls" and so on: in the config's arena. */
 const char *config_path(const struct config *config, const char *dir, const char *name);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `k3c-bpf kubectl ...`: the newest kubectl of the PATH and of the cache, with the node's kubeconfig. */
+/* `k3c-bpf kubectl ...`: a kubectl (K3C_KUBECTL, else the one that the tools unpacked, else the
+ * PATH's) with the node's kubeconfig; a KUBECONFIG that is set wins. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

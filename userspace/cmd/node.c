@@ -105,6 +105,7 @@ static int node_certificates(struct node *node, bool *ret_changed, struct err *e
 	node_san(sans, &n, node->service_ip);
 	node_san(sans, &n, c->node_name);
 	node_san(sans, &n, c->advertise_address);
+	node_san(sans, &n, c->bind_address);
 	for (size_t i = 0; i < c->tls_san.n; i++)
 		node_san(sans, &n, c->tls_san.items[i]);
 	return pki_ensure(&options, &node->arena, &node->pki, ret_changed, err);
@@ -144,9 +145,7 @@ static void node_renew(struct loop_timer *timer)
 static int node_kubeconfig(struct node *node, struct err *err)
 {
 	const struct config *c = node->config;
-	const char *host = *c->bind_address ? c->bind_address : "127.0.0.1";
-	const char *url = arena_printf(&node->arena, strchr(host, ':') ? "https://[%s]:%d" : "https://%s:%d", host,
-				       (int)c->https_listen_port);
+	const char *url = config_local_url(c);
 	const char *slash = strrchr(c->write_kubeconfig, '/');
 	int r = 0;
 

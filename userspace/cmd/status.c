@@ -64,6 +64,7 @@ struct json *status_collect(const struct config *config, struct arena *a)
 		if (status_from_files(config, a, &facts, &err) < 0)
 			json_set_cstr(a, server, "files", arena_strdup(a, err_message(&err)));
 	}
+	json_set_cstr(a, status, "version", K3C_VERSION);
 	json_set(status, "server", server);
 	json_foreach(m, facts) {
 		struct json *copy = json_clone(a, m);

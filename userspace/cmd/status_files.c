@@ -12,6 +12,7 @@
 struct file_objects {
 	struct arena *arena;
 	struct json *services, *slices, *pods;
+	int64_t revision; /* the newest of any object: the store's own number is reserved ahead */
 };
 
 static void file_object(void *arg, const char *group, const char *plural, int64_t revision, struct str text)
@@ -19,6 +20,8 @@ static void file_object(void *arg, const char *group, const char *plural, int64_
 	struct file_objects *f = arg;
 	struct json *list = NULL, *v;
 
+	if (revision > f->revision)
+		f->revision = revision;
 	if (strcmp(plural, "services") == 0 && !*group)
 		list = f->services;
 	else if (strcmp(plural, "endpointslices") == 0)
@@ -65,9 +68,32 @@ static struct json *files_pods(struct arena *a, const struct file_objects *f)
 	return list;
 }
 
+static struct json *files_node(struct arena *a, const struct config *config, const struct file_objects *f)
+{
+	struct json *v = json_new_object(a), *pods = json_new_array(a);
+	int64_t running = 0;
+
+	json_foreach(pod, f->pods) {
+		struct json *row = json_new_object(a);
+		struct str phase = json_at_str(pod, "status.phase");
+
+		running += str_is(phase, "Running");
+		json_set_str(a, row, "namespace", json_at_str(pod, "metadata.namespace"));
+		json_set_str(a, row, "name", json_at_str(pod, "metadata.name"));
+		json_set_str(a, row, "phase", phase);
+		json_set_str(a, row, "ip", json_at_str(pod, "status.podIP"));
+		json_append(pods, row);
+	}
+	json_set_cstr(a, v, "name", config->node_name);
+	json_set_int(a, v, "podsRunning", running);
+	json_set_int(a, v, "podsOnDisk", (int64_t)json_count(pods));
+	json_set(v, "pods", pods);
+	return v;
+}
+
 int status_from_files(const struct config *config, struct arena *a, struct json **ret, struct err *err)
 {
-	struct file_objects f = { a, json_new_array(a), json_new_array(a), json_new_array(a) };
+	struct file_objects f = { a, json_new_array(a), json_new_array(a), json_new_array(a), 0 };
 	struct json *v = json_new_object(a), *store = json_new_object(a), *network = json_new_object(a);
 	struct json *services = json_new_array(a);
 	struct store_file_info info;
@@ -75,7 +101,7 @@ int status_from_files(const struct config *config, struct arena *a, struct json 
 
 	if (r < 0)
 		return r;
-	json_set_int(a, store, "revision", info.revision);
+	json_set_int(a, store, "revision", f.revision);
 	json_set_int(a, store, "objects", (int64_t)info.objects);
 	json_set_int(a, store, "fileBytes", (int64_t)info.db_bytes);
 	json_set_int(a, store, "walBytes", (int64_t)info.wal_bytes);
@@ -85,6 +111,7 @@ int status_from_files(const struct config *config, struct arena *a, struct json 
 	json_set(network, "pods", files_pods(a, &f));
 	json_set(v, "store", store);
 	json_set(v, "network", network);
+	json_set(v, "node", files_node(a, config, &f));
 	*ret = v;
 	return 0;
 }

@@ -22,7 +22,6 @@ static size_t status_write(char *p, size_t size, size_t n, void *arg)
 static int status_get(const struct config *config, struct arena *a, struct buf *out, struct err *err)
 {
 	const char *tls = config_path(config, config->data_dir, "tls");
-	const char *host = *config->bind_address ? config->bind_address : "127.0.0.1";
 	CURLcode code;
 	long status = 0;
 	CURL *curl;
@@ -34,7 +33,7 @@ static int status_get(const struct config *config, struct arena *a, struct buf *
 	if (!curl)
 		return err_set(err, -ENOMEM, "curl could not be initialised");
 	sym_curl_easy_setopt(curl, CURLOPT_URL,
-			     arena_printf(a, "https://%s:%d/k3c-bpf/status", host, (int)config->https_listen_port));
+			     arena_printf(a, "%s/k3c-bpf/status", config_local_url(config)));
 	sym_curl_easy_setopt(curl, CURLOPT_CAINFO, config_path(config, tls, "ca.crt"));
 	sym_curl_easy_setopt(curl, CURLOPT_SSLCERT, config_path(config, tls, "admin.crt"));
 	sym_curl_easy_setopt(curl, CURLOPT_SSLKEY, config_path(config, tls, "admin.key"));

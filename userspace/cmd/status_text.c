@@ -28,6 +28,11 @@ static void print_server(const struct json *s)
 		       STR_ARG(json_get_str(server, "reason")));
 		if (json_get(server, "files"))
 			printf("            files: %.*s\n", STR_ARG(json_get_str(server, "files")));
+		printf("Version     k3c-bpf %.*s (this program)\n", STR_ARG(json_get_str(s, "version")));
+		if (node)
+			printf("Node        %.*s\nPods        %" PRId64 " on disk, %" PRId64 " of them running when last seen\n",
+			       STR_ARG(json_get_str(node, "name")), json_get_int(node, "podsOnDisk", 0),
+			       json_get_int(node, "podsRunning", 0));
 		return;
 	}
 	printf("Server      k3c-bpf %.*s, pid %" PRId64 ", up %" PRId64 "d%02" PRId64 "h%02" PRId64 "m%02" PRId64
@@ -152,9 +157,10 @@ static void print_dataplane(const struct json *d)
 	print_bytes(print_total(programs, "memoryBytes"));
 	printf("\n");
 	json_foreach(p, programs)
-		printf("            %-28.*s id %-6" PRId64 " %-9s %6" PRId64 " instructions\n", STR_ARG(json_get_str(p, "name")),
-		       json_get_int(p, "id", 0), json_get_bool(p, "attached", false) ? "attached" : "-",
-		       json_get_int(p, "instructions", 0));
+		printf("            %-28.*s id %-6" PRId64 " %-9s %6" PRId64 " instructions %8" PRId64 " B\n",
+		       STR_ARG(json_get_str(p, "name")), json_get_int(p, "id", 0),
+		       json_get_bool(p, "attached", false) ? "attached" : "-", json_get_int(p, "instructions", 0),
+		       json_get_int(p, "memoryBytes", 0));
 	printf("Maps        %zu, ", json_count(maps));
 	print_bytes(print_total(maps, "memoryBytes"));
 	printf("\n");
