@@ -187,6 +187,8 @@ int database_open(struct database *db, const char *path, struct err *err)
 	if (code != SQLITE_OK)
 		return database_error(db, "open", code, err);
 	sqlite3_extended_result_codes(db->handle, 1);
+	/* A `status` that is reading the files lets go soon; another server does not. */
+	sqlite3_busy_timeout(db->handle, DATABASE_BUSY_MS);
 	code = sqlite3_exec(db->handle, SETTINGS, NULL, NULL, NULL);
 	if (code != SQLITE_OK)
 		return database_error(db, "open", code, err);

@@ -143,6 +143,10 @@ static void keep(struct write *w, struct json *spec)
 		for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
 			if (!json_get(spec, kept[i]) && json_get(old, kept[i]))
 				json_set(spec, kept[i], json_clone(&w->arena, json_get(old, kept[i])));
+		/* A changed clusterIP beside the old list: the list follows, and validation refuses the change. */
+		if (!json_equal(json_get(spec, "clusterIP"), json_get(old, "clusterIP")) &&
+		    json_equal(json_get(spec, "clusterIPs"), json_get(old, "clusterIPs")) && json_first(json_get(spec, "clusterIPs")))
+			json_replace(json_first(json_get(spec, "clusterIPs")), json_get(spec, "clusterIP"));
 	} else if (is_external_name(spec) && !is_external_name(old)) {
 		for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
 			if (json_equal(json_get(spec, kept[i]), json_get(old, kept[i])))
