@@ -14,6 +14,7 @@
 #include "datastore/internal.h"
 #include "userspace/base/mem.h"
 
+#define DATABASE_BUSY_MS 2000
 #define DATABASE_APPLICATION_ID 0x6b336362 /* "k3cb" */
 #define DATABASE_VERSION 1
 #define DATABASE_CACHE_KIB 1024
