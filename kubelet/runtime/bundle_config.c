@@ -142,7 +142,7 @@ static struct json *process(struct arena *a, const struct bundle_sandbox *sandbo
 	json_set_cstr(a, p, "cwd", bundle_working_dir(spec));
 	json_set(p, "capabilities", capabilities(a, spec, user->uid == 0));
 	json_set_bool(a, p, "noNewPrivileges", spec->no_new_privileges);
-	json_set_int(a, p, "oomScoreAdj", spec->oom_score_adj);
+	/* No oomScoreAdj: runtimes write it when capabilities are gone already. The supervisor lets it be inherited. */
 	return p;
 }
 

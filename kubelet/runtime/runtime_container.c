@@ -173,8 +173,8 @@ static void bundle_made(struct runtime_work *work)
 	}
 	group = mem_printf("%s/%s", op->sandbox.cgroup_path, op->id);
 	cgroup_oom_file(&work->rt->host, group, oom, sizeof(oom));
-	buf_printf(&b, "\"op\":\"create\",\"attempt\":%u,\"tty\":%s,\"stdin_open\":%s,\"stdin_once\":%s",
-		   op->spec.attempt, op->spec.tty ? "true" : "false", op->spec.stdin_open ? "true" : "false",
+	buf_printf(&b, "\"op\":\"create\",\"attempt\":%u,\"oom_score_adj\":%d,\"tty\":%s,\"stdin_open\":%s,\"stdin_once\":%s",
+		   op->spec.attempt, op->spec.oom_score_adj, op->spec.tty ? "true" : "false", op->spec.stdin_open ? "true" : "false",
 		   op->spec.stdin_once ? "true" : "false");
 	add_string(&b, "id", op->id);
 	add_string(&b, "pod_uid", op->spec.pod_uid);

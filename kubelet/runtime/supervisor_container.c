@@ -60,6 +60,7 @@ void container_create(struct supervisor *s, uint64_t seq, const struct json *r)
 	c->log.path = str_dup(json_get_str(r, "log_path"));
 	c->bundle = mem_printf("%s/containers/%s", s->run_dir, c->id);
 	c->attempt = (unsigned)json_get_int(r, "attempt", 0);
+	c->oom_score_adj = (int)json_get_int(r, "oom_score_adj", 0);
 	c->tty = json_get_bool(r, "tty", false);
 	c->stdin_open = json_get_bool(r, "stdin_open", false);
 	c->stdin_once = json_get_bool(r, "stdin_once", false);
@@ -236,7 +237,7 @@ static int spawn_runtime(struct supervisor *s, struct container *c, const int st
 	argv[n++] = c->id;
 	argv[n] = NULL;
 	c->job.done = start_done;
-	return job_spawn(s, &c->job, argv, stdio);
+	return job_spawn(s, &c->job, argv, stdio, c->oom_score_adj);
 }
 
 void container_start(struct supervisor *s, uint64_t seq, struct container *c)

@@ -135,7 +135,7 @@ static int spawn_runtime(struct supervisor *s, struct exec *e, const struct cont
 	argv[n++] = c->id;
 	argv[n] = NULL;
 	e->job.done = spawn_done;
-	return job_spawn(s, &e->job, argv, stdio);
+	return job_spawn(s, &e->job, argv, stdio, c->oom_score_adj);
 }
 
 void exec_start(struct supervisor *s, uint64_t seq, const struct json *request)

@@ -56,6 +56,7 @@ struct container {
 	struct list link;
 	char *id, *pod_uid, *name, *annotations, *bundle, *oom_file;
 	unsigned attempt;
+	int oom_score_adj;
 	enum container_state state;
 	pid_t pid;
 	uint64_t pid_start;  /* /proc/<pid>/stat: tells a reused pid */
@@ -117,7 +118,8 @@ void supervisor_reply(struct supervisor *s, uint64_t seq, int code, const char *
 void supervisor_request(struct supervisor *s, struct arena *arena, const struct json *request);
 
 /* supervisor_spawn.c */
-int job_spawn(struct supervisor *s, struct job *job, char *const *argv, const int stdio[3]);
+/* oom_score_adj is inherited by all that the child becomes; where the host does not let us lower it, ours is. */
+int job_spawn(struct supervisor *s, struct job *job, char *const *argv, const int stdio[3], int oom_score_adj);
 /* forks; runs `child` there, which returns an exit code. Its complaint comes through ret_error_fd. */
 int job_fork(struct supervisor *s, struct job *job, int (*child)(void *arg, int error_fd), void *arg,
 	     int *ret_error_fd);

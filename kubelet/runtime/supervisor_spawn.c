@@ -29,12 +29,32 @@ static void job_started(struct supervisor *s, struct job *job, pid_t pid)
 	list_add_tail(&s->jobs, &job->link);
 }
 
-int job_spawn(struct supervisor *s, struct job *job, char *const *argv, const int stdio[3])
+#define OOM_SCORE_PATH "/proc/self/oom_score_adj"
+#define OOM_SCORE_TEXT_MAX 16
+
+/* Ours becomes the child's at the fork inside posix_spawn, which returns after the child's exec. Refusals (no
+ * CAP_SYS_RESOURCE) leave what is there. Returns the score that was. */
+static int64_t oom_score_swap(int64_t adj)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	char next[OOM_SCORE_TEXT_MAX];
+	int64_t before = 0;
+
+	if (fs_read(OOM_SCORE_PATH, OOM_SCORE_TEXT_MAX, &text, NULL) >= 0)
+		str_to_int64(str_trim(buf_str(&text)), &before);
+	if (before != adj) {
+		snprintf(next, sizeof(next), "%lld", (long long)adj);
+		fs_write(OOM_SCORE_PATH, next, NULL);
+	}
+	return before;
+}
+
+int job_spawn(struct supervisor *s, struct job *job, char *const *argv, const int stdio[3], int oom_score_adj)
 {
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 	sigset_t none, all;
-	int64_t now = clock_monotonic_ns();
+	int64_t now = clock_monotonic_ns(), own_score;
 	pid_t pid;
 	int r;
 
@@ -47,7 +67,9 @@ int job_spawn(struct supervisor *s, struct job *job, char *const *argv, const in
 	posix_spawnattr_setsigmask(&attr, &none);
 	posix_spawnattr_setsigdefault(&attr, &all);
 	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	own_score = oom_score_swap(oom_score_adj);
 	r = posix_spawnp(&pid, argv[0], &actions, &attr, argv, child_env);
+	oom_score_swap(own_score);
 	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&actions);
 	if (r)
