@@ -586,6 +586,23 @@ class Kubectl(unittest.TestCase):
         self.assertIn("deleted", self.k("delete deployment web"))
         self.assertIn("deleted", self.k("delete svc,cm -l x=y"))
 
+    def test_auth(self):
+        node = self.node
+        out = node.k("auth whoami -o json")
+        user = json.loads(out)["status"]["userInfo"]
+        self.assertEqual(user["username"], "system:admin")
+        self.assertIn("system:masters", user["groups"])
+        self.assertEqual(node.k("auth can-i get pods").strip(), "yes")
+        self.assertRegex(node.k("auth can-i --list"), r"(?m)^\*\.\* +\[\] +\[\] +\[\*\]")
+        node.wait_default_account()
+        token = node.k("create token default").strip()
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}}
+        made = node.kubectl("create", "--validate=false", "-o", "json", "-f", "-", input=json.dumps(review)).stdout
+        self.assertEqual(json.loads(made)["status"]["user"]["username"], "system:serviceaccount:default:default")
+        review["spec"]["token"] = token[:-8] + "AAAAAAAA"
+        made = node.kubectl("create", "--validate=false", "-o", "json", "-f", "-", input=json.dumps(review)).stdout
+        self.assertNotIn("authenticated", json.loads(made)["status"])
+
     def test_every_kubectl(self):
         base, problems = self.ns, []
 

@@ -82,13 +82,14 @@ static const struct token_claims *authn_verify(struct authn *authn, struct str t
 	return &t->claims;
 }
 
-static int authn_token_user(struct authn *authn, struct str token, struct arena *arena, struct request_user *ret)
+/* Strings are copied: the remembered claims may go while the request waits. */
+static int authn_claims_user(struct authn *authn, const struct token_claims *c, struct arena *arena,
+			     struct request_user *ret)
 {
-	const struct token_claims *c = authn_verify(authn, token);
 	struct request_user user = { 0 };
 	struct str *groups;
 
-	if (!c || !authn_exists(authn, KIND_SERVICEACCOUNT, c->ns, c->service_account, c->service_account_uid) ||
+	if (!authn_exists(authn, KIND_SERVICEACCOUNT, c->ns, c->service_account, c->service_account_uid) ||
 	    (c->pod_name.n && !authn_exists(authn, KIND_POD, c->ns, c->pod_name, c->pod_uid)) ||
 	    (c->secret_name.n && !authn_exists(authn, KIND_SECRET, c->ns, c->secret_name, c->secret_uid)))
 		return -EPERM;
@@ -98,14 +99,29 @@ static int authn_token_user(struct authn *authn, struct str token, struct arena 
 	groups[2] = STR("system:authenticated");
 	user.name = str_of(
 		arena_printf(arena, "system:serviceaccount:%.*s:%.*s", STR_ARG(c->ns), STR_ARG(c->service_account)));
-	user.uid = c->service_account_uid;
+	user.uid = arena_str(arena, c->service_account_uid);
 	user.groups = groups;
 	user.n_groups = 3;
-	user.pod_name = c->pod_name;
-	user.pod_uid = c->pod_uid;
-	user.node_name = c->node_name;
+	user.pod_name = arena_str(arena, c->pod_name);
+	user.pod_uid = arena_str(arena, c->pod_uid);
+	user.node_name = arena_str(arena, c->node_name);
 	*ret = user;
 	return 0;
+}
+
+int authn_token(struct authn *authn, struct str token, struct str audience, struct arena *arena, struct request_user *ret)
+{
+	const struct token_claims *known;
+	struct token_claims claims;
+
+	/* Only the API server's own audience is worth remembering. */
+	if (audience.n) {
+		if (token_verify(authn->tokens, token, audience, arena, &claims, NULL) < 0)
+			return -EPERM;
+		return authn_claims_user(authn, &claims, arena, ret);
+	}
+	known = authn_verify(authn, token);
+	return known ? authn_claims_user(authn, known, arena, ret) : -EPERM;
 }
 
 static int authn_cert_user(const struct http_peer *peer, struct arena *arena, struct request_user *ret)
@@ -128,7 +144,7 @@ int authn_request(struct authn *authn, const struct http_request *http, struct a
 	if (http->peer->cert_cn)
 		return authn_cert_user(http->peer, arena, ret);
 	if (header.n > 7 && (str_starts(header, STR("Bearer ")) || str_starts(header, STR("bearer "))))
-		return authn_token_user(authn, str_trim(str_make(header.p + 7, header.n - 7)), arena, ret);
+		return authn_token(authn, str_trim(str_make(header.p + 7, header.n - 7)), STR_NULL, arena, ret);
 	if (header.n || http->peer->cert_error)
 		return -EPERM;
 	ret->name = STR("system:anonymous");

@@ -14,6 +14,11 @@ static bool authz_is_public(struct str path)
 	return false;
 }
 
+bool authz_allows(const struct request_user *user)
+{
+	return !str_is(user->name, "system:anonymous");
+}
+
 int authz_check(const struct call *call, struct err *err)
 {
 	if (!call->anonymous)

@@ -121,6 +121,8 @@ void log_handle(struct call *call);
 void exec_handle(struct call *call);
 /* True when the path was one of these and the request is ended. */
 bool meta_handle(struct call *call);
+/* The same for reviews (kinds that are asked, not stored). */
+bool review_handle(struct call *call, const struct request *q);
 
 /* watch.c */
 void watch_init(struct apiserver *as);
@@ -133,7 +135,12 @@ void authn_destroy(struct authn *authn);
 /* Who asks. 1: anonymous (no credentials given); 0: `ret` is filled (arena); -EPERM: bad credentials. */
 int authn_request(struct authn *authn, const struct http_request *http, struct arena *arena, struct request_user *ret);
 
+/* Whose token it is; `audience` empty: the API server's own. -EPERM. */
+int authn_token(struct authn *authn, struct str token, struct str audience, struct arena *arena, struct request_user *ret);
+
 /* ---- authz.c ---- */
 
 /* 0, or 401/403 in err. */
 int authz_check(const struct call *call, struct err *err);
+/* Whether this user may do anything at all: what RBAC will ask with verb and resource. */
+bool authz_allows(const struct request_user *user);

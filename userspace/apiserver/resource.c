@@ -221,5 +221,6 @@ void resource_handle(struct call *call)
 		respond_err(call->http, &err);
 		return;
 	}
-	resource_run(call, &q);
+	if (!review_handle(call, &q))
+		resource_run(call, &q);
 }
