@@ -53,7 +53,8 @@ enum dp_program {
 
 #define DP_LINK_PREFIX "k3c"
 #define DP_ALIAS_PREFIX "k3c-bpf pod "
-#define DP_ADDRESS_LABEL "lo:k3c"
+#define DP_ADDRESS_LABEL "lo:k3c" /* of every node of this host; then the node's own number */
+#define DP_ADDRESS_LABEL_SIZE 16 /* IFNAMSIZ */
 #define DP_ROUTE_PROTOCOL 107
 #define DP_MTU_DEFAULT 1500
 #define DP_PATH_MAX 512
@@ -162,6 +163,8 @@ void pods_forget(struct dataplane *dp);
 
 /* links.c */
 int links_open(struct dataplane *dp, struct err *err);
+/* The label of this node's addresses on `lo`: two nodes on one host leave each other's alone. */
+void links_address_label(const char *pin_dir, char ret[static DP_ADDRESS_LABEL_SIZE]);
 int links_sync(struct dataplane *dp, struct err *err);
 int links_routes(struct dataplane *dp, struct err *err);
 

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "bpf/include/endpoint.h"
+#include "userspace/base/encode.h"
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
 
@@ -103,7 +104,7 @@ static bool view_counts(struct dataplane *dp, const struct k3c_addr *a, const st
 
 	if (memcmp(a, &node, sizeof(node)) == 0)
 		return true;
-	if (attrs->label && strcmp(attrs->label, DP_ADDRESS_LABEL) == 0)
+	if (attrs->label && strncmp(attrs->label, DP_ADDRESS_LABEL, strlen(DP_ADDRESS_LABEL)) == 0)
 		return false;
 	if (dp_addr_is_v4(a))
 		return a->b[12] != 127;
@@ -335,18 +336,24 @@ int links_routes(struct dataplane *dp, struct err *err)
 }
 
 /* Host scope: the kernel must never choose such an address as the source of anything by itself. */
+void links_address_label(const char *pin_dir, char ret[static DP_ADDRESS_LABEL_SIZE])
+{
+	snprintf(ret, DP_ADDRESS_LABEL_SIZE, DP_ADDRESS_LABEL "%08x", fnv32a(pin_dir, strlen(pin_dir)));
+}
+
 static int links_local_address(struct dataplane *dp, uint16_t type, const struct dp_addr *addr, int ignored,
 			       struct err *err)
 {
 	struct k3c_addr a = dp_addr_in(addr);
 	struct k3c_addr node = dp_addr_in(&dp->options.node_ip);
 	bool is_node = memcmp(&a, &node, sizeof(a)) == 0;
+	char label[DP_ADDRESS_LABEL_SIZE];
 	int r;
 
 	if (!dp_addr_is_v4(&a))
 		return err_set(err, -EAFNOSUPPORT, "local addresses are IPv4");
-	nl_put_address4(dp->nl, type, 1, a.w[3], 32, is_node ? RT_SCOPE_UNIVERSE : RT_SCOPE_HOST, DP_ADDRESS_LABEL,
-			ignored);
+	links_address_label(dp->pin_dir, label);
+	nl_put_address4(dp->nl, type, 1, a.w[3], 32, is_node ? RT_SCOPE_UNIVERSE : RT_SCOPE_HOST, label, ignored);
 	r = nl_commit(dp->nl, err);
 	return r == 0 && is_node ? links_sync(dp, err) : r;
 }

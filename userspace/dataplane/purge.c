@@ -105,6 +105,7 @@ static int purge_address(const struct nlmsghdr *h, void *arg)
 	const char *label = NULL;
 	const struct nlattr *attr;
 	struct purge *p = arg;
+	char own[DP_ADDRESS_LABEL_SIZE];
 	uint32_t local = 0;
 
 	mnl_attr_for_each(attr, h, sizeof(*a)) {
@@ -113,7 +114,8 @@ static int purge_address(const struct nlmsghdr *h, void *arg)
 		if (mnl_attr_get_type(attr) == IFA_LOCAL)
 			local = mnl_attr_get_u32(attr);
 	}
-	if (a->ifa_family != AF_INET || !label || strcmp(label, DP_ADDRESS_LABEL) != 0)
+	links_address_label(p->pin_dir, own);
+	if (a->ifa_family != AF_INET || !label || strcmp(label, own) != 0)
 		return 0;
 	mem_grow(p->addresses, p->cap_addresses, p->n_addresses + 1);
 	p->addresses[p->n_addresses++] = local;
