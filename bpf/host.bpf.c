@@ -69,11 +69,13 @@ int host_in(struct __sk_buff *skb)
 		struct k3c_nat to = *n;
 
 		if (p.icmp_error)
-			return nat_rewrite_error(skb, &p, K3C_NAT_IN, &to) < 0 ? host_drop(skb, K3C_DROP_MALFORMED) : TC_ACT_OK;
+			return nat_rewrite_error(skb, &p, K3C_NAT_IN, &to) < 0 ? host_drop(skb, K3C_DROP_MALFORMED)
+									       : TC_ACT_OK;
 		nat_touch(&p, &key, n);
 		return nat_rewrite_dst(skb, &p, &to) < 0 ? host_drop(skb, K3C_DROP_MALFORMED) : TC_ACT_OK;
 	}
-	if (p.icmp_error || p.later_fragment || p.flow.proto == IPPROTO_ICMP || (p.flow.proto == IPPROTO_TCP && !packet_is_syn(&p)))
+	if (p.icmp_error || p.later_fragment || p.flow.proto == IPPROTO_ICMP ||
+	    (p.flow.proto == IPPROTO_TCP && !packet_is_syn(&p)))
 		return TC_ACT_OK;
 	return host_new_service_flow(skb, &p, &key);
 }
@@ -147,8 +149,8 @@ int host_out(struct __sk_buff *skb)
 		struct k3c_nat to = *n;
 
 		if (p.icmp_error)
-			return nat_rewrite_error(skb, &p, K3C_NAT_OUT, &to) < 0 ? host_drop(skb, K3C_DROP_MALFORMED) :
-										  TC_ACT_OK;
+			return nat_rewrite_error(skb, &p, K3C_NAT_OUT, &to) < 0 ? host_drop(skb, K3C_DROP_MALFORMED)
+										: TC_ACT_OK;
 		nat_touch(&p, &key, n);
 		return nat_rewrite_src(skb, &p, &to) < 0 ? host_drop(skb, K3C_DROP_MALFORMED) : TC_ACT_OK;
 	}

@@ -19,14 +19,13 @@
 #define DATABASE_VERSION 1
 #define DATABASE_CACHE_KIB 1024
 
-static const char SETTINGS[] =
-	"PRAGMA page_size=4096;"
-	"PRAGMA auto_vacuum=INCREMENTAL;"
-	"PRAGMA locking_mode=EXCLUSIVE;"
-	"PRAGMA journal_mode=WAL;"
-	"PRAGMA synchronous=FULL;"
-	"PRAGMA wal_autocheckpoint=0;"
-	"PRAGMA temp_store=MEMORY;";
+static const char SETTINGS[] = "PRAGMA page_size=4096;"
+			       "PRAGMA auto_vacuum=INCREMENTAL;"
+			       "PRAGMA locking_mode=EXCLUSIVE;"
+			       "PRAGMA journal_mode=WAL;"
+			       "PRAGMA synchronous=FULL;"
+			       "PRAGMA wal_autocheckpoint=0;"
+			       "PRAGMA temp_store=MEMORY;";
 
 static const char SCHEMA[] =
 	"BEGIN IMMEDIATE;"
@@ -207,8 +206,9 @@ int database_open(struct database *db, const char *path, struct err *err)
 
 void database_close(struct database *db)
 {
-	sqlite3_stmt **statements[] = { &db->begin, &db->commit, &db->put, &db->remove, &db->set_meta,
-					&db->add_resource };
+	sqlite3_stmt **statements[] = {
+		&db->begin, &db->commit, &db->put, &db->remove, &db->set_meta, &db->add_resource
+	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(statements); i++)
 		sqlite3_finalize(*statements[i]);
@@ -250,7 +250,8 @@ int database_load_resources(struct database *db, struct store_resource **resourc
 int database_each(struct database *db, database_row_fn *fn, void *arg, struct err *err)
 {
 	sqlite3_stmt *s = NULL;
-	int r = prepare(db, "SELECT id, resource, revision, value FROM object ORDER BY id", &s, err), code = SQLITE_DONE;
+	int r = prepare(db, "SELECT id, resource, revision, value FROM object ORDER BY id", &s, err),
+	    code = SQLITE_DONE;
 
 	while (r == 0 && (code = sqlite3_step(s)) == SQLITE_ROW) {
 		struct str json = str_make(sqlite3_column_blob(s, 3), (size_t)sqlite3_column_bytes(s, 3));

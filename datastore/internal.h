@@ -23,13 +23,13 @@
 #include "userspace/loop/loop.h"
 
 #define STORE_LEVELS_MAX 16
-#define STORE_BATCH_MAX 4096          /* transactions in one commit to disk */
-#define STORE_WIRE_KEEP 256           /* newest events that keep their serialised forms */
+#define STORE_BATCH_MAX 4096 /* transactions in one commit to disk */
+#define STORE_WIRE_KEEP 256  /* newest events that keep their serialised forms */
 #define STORE_LAZY_FLUSH_MS_DEFAULT (10 * 60 * 1000)
 #define STORE_HISTORY_EVENTS_DEFAULT 16384
 #define STORE_HISTORY_BYTES_DEFAULT (4u << 20)
 #define STORE_WAL_BYTES_DEFAULT (8u << 20)
-#define STORE_VACUUM_FREE_PAGES 1024  /* start giving pages back above this */
+#define STORE_VACUUM_FREE_PAGES 1024 /* start giving pages back above this */
 #define STORE_VACUUM_STEP_PAGES 256
 
 /* ---- index.c ---- */
@@ -51,10 +51,10 @@ struct owner_set {
 struct entry {
 	struct entry *hash_next, *uid_next;
 	uint32_t hash, uid_hash;
-	uint32_t n_pending;           /* writes given a revision, not yet published */
+	uint32_t n_pending; /* writes given a revision, not yet published */
 	uint16_t resource;
-	uint8_t level;                /* in the ordered index; 0: not in it */
-	bool owed, owed_timed;        /* published lazily; a pending write will take it to disk, or must not be relied on */
+	uint8_t level;         /* in the ordered index; 0: not in it */
+	bool owed, owed_timed; /* published lazily; a pending write will take it to disk, or must not be relied on */
 	const struct object *current; /* published, or NULL */
 	const struct object *newest;  /* n_pending > 0: the state after them; NULL: removed */
 	int64_t row, newest_row;      /* rowid on disk of those two */
@@ -62,7 +62,7 @@ struct entry {
 	struct owner_link *owners;
 	uint32_t n_owners;
 	struct str ns, name;
-	struct entry *next[];         /* `capacity` pointers, then the bytes of ns and name */
+	struct entry *next[]; /* `capacity` pointers, then the bytes of ns and name */
 };
 
 struct ordered {
@@ -78,7 +78,7 @@ struct buckets {
 
 struct index {
 	struct buckets by_key, by_uid;
-	struct map owners; /* uid -> struct owner_set */
+	struct map owners;        /* uid -> struct owner_set */
 	struct ordered **ordered; /* by resource */
 	size_t n_resources, resources_cap;
 	uint64_t random;
@@ -113,7 +113,7 @@ struct history {
 	struct history_resource **resources;
 	size_t n_resources, resources_cap;
 	size_t n_watchers;
-	struct list *cursor;       /* next watcher of the dispatch that runs */
+	struct list *cursor; /* next watcher of the dispatch that runs */
 };
 
 void history_finish(struct history *h);
@@ -143,25 +143,25 @@ struct dirty {
 };
 
 struct txn_op {
-	struct entry *entry;         /* loop only */
+	struct entry *entry; /* loop only */
 	struct store_resource *resource;
 	const struct object *object;
 	int64_t row;
 	bool remove;
-	bool counted;                /* still counts in entry->n_pending */
+	bool counted; /* still counts in entry->n_pending */
 };
 
 /* One transaction. The loop owns it; while `at_writer` the writer reads ops, riders and reserve. */
 struct txn {
 	struct list fifo;
-	struct txn *next;    /* in the writer's queues */
+	struct txn *next; /* in the writer's queues */
 	enum store_durability durability;
-	bool ready;          /* may be published when first in line */
+	bool ready; /* may be published when first in line */
 	bool at_writer;
-	bool abandoned;      /* failed and told; free when the writer gives it back */
+	bool abandoned; /* failed and told; free when the writer gives it back */
 	uint32_t epoch;
-	struct list riders;  /* struct dirty */
-	int64_t reserve;     /* write this high-water mark; 0: no */
+	struct list riders; /* struct dirty */
+	int64_t reserve;    /* write this high-water mark; 0: no */
 	size_t bytes;
 	store_done_fn *done;
 	void *arg;
@@ -213,9 +213,9 @@ struct writer {
 	bool started;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
-	struct txn *queue, **queue_end;         /* under lock */
-	struct batch_result *done, **done_end;  /* under lock */
-	bool stop, posted;                      /* under lock */
+	struct txn *queue, **queue_end;        /* under lock */
+	struct batch_result *done, **done_end; /* under lock */
+	bool stop, posted;                     /* under lock */
 	struct writer_wake *wake_msg;
 	struct database *db;
 	struct loop *loop;
@@ -261,13 +261,13 @@ struct store {
 	struct history history;
 	struct store_resource **resources;
 	size_t n_resources, resources_cap;
-	int64_t revision;      /* published */
-	int64_t given;         /* the last revision given to anything */
+	int64_t revision; /* published */
+	int64_t given;    /* the last revision given to anything */
 	int64_t reserve_durable, reserve_submitted;
 	int64_t next_row;
 	uint32_t epoch;
-	struct list fifo;      /* struct txn in order of revision */
-	struct list dirty;     /* struct dirty */
+	struct list fifo;  /* struct txn in order of revision */
+	struct list dirty; /* struct dirty */
 	size_t n_dirty;
 	size_t pending_bytes, n_pending;
 	int64_t lazy_flush_ns;

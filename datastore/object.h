@@ -23,16 +23,16 @@ struct object_owner {
 
 struct object {
 	_Atomic uint32_t refs;
-	uint16_t resource;      /* storage resource: index given by store_add_resource() */
-	bool deleting;          /* metadata.deletionTimestamp is set */
+	uint16_t resource; /* storage resource: index given by store_add_resource() */
+	bool deleting;     /* metadata.deletionTimestamp is set */
 	bool has_finalizers;
-	int64_t revision;       /* metadata.resourceVersion, also inside the bytes */
+	int64_t revision; /* metadata.resourceVersion, also inside the bytes */
 	int64_t generation;
 	int64_t created_real_ns;
-	struct str ns;          /* empty: cluster scope */
+	struct str ns; /* empty: cluster scope */
 	struct str name;
 	struct str uid;
-	struct str json;        /* canonical: no blanks, resourceVersion set, no managedFields tricks */
+	struct str json;                   /* canonical: no blanks, resourceVersion set, no managedFields tricks */
 	const struct object_label *labels; /* sorted by key */
 	const struct object_owner *owners;
 	uint16_t n_labels, n_owners, n_fields;

@@ -29,17 +29,17 @@ struct loop;
 struct store;
 
 #define STORE_RESOURCES_MAX 4096
-#define STORE_OPS_MAX 16                       /* of one transaction */
-#define STORE_VALUE_MAX (3u << 20)             /* bytes of one object */
-#define STORE_PENDING_BYTES_MAX (64u << 20)    /* queued for the disk; then 429 */
-#define STORE_REVISION_RESERVE 100000          /* revisions one reservation on disk covers */
+#define STORE_OPS_MAX 16                    /* of one transaction */
+#define STORE_VALUE_MAX (3u << 20)          /* bytes of one object */
+#define STORE_PENDING_BYTES_MAX (64u << 20) /* queued for the disk; then 429 */
+#define STORE_REVISION_RESERVE 100000       /* revisions one reservation on disk covers */
 
 struct store_options {
-	const char *path;              /* the database file; its folder must exist */
-	int64_t lazy_flush_ms;         /* STORE_LAZY changes reach the disk within this; 0: default (10 minutes) */
-	size_t history_events;         /* events kept for watchers that resume; 0: default (16384) */
-	size_t history_bytes;          /* bytes of superseded objects they may hold; 0: default (4 MiB) */
-	uint64_t wal_bytes_max;        /* checkpoint at the latest here; 0: default (8 MiB) */
+	const char *path;       /* the database file; its folder must exist */
+	int64_t lazy_flush_ms;  /* STORE_LAZY changes reach the disk within this; 0: default (10 minutes) */
+	size_t history_events;  /* events kept for watchers that resume; 0: default (16384) */
+	size_t history_bytes;   /* bytes of superseded objects they may hold; 0: default (4 MiB) */
+	uint64_t wal_bytes_max; /* checkpoint at the latest here; 0: default (8 MiB) */
 };
 
 /* Opens or makes the database. Damage is one clear error (-EUCLEAN); another process that holds it is -EBUSY. */
@@ -54,8 +54,7 @@ uint16_t store_add_resource(struct store *store, const char *group, const char *
 /* Reads every object of the known resources into memory, once, after store_add_resource(). `decode` builds the
  * object from the stored bytes (ownership of one reference); what it refuses stays on disk and out of memory,
  * with one warning. Returns the number of objects. */
-typedef int store_decode_fn(void *arg, uint16_t resource, struct str json, const struct object **ret,
-			    struct err *err);
+typedef int store_decode_fn(void *arg, uint16_t resource, struct str json, const struct object **ret, struct err *err);
 int store_load(struct store *store, store_decode_fn *decode, void *arg, struct err *err);
 
 /* ---- reads: what is durable (or lazy and published) ---- */
@@ -147,9 +146,9 @@ struct store_stats {
 	int64_t revision;
 	uint64_t objects, object_bytes;
 	uint64_t db_bytes, wal_bytes;
-	uint64_t bytes_written;          /* to disk since start: log, pages, checkpoints */
+	uint64_t bytes_written; /* to disk since start: log, pages, checkpoints */
 	uint64_t commits, commit_failures, records, checkpoints;
-	int64_t last_commit_real_ns;     /* 0: none since start */
+	int64_t last_commit_real_ns;           /* 0: none since start */
 	uint64_t commit_p50_ns, commit_p99_ns; /* the whole transaction */
 	uint64_t fsync_p50_ns, fsync_p99_ns;   /* COMMIT alone: where the fsync is */
 	uint64_t queued, queued_bytes, lazy_dirty;

@@ -30,7 +30,7 @@ struct kubelet {
 	char *cri_name;     /* "crun": prefix of container ids */
 	struct map workers; /* uid -> struct pod_worker */
 	struct registry_watch pod_watch, configmap_watch, secret_watch;
-	int node_field;     /* index of spec.nodeName among the pod's selectable fields */
+	int node_field; /* index of spec.nodeName among the pod's selectable fields */
 	struct puller *puller;
 	struct node_agent *node;
 	struct pod_facts facts; /* of the node; pod_ips empty */

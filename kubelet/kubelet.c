@@ -47,8 +47,8 @@ static const char *const *copy_list(struct arena *arena, const char *const *list
 
 static void copy_registries(struct kubelet *kl, const struct kubelet_options *o)
 {
-	struct kubelet_image_registry *to = arena_new_array(&kl->strings, struct kubelet_image_registry,
-							    o->n_registries + 1);
+	struct kubelet_image_registry *to =
+		arena_new_array(&kl->strings, struct kubelet_image_registry, o->n_registries + 1);
 
 	for (size_t i = 0; i < o->n_registries; i++) {
 		const struct kubelet_image_registry *from = &o->registries[i];

@@ -31,15 +31,15 @@ struct kubelet_image_registry {
 struct kubelet_options {
 	const char *node_name;
 	const char *node_ips[KUBELET_NODE_IPS_MAX]; /* first is the primary; NULL: absent */
-	const char *const *node_labels; /* NULL-terminated "k=v", or NULL */
-	const char *data_dir; /* <data_dir>/{images,containers,pods} */
-	const char *run_dir;  /* <run_dir>/{runtime,pods}; payload volumes live here, on tmpfs */
-	const char *log_dir;  /* NULL: /var/log/pods */
-	const char *oci_runtime; /* NULL: crun, else runc; or a path */
-	const char *cgroup_root; /* NULL: "k3c-bpf" */
-	unsigned pods_max;       /* 0: KUBELET_PODS_DEFAULT */
-	uint64_t log_max_bytes;  /* 0: 10 MiB */
-	unsigned log_max_files;  /* 0: 5 */
+	const char *const *node_labels;             /* NULL-terminated "k=v", or NULL */
+	const char *data_dir;                       /* <data_dir>/{images,containers,pods} */
+	const char *run_dir;                        /* <run_dir>/{runtime,pods}; payload volumes live here, on tmpfs */
+	const char *log_dir;                        /* NULL: /var/log/pods */
+	const char *oci_runtime;                    /* NULL: crun, else runc; or a path */
+	const char *cgroup_root;                    /* NULL: "k3c-bpf" */
+	unsigned pods_max;                          /* 0: KUBELET_PODS_DEFAULT */
+	uint64_t log_max_bytes;                     /* 0: 10 MiB */
+	unsigned log_max_files;                     /* 0: 5 */
 	const struct kubelet_image_registry *registries;
 	size_t n_registries;
 	const char *resolv_conf; /* the host's; NULL: /etc/resolv.conf */
@@ -86,10 +86,10 @@ struct json *kubelet_status_json(struct kubelet *kl, struct arena *arena);
  * and message as kubectl expects when there is no such container or it has not started. */
 int kubelet_log_path(struct kubelet *kl, const struct object *pod, const char *container, bool previous,
 		     struct arena *arena, char **ret_path, bool *ret_running, struct err *err);
-int kubelet_logs(void *kl, const struct object *pod, const struct node_log_options *options,
-		 struct node_log_sink *sink, struct node_log_source **ret, struct err *err);
-void kubelet_exec(void *kl, const struct object *pod, const struct node_exec_options *options,
-		  node_started_fn *started, node_exited_fn *exited, void *arg);
+int kubelet_logs(void *kl, const struct object *pod, const struct node_log_options *options, struct node_log_sink *sink,
+		 struct node_log_source **ret, struct err *err);
+void kubelet_exec(void *kl, const struct object *pod, const struct node_exec_options *options, node_started_fn *started,
+		  node_exited_fn *exited, void *arg);
 void kubelet_exec_kill(void *kl, uint64_t id);
 void kubelet_resize(int pty_fd, int rows, int cols);
 void kubelet_port_forward(void *kl, const struct object *pod, uint16_t port,

@@ -21,7 +21,8 @@ struct pod_network {
 	void *ctx;
 	/* Policy and endpoint entries first, then the veth into the network namespace pinned at `netns_path`, which
 	 * exists. Idempotent: an attached pod answers with the same addresses (also after a restart of the server). */
-	void (*attach)(void *ctx, const struct object *pod, const char *netns_path, pod_network_done_fn *done, void *arg);
+	void (*attach)(void *ctx, const struct object *pod, const char *netns_path, pod_network_done_fn *done,
+		       void *arg);
 	/* Links and map entries go, the address is free again. Idempotent. done may be NULL. */
 	void (*detach)(void *ctx, struct str pod_uid, pod_network_done_fn *done, void *arg);
 	/* resolv.conf facts */

@@ -75,7 +75,7 @@ void cache_set_node(struct cache *c, struct str name, const struct object *o)
 
 size_t cache_host_ports(const struct json *spec, struct host_port **ret)
 {
-	static const char *const lists[] = {"containers", "initContainers"};
+	static const char *const lists[] = { "containers", "initContainers" };
 	struct host_port *ports = NULL;
 	size_t n = 0, cap = 0;
 
@@ -94,7 +94,7 @@ size_t cache_host_ports(const struct json *spec, struct host_port **ret)
 				if (ip.n == 0 || str_is(ip, "::"))
 					ip = STR("0.0.0.0");
 				mem_grow(ports, cap, n + 1);
-				ports[n] = (struct host_port){.port = (uint16_t)port};
+				ports[n] = (struct host_port){ .port = (uint16_t)port };
 				snprintf(ports[n].protocol, sizeof(ports[n].protocol), "%.*s", STR_ARG(protocol));
 				snprintf(ports[n].ip, sizeof(ports[n].ip), "%.*s", STR_ARG(ip));
 				n++;

@@ -35,20 +35,20 @@ static void tally_add(struct run *r, const char *reason)
 			return;
 		}
 	t = arena_new(r->c->arena, struct tally);
-	*t = (struct tally){.next = r->tally, .reason = reason, .n = 1};
+	*t = (struct tally){ .next = r->tally, .reason = reason, .n = 1 };
 	r->tally = t;
 }
 
 static void filter_node(struct run *r, const struct cache_node *node)
 {
-	struct reasons reasons = {.n = 0};
+	struct reasons reasons = { .n = 0 };
 	enum verdict verdict = VERDICT_FITS;
 
 	for (size_t i = 0; i < n_scheduler_plugins && verdict == VERDICT_FITS; i++)
 		if (scheduler_plugins[i]->filter)
 			verdict = scheduler_plugins[i]->filter(r->c, r->states[i], node, &reasons);
 	if (verdict == VERDICT_FITS) {
-		r->candidates[r->n++] = (struct candidate){.node = node};
+		r->candidates[r->n++] = (struct candidate){ .node = node };
 		return;
 	}
 	if (verdict == VERDICT_UNSCHEDULABLE)
@@ -132,7 +132,7 @@ static const char *explain(struct run *r, const struct cache *cache)
 
 void cycle_run(const struct cycle *c, const struct cache *cache, struct cycle_result *ret)
 {
-	struct run r = {.c = c};
+	struct run r = { .c = c };
 
 	r.states = arena_new_array(c->arena, void *, n_scheduler_plugins);
 	r.candidates = arena_new_array(c->arena, struct candidate, cache->n_nodes + 1);
@@ -146,7 +146,7 @@ void cycle_run(const struct cycle *c, const struct cache *cache, struct cycle_re
 			filter_node(&r, node);
 	}
 	if (r.n > 0)
-		*ret = (struct cycle_result){.node = best(&r)};
+		*ret = (struct cycle_result){ .node = best(&r) };
 	else
-		*ret = (struct cycle_result){.message = explain(&r, cache)};
+		*ret = (struct cycle_result){ .message = explain(&r, cache) };
 }

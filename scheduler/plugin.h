@@ -42,7 +42,7 @@ struct scheduler_plugin {
 	/* Once a cycle: what the others get as `state`. May be NULL. */
 	void *(*pre_filter)(const struct cycle *c);
 	enum verdict (*filter)(const struct cycle *c, void *state, const struct cache_node *node,
-	                       struct reasons *reasons);
+			       struct reasons *reasons);
 	int64_t (*score)(const struct cycle *c, void *state, const struct cache_node *node);
 	enum normalize normalize;
 	int weight;

@@ -6,8 +6,8 @@
 #include "scheduler/plugins/plugins.h"
 
 const struct scheduler_plugin *const scheduler_plugins[] = {
-        &plugin_node_unschedulable, &plugin_node_name,  &plugin_taint_toleration,
-        &plugin_node_affinity,      &plugin_node_ports, &plugin_node_resources_fit,
+	&plugin_node_unschedulable, &plugin_node_name,  &plugin_taint_toleration,
+	&plugin_node_affinity,      &plugin_node_ports, &plugin_node_resources_fit,
 };
 const size_t n_scheduler_plugins = ARRAY_SIZE(scheduler_plugins);
 

@@ -13,7 +13,7 @@ int64_t queue_backoff_ns(unsigned attempts)
 
 void queue_init(struct queue *q, struct loop *loop, void (*wake)(struct queue *q))
 {
-	*q = (struct queue){.loop = loop, .wake = wake};
+	*q = (struct queue){ .loop = loop, .wake = wake };
 	for (unsigned i = 0; i < QUEUE_STATES; i++)
 		list_init(&q->states[i]);
 }

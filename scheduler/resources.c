@@ -15,7 +15,7 @@ void resources_finish(struct resources *r)
 	for (size_t i = 0; i < r->n; i++)
 		free(r->items[i].name);
 	free(r->items);
-	*r = (struct resources){0};
+	*r = (struct resources){ 0 };
 }
 
 static struct resource *find(const struct resources *r, struct str name)
@@ -34,7 +34,7 @@ static struct resource *ensure(struct resources *r, struct str name)
 		return at;
 	mem_grow(r->items, r->cap, r->n + 1);
 	at = &r->items[r->n++];
-	*at = (struct resource){.name = str_dup(name)};
+	*at = (struct resource){ .name = str_dup(name) };
 	return at;
 }
 
@@ -108,13 +108,13 @@ static bool is_sidecar(const struct json *container)
 
 void resources_of_pod(const struct json *spec, struct resources *ret)
 {
-	_cleanup_(resources_finish) struct resources init = {0};
-	_cleanup_(resources_finish) struct resources sidecars = {0};
+	_cleanup_(resources_finish) struct resources init = { 0 };
+	_cleanup_(resources_finish) struct resources sidecars = { 0 };
 
 	json_foreach(c, json_get(spec, "containers"))
 		resources_add_json(ret, json_at(c, "resources.requests"));
 	json_foreach(c, json_get(spec, "initContainers")) {
-		_cleanup_(resources_finish) struct resources one = {0};
+		_cleanup_(resources_finish) struct resources one = { 0 };
 
 		if (is_sidecar(c)) {
 			resources_add_json(&sidecars, json_at(c, "resources.requests"));

@@ -98,7 +98,7 @@ static void condition_done(void *arg, const struct object *o, const struct err *
 
 	if (w->scheduler && err && err->status != 404)
 		log_warn("pod condition not written pod=%.*s/%.*s err=\"%s\"", STR_ARG(w->pod->ns),
-		         STR_ARG(w->pod->name), err_message(err));
+			 STR_ARG(w->pod->name), err_message(err));
 	write_destroy(w);
 }
 
@@ -124,7 +124,7 @@ static int mutate_binding(void *arg, struct arena *arena, struct json *object, s
 		return api_err_not_found(err, KIND_POD, w->pod->name);
 	if (meta_deleting(object) || json_get_str(spec, "nodeName").n > 0)
 		return err_set_status(err, -EAGAIN, 409, "Conflict",
-		                      "pod %.*s is being deleted or already assigned to a node", STR_ARG(w->pod->name));
+				      "pod %.*s is being deleted or already assigned to a node", STR_ARG(w->pod->name));
 	json_set_cstr(arena, spec, "nodeName", arena_strdup(arena, w->node));
 	conditions = json_ensure_array(arena, json_ensure_object(arena, object, "status"), "conditions");
 	at = meta_condition(conditions, "PodScheduled");
@@ -153,8 +153,8 @@ static void binding_done(void *arg, const struct object *o, const struct err *er
 	if (!err) {
 		s->stats.scheduled++;
 		registry_event(s->reg, SCHEDULER_NAME, w->pod, "Normal", "Scheduled",
-		               "Successfully assigned %.*s/%.*s to %s", STR_ARG(w->pod->ns), STR_ARG(w->pod->name),
-		               w->node);
+			       "Successfully assigned %.*s/%.*s to %s", STR_ARG(w->pod->ns), STR_ARG(w->pod->name),
+			       w->node);
 		queue_remove(&s->queue, str_of(w->uid));
 		write_destroy(w);
 		return;
@@ -167,7 +167,7 @@ static void binding_done(void *arg, const struct object *o, const struct err *er
 		queue_put_backoff(p);
 	if (err->status != 404 && err->status != 409)
 		log_warn("pod not bound pod=%.*s/%.*s node=%s err=\"%s\"", STR_ARG(w->pod->ns), STR_ARG(w->pod->name),
-		         w->node, err_message(err));
+			 w->node, err_message(err));
 	write_destroy(w);
 }
 
@@ -180,7 +180,7 @@ static void bind_pod(struct scheduler *s, const struct cycle *c, const struct ca
 	s->stats.binding++;
 	cache_add_pod(&s->cache, c->object->uid, str_of(w->node), c->pod, true);
 	registry_update(s->reg, KIND_POD, c->object->ns, c->object->name, "binding", mutate_binding, w, binding_done,
-	                w);
+			w);
 }
 
 /* ---- turns ---- */
@@ -188,7 +188,7 @@ static void bind_pod(struct scheduler *s, const struct cycle *c, const struct ca
 static void try_pod(struct scheduler *s, struct queued_pod *p)
 {
 	const struct object *o = registry_get(s->reg, KIND_POD, str_of(p->ns), str_of(p->name));
-	struct cycle c = {.arena = &s->arena, .object = o};
+	struct cycle c = { .arena = &s->arena, .object = o };
 	struct cycle_result result;
 	int64_t began = clock_monotonic_ns();
 	uint64_t took;
@@ -263,7 +263,7 @@ static void hold_gated(struct scheduler *s, const struct object *o, const struct
 	queue_remove(&s->queue, o->uid);
 	map_put(&s->gated, o->uid, s);
 	if (!str_is(json_get_str(meta_condition(json_at(pod, "status.conditions"), "PodScheduled"), "reason"),
-	            "SchedulingGated"))
+		    "SchedulingGated"))
 		write_condition(s, o, "SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates");
 }
 
@@ -276,7 +276,7 @@ static bool spec_changed(struct arena *arena, const struct json *pod, const stru
 }
 
 static void see_waiting_pod(struct scheduler *s, struct arena *arena, const struct object *o, const struct json *pod,
-                            const struct object *prev)
+			    const struct object *prev)
 {
 	const struct json *spec = json_get(pod, "spec");
 	struct str name = json_get_str(spec, "schedulerName");
@@ -294,7 +294,7 @@ static void see_waiting_pod(struct scheduler *s, struct arena *arena, const stru
 }
 
 static void see_placed_pod(struct scheduler *s, struct arena *arena, const struct object *o, const struct json *pod,
-                           const struct object *prev)
+			   const struct object *prev)
 {
 	const struct cache_pod *known = map_get(&s->cache.pods, o->uid);
 
@@ -308,7 +308,7 @@ static void see_placed_pod(struct scheduler *s, struct arena *arena, const struc
 }
 
 static void on_pod(struct registry_watch *watch, enum registry_event_type type, const struct object *o,
-                   const struct object *prev)
+		   const struct object *prev)
 {
 	struct scheduler *s = container_of(watch, struct scheduler, watch_pods);
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
@@ -341,7 +341,7 @@ static bool node_changed(const struct object *o, const struct object *prev)
 }
 
 static void on_node(struct registry_watch *watch, enum registry_event_type type, const struct object *o,
-                    const struct object *prev)
+		    const struct object *prev)
 {
 	struct scheduler *s = container_of(watch, struct scheduler, watch_nodes);
 
@@ -367,8 +367,8 @@ int scheduler_create(struct loop *loop, struct registry *reg, struct scheduler *
 	s->defer.fn = turn;
 	list_init(&s->writes);
 	queue_init(&s->queue, loop, wake);
-	s->watch_nodes = (struct registry_watch){.fn = on_node, .kind = KIND_NODE};
-	s->watch_pods = (struct registry_watch){.fn = on_pod, .kind = KIND_POD};
+	s->watch_nodes = (struct registry_watch){ .fn = on_node, .kind = KIND_NODE };
+	s->watch_pods = (struct registry_watch){ .fn = on_pod, .kind = KIND_POD };
 	list_init(&s->watch_nodes.link);
 	list_init(&s->watch_pods.link);
 	/* Nodes first, and no try before all pods are counted. */

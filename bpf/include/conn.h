@@ -16,9 +16,9 @@ struct k3c_conn_key {
 _Static_assert(sizeof(struct k3c_conn_key) == 40, "k3c_conn_key");
 
 enum k3c_conn_flags {
-	K3C_CONN_CUT = 1,     /* judged again and refused: both directions are dropped */
-	K3C_CONN_CLOSING = 2, /* FIN or RST seen */
-	K3C_CONN_HOST = 4,    /* begun by this node itself: always allowed */
+	K3C_CONN_CUT = 1,        /* judged again and refused: both directions are dropped */
+	K3C_CONN_CLOSING = 2,    /* FIN or RST seen */
+	K3C_CONN_HOST = 4,       /* begun by this node itself: always allowed */
 	K3C_CONN_CUT_EGRESS = 8, /* which policy cut it, for the drop counters */
 };
 
@@ -31,8 +31,8 @@ struct k3c_conn {
 };
 _Static_assert(sizeof(struct k3c_conn) == 16, "k3c_conn");
 
-/* A datagram in fragments: only the first one shows the ports. Fragments that come before it are dropped where the ports
- * matter. Keyed by the packet as the hook sees it. */
+/* A datagram in fragments: only the first one shows the ports. Fragments that come before it are dropped where the
+ * ports matter. Keyed by the packet as the hook sees it. */
 struct k3c_frag_key {
 	struct k3c_addr src, dst;
 	__be16 id;

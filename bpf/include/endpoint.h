@@ -17,7 +17,7 @@ struct k3c_endpoint {
 	__u32 identity;   /* 0: none */
 	__u32 policy_set; /* first part of the keys of its rules */
 	__u16 flags;
-	__u8 mac[6];      /* of the pod's end */
+	__u8 mac[6]; /* of the pod's end */
 };
 _Static_assert(sizeof(struct k3c_endpoint) == 20, "k3c_endpoint");
 

@@ -13,7 +13,8 @@ struct k3c_options {
 _Static_assert(sizeof(struct k3c_options) == 80, "k3c_options");
 
 enum k3c_meta_flags {
-	K3C_META_HOST_BACKENDS = 1, /* some frontend leads to the host itself: answers of the host may need translation */
+	K3C_META_HOST_BACKENDS =
+		1, /* some frontend leads to the host itself: answers of the host may need translation */
 };
 
 struct k3c_meta {

@@ -24,7 +24,7 @@ struct k3c_service {
 	__u32 set;
 	__u32 count; /* 0: refuse */
 	__u32 affinity_s;
-	__u32 id; /* the caller's, stable over updates: affinity hangs on it */
+	__u32 id;   /* the caller's, stable over updates: affinity hangs on it */
 	__u32 kind; /* enum dp_frontend_kind, for whoever lists the map */
 };
 _Static_assert(sizeof(struct k3c_service) == 20, "k3c_service");

@@ -22,8 +22,7 @@ struct lb_choice {
 };
 
 /* The remembered backend, when it is still a member of the set and was used not too long ago. */
-static __always_inline bool lb_stick(const struct k3c_service *s, struct k3c_affinity_key *who,
-				     struct k3c_backend *ret)
+static __always_inline bool lb_stick(const struct k3c_service *s, struct k3c_affinity_key *who, struct k3c_backend *ret)
 {
 	struct k3c_affinity *a = bpf_map_lookup_elem(&k3c_affinity, who);
 	struct k3c_backend_key key = {};

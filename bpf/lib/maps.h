@@ -22,8 +22,10 @@
 		__type(value, value_);                                                                                 \
 	} name_ SEC(".maps")
 
-#define K3C_MAP_SERVICE K3C_MAP(k3c_service, BPF_MAP_TYPE_HASH, struct k3c_service_key, struct k3c_service, BPF_F_NO_PREALLOC)
-#define K3C_MAP_BACKEND K3C_MAP(k3c_backend, BPF_MAP_TYPE_HASH, struct k3c_backend_key, struct k3c_backend, BPF_F_NO_PREALLOC)
+#define K3C_MAP_SERVICE                                                                                                \
+	K3C_MAP(k3c_service, BPF_MAP_TYPE_HASH, struct k3c_service_key, struct k3c_service, BPF_F_NO_PREALLOC)
+#define K3C_MAP_BACKEND                                                                                                \
+	K3C_MAP(k3c_backend, BPF_MAP_TYPE_HASH, struct k3c_backend_key, struct k3c_backend, BPF_F_NO_PREALLOC)
 #define K3C_MAP_AFFINITY K3C_MAP(k3c_affinity, BPF_MAP_TYPE_LRU_HASH, struct k3c_affinity_key, struct k3c_affinity, 0)
 #define K3C_MAP_ENDPOINT                                                                                               \
 	K3C_MAP(k3c_endpoint, BPF_MAP_TYPE_HASH, struct k3c_addr, struct k3c_endpoint, BPF_F_NO_PREALLOC)

@@ -76,7 +76,9 @@ static __always_inline int nat_rewrite_error(struct __sk_buff *skb, const struct
 	__u32 in_check = p->inner + offsetof(struct iphdr, check);
 	__u32 outer_at = ETH_HLEN + (in ? offsetof(struct iphdr, daddr) : offsetof(struct iphdr, saddr));
 	__u32 inner_at = p->inner + (in ? offsetof(struct iphdr, saddr) : offsetof(struct iphdr, daddr));
-	__u32 port_at = p->inner_l4 + (p->flow.proto == IPPROTO_ICMP ? offsetof(struct icmphdr, un.echo.id) : in ? 0 : 2);
+	__u32 port_at = p->inner_l4 + (p->flow.proto == IPPROTO_ICMP ? offsetof(struct icmphdr, un.echo.id)
+				       : in                          ? 0
+								     : 2);
 	__be32 old_addr = in ? p->flow.dst.w[3] : p->flow.src.w[3], new_addr = to->addr.w[3];
 	__be32 old_outer = in ? p->dst.w[3] : p->src.w[3];
 	__be16 old_port = in ? p->flow.dport : p->flow.sport, new_port = to->port, old_sum = 0, new_sum = 0;

@@ -55,8 +55,8 @@ struct packet {
 	/* What it belongs to: its own addresses and ports or, for an ICMP error, the flow it reports on, seen in the
 	 * direction of the error (from the end that did not get the packet). */
 	struct flow flow;
-	__u16 l4;       /* offset of the transport header */
-	__u16 inner;    /* ICMP error: offset of the packet inside */
+	__u16 l4;    /* offset of the transport header */
+	__u16 inner; /* ICMP error: offset of the packet inside */
 	__u16 inner_l4;
 	__u8 tcp_flags;
 	bool later_fragment; /* no transport header */
@@ -119,7 +119,8 @@ static __always_inline enum packet_kind packet_l4(struct __sk_buff *skb, struct 
 	case IPPROTO_ICMP:
 		if (bpf_skb_load_bytes(skb, p->l4, &icmp, sizeof(icmp)) < 0)
 			return PACKET_MALFORMED;
-		if (icmp.type == ICMP_DEST_UNREACH || icmp.type == ICMP_TIME_EXCEEDED || icmp.type == ICMP_PARAMETERPROB)
+		if (icmp.type == ICMP_DEST_UNREACH || icmp.type == ICMP_TIME_EXCEEDED ||
+		    icmp.type == ICMP_PARAMETERPROB)
 			return packet_inner4(skb, p);
 		packet_echo(&p->flow, icmp.type, icmp.un.echo.id);
 		return PACKET_IP;

@@ -172,9 +172,9 @@ static __always_inline __u32 policy_check(const struct packet *p, const struct s
 	__u64 now;
 
 	/* Where no policy is, only the beginning and the end of a connection are noted. */
-	if (!isolated && (p->later_fragment || p->icmp_error ||
-			  (p->flow.proto == IPPROTO_TCP &&
-			   !(p->tcp_flags & (PACKET_TCP_SYN | PACKET_TCP_FIN | PACKET_TCP_RST)))))
+	if (!isolated &&
+	    (p->later_fragment || p->icmp_error ||
+	     (p->flow.proto == IPPROTO_TCP && !(p->tcp_flags & (PACKET_TCP_SYN | PACKET_TCP_FIN | PACKET_TCP_RST)))))
 		return K3C_DROP_NONE;
 	if (p->no_ports)
 		return K3C_DROP_FRAGMENT;

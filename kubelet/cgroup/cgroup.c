@@ -18,9 +18,9 @@
 #define CGROUP_FILE_MAX (64u << 10)
 #define CGROUP_DEPTH_MAX 8
 
-static const char *const known_controllers[] = { "cpu", "cpuacct", "cpuset", "memory", "devices", "freezer",
-						 "blkio", "pids", "hugetlb", "net_cls", "net_prio", "perf_event",
-						 "rdma", "misc" };
+static const char *const known_controllers[] = { "cpu",      "cpuacct",    "cpuset", "memory",  "devices",
+						 "freezer",  "blkio",      "pids",   "hugetlb", "net_cls",
+						 "net_prio", "perf_event", "rdma",   "misc" };
 
 static void controllers_of(const char *options, char *ret, size_t size)
 {
@@ -74,8 +74,8 @@ int cgroup_detect(struct cgroup_host *ret, struct err *err)
 			char path[sizeof(m->path) + 32];
 
 			snprintf(path, sizeof(path), "%s/cgroup.controllers", m->path);
-			host.v2_has_controllers = fs_read(path, CGROUP_FILE_MAX, &b, NULL) >= 0 &&
-						  str_trim(buf_str(&b)).n > 0;
+			host.v2_has_controllers =
+				fs_read(path, CGROUP_FILE_MAX, &b, NULL) >= 0 && str_trim(buf_str(&b)).n > 0;
 		}
 	}
 	endmntent(mounts);
@@ -246,8 +246,8 @@ int cgroup_read_usage(const struct cgroup_host *host, const char *path, struct c
 {
 	struct cgroup_usage usage = { 0 };
 	uint64_t inactive;
-	int r = host->mode == CGROUP_V2 ? cgroup_v2_usage(host, path, &usage, &inactive) :
-					  cgroup_v1_usage(host, path, &usage, &inactive);
+	int r = host->mode == CGROUP_V2 ? cgroup_v2_usage(host, path, &usage, &inactive)
+					: cgroup_v1_usage(host, path, &usage, &inactive);
 
 	if (r < 0)
 		return r;

@@ -12,11 +12,9 @@ uint64_t cgroup_read_keyed(const char *full, const char *key);
 int cgroup_v1_make(const struct cgroup_host *host, const char *path, const struct cgroup_limits *limits,
 		   struct err *err);
 int cgroup_v1_attach(const struct cgroup_host *host, const char *path, pid_t pid, struct err *err);
-int cgroup_v1_usage(const struct cgroup_host *host, const char *path, struct cgroup_usage *ret,
-		    uint64_t *ret_inactive);
+int cgroup_v1_usage(const struct cgroup_host *host, const char *path, struct cgroup_usage *ret, uint64_t *ret_inactive);
 
 /* limits NULL: only the folder (hybrid hosts, where v1 limits) */
 int cgroup_v2_make(const struct cgroup_host *host, const char *path, const struct cgroup_limits *limits,
 		   struct err *err);
-int cgroup_v2_usage(const struct cgroup_host *host, const char *path, struct cgroup_usage *ret,
-		    uint64_t *ret_inactive);
+int cgroup_v2_usage(const struct cgroup_host *host, const char *path, struct cgroup_usage *ret, uint64_t *ret_inactive);

@@ -120,8 +120,7 @@ out:
 	return r;
 }
 
-int cgroup_v1_usage(const struct cgroup_host *host, const char *path, struct cgroup_usage *ret,
-		    uint64_t *ret_inactive)
+int cgroup_v1_usage(const struct cgroup_host *host, const char *path, struct cgroup_usage *ret, uint64_t *ret_inactive)
 {
 	const struct cgroup_mount *cpu = cgroup_mount_of(host, "cpuacct");
 	const struct cgroup_mount *memory = cgroup_mount_of(host, "memory");

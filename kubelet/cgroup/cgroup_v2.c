@@ -76,8 +76,7 @@ int cgroup_v2_make(const struct cgroup_host *host, const char *path, const struc
 	return limits ? set_limits(dir, limits, err) : 0;
 }
 
-int cgroup_v2_usage(const struct cgroup_host *host, const char *path, struct cgroup_usage *ret,
-		    uint64_t *ret_inactive)
+int cgroup_v2_usage(const struct cgroup_host *host, const char *path, struct cgroup_usage *ret, uint64_t *ret_inactive)
 {
 	const char *dir = cgroup_mount_v2(host)->path;
 	char full[CGROUP_PATH_MAX];

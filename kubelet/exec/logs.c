@@ -8,7 +8,7 @@
 
 struct follow {
 	struct node_log_source source; /* what the caller holds */
-	struct list link;                 /* of the container's followers */
+	struct list link;              /* of the container's followers */
 	struct node_log_sink *sink;
 	struct log_reader *reader;
 };

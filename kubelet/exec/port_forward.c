@@ -57,14 +57,19 @@ static int wait_connected(int fd)
 
 static int connect_in(const char *netns, uint16_t port, bool v6)
 {
-	struct sockaddr_in a4 = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	struct sockaddr_in6 a6 = { .sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	struct sockaddr_in a4 = { .sin_family = AF_INET,
+				  .sin_port = htons(port),
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in6 a6 = { .sin6_family = AF_INET6,
+				   .sin6_port = htons(port),
+				   .sin6_addr = IN6ADDR_LOOPBACK_INIT };
 	_cleanup_close_ int fd = socket_in(netns, v6 ? AF_INET6 : AF_INET);
 	int r;
 
 	if (fd < 0)
 		return fd;
-	r = connect(fd, v6 ? (struct sockaddr *)&a6 : (struct sockaddr *)&a4, v6 ? sizeof(a6) : sizeof(a4)) < 0 ? -errno : 0;
+	r = connect(fd, v6 ? (struct sockaddr *)&a6 : (struct sockaddr *)&a4, v6 ? sizeof(a6) : sizeof(a4)) < 0 ? -errno
+														: 0;
 	if (r == -EINPROGRESS)
 		r = wait_connected(fd);
 	return r < 0 ? r : TAKE_FD(fd);

@@ -45,8 +45,8 @@ int kubelet_log_path(struct kubelet *kl, const struct object *pod, const char *c
 
 		if (!waits && attempt == 0)
 			return err_set_status(err, -ENOENT, 400, "BadRequest",
-					      "previous terminated container \"%s\" in pod \"%.*s\" not found", container,
-					      STR_ARG(pod->name));
+					      "previous terminated container \"%s\" in pod \"%.*s\" not found",
+					      container, STR_ARG(pod->name));
 		attempt -= waits ? 0 : 1;
 	} else if (c->step != STEP_RUNNING && c->step != STEP_EXITED) {
 		struct status_container s;

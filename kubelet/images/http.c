@@ -134,9 +134,9 @@ static int turn(struct http_client *c, struct err *err)
 
 static int failed(struct http_client *c, struct err *err)
 {
-	int code = c->result == CURLE_COULDNT_CONNECT	 ? -ECONNREFUSED :
-		   c->result == CURLE_OPERATION_TIMEDOUT ? -ETIMEDOUT :
-							   -EIO;
+	int code = c->result == CURLE_COULDNT_CONNECT      ? -ECONNREFUSED
+		   : c->result == CURLE_OPERATION_TIMEDOUT ? -ETIMEDOUT
+							   : -EIO;
 
 	return err_set(err, code, "%s", c->error[0] ? c->error : sym_curl_easy_strerror(c->result));
 }

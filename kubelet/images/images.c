@@ -275,8 +275,7 @@ static int normalize_or_id(const char *reference, struct arena *arena, char **re
 	return images_normalize(reference, arena, ret, err);
 }
 
-int images_lookup(struct images *images, const char *reference, struct arena *arena, struct image *ret,
-		  struct err *err)
+int images_lookup(struct images *images, const char *reference, struct arena *arena, struct image *ret, struct err *err)
 {
 	const struct json *name;
 	const char *found;
@@ -487,8 +486,8 @@ static int publish_layer(struct images *images, struct store_layer *layer, struc
 	return 0;
 }
 
-static int publish_names(struct store_add *add, const char *id, const char *manifest_hex,
-			 const char *const *references, const char *repo_digest, struct arena *arena, struct err *err)
+static int publish_names(struct store_add *add, const char *id, const char *manifest_hex, const char *const *references,
+			 const char *repo_digest, struct arena *arena, struct err *err)
 {
 	_cleanup_close_ int lock = open_lock(add->images, "names.lock", LOCK_EX);
 	struct json *names;

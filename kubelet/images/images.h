@@ -20,21 +20,22 @@ void images_close(struct images *images);
 
 /* What a container needs of its image. All in the arena given. */
 struct image {
-	char *id;           /* "sha256:..." of the config blob: status.containerStatuses[].imageID */
-	char *reference;    /* normalised, as found by */
-	char *repo_digest;  /* "docker.io/library/busybox@sha256:...", or "" */
-	char **env;         /* NULL-terminated "K=V" */
-	char **entrypoint;  /* NULL-terminated or NULL */
+	char *id;          /* "sha256:..." of the config blob: status.containerStatuses[].imageID */
+	char *reference;   /* normalised, as found by */
+	char *repo_digest; /* "docker.io/library/busybox@sha256:...", or "" */
+	char **env;        /* NULL-terminated "K=V" */
+	char **entrypoint; /* NULL-terminated or NULL */
 	char **cmd;
 	char *working_dir;
-	char *user;         /* "", "uid", "uid:gid", "name" ... */
-	char *stop_signal;  /* "" or "SIGTERM" or "15" */
-	char **layer_dirs;  /* absolute paths, lowest first, NULL-terminated: overlayfs lowerdirs */
+	char *user;        /* "", "uid", "uid:gid", "name" ... */
+	char *stop_signal; /* "" or "SIGTERM" or "15" */
+	char **layer_dirs; /* absolute paths, lowest first, NULL-terminated: overlayfs lowerdirs */
 	uint64_t size_bytes;
 };
 
 /* Thread-safe, quick (reads small files). -ENOENT when the reference is not present. */
-int images_lookup(struct images *images, const char *reference, struct arena *arena, struct image *ret, struct err *err);
+int images_lookup(struct images *images, const char *reference, struct arena *arena, struct image *ret,
+		  struct err *err);
 
 struct image_entry {
 	char *id;

@@ -17,9 +17,9 @@
 
 /* A layer as the archive names it; several images may share one. */
 struct import_layer {
-	char *path;       /* inside the archive */
-	struct str blob;  /* hex, or empty: unknown (docker-archive) */
-	struct str diff;  /* hex */
+	char *path;      /* inside the archive */
+	struct str blob; /* hex, or empty: unknown (docker-archive) */
+	struct str diff; /* hex */
 	bool done;
 };
 
@@ -173,8 +173,8 @@ static const char *follow_link(struct import *im, const char *path)
 		if (dir)
 			dir--;
 	}
-	return dir ? arena_printf(im->arena, "%.*s/%.*s", (int)dir, path, STR_ARG(target)) :
-		     arena_printf(im->arena, "%.*s", STR_ARG(target));
+	return dir ? arena_printf(im->arena, "%.*s/%.*s", (int)dir, path, STR_ARG(target))
+		   : arena_printf(im->arena, "%.*s", STR_ARG(target));
 }
 
 static int want_layer(struct import *im, const char *path, struct str blob, struct str diff, struct err *err)

@@ -83,8 +83,8 @@ static int make_folders(int root_fd, char *path)
 			*slash = 0;
 		next = open_in_root(root_fd, path, O_RDONLY | O_DIRECTORY);
 		if (next == -ENOENT)
-			next = mkdirat(dir, at, 0755) < 0 ? -errno :
-							    open_in_root(root_fd, path, O_RDONLY | O_DIRECTORY);
+			next = mkdirat(dir, at, 0755) < 0 ? -errno
+							  : open_in_root(root_fd, path, O_RDONLY | O_DIRECTORY);
 		if (slash)
 			*slash = '/';
 		close(dir);
@@ -285,8 +285,8 @@ static int make_entry(struct unpack *u, struct archive_entry *entry, const char 
 		return make_dir(entry, parent, base);
 	case AE_IFLNK:
 		r = remove_existing(parent, base);
-		if (r >= 0 && symlinkat(sym_archive_entry_symlink(entry) ? sym_archive_entry_symlink(entry) : "", parent,
-					base) < 0)
+		if (r >= 0 && symlinkat(sym_archive_entry_symlink(entry) ? sym_archive_entry_symlink(entry) : "",
+					parent, base) < 0)
 			r = -errno;
 		return r < 0 ? r : set_owner(entry, parent, base, -1);
 	case AE_IFIFO:
@@ -353,7 +353,8 @@ static la_ssize_t read_tar(struct archive *a, void *arg, const void **ret)
 
 	if (n < 0) {
 		sym_archive_set_error(a, EIO, "%s",
-				  sym_archive_error_string(u->outer) ? sym_archive_error_string(u->outer) : "damaged");
+				      sym_archive_error_string(u->outer) ? sym_archive_error_string(u->outer)
+									 : "damaged");
 		return ARCHIVE_FATAL;
 	}
 	digest_add(&u->diff, u->chunk, (size_t)n);

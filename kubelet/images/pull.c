@@ -279,8 +279,12 @@ static int pull_layer(struct pull *p, struct store_add *add, const struct json *
 		return err_set(err, -EINVAL, "manifest has a malformed layer digest");
 	url = arena_printf(p->arena, "%s/blobs/%.*s", p->base, STR_ARG(digest));
 	for (int i = 0;; i++) {
-		struct blob_source source = { .source.read = read_blob, .p = p, .number = number, .count = count,
-					      .size = json_get_int(descriptor, "size", -1), .percent = -1 };
+		struct blob_source source = { .source.read = read_blob,
+					      .p = p,
+					      .number = number,
+					      .count = count,
+					      .size = json_get_int(descriptor, "size", -1),
+					      .percent = -1 };
 
 		r = open_url(p, url, NULL, err);
 		if (r >= 0)

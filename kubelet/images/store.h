@@ -17,12 +17,12 @@
 #include "userspace/base/json.h"
 
 #define STORE_HEX_LEN 64
-#define STORE_JSON_MAX (8u << 20)        /* a manifest, index or config */
-#define STORE_NAMES_MAX (16u << 20)      /* names.json */
+#define STORE_JSON_MAX (8u << 20)           /* a manifest, index or config */
+#define STORE_NAMES_MAX (16u << 20)         /* names.json */
 #define STORE_LAYER_BYTES_MAX (64ull << 30) /* one unpacked layer */
 #define STORE_LAYER_ENTRIES_MAX 2000000u
 #define STORE_LAYER_NAME_MAX 4096u
-#define STORE_INDEX_DEPTH_MAX 4          /* index in index in ... */
+#define STORE_INDEX_DEPTH_MAX 4 /* index in index in ... */
 
 struct images {
 	char *dir;

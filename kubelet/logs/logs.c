@@ -33,11 +33,11 @@ struct log_reader {
 	char *files[LOGS_FILES_MAX + 1]; /* oldest first; the last is `path` */
 	size_t n_files, at;              /* files[at] is open as fd */
 	int fd;
-	int64_t skip_lines;              /* of what is ahead, for the tail */
+	int64_t skip_lines; /* of what is ahead, for the tail */
 	int64_t since_ns, limit;
 	bool follow, timestamps, ended, full, finished;
-	bool partial;                    /* the last record was a partial one */
-	struct buf carry;                /* an incomplete record */
+	bool partial;     /* the last record was a partial one */
+	struct buf carry; /* an incomplete record */
 };
 
 /* ---- files ---- */

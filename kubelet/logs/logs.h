@@ -18,12 +18,12 @@
 struct log_reader;
 
 struct log_reader_options {
-	const char *path;       /* .../<container>/<attempt>.log */
+	const char *path; /* .../<container>/<attempt>.log */
 	bool follow, timestamps;
-	int64_t tail_lines;     /* -1: all */
-	int64_t since_real_ns;  /* 0: all */
-	int64_t limit_bytes;    /* -1: none */
-	bool ended;             /* the container has ended already: following stops at the end */
+	int64_t tail_lines;    /* -1: all */
+	int64_t since_real_ns; /* 0: all */
+	int64_t limit_bytes;   /* -1: none */
+	bool ended;            /* the container has ended already: following stops at the end */
 };
 
 struct log_reader_sink {

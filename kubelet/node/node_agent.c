@@ -21,7 +21,7 @@ struct node_agent {
 	struct node_pressure pressure;
 	struct loop_timer timer;
 	int64_t images_changed_ns; /* of the image store, real time */
-	int64_t heartbeat_ns; /* when the status was last looked at, monotonic */
+	int64_t heartbeat_ns;      /* when the status was last looked at, monotonic */
 	bool ready, told, lease_missing;
 };
 
@@ -71,8 +71,8 @@ static int change_status(void *arg, struct arena *arena, struct json *object, st
 
 static void tell(struct node_agent *a)
 {
-	static const char *const reasons[] = { "NodeHasSufficientMemory", "NodeHasNoDiskPressure", "NodeHasSufficientPID",
-					       "NodeReady" };
+	static const char *const reasons[] = { "NodeHasSufficientMemory", "NodeHasNoDiskPressure",
+					       "NodeHasSufficientPID", "NodeReady" };
 
 	if (a->told)
 		return;

@@ -175,7 +175,8 @@ static struct json *conditions(struct arena *arena, const struct node_view *v, c
 
 	add_condition(arena, list, old, now, heartbeat, "MemoryPressure", p->memory,
 		      p->memory ? "KubeletHasInsufficientMemory" : "KubeletHasSufficientMemory",
-		      p->memory ? "kubelet has insufficient memory available" : "kubelet has sufficient memory available");
+		      p->memory ? "kubelet has insufficient memory available"
+				: "kubelet has sufficient memory available");
 	add_condition(arena, list, old, now, heartbeat, "DiskPressure", p->disk,
 		      p->disk ? "KubeletHasDiskPressure" : "KubeletHasNoDiskPressure",
 		      p->disk ? "kubelet has disk pressure" : "kubelet has no disk pressure");

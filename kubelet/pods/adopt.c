@@ -13,7 +13,7 @@
 static const struct json *old_status(struct pod_container *c)
 {
 	const struct json *list = json_at(worker_json(c->w), c->role == ROLE_APP ? "status.containerStatuses"
-										   : "status.initContainerStatuses");
+										 : "status.initContainerStatuses");
 
 	json_foreach(s, list)
 		if (str_is(json_get_str(s, "name"), c->name))
@@ -80,8 +80,8 @@ static void without_runtime(struct pod_container *c, const struct json *s)
 		char id[CONTAINER_ID_LEN + 1];
 
 		id_of(json_get_str(s, "containerID"), id);
-		container_set_exit(c, id, EXIT_LOST, 0, time_of(json_get(state, "running"), "startedAt"), clock_real_ns(),
-				   "ContainerStatusUnknown",
+		container_set_exit(c, id, EXIT_LOST, 0, time_of(json_get(state, "running"), "startedAt"),
+				   clock_real_ns(), "ContainerStatusUnknown",
 				   "The container could not be located when the pod was terminated");
 	} else if (c->last.valid) { /* it was waiting to be started again */
 		c->exit = c->last;
@@ -133,12 +133,12 @@ static void take(struct pod_container *c, const struct newest *n, const struct j
 		c->ready = same && json_get_bool(s, "ready", false);
 		c->started = same && json_get_bool(s, "started", false);
 	} else if (rc->state == CONTAINER_EXITED) {
-		_cleanup_free_ char *message = termination_message(c->w, worker_container_json(c), c->name, c->attempt,
-								   rc->exit_code);
+		_cleanup_free_ char *message =
+			termination_message(c->w, worker_container_json(c), c->name, c->attempt, rc->exit_code);
 
 		c->step = STEP_EXITED;
 		container_set_exit(c, n->id, rc->exit_code, 0, rc->started_real_ns, rc->finished_real_ns,
-				   rc->oom_killed	? "OOMKilled"
+				   rc->oom_killed       ? "OOMKilled"
 				   : rc->exit_code == 0 ? "Completed"
 							: "Error",
 				   message);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From a container of the pod's spec to what the runtime wants: argv, environment, mounts, identity, limits. Writes only
- * small files on tmpfs (/etc/hosts and its like). See worker.h. Loop thread. */
+/* From a container of the pod's spec to what the runtime wants: argv, environment, mounts, identity, limits. Writes
+ * only small files on tmpfs (/etc/hosts and its like). See worker.h. Loop thread. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -56,7 +56,9 @@ static int build_env(struct pod_container *c, struct arena *arena, const struct 
 		     const char *hostname, struct env *ret, struct err *err)
 {
 	struct pod_facts facts;
-	struct env_source src = { .reg = c->w->kl->reg, .pod = worker_json(c->w), .ns = str_of(c->w->ns), .facts = &facts };
+	struct env_source src = {
+		.reg = c->w->kl->reg, .pod = worker_json(c->w), .ns = str_of(c->w->ns), .facts = &facts
+	};
 	int r;
 
 	worker_facts(c->w, &facts);
@@ -160,10 +162,10 @@ int container_spec_build(struct pod_container *c, struct arena *arena, struct co
 	b.spec.stdin_open = json_get_bool(j, "stdin", false);
 	b.spec.stdin_once = json_get_bool(j, "stdinOnce", false);
 	pod_resources_of_container(j, &b.spec.resources);
-	b.spec.oom_score_adj = pod_resources_oom_score_adj(pod_resources_qos(json_get(pod, "spec")), j,
-						       w->kl->memory_capacity_bytes);
-	b.spec.log_path = container_log_path(w->kl, arena, str_of(w->ns), str_of(w->name), str_of(w->uid), c->name,
-					     c->attempt);
+	b.spec.oom_score_adj =
+		pod_resources_oom_score_adj(pod_resources_qos(json_get(pod, "spec")), j, w->kl->memory_capacity_bytes);
+	b.spec.log_path =
+		container_log_path(w->kl, arena, str_of(w->ns), str_of(w->name), str_of(w->uid), c->name, c->attempt);
 	*ret = b;
 	return 0;
 }

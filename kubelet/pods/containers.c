@@ -146,9 +146,8 @@ static bool held_back(struct pod_container *c)
 	if (!c->backoff_told) {
 		c->backoff_told = true;
 		backoff_format(c->crash.delay_ns, text);
-		_cleanup_free_ char *message =
-			mem_printf("back-off %s restarting failed container=%s pod=%s_%s(%s)", text, c->name, w->name,
-				   w->ns, w->uid);
+		_cleanup_free_ char *message = mem_printf("back-off %s restarting failed container=%s pod=%s_%s(%s)",
+							  text, c->name, w->name, w->ns, w->uid);
 
 		container_set_waiting(c, "CrashLoopBackOff", message);
 		worker_event(w, c, true, "BackOff", "Back-off restarting failed container %s in pod %s_%s(%s)", c->name,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One container from its image to running: spec, sub paths, create, start. See worker.h. Loop thread but for what runs as
- * loop_work. */
+/* One container from its image to running: spec, sub paths, create, start. See worker.h. Loop thread but for what runs
+ * as loop_work. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -128,7 +128,7 @@ static void create(struct pod_container *c, const struct container_build *build)
 	c->spec_image = str_dup(json_get_str(worker_container_json(c), "image"));
 	c->image = mem_strdup(build->image.reference);
 	c->image_id = mem_strdup(build->image.repo_digest && *build->image.repo_digest ? build->image.repo_digest
-										      : build->image.id);
+										       : build->image.id);
 	runtime_container_create(w->kl->rt, c->spec, created, c);
 }
 

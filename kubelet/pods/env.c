@@ -207,8 +207,8 @@ static void add_text(struct arena *arena, struct env *env, const char *text, boo
 		env_set(arena, env, name, eq ? str_of(eq + 1) : STR_NULL);
 }
 
-int env_build(struct arena *arena, const struct env_source *src, const struct json *container,
-	      char *const *image_env, struct env *ret, struct err *err)
+int env_build(struct arena *arena, const struct env_source *src, const struct json *container, char *const *image_env,
+	      struct env *ret, struct err *err)
 {
 	struct env services = { 0 }, env = { 0 };
 	int r;

@@ -26,8 +26,8 @@ struct env {
 
 /* `image_env` (NULL or NULL-terminated) has the lowest precedence. Memory is the arena's. The error is that of
  * CreateContainerConfigError. */
-int env_build(struct arena *arena, const struct env_source *src, const struct json *container,
-	      char *const *image_env, struct env *ret, struct err *err);
+int env_build(struct arena *arena, const struct env_source *src, const struct json *container, char *const *image_env,
+	      struct env *ret, struct err *err);
 /* Replaces or appends. */
 void env_set(struct arena *arena, struct env *env, struct str name, struct str value);
 bool env_has(const struct env *env, struct str name);

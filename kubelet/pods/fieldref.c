@@ -69,8 +69,7 @@ int fieldref_value(struct arena *arena, const struct json *pod, const struct pod
 	struct str key;
 
 	if (subscript(path, "metadata.labels", &key) || subscript(path, "metadata.annotations", &key)) {
-		const struct json *map =
-			json_at(pod, path.p[9] == 'l' ? "metadata.labels" : "metadata.annotations");
+		const struct json *map = json_at(pod, path.p[9] == 'l' ? "metadata.labels" : "metadata.annotations");
 		struct str value = json_str(json_get_n(map, key));
 
 		*ret = arena_strndup(arena, value.p ? value.p : "", value.n);

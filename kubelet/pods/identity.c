@@ -82,15 +82,15 @@ static int check_non_root(const struct json *own, const struct json *pod_sc, con
 	if (!name.n || str_is(name, "0"))
 		return err_set(err, -EPERM, "container has runAsNonRoot and image will run as root");
 	if (str_to_int64(name, &number) < 0)
-		return err_set(err, -EPERM,
-			       "container has runAsNonRoot and image has non-numeric user (%.*s), cannot verify user is non-root",
-			       STR_ARG(name));
+		return err_set(
+			err, -EPERM,
+			"container has runAsNonRoot and image has non-numeric user (%.*s), cannot verify user is non-root",
+			STR_ARG(name));
 	return 0;
 }
 
-int identity_build(struct arena *arena, const struct json *pod, const struct json *container,
-		   const struct image *image, const char *data_dir, struct runtime_container_spec *spec,
-		   struct err *err)
+int identity_build(struct arena *arena, const struct json *pod, const struct json *container, const struct image *image,
+		   const char *data_dir, struct runtime_container_spec *spec, struct err *err)
 {
 	static const char *const unmasked[] = { NULL };
 	const struct json *own = json_get(container, "securityContext");

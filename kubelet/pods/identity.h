@@ -7,6 +7,5 @@
 #include "userspace/base/json.h"
 
 /* Fills the identity part of `spec`; memory is the arena's. -EPERM for runAsNonRoot. */
-int identity_build(struct arena *arena, const struct json *pod, const struct json *container,
-		   const struct image *image, const char *data_dir, struct runtime_container_spec *spec,
-		   struct err *err);
+int identity_build(struct arena *arena, const struct json *pod, const struct json *container, const struct image *image,
+		   const char *data_dir, struct runtime_container_spec *spec, struct err *err);

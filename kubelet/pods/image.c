@@ -93,8 +93,8 @@ static bool held_back(struct pod_container *c, struct str image)
 	}
 	worker_wake_at(w, now_ns + left_ns);
 	if (!c->waiting_reason || strcmp(c->waiting_reason, "ImagePullBackOff") != 0) {
-		_cleanup_free_ char *message = mem_printf("Back-off pulling image \"%.*s\": ErrImagePull: %s",
-							  STR_ARG(image), c->image_error);
+		_cleanup_free_ char *message =
+			mem_printf("Back-off pulling image \"%.*s\": ErrImagePull: %s", STR_ARG(image), c->image_error);
 
 		container_set_waiting(c, "ImagePullBackOff", message);
 		worker_event(w, c, false, "BackOff", "Back-off pulling image \"%.*s\"", STR_ARG(image));
@@ -121,8 +121,8 @@ static bool never_present(struct pod_container *c, struct str image)
 
 static bool bad_name(struct pod_container *c, struct str image, const struct err *err)
 {
-	_cleanup_free_ char *message = mem_printf("Failed to apply default image tag \"%.*s\": %s", STR_ARG(image),
-						  err_message(err));
+	_cleanup_free_ char *message =
+		mem_printf("Failed to apply default image tag \"%.*s\": %s", STR_ARG(image), err_message(err));
 
 	if (!c->image_error_final) {
 		c->image_error_final = true;
@@ -151,7 +151,8 @@ bool container_image_step(struct pod_container *c)
 	bool present = images_lookup(w->kl->images, reference, &arena, &image, NULL) >= 0;
 
 	if (policy != PULL_ALWAYS && present) {
-		worker_event(w, c, false, "Pulled", "Container image \"%.*s\" already present on machine", STR_ARG(name));
+		worker_event(w, c, false, "Pulled", "Container image \"%.*s\" already present on machine",
+			     STR_ARG(name));
 		c->image_ready = true;
 		container_set_waiting(c, NULL, NULL);
 		return true;

@@ -31,8 +31,8 @@ static int parse_signal(struct str s)
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
 		if (s.n == strlen(signals[i].name) && strncasecmp(s.p, signals[i].name, s.n) == 0)
 			return signals[i].signo;
-	if (s.n > 6 && strncasecmp(s.p, "RTMIN+", 6) == 0 &&
-	    str_to_int64(str_make(s.p + 6, s.n - 6), &number) == 0 && number >= 0 && SIGRTMIN + number <= SIGRTMAX)
+	if (s.n > 6 && strncasecmp(s.p, "RTMIN+", 6) == 0 && str_to_int64(str_make(s.p + 6, s.n - 6), &number) == 0 &&
+	    number >= 0 && SIGRTMIN + number <= SIGRTMAX)
 		return SIGRTMIN + (int)number;
 	return SIGTERM;
 }
@@ -131,8 +131,8 @@ static bool begin_hook(struct pod_container *c, int64_t grace_ns)
 		worker_event(w, c, true, "FailedPreStopHook", "PreStopHook failed: %s", err_message(&err));
 		return false;
 	}
-	c->kill.hook = action_start(w->kl->loop, w->kl->rt, c->id, worker_pod_ip(w), &c->kill.action, grace_ns,
-				    hook_done, c);
+	c->kill.hook =
+		action_start(w->kl->loop, w->kl->rt, c->id, worker_pod_ip(w), &c->kill.action, grace_ns, hook_done, c);
 	return true;
 }
 

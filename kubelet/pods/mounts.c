@@ -115,8 +115,8 @@ static int one_mount(struct pod_container *c, const struct json *m, size_t index
 				 .host_path = host,
 				 .container_path = target,
 				 .read_only = read_only,
-				 .recursive_read_only = read_only && (str_is(recursive, "Enabled") ||
-								      str_is(recursive, "IfPossible")),
+				 .recursive_read_only =
+					 read_only && (str_is(recursive, "Enabled") || str_is(recursive, "IfPossible")),
 				 .propagation = propagation(m),
 			 });
 	return 0;

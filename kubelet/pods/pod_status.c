@@ -101,7 +101,6 @@ static struct json *compute(struct pod_worker *w, struct arena *arena, const str
 	return status_compute(arena, &p);
 }
 
-
 static int mutate(void *arg, struct arena *arena, struct json *object, struct err *err)
 {
 	struct pod_worker *w = arg;

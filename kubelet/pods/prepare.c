@@ -21,7 +21,8 @@ static void sandbox_done(void *arg, const struct err *err)
 	if (err) {
 		w->adopted = false;
 		worker_step_failed(w, &w->sandbox);
-		worker_event(w, NULL, true, "FailedCreatePodSandBox", "Failed to create pod sandbox: %s", err_message(err));
+		worker_event(w, NULL, true, "FailedCreatePodSandBox", "Failed to create pod sandbox: %s",
+			     err_message(err));
 	} else {
 		w->sandbox = (struct worker_step){ .state = WORK_DONE };
 	}

@@ -154,8 +154,8 @@ static bool split_auth(struct arena *arena, struct str auth, char **ret_user, ch
 	return true;
 }
 
-bool pull_credentials(struct arena *arena, const struct json *docker_config, struct str normalized,
-		      char **ret_user, char **ret_password)
+bool pull_credentials(struct arena *arena, const struct json *docker_config, struct str normalized, char **ret_user,
+		      char **ret_password)
 {
 	const struct json *auths = json_get(docker_config, "auths");
 

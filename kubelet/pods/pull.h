@@ -27,5 +27,5 @@ void puller_pull(struct puller *p, const char *reference, const struct json *pod
 /* Host part of a normalised reference: "docker.io" of "docker.io/library/busybox:latest". Pure. */
 struct str pull_host(struct str normalized);
 /* The member of .dockerconfigjson's "auths" for the image; user and password to the arena. Pure. */
-bool pull_credentials(struct arena *arena, const struct json *docker_config, struct str normalized,
-		      char **ret_user, char **ret_password);
+bool pull_credentials(struct arena *arena, const struct json *docker_config, struct str normalized, char **ret_user,
+		      char **ret_password);

@@ -250,8 +250,8 @@ void cleanup_step(struct pod_worker *w)
 		return;
 	}
 	if (w->stage == STAGE_CLEAN) {
-		bool busy = w->sandbox.state == WORK_BUSY || w->network.state == WORK_BUSY ||
-			    w->volumes.state == WORK_BUSY;
+		bool busy =
+			w->sandbox.state == WORK_BUSY || w->network.state == WORK_BUSY || w->volumes.state == WORK_BUSY;
 
 		for (size_t i = 0; i < w->n; i++)
 			busy = busy || container_in_flight(&w->containers[i]);

@@ -10,8 +10,7 @@
 
 #define LOG_READ_MAX (16 * 1024)
 
-char *termination_message_path(const struct pod_worker *w, struct arena *arena, const char *container,
-			       unsigned attempt)
+char *termination_message_path(const struct pod_worker *w, struct arena *arena, const char *container, unsigned attempt)
 {
 	return arena_printf(arena, "%s/containers/%s/%u", w->tmpfs_dir, container, attempt);
 }

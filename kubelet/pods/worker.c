@@ -254,7 +254,8 @@ void worker_event(struct pod_worker *w, const struct pod_container *c, bool warn
 		registry_event(w->kl->reg, KUBELET_COMPONENT, w->pod, type, reason, "%s", text);
 		return;
 	}
-	char *path = arena_printf(&arena, "spec.%s{%s}", c->role == ROLE_APP ? "containers" : "initContainers", c->name);
+	char *path =
+		arena_printf(&arena, "spec.%s{%s}", c->role == ROLE_APP ? "containers" : "initContainers", c->name);
 
 	registry_event_at(w->kl->reg, KUBELET_COMPONENT, w->pod, path, type, reason, "%s", text);
 }

@@ -30,7 +30,7 @@ enum container_step {
 	STEP_CREATE,
 	STEP_START,
 	STEP_RUNNING,
-	STEP_EXITED,  /* until a new attempt */
+	STEP_EXITED, /* until a new attempt */
 };
 
 /* How an attempt ended. */
@@ -57,9 +57,9 @@ struct pod_container {
 	char *name;
 	enum container_role role;
 	enum container_step step;
-	unsigned attempt;  /* restartCount */
-	bool has_run;      /* an attempt was made */
-	bool watch_later;  /* adopted running, before the pod's address was known: its probes begin with the network */
+	unsigned attempt; /* restartCount */
+	bool has_run;     /* an attempt was made */
+	bool watch_later; /* adopted running, before the pod's address was known: its probes begin with the network */
 	char id[CONTAINER_ID_LEN + 1];
 	int64_t started_real_ns;
 	struct container_exit exit, last;
@@ -68,14 +68,14 @@ struct pod_container {
 	char *spec_image;       /* as the spec named it when this attempt was made; NULL: unknown (adopted) */
 	bool ready, started;
 	struct backoff crash;
-	bool backoff_told;     /* the event was sent for this exit */
+	bool backoff_told; /* the event was sent for this exit */
 	bool image_ready;
 	bool image_error_final;
 	struct backoff image_backoff;
 	int64_t image_failed_ns;
 	char *image_error;
 	int64_t pull_began_ns;
-	int64_t retry_at_ns;   /* after a failed create; 0: none */
+	int64_t retry_at_ns; /* after a failed create; 0: none */
 	int64_t retry_delay_ns;
 	struct probe *probes[PROBE_KINDS];
 	struct action_run *post_start;
@@ -101,8 +101,8 @@ struct pod_worker {
 	struct loop_timer timer;
 	int64_t wake_at_ns; /* the earliest wish of this reconcile; 0: none */
 	const struct object *pod;
-	bool removed;       /* the object is no longer in the API */
-	bool adopted;       /* the runtime had its sandbox when the server started */
+	bool removed; /* the object is no longer in the API */
+	bool adopted; /* the runtime had its sandbox when the server started */
 	char *ns, *name, *uid;
 	struct arena arena; /* the parse of `pod` */
 	struct json *json;  /* NULL: not parsed now */
@@ -120,7 +120,7 @@ struct pod_worker {
 	int64_t stop_grace_s;
 	/* status */
 	bool status_inflight, status_settled;
-	bool status_frozen; /* it had ended when the server started: nothing to add */
+	bool status_frozen;              /* it had ended when the server started: nothing to add */
 	uint64_t status_hash;            /* of what was last written, which gave ... */
 	int64_t status_written_revision; /* ... this, should the registry word it otherwise */
 	int64_t status_due_ns, status_retry_ns;

@@ -157,8 +157,9 @@ static void http_done(void *arg, const struct http_client_response *res, const s
 	if (err) {
 		url_of(run, url, sizeof(url));
 		snprintf(message, sizeof(message), "Get \"%s\": %s", url,
-			 err->code == -ETIMEDOUT ? "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
-						 : err_message(err));
+			 err->code == -ETIMEDOUT
+				 ? "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+				 : err_message(err));
 		finish(run, PROBE_FAILURE, str_of(message));
 	} else if (res->status >= 200 && res->status < 400) {
 		finish(run, PROBE_SUCCESS, STR_NULL);
@@ -179,7 +180,7 @@ static void tcp_done(void *arg, int result)
 		return;
 	}
 	snprintf(message, sizeof(message), "dial tcp %s:%u: %s", run->address, run->action->port,
-		 result == -ETIMEDOUT	   ? "i/o timeout"
+		 result == -ETIMEDOUT      ? "i/o timeout"
 		 : result == -ECONNREFUSED ? "connect: connection refused"
 					   : strerror(-result));
 	finish(run, PROBE_FAILURE, str_of(message));
@@ -222,12 +223,13 @@ static int start_http(struct action_run *run)
 	bool agent = false;
 
 	for (size_t i = 0; i < a->n_headers; i++) {
-		headers[o.n_headers++] =
-			(struct http_header){ .name = str_of(a->headers[i].name), .value = str_of(a->headers[i].value) };
+		headers[o.n_headers++] = (struct http_header){ .name = str_of(a->headers[i].name),
+							       .value = str_of(a->headers[i].value) };
 		agent = agent || strcasecmp(a->headers[i].name, "user-agent") == 0;
 	}
 	if (!agent)
-		headers[o.n_headers++] = (struct http_header){ .name = STR("user-agent"), .value = STR("kube-probe/1.36") };
+		headers[o.n_headers++] =
+			(struct http_header){ .name = STR("user-agent"), .value = STR("kube-probe/1.36") };
 	if (strcasecmp(a->scheme, "HTTPS") == 0) {
 		o.tls = probe_tls(&run->early);
 		if (!o.tls)

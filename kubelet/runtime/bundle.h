@@ -17,7 +17,7 @@
 
 /* What the bundle needs to know of the pod's sandbox. */
 struct bundle_sandbox {
-	const char *ns_dir;      /* <run_dir>/runtime/ns/<uid> */
+	const char *ns_dir; /* <run_dir>/runtime/ns/<uid> */
 	const char *hostname;
 	const char *cgroup_path; /* "k3c-bpf/burstable/pod<uid>" */
 	bool host_network, host_ipc, host_pid, share_pid;

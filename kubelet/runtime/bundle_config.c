@@ -17,24 +17,60 @@
 
 #define CONFIG_DEVICES_MAX 512
 
-static const char *const default_caps[] = { "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID",
-					    "SETUID", "SETFCAP", "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "KILL",
-					    "AUDIT_WRITE" };
+static const char *const default_caps[] = { "CHOWN",   "DAC_OVERRIDE", "FSETID",           "FOWNER",
+					    "MKNOD",   "NET_RAW",      "SETGID",           "SETUID",
+					    "SETFCAP", "SETPCAP",      "NET_BIND_SERVICE", "SYS_CHROOT",
+					    "KILL",    "AUDIT_WRITE" };
 
 /* in the kernel's order: the index is the number */
 static const char *const all_caps[] = {
-	"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
-	"LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
-	"SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
-	"SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
-	"MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+	"CHOWN",
+	"DAC_OVERRIDE",
+	"DAC_READ_SEARCH",
+	"FOWNER",
+	"FSETID",
+	"KILL",
+	"SETGID",
+	"SETUID",
+	"SETPCAP",
+	"LINUX_IMMUTABLE",
+	"NET_BIND_SERVICE",
+	"NET_BROADCAST",
+	"NET_ADMIN",
+	"NET_RAW",
+	"IPC_LOCK",
+	"IPC_OWNER",
+	"SYS_MODULE",
+	"SYS_RAWIO",
+	"SYS_CHROOT",
+	"SYS_PTRACE",
+	"SYS_PACCT",
+	"SYS_ADMIN",
+	"SYS_BOOT",
+	"SYS_NICE",
+	"SYS_RESOURCE",
+	"SYS_TIME",
+	"SYS_TTY_CONFIG",
+	"MKNOD",
+	"LEASE",
+	"AUDIT_WRITE",
+	"AUDIT_CONTROL",
+	"SETFCAP",
+	"MAC_OVERRIDE",
+	"MAC_ADMIN",
+	"SYSLOG",
+	"WAKE_ALARM",
+	"BLOCK_SUSPEND",
+	"AUDIT_READ",
+	"PERFMON",
+	"BPF",
 	"CHECKPOINT_RESTORE",
 };
 
-static const char *const masked_paths[] = { "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore",
-					    "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
-					    "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
-					    "/sys/devices/virtual/powercap" };
+static const char *const masked_paths[] = { "/proc/acpi",       "/proc/asound",      "/proc/interrupts",
+					    "/proc/kcore",      "/proc/keys",        "/proc/latency_stats",
+					    "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
+					    "/proc/scsi",       "/sys/firmware",     "/sys/devices/virtual/powercap" };
 static const char *const readonly_paths[] = { "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
 					      "/proc/sysrq-trigger" };
 
@@ -203,12 +239,12 @@ static void given_mounts(struct arena *a, struct json *mounts, const struct runt
 		struct json *list;
 
 		if (m->tmpfs) {
-			list = json_get(add_mount(a, mounts, m->container_path, "tmpfs", "tmpfs",
-						  "nosuid,nodev,mode=1777"),
-					"options");
+			list = json_get(
+				add_mount(a, mounts, m->container_path, "tmpfs", "tmpfs", "nosuid,nodev,mode=1777"),
+				"options");
 			if (m->tmpfs_size_bytes)
-				json_append(list, json_new_printf(a, "size=%llu",
-								  (unsigned long long)m->tmpfs_size_bytes));
+				json_append(list,
+					    json_new_printf(a, "size=%llu", (unsigned long long)m->tmpfs_size_bytes));
 		} else {
 			list = json_get(add_mount(a, mounts, m->container_path, "bind", m->host_path, "rbind"),
 					"options");
@@ -323,8 +359,9 @@ static void add_host_device(struct arena *a, struct json *list, const char *path
 /* A privileged container sees the host's devices, but those that a container has of its own. */
 static void host_devices(struct arena *a, struct json *list, const char *dir, int depth)
 {
-	static const char *const own[] = { "pts", "shm", "mqueue", "console", "ptmx", "fd", "stdin", "stdout", "stderr",
-					   "null", "zero", "full", "random", "urandom", "tty" };
+	static const char *const own[] = { "pts",  "shm",   "mqueue", "console", "ptmx",
+					   "fd",   "stdin", "stdout", "stderr",  "null",
+					   "zero", "full",  "random", "urandom", "tty" };
 	DIR *d = opendir(dir);
 	struct dirent *entry;
 

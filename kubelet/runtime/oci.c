@@ -19,8 +19,8 @@ extern char **environ;
 
 static char *find_in_path(const char *name)
 {
-	static const char *const dirs[] = { "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin",
-					    "/bin" };
+	static const char *const dirs[] = { "/usr/local/sbin", "/usr/local/bin", "/usr/sbin",
+					    "/usr/bin",        "/sbin",          "/bin" };
 
 	if (strchr(name, '/'))
 		return access(name, X_OK) == 0 ? mem_strdup(name) : NULL;

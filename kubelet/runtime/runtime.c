@@ -86,10 +86,10 @@ void runtime_forget(struct known *k)
 
 static enum runtime_container_state state_of(struct str s)
 {
-	return str_is(s, "created") ? CONTAINER_CREATED :
-	       str_is(s, "running") ? CONTAINER_RUNNING :
-	       str_is(s, "exited")  ? CONTAINER_EXITED :
-				      CONTAINER_UNKNOWN;
+	return str_is(s, "created")   ? CONTAINER_CREATED
+	       : str_is(s, "running") ? CONTAINER_RUNNING
+	       : str_is(s, "exited")  ? CONTAINER_EXITED
+				      : CONTAINER_UNKNOWN;
 }
 
 struct known *runtime_learn(struct runtime *rt, const struct json *e)

@@ -20,13 +20,13 @@ enum runtime_container_state { CONTAINER_CREATED, CONTAINER_RUNNING, CONTAINER_E
 
 /* A container as the supervisor knows it; strings borrowed for the call. */
 struct runtime_container {
-	const char *id;        /* 64 hex digits */
+	const char *id; /* 64 hex digits */
 	const char *pod_uid, *name;
-	unsigned attempt;      /* restartCount */
+	unsigned attempt; /* restartCount */
 	enum runtime_container_state state;
 	pid_t pid;
 	int64_t created_real_ns, started_real_ns, finished_real_ns;
-	int exit_code;         /* 128+n for signal n */
+	int exit_code; /* 128+n for signal n */
 	int signal;
 	bool oom_killed;
 	const char *log_path;
@@ -42,12 +42,12 @@ struct runtime_events {
 };
 
 struct runtime_options {
-	const char *data_dir;   /* containers' writable layers: <data_dir>/containers */
-	const char *run_dir;    /* bundles, sockets, pinned namespaces: <run_dir>/runtime */
-	const char *log_dir;    /* /var/log/pods */
-	const char *oci_runtime;/* NULL: crun, else runc; or a path */
-	const char *cgroup_root;/* "k3c-bpf" below every hierarchy */
-	uint64_t log_max_bytes; /* rotation of one container's log */
+	const char *data_dir;    /* containers' writable layers: <data_dir>/containers */
+	const char *run_dir;     /* bundles, sockets, pinned namespaces: <run_dir>/runtime */
+	const char *log_dir;     /* /var/log/pods */
+	const char *oci_runtime; /* NULL: crun, else runc; or a path */
+	const char *cgroup_root; /* "k3c-bpf" below every hierarchy */
+	uint64_t log_max_bytes;  /* rotation of one container's log */
 	unsigned log_max_files;
 };
 
@@ -70,8 +70,8 @@ const char *runtime_oci_name(const struct runtime *rt); /* "crun 1.8.1" */
 
 /* ---- sandboxes ---- */
 
-struct runtime_resources { /* 0: unset */
-	uint64_t cpu_shares;          /* v1 shares, mapped to weight on v2 */
+struct runtime_resources {   /* 0: unset */
+	uint64_t cpu_shares; /* v1 shares, mapped to weight on v2 */
 	int64_t cpu_quota_us, cpu_period_us;
 	int64_t memory_limit_bytes;
 	int64_t pids_limit;
@@ -86,7 +86,8 @@ struct runtime_sandbox {
 };
 
 /* Pins net, ipc and uts namespaces (unless host's), makes the pod's cgroups. Idempotent. */
-void runtime_sandbox_create(struct runtime *rt, const struct runtime_sandbox *sandbox, runtime_done_fn *done, void *arg);
+void runtime_sandbox_create(struct runtime *rt, const struct runtime_sandbox *sandbox, runtime_done_fn *done,
+			    void *arg);
 /* All containers must be removed before. Idempotent. */
 void runtime_sandbox_remove(struct runtime *rt, const char *pod_uid, runtime_done_fn *done, void *arg);
 /* "<run_dir>/runtime/ns/<uid>/net" */
@@ -101,15 +102,17 @@ struct runtime_mount {
 	const char *propagation; /* NULL: rprivate; "rslave", "rshared" */
 };
 
-struct runtime_device { const char *host_path, *container_path, *permissions; };
+struct runtime_device {
+	const char *host_path, *container_path, *permissions;
+};
 
 struct runtime_container_spec {
 	const char *pod_uid, *name;
 	unsigned attempt;
 	const struct image *image;
-	const char *const *args;     /* NULL-terminated: the final argv */
-	const char *const *env;      /* NULL-terminated "K=V": the final environment */
-	const char *working_dir;     /* NULL: the image's, else "/" */
+	const char *const *args; /* NULL-terminated: the final argv */
+	const char *const *env;  /* NULL-terminated "K=V": the final environment */
+	const char *working_dir; /* NULL: the image's, else "/" */
 	const struct runtime_mount *mounts;
 	size_t n_mounts;
 	struct runtime_resources resources;
@@ -119,16 +122,17 @@ struct runtime_container_spec {
 	const int64_t *supplemental_groups;
 	size_t n_supplemental_groups;
 	const char *const *cap_add, *const *cap_drop; /* without "CAP_"; "ALL" */
-	const char *seccomp_profile; /* NULL: unconfined; "runtime/default"; or a path */
-	const char *const *masked_paths_none; /* non-NULL: procMount Unmasked */
-	const char *log_path;        /* CRI log file: <log_dir>/<ns>_<name>_<uid>/<container>/<attempt>.log */
-	const char *annotations;     /* kept and given back in struct runtime_container */
+	const char *seccomp_profile;                  /* NULL: unconfined; "runtime/default"; or a path */
+	const char *const *masked_paths_none;         /* non-NULL: procMount Unmasked */
+	const char *log_path;             /* CRI log file: <log_dir>/<ns>_<name>_<uid>/<container>/<attempt>.log */
+	const char *annotations;          /* kept and given back in struct runtime_container */
 	const char *termination_log_path; /* host file bind-mounted by the caller; NULL: none */
 };
 
 typedef void runtime_created_fn(void *arg, const char *container_id, const struct err *err);
 
-/* Overlay and bundle; the sandbox must be there. The spec is copied. Errors are upstream's kind: a missing executable names it. */
+/* Overlay and bundle; the sandbox must be there. The spec is copied. Errors are upstream's kind: a missing executable
+ * names it. */
 void runtime_container_create(struct runtime *rt, const struct runtime_container_spec *spec, runtime_created_fn *done,
 			      void *arg);
 /* Here the OCI runtime runs. When it fails, `done` says why, the container is CONTAINER_EXITED with exit code 128,
@@ -138,7 +142,9 @@ void runtime_container_signal(struct runtime *rt, const char *id, int signo, run
 /* Kills if needed; bundle, overlay, cgroup, exit record go. Logs stay unless asked. Idempotent. */
 void runtime_container_remove(struct runtime *rt, const char *id, bool remove_logs, runtime_done_fn *done, void *arg);
 
-struct runtime_usage { uint64_t cpu_ns, memory_bytes, memory_working_set_bytes, pids; };
+struct runtime_usage {
+	uint64_t cpu_ns, memory_bytes, memory_working_set_bytes, pids;
+};
 int runtime_container_usage(struct runtime *rt, const char *id, struct runtime_usage *ret);
 
 /* ---- exec and attach ---- */

@@ -31,8 +31,8 @@ struct queued {
 
 int supervisor_spawn(const char *run_dir, const char *cgroup_root, struct err *err)
 {
-	char *argv[] = { "k3c-bpf", "supervisor", "--run-dir", (char *)run_dir, "--cgroup-root", (char *)cgroup_root,
-			 NULL };
+	char *argv[] = { "k3c-bpf",       "supervisor",        "--run-dir", (char *)run_dir,
+			 "--cgroup-root", (char *)cgroup_root, NULL };
 	posix_spawnattr_t attr;
 	sigset_t none;
 	int status = 0, r;
@@ -244,8 +244,9 @@ static int receive(struct runtime *rt, int fd, int flags, struct arena *arena, s
 		char bytes[CMSG_SPACE(sizeof(int) * PROTOCOL_FDS_MAX)];
 	} control;
 	struct iovec iov = { rt->message, PROTOCOL_MESSAGE_MAX };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes,
-			      .msg_controllen = sizeof(control.bytes) };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)
+	};
 	struct cmsghdr *c;
 	ssize_t n = recvmsg(fd, &msg, flags | MSG_CMSG_CLOEXEC);
 

@@ -12,7 +12,6 @@
 #include "userspace/base/fs.h"
 #include "userspace/base/mem.h"
 
-
 /* ---- create ---- */
 
 struct create_op {
@@ -126,8 +125,8 @@ static void bundle_dropped(struct runtime_work *work)
 	create_finish(op, work->rt, &op->err);
 }
 
-static void created(struct runtime *rt, struct request *request, const struct json *reply, const int *fds,
-		    size_t n_fds, const struct err *err)
+static void created(struct runtime *rt, struct request *request, const struct json *reply, const int *fds, size_t n_fds,
+		    const struct err *err)
 {
 	struct create_op *op = container_of(request, struct create_op, request);
 	struct known *k;
@@ -173,9 +172,11 @@ static void bundle_made(struct runtime_work *work)
 	}
 	group = mem_printf("%s/%s", op->sandbox.cgroup_path, op->id);
 	cgroup_oom_file(&work->rt->host, group, oom, sizeof(oom));
-	buf_printf(&b, "\"op\":\"create\",\"attempt\":%u,\"oom_score_adj\":%d,\"tty\":%s,\"stdin_open\":%s,\"stdin_once\":%s",
-		   op->spec.attempt, op->spec.oom_score_adj, op->spec.tty ? "true" : "false", op->spec.stdin_open ? "true" : "false",
-		   op->spec.stdin_once ? "true" : "false");
+	buf_printf(
+		&b,
+		"\"op\":\"create\",\"attempt\":%u,\"oom_score_adj\":%d,\"tty\":%s,\"stdin_open\":%s,\"stdin_once\":%s",
+		op->spec.attempt, op->spec.oom_score_adj, op->spec.tty ? "true" : "false",
+		op->spec.stdin_open ? "true" : "false", op->spec.stdin_once ? "true" : "false");
 	add_string(&b, "id", op->id);
 	add_string(&b, "pod_uid", op->spec.pod_uid);
 	add_string(&b, "name", op->spec.name);
@@ -322,8 +323,8 @@ static void remove_ran(struct runtime_work *work)
 	remove_finish(op, work->rt, NULL);
 }
 
-static void removed(struct runtime *rt, struct request *request, const struct json *reply, const int *fds,
-		    size_t n_fds, const struct err *err)
+static void removed(struct runtime *rt, struct request *request, const struct json *reply, const int *fds, size_t n_fds,
+		    const struct err *err)
 {
 	struct remove_op *op = container_of(request, struct remove_op, request);
 	struct known *k = runtime_find(rt, op->id);

@@ -51,8 +51,8 @@ static void take_streams(const struct json *reply, const int *fds, size_t n, str
 		close(fds[at++]);
 }
 
-static void started(struct runtime *rt, struct request *request, const struct json *reply, const int *fds,
-		    size_t n_fds, const struct err *err)
+static void started(struct runtime *rt, struct request *request, const struct json *reply, const int *fds, size_t n_fds,
+		    const struct err *err)
 {
 	struct exec_op *op = container_of(request, struct exec_op, request);
 	struct runtime_streams streams = { -1, -1, -1 };

@@ -60,8 +60,8 @@ struct runtime {
 	struct map sandboxes;
 	struct loop_defer deliver;
 	struct loop_timer retry;
-	char *message;   /* receive buffer */
-	unsigned busy;   /* work on the pool that will come back */
+	char *message; /* receive buffer */
+	unsigned busy; /* work on the pool that will come back */
 	bool stopping, freed_by_work;
 };
 

@@ -183,8 +183,8 @@ static void groups_removed(struct runtime_work *work)
 	op_finish(container_of(work, struct sandbox_op, work), work->rt, NULL);
 }
 
-static void removed(struct runtime *rt, struct request *request, const struct json *reply, const int *fds,
-		    size_t n_fds, const struct err *err)
+static void removed(struct runtime *rt, struct request *request, const struct json *reply, const int *fds, size_t n_fds,
+		    const struct err *err)
 {
 	struct sandbox_op *op = container_of(request, struct sandbox_op, request);
 	struct known_sandbox *s;

@@ -146,9 +146,9 @@ void exec_start(struct supervisor *s, uint64_t seq, const struct json *request)
 
 	if (!c || c->state != STATE_RUNNING || s->n_execs >= SUPERVISOR_EXECS_MAX) {
 		supervisor_reply(s, seq, c ? -ESRCH : -ENOENT,
-				 !c			      ? "no such container" :
-				 c->state != STATE_RUNNING ? "container is not running" :
-							     "too many processes are being run in containers");
+				 !c                          ? "no such container"
+				 : c->state != STATE_RUNNING ? "container is not running"
+							     : "too many processes are being run in containers");
 		return;
 	}
 	e = mem_new(struct exec);

@@ -13,11 +13,11 @@
 #include "userspace/base/list.h"
 
 #define SUPERVISOR_ORPHANS_MAX 128
-#define SUPERVISOR_LINE_MAX 16384     /* longer lines are cut into partial ones */
+#define SUPERVISOR_LINE_MAX 16384 /* longer lines are cut into partial ones */
 #define SUPERVISOR_READ_BYTES 32768
 #define SUPERVISOR_CONTAINERS_MAX 4096
 #define SUPERVISOR_EXECS_MAX 1024
-#define SUPERVISOR_ATTACH_MAX 8       /* listeners of one container */
+#define SUPERVISOR_ATTACH_MAX 8 /* listeners of one container */
 #define SUPERVISOR_SEND_QUEUE_MAX (8u << 20)
 
 struct supervisor;
@@ -59,14 +59,14 @@ struct container {
 	int oom_score_adj;
 	enum container_state state;
 	pid_t pid;
-	uint64_t pid_start;  /* /proc/<pid>/stat: tells a reused pid */
+	uint64_t pid_start; /* /proc/<pid>/stat: tells a reused pid */
 	int64_t created_ns, started_ns, finished_ns;
 	int exit_code, signal;
 	bool oom_killed, acked, tty, stdin_open, stdin_once;
 	struct log_file log;
 	struct log_stream out, err;
-	int stdin_fd;        /* our end of the container's standard input, or the terminal */
-	int console_fd;      /* listening while a terminal is awaited */
+	int stdin_fd;   /* our end of the container's standard input, or the terminal */
+	int console_fd; /* listening while a terminal is awaited */
 	char *console_path;
 	int attached[SUPERVISOR_ATTACH_MAX][2]; /* stdout and stderr of listeners; -1 */
 	struct job job;

@@ -15,8 +15,8 @@ static void hello(struct supervisor *s, uint64_t seq, const struct json *request
 	s->oci = str_dup(oci);
 	s->log_max_bytes = (uint64_t)json_get_int(request, "log_max_bytes", 10 << 20);
 	s->log_max_files = (unsigned)json_get_int(request, "log_max_files", 5);
-	buf_printf(&b, "{\"seq\":%llu,\"code\":0,\"version\":%d,\"pid\":%d}", (unsigned long long)seq,
-		   PROTOCOL_VERSION, getpid());
+	buf_printf(&b, "{\"seq\":%llu,\"code\":0,\"version\":%d,\"pid\":%d}", (unsigned long long)seq, PROTOCOL_VERSION,
+		   getpid());
 	supervisor_send(s, &b, NULL, 0);
 	list_foreach(c, &s->containers, struct container, link)
 		container_announce(s, c, "container");

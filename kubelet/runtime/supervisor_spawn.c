@@ -79,8 +79,7 @@ int job_spawn(struct supervisor *s, struct job *job, char *const *argv, const in
 	return 0;
 }
 
-int job_fork(struct supervisor *s, struct job *job, int (*child)(void *arg, int error_fd), void *arg,
-	     int *ret_error_fd)
+int job_fork(struct supervisor *s, struct job *job, int (*child)(void *arg, int error_fd), void *arg, int *ret_error_fd)
 {
 	int fds[2];
 	pid_t pid;
@@ -239,8 +238,9 @@ int console_take(int listen_fd)
 	} control;
 	char name[256];
 	struct iovec iov = { name, sizeof(name) };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes,
-			      .msg_controllen = sizeof(control.bytes) };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)
+	};
 	struct cmsghdr *c;
 	int conn = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), fd = -ENOENT;
 

@@ -195,10 +195,12 @@ static void check_gates(struct arena *arena, const struct status_pod *p, struct 
 			continue;
 		ready->status = false;
 		ready->reason = "ReadinessGatesNotReady";
-		ready->message = c ? arena_printf(arena, "the status of pod readiness gate \"%.*s\" is not \"True\", but %.*s",
-						  STR_ARG(type), STR_ARG(json_get_str(c, "status")))
-				   : arena_printf(arena, "corresponding condition of pod readiness gate \"%.*s\" does not exist.",
-						  STR_ARG(type));
+		ready->message =
+			c ? arena_printf(arena, "the status of pod readiness gate \"%.*s\" is not \"True\", but %.*s",
+					 STR_ARG(type), STR_ARG(json_get_str(c, "status")))
+			  : arena_printf(arena,
+					 "corresponding condition of pod readiness gate \"%.*s\" does not exist.",
+					 STR_ARG(type));
 		return;
 	}
 }

@@ -33,11 +33,11 @@ struct status_container {
 };
 
 struct status_pod {
-	const struct json *pod; /* the object, with its status as it is */
+	const struct json *pod;                    /* the object, with its status as it is */
 	const struct status_container *containers; /* init ones first, in the spec's order */
 	size_t n;
-	bool sandbox_ready; /* with its network */
-	bool stopping;      /* being deleted or failed: nothing starts any more */
+	bool sandbox_ready;                     /* with its network */
+	bool stopping;                          /* being deleted or failed: nothing starts any more */
 	const char *fail_reason, *fail_message; /* the pod failed as a whole (DeadlineExceeded, ...); NULL */
 	const char *host_ips[2], *pod_ips[2];
 	int64_t now_real_ns;

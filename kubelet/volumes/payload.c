@@ -65,8 +65,8 @@ static int add_value(struct payload *p, const struct json *value, bool base64, s
 	return add_file(p, path, data, mode, err);
 }
 
-static int add_items(struct payload *p, const struct json *object, const struct json *items, bool secret,
-		     bool optional, struct err *err)
+static int add_items(struct payload *p, const struct json *object, const struct json *items, bool secret, bool optional,
+		     struct err *err)
 {
 	json_foreach(item, items) {
 		struct str key = json_get_str(item, "key");
@@ -80,8 +80,9 @@ static int add_items(struct payload *p, const struct json *object, const struct 
 		if (!value) {
 			if (optional)
 				continue;
-			return err_set(err, -ENOENT, secret ? "references non-existent secret key: %.*s"
-							    : "configmap references non-existent config key: %.*s",
+			return err_set(err, -ENOENT,
+				       secret ? "references non-existent secret key: %.*s"
+					      : "configmap references non-existent config key: %.*s",
 				       STR_ARG(key));
 		}
 		int r = add_value(p, value, base64, json_get_str(item, "path"), mode_of(p, item), err);
@@ -100,8 +101,9 @@ static int add_object(struct payload *p, const struct json *ref, bool secret, st
 	int r = 0;
 
 	if (!o)
-		return optional ? 0 : err_set(err, -ENOENT, "%s \"%.*s\" not found", secret ? "secret" : "configmap",
-					      STR_ARG(name));
+		return optional ? 0
+				: err_set(err, -ENOENT, "%s \"%.*s\" not found", secret ? "secret" : "configmap",
+					  STR_ARG(name));
 	/* the plan outlives the call: own copies */
 	struct json *object = json_clone_deep(p->arena, registry_parse(p->arena, o));
 
@@ -203,7 +205,8 @@ static int add_token(struct payload *p, const struct json *source, struct err *e
 	if (!p->refresh_after_ns || refresh_ns < p->refresh_after_ns)
 		p->refresh_after_ns = refresh_ns;
 	uid_t owner = token_owner(p);
-	/* a user of its own reads it as the owner; a group by fsGroup; else whoever the image runs as must be able to */
+	/* a user of its own reads it as the owner; a group by fsGroup; else whoever the image runs as must be able to
+	 */
 	mode_t mode = owner != (uid_t)-1 || p->fs_group_mode ? 0600 : 0644;
 
 	r = add_file(p, json_get_str(source, "path"), arena_str(p->arena, buf_str(&token)), mode, err);

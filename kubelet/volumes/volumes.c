@@ -94,7 +94,9 @@ static int plan_one(const struct volume_source *src, struct volume_plan *plan, c
 
 static bool has_source(const struct json *volume)
 {
-	static const char *const known[] = { "emptyDir", "hostPath", "configMap", "secret", "downwardAPI", "projected" };
+	static const char *const known[] = {
+		"emptyDir", "hostPath", "configMap", "secret", "downwardAPI", "projected"
+	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
 		if (json_get(volume, known[i]))

@@ -29,9 +29,9 @@ enum volume_kind {
 struct volume {
 	enum volume_kind kind;
 	char *name;
-	char *path;          /* on the host; what a container's mount names */
-	char *host_path_type;/* "", "Directory", ... */
-	int64_t size_bytes;  /* Memory: the tmpfs's size; 0: none */
+	char *path;           /* on the host; what a container's mount names */
+	char *host_path_type; /* "", "Directory", ... */
+	int64_t size_bytes;   /* Memory: the tmpfs's size; 0: none */
 	struct atomic_file *files;
 	size_t n_files;
 };
@@ -40,7 +40,7 @@ struct volume_plan {
 	struct arena arena; /* owns everything here */
 	struct volume *volumes;
 	size_t n;
-	int64_t fs_group; /* -1: none */
+	int64_t fs_group;         /* -1: none */
 	int64_t refresh_after_ns; /* a token wants a new one then; 0: none */
 	/* filled by volumes_apply() or volumes_plan() on failure */
 	const char *failed; /* the volume's name */

@@ -62,10 +62,10 @@ static int64_t score(const struct cycle *c, void *state, const struct cache_node
 }
 
 const struct scheduler_plugin plugin_node_affinity = {
-        .name = "NodeAffinity",
-        .pre_filter = pre_filter,
-        .filter = filter,
-        .score = score,
-        .normalize = NORMALIZE_UP,
-        .weight = 2,
+	.name = "NodeAffinity",
+	.pre_filter = pre_filter,
+	.filter = filter,
+	.score = score,
+	.normalize = NORMALIZE_UP,
+	.weight = 2,
 };

@@ -12,4 +12,4 @@ static enum verdict filter(const struct cycle *c, void *state, const struct cach
 	return VERDICT_UNRESOLVABLE;
 }
 
-const struct scheduler_plugin plugin_node_name = {.name = "NodeName", .filter = filter};
+const struct scheduler_plugin plugin_node_name = { .name = "NodeName", .filter = filter };

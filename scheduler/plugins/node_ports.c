@@ -41,7 +41,7 @@ static enum verdict filter(const struct cycle *c, void *state, const struct cach
 }
 
 const struct scheduler_plugin plugin_node_ports = {
-        .name = "NodePorts",
-        .pre_filter = pre_filter,
-        .filter = filter,
+	.name = "NodePorts",
+	.pre_filter = pre_filter,
+	.filter = filter,
 };

@@ -10,7 +10,7 @@ struct wanted {
 
 static void *pre_filter(const struct cycle *c)
 {
-	_cleanup_(resources_finish) struct resources requests = {0};
+	_cleanup_(resources_finish) struct resources requests = { 0 };
 	struct wanted *w = arena_new(c->arena, struct wanted);
 
 	resources_of_pod(c->spec, &requests);
@@ -19,7 +19,7 @@ static void *pre_filter(const struct cycle *c)
 	w->requests.items = arena_new_array(c->arena, struct resource, requests.n + 1);
 	for (size_t i = 0; i < requests.n; i++)
 		w->requests.items[i] =
-		        (struct resource){arena_strdup(c->arena, requests.items[i].name), requests.items[i].amount};
+			(struct resource){ arena_strdup(c->arena, requests.items[i].name), requests.items[i].amount };
 	return w;
 }
 
@@ -59,14 +59,14 @@ static int64_t score(const struct cycle *c, void *state, const struct cache_node
 	const struct wanted *w = state;
 
 	return (free_share(node->score_milli_cpu + w->score_milli_cpu, resources_get(&node->allocatable, "cpu")) +
-	        free_share(node->score_memory + w->score_memory, resources_get(&node->allocatable, "memory"))) /
+		free_share(node->score_memory + w->score_memory, resources_get(&node->allocatable, "memory"))) /
 	       2;
 }
 
 const struct scheduler_plugin plugin_node_resources_fit = {
-        .name = "NodeResourcesFit",
-        .pre_filter = pre_filter,
-        .filter = filter,
-        .score = score,
-        .weight = 1,
+	.name = "NodeResourcesFit",
+	.pre_filter = pre_filter,
+	.filter = filter,
+	.score = score,
+	.weight = 1,
 };

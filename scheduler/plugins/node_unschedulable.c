@@ -23,7 +23,7 @@ static enum verdict filter(const struct cycle *c, void *state, const struct cach
 }
 
 const struct scheduler_plugin plugin_node_unschedulable = {
-        .name = "NodeUnschedulable",
-        .pre_filter = pre_filter,
-        .filter = filter,
+	.name = "NodeUnschedulable",
+	.pre_filter = pre_filter,
+	.filter = filter,
 };

@@ -5,4 +5,4 @@
 #include "scheduler/plugin.h"
 
 extern const struct scheduler_plugin plugin_node_unschedulable, plugin_node_name, plugin_taint_toleration,
-        plugin_node_affinity, plugin_node_ports, plugin_node_resources_fit;
+	plugin_node_affinity, plugin_node_ports, plugin_node_resources_fit;

@@ -31,9 +31,9 @@ static int64_t score(const struct cycle *c, void *state, const struct cache_node
 }
 
 const struct scheduler_plugin plugin_taint_toleration = {
-        .name = "TaintToleration",
-        .filter = filter,
-        .score = score,
-        .normalize = NORMALIZE_REVERSE,
-        .weight = 3,
+	.name = "TaintToleration",
+	.filter = filter,
+	.score = score,
+	.normalize = NORMALIZE_REVERSE,
+	.weight = 3,
 };

@@ -17,9 +17,9 @@ static inline struct json *sample_string(struct arena *arena, const struct api_f
 	static const struct {
 		const char *format, *text;
 	} formats[] = {
-	        {"ip", "10.0.0.1"},
-	        {"cidr", "10.0.0.0/8"},
-	        {"envName", "A_B"},
+		{ "ip", "10.0.0.1" },
+		{ "cidr", "10.0.0.0/8" },
+		{ "envName", "A_B" },
 	};
 
 	if (f->enum_values)

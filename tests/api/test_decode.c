@@ -12,7 +12,7 @@
 #include "userspace/base/mem.h"
 
 static void expect(const struct api_kind *kind, enum decode_field_validation validation, const char *in,
-                   const char *out)
+		   const char *out)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	_cleanup_err_ struct err err = ERR_INIT;
@@ -27,7 +27,7 @@ static void expect(const struct api_kind *kind, enum decode_field_validation val
 }
 
 static void expect_error(const struct api_kind *kind, enum decode_field_validation validation, const char *in,
-                         const char *message)
+			 const char *message)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	_cleanup_err_ struct err err = ERR_INIT;
@@ -52,8 +52,8 @@ static void test_canonical(void **state)
 	       "\"template\":{\"spec\":{\"containers\":[{\"name\":\"a\",\"args\":[],\"resources\":{\"limits\":"
 	       "{\"cpu\":0.5,\"memory\":\"1024Ki\"}}}],\"nodeSelector\":null}}}}",
 	       DEPLOYMENT "\"metadata\":{\"name\":\"x\"},\"spec\":{\"replicas\":2,"
-	                  "\"template\":{\"spec\":{\"containers\":[{\"name\":\"a\",\"resources\":{\"limits\":"
-	                  "{\"cpu\":\"500m\",\"memory\":\"1Mi\"}}}]}}}}");
+			  "\"template\":{\"spec\":{\"containers\":[{\"name\":\"a\",\"resources\":{\"limits\":"
+			  "{\"cpu\":\"500m\",\"memory\":\"1Mi\"}}}]}}}}");
 	/* Times: any zone in, seconds of UTC out; micro times keep their digits. */
 	expect(KIND_LEASE, DECODE_WARN,
 	       "{\"metadata\":{\"creationTimestamp\":\"2026-01-02T03:04:05.9+01:00\"},\"spec\":{\"renewTime\":"
@@ -87,37 +87,37 @@ static void test_raw_survives(void **state)
 static void test_type_errors(void **state)
 {
 	expect_error(KIND_DEPLOYMENT, DECODE_WARN, DEPLOYMENT "\"spec\":{\"replicas\":\"3\"}}",
-	             CANNOT
-	             "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32");
+		     CANNOT
+		     "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32");
 	expect_error(KIND_DEPLOYMENT, DECODE_WARN, DEPLOYMENT "\"spec\":{\"replicas\":1.5}}",
-	             CANNOT
-	             "json: cannot unmarshal number 1.5 into Go struct field DeploymentSpec.spec.replicas of type "
-	             "int32");
+		     CANNOT
+		     "json: cannot unmarshal number 1.5 into Go struct field DeploymentSpec.spec.replicas of type "
+		     "int32");
 	expect_error(KIND_DEPLOYMENT, DECODE_WARN, DEPLOYMENT "\"spec\":{\"replicas\":3000000000}}",
-	             CANNOT
-	             "json: cannot unmarshal number 3000000000 into Go struct field DeploymentSpec.spec.replicas of "
-	             "type int32");
+		     CANNOT
+		     "json: cannot unmarshal number 3000000000 into Go struct field DeploymentSpec.spec.replicas of "
+		     "type int32");
 	expect_error(KIND_DEPLOYMENT, DECODE_WARN,
-	             DEPLOYMENT "\"spec\":{\"template\":{\"spec\":{\"containers\":{\"name\":\"x\"}}}}}",
-	             CANNOT
-	             "json: cannot unmarshal object into Go struct field PodSpec.spec.template.spec.containers of "
-	             "type []v1.Container");
+		     DEPLOYMENT "\"spec\":{\"template\":{\"spec\":{\"containers\":{\"name\":\"x\"}}}}}",
+		     CANNOT
+		     "json: cannot unmarshal object into Go struct field PodSpec.spec.template.spec.containers of "
+		     "type []v1.Container");
 	expect_error(KIND_DEPLOYMENT, DECODE_WARN,
-	             DEPLOYMENT
-	             "\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"ports\":[{\"containerPort\":\"80\"}]}]}}}}",
-	             CANNOT "json: cannot unmarshal string into Go struct field "
-	                    "ContainerPort.spec.template.spec.containers.ports.containerPort of type int32");
+		     DEPLOYMENT
+		     "\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"ports\":[{\"containerPort\":\"80\"}]}]}}}}",
+		     CANNOT "json: cannot unmarshal string into Go struct field "
+			    "ContainerPort.spec.template.spec.containers.ports.containerPort of type int32");
 	expect_error(KIND_DEPLOYMENT, DECODE_WARN, DEPLOYMENT "\"metadata\":{\"labels\":{\"a\":1}}}",
-	             CANNOT
-	             "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string");
+		     CANNOT
+		     "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string");
 	expect_error(KIND_DEPLOYMENT, DECODE_WARN, DEPLOYMENT "\"metadata\":[]}",
-	             CANNOT
-	             "json: cannot unmarshal array into Go struct field Deployment.metadata of type v1.ObjectMeta");
+		     CANNOT
+		     "json: cannot unmarshal array into Go struct field Deployment.metadata of type v1.ObjectMeta");
 	expect_error(KIND_SECRET, DECODE_WARN, "{\"data\":{\"a\":\"a*bc\"}}",
-	             "Secret in version \"v1\" cannot be handled as a Secret: illegal base64 data at input byte 1");
+		     "Secret in version \"v1\" cannot be handled as a Secret: illegal base64 data at input byte 1");
 	expect_error(KIND_POD, DECODE_WARN, "{\"metadata\":{\"deletionTimestamp\":\"yesterday\"}}",
-	             "Pod in version \"v1\" cannot be handled as a Pod: parsing time \"yesterday\" as "
-	             "\"2006-01-02T15:04:05Z07:00\": cannot parse \"yesterday\" as \"2006\"");
+		     "Pod in version \"v1\" cannot be handled as a Pod: parsing time \"yesterday\" as "
+		     "\"2006-01-02T15:04:05Z07:00\": cannot parse \"yesterday\" as \"2006\"");
 }
 
 static void test_quantity_error(void **state)
@@ -127,23 +127,23 @@ static void test_quantity_error(void **state)
 	struct json *tree;
 
 	assert_true(decode_text(&arena, KIND_POD,
-	                        STR("{\"spec\":{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"lots\"}}}]}}"),
-	                        DECODE_JSON, DECODE_WARN, NULL, &tree, &err) < 0);
+				STR("{\"spec\":{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"lots\"}}}]}}"),
+				DECODE_JSON, DECODE_WARN, NULL, &tree, &err) < 0);
 	assert_non_null(strstr(err_message(&err),
-	                       "Pod in version \"v1\" cannot be handled as a Pod: quantities must match the regular "
-	                       "expression"));
+			       "Pod in version \"v1\" cannot be handled as a Pod: quantities must match the regular "
+			       "expression"));
 }
 
 static void test_strict(void **state)
 {
 	const char *in = DEPLOYMENT "\"spec\":{\"foo\":1,\"replicas\":1,\"template\":{\"spec\":{\"containers\":"
-	                            "[{\"name\":\"a\"},{\"bar\":{}}]}}}}";
+				    "[{\"name\":\"a\"},{\"bar\":{}}]}}}}";
 
 	expect_error(KIND_DEPLOYMENT, DECODE_STRICT, in,
-	             CANNOT "strict decoding error: unknown field \"spec.foo\", unknown field "
-	                    "\"spec.template.spec.containers[1].bar\"");
+		     CANNOT "strict decoding error: unknown field \"spec.foo\", unknown field "
+			    "\"spec.template.spec.containers[1].bar\"");
 	expect_error(KIND_DEPLOYMENT, DECODE_STRICT, DEPLOYMENT "\"spec\":{\"replicas\":1,\"replicas\":2}}",
-	             CANNOT "strict decoding error: duplicate field \"spec.replicas\"");
+		     CANNOT "strict decoding error: duplicate field \"spec.replicas\"");
 	expect(KIND_DEPLOYMENT, DECODE_IGNORE, in,
 	       DEPLOYMENT "\"spec\":{\"replicas\":1,\"template\":{\"spec\":{\"containers\":[{\"name\":\"a\"},{}]}}}}");
 }
@@ -152,13 +152,13 @@ static void test_warnings(void **state)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	_cleanup_err_ struct err err = ERR_INIT;
-	struct decode_warnings warnings = {.n = 0};
+	struct decode_warnings warnings = { .n = 0 };
 	struct json *tree;
 
 	assert_int_equal(decode_text(&arena, KIND_DEPLOYMENT,
-	                             STR(DEPLOYMENT "\"spec\":{\"foo\":1,\"replicas\":1,\"replicas\":2}}"), DECODE_JSON,
-	                             DECODE_WARN, &warnings, &tree, &err),
-	                 0);
+				     STR(DEPLOYMENT "\"spec\":{\"foo\":1,\"replicas\":1,\"replicas\":2}}"), DECODE_JSON,
+				     DECODE_WARN, &warnings, &tree, &err),
+			 0);
 	assert_int_equal(warnings.n, 2);
 	assert_true(str_is(warnings.items[0], "duplicate field \"spec.replicas\""));
 	assert_true(str_is(warnings.items[1], "unknown field \"spec.foo\""));
@@ -169,7 +169,7 @@ static void test_many_unknown(void **state)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	_cleanup_(buf_finish) struct buf in = BUF_INIT;
-	struct decode_warnings warnings = {.n = 0};
+	struct decode_warnings warnings = { .n = 0 };
 	struct json *tree = NULL;
 
 	buf_add_cstr(&in, "{");
@@ -177,7 +177,7 @@ static void test_many_unknown(void **state)
 		buf_printf(&in, "\"x%d\":%d,", i, i);
 	buf_add_cstr(&in, "\"data\":{\"a\":\"b\"}}");
 	assert_int_equal(
-	        decode_text(&arena, KIND_CONFIGMAP, buf_str(&in), DECODE_JSON, DECODE_WARN, &warnings, &tree, NULL), 0);
+		decode_text(&arena, KIND_CONFIGMAP, buf_str(&in), DECODE_JSON, DECODE_WARN, &warnings, &tree, NULL), 0);
 	assert_int_equal(warnings.n, DECODE_WARNINGS_MAX);
 	assert_int_equal(json_count(tree), 3);
 }
@@ -185,16 +185,16 @@ static void test_many_unknown(void **state)
 static void test_type_meta(void **state)
 {
 	expect_error(KIND_POD, DECODE_WARN, "{\"apiVersion\":\"apps/v1\",\"kind\":\"Pod\"}",
-	             "the API version in the data (apps/v1) does not match the expected API version (v1)");
+		     "the API version in the data (apps/v1) does not match the expected API version (v1)");
 	expect_error(
-	        KIND_POD, DECODE_WARN, "{\"apiVersion\":\"v1\",\"kind\":\"Service\"}",
-	        "Service in version \"v1\" cannot be handled as a Pod: converting to (core.Pod): unknown conversion");
+		KIND_POD, DECODE_WARN, "{\"apiVersion\":\"v1\",\"kind\":\"Service\"}",
+		"Service in version \"v1\" cannot be handled as a Pod: converting to (core.Pod): unknown conversion");
 	expect(KIND_POD, DECODE_WARN, "{}", "{\"apiVersion\":\"v1\",\"kind\":\"Pod\"}");
 }
 
 static void test_bad_text(void **state)
 {
-	static const char *const bad[] = {"", "{", "[]", "null", "\"x\"", "{\"a\":}", "{} {}", "\xff"};
+	static const char *const bad[] = { "", "{", "[]", "null", "\"x\"", "{\"a\":}", "{} {}", "\xff" };
 	_cleanup_(buf_finish) struct buf big = BUF_INIT;
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 
@@ -203,8 +203,8 @@ static void test_bad_text(void **state)
 		struct json *tree;
 
 		assert_int_equal(
-		        decode_text(&arena, KIND_POD, str_of(bad[i]), DECODE_JSON, DECODE_WARN, NULL, &tree, &err),
-		        -EINVAL);
+			decode_text(&arena, KIND_POD, str_of(bad[i]), DECODE_JSON, DECODE_WARN, NULL, &tree, &err),
+			-EINVAL);
 		assert_int_equal(err.status, 400);
 	}
 	{
@@ -215,8 +215,8 @@ static void test_bad_text(void **state)
 		memset(big.data, ' ', DECODE_BYTES_MAX + 1);
 		buf_commit(&big, DECODE_BYTES_MAX + 1);
 		assert_int_equal(
-		        decode_text(&arena, KIND_POD, buf_str(&big), DECODE_JSON, DECODE_WARN, NULL, &tree, &err),
-		        -E2BIG);
+			decode_text(&arena, KIND_POD, buf_str(&big), DECODE_JSON, DECODE_WARN, NULL, &tree, &err),
+			-E2BIG);
 		assert_int_equal(err.status, 413);
 		assert_string_equal(err.reason, "RequestEntityTooLarge");
 	}
@@ -228,13 +228,13 @@ static void test_yaml(void **state)
 	struct json *tree = NULL;
 
 	assert_int_equal(decode_text(&arena, KIND_CONFIGMAP,
-	                             STR("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: x\ndata:\n  a: \"1\"\n"),
-	                             DECODE_YAML, DECODE_STRICT, NULL, &tree, NULL),
-	                 0);
+				     STR("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: x\ndata:\n  a: \"1\"\n"),
+				     DECODE_YAML, DECODE_STRICT, NULL, &tree, NULL),
+			 0);
 	assert_true(str_is(json_at_str(tree, "data.a"), "1"));
 	assert_int_equal(decode_text(&arena, KIND_CONFIGMAP, STR("data:\n  a: 1\n"), DECODE_YAML, DECODE_WARN, NULL,
-	                             &tree, NULL),
-	                 -EINVAL);
+				     &tree, NULL),
+			 -EINVAL);
 }
 
 static void test_message(void **state)
@@ -245,10 +245,10 @@ static void test_message(void **state)
 	struct json *tree = NULL;
 
 	assert_int_equal(decode_parse(&arena, NULL,
-	                              STR("{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"gracePeriodSeconds\":5,"
-	                                  "\"zzz\":1}"),
-	                              DECODE_JSON, DECODE_WARN, NULL, &tree, &err),
-	                 0);
+				      STR("{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"gracePeriodSeconds\":5,"
+					  "\"zzz\":1}"),
+				      DECODE_JSON, DECODE_WARN, NULL, &tree, &err),
+			 0);
 	assert_int_equal(decode_message(&arena, m, "DeleteOptions", tree, DECODE_WARN, NULL, &err), 0);
 	assert_int_equal(json_get_int(tree, "gracePeriodSeconds", -1), 5);
 	assert_null(json_get(tree, "zzz"));
@@ -268,12 +268,12 @@ static void test_validation_parameter(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_canonical),    cmocka_unit_test(test_raw_survives),
-	        cmocka_unit_test(test_type_errors),  cmocka_unit_test(test_quantity_error),
-	        cmocka_unit_test(test_strict),       cmocka_unit_test(test_warnings),
-	        cmocka_unit_test(test_many_unknown), cmocka_unit_test(test_type_meta),
-	        cmocka_unit_test(test_bad_text),     cmocka_unit_test(test_yaml),
-	        cmocka_unit_test(test_message),      cmocka_unit_test(test_validation_parameter),
+		cmocka_unit_test(test_canonical),    cmocka_unit_test(test_raw_survives),
+		cmocka_unit_test(test_type_errors),  cmocka_unit_test(test_quantity_error),
+		cmocka_unit_test(test_strict),       cmocka_unit_test(test_warnings),
+		cmocka_unit_test(test_many_unknown), cmocka_unit_test(test_type_meta),
+		cmocka_unit_test(test_bad_text),     cmocka_unit_test(test_yaml),
+		cmocka_unit_test(test_message),      cmocka_unit_test(test_validation_parameter),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -29,10 +29,10 @@ static void test_pod(void **state)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	struct json *v = defaulted(
-	        &arena, KIND_POD,
-	        "{\"spec\":{\"containers\":[{\"name\":\"a\",\"image\":\"i:1\",\"ports\":[{\"containerPort\":80}],"
-	        "\"livenessProbe\":{\"httpGet\":{\"port\":80},\"periodSeconds\":0}}],\"volumes\":[{\"name\":\"v\","
-	        "\"configMap\":{\"name\":\"c\"}}],\"dnsPolicy\":\"Default\"}}");
+		&arena, KIND_POD,
+		"{\"spec\":{\"containers\":[{\"name\":\"a\",\"image\":\"i:1\",\"ports\":[{\"containerPort\":80}],"
+		"\"livenessProbe\":{\"httpGet\":{\"port\":80},\"periodSeconds\":0}}],\"volumes\":[{\"name\":\"v\","
+		"\"configMap\":{\"name\":\"c\"}}],\"dnsPolicy\":\"Default\"}}");
 	struct json *c = json_index(json_at(v, "spec.containers"), 0);
 
 	assert_true(str_is(json_at_str(v, "spec.restartPolicy"), "Always"));
@@ -55,9 +55,9 @@ static void test_deployment(void **state)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	struct json *v = defaulted(
-	        &arena, KIND_DEPLOYMENT,
-	        "{\"spec\":{\"selector\":{\"matchLabels\":{\"a\":\"b\"}},\"template\":{\"spec\":{\"containers\":"
-	        "[{\"name\":\"a\"}]}}}}");
+		&arena, KIND_DEPLOYMENT,
+		"{\"spec\":{\"selector\":{\"matchLabels\":{\"a\":\"b\"}},\"template\":{\"spec\":{\"containers\":"
+		"[{\"name\":\"a\"}]}}}}");
 
 	assert_int_equal(json_at_int(v, "spec.replicas", 0), 1);
 	assert_int_equal(json_at_int(v, "spec.revisionHistoryLimit", 0), 10);
@@ -115,7 +115,7 @@ static void test_every_kind(void **state)
 		again = json_text(&arena, v);
 		if (!str_eq(text, again))
 			fail_msg("%s: defaulting is not idempotent:\n%.*s\n%.*s", k->kind, STR_ARG(text),
-			         STR_ARG(again));
+				 STR_ARG(again));
 		if (decode_text(&arena, k, text, DECODE_JSON, DECODE_STRICT, NULL, &v, &err) < 0)
 			fail_msg("%s after defaulting: %s", k->kind, err_message(&err));
 		n++;
@@ -140,8 +140,8 @@ static void test_bare(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_pod),        cmocka_unit_test(test_deployment), cmocka_unit_test(test_service),
-	        cmocka_unit_test(test_every_kind), cmocka_unit_test(test_bare),
+		cmocka_unit_test(test_pod),        cmocka_unit_test(test_deployment), cmocka_unit_test(test_service),
+		cmocka_unit_test(test_every_kind), cmocka_unit_test(test_bare),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

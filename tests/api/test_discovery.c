@@ -118,35 +118,35 @@ static void test_accept(void **state)
 	enum discovery_aggregated form = DISCOVERY_V2BETA1;
 
 	assert_int_equal(
-	        discovery_wants_aggregated(
-	                STR("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;"
-	                    "g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json"),
-	                &form),
-	        1);
+		discovery_wants_aggregated(
+			STR("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;"
+			    "g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json"),
+			&form),
+		1);
 	assert_int_equal(form, DISCOVERY_V2);
 	assert_int_equal(
-	        discovery_wants_aggregated(STR("application/json;as=APIGroupDiscoveryList;v=v2beta1;g=apidiscovery."
-	                                       "k8s.io"),
-	                                   &form),
-	        1);
+		discovery_wants_aggregated(STR("application/json;as=APIGroupDiscoveryList;v=v2beta1;g=apidiscovery."
+					       "k8s.io"),
+					   &form),
+		1);
 	assert_int_equal(form, DISCOVERY_V2BETA1);
 	assert_int_equal(discovery_wants_aggregated(STR("application/json"), &form), 0);
 	assert_int_equal(discovery_wants_aggregated(STR("*/*"), &form), 0);
 	assert_int_equal(discovery_wants_aggregated(STR(""), &form), 0);
 	assert_int_equal(
-	        discovery_wants_aggregated(STR("application/json, application/json;g=apidiscovery.k8s.io;v=v2;as="
-	                                       "APIGroupDiscoveryList"),
-	                                   &form),
-	        0);
+		discovery_wants_aggregated(STR("application/json, application/json;g=apidiscovery.k8s.io;v=v2;as="
+					       "APIGroupDiscoveryList"),
+					   &form),
+		0);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_groups),
-	        cmocka_unit_test(test_resources),
-	        cmocka_unit_test(test_aggregated),
-	        cmocka_unit_test(test_accept),
+		cmocka_unit_test(test_groups),
+		cmocka_unit_test(test_resources),
+		cmocka_unit_test(test_aggregated),
+		cmocka_unit_test(test_accept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, teardown);

@@ -100,7 +100,8 @@ static void test_pod_rules(void **state)
 		  "spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive" },
 		{ POD(CONTAINER(",'ports':[{'containerPort':80,'hostPort':80},{'containerPort':81,'hostPort':80}]")),
 		  "spec.containers[0].ports[1].hostPort: Duplicate value: 80" },
-		{ POD(CONTAINER(",'env':[{'name':'A','value':'x','valueFrom':{'fieldRef':{'fieldPath':'metadata.name'}}}]")),
+		{ POD(CONTAINER(
+			  ",'env':[{'name':'A','value':'x','valueFrom':{'fieldRef':{'fieldPath':'metadata.name'}}}]")),
 		  "may not be specified when `value` is not empty" },
 		{ POD(CONTAINER(",'env':[{'name':'A','valueFrom':{'fieldRef':{'fieldPath':'spec.foo'}}}]")),
 		  "error converting fieldPath: field label not supported: spec.foo" },
@@ -108,10 +109,11 @@ static void test_pod_rules(void **state)
 		{ POD(CONTAINER(",'envFrom':[{}]")), "must specify one of: `configMapRef` or `secretRef`" },
 		{ POD(CONTAINER(",'volumeMounts':[{'name':'v','mountPath':'/x'}]")),
 		  "spec.containers[0].volumeMounts[0].name: Not found: \"v\"" },
-		{ POD(CONTAINER(",'volumeMounts':[{'name':'v','mountPath':'/x'},{'name':'v','mountPath':'/x'}]")
-		      ",'volumes':[{'name':'v'}]"),
+		{ POD(CONTAINER(
+			  ",'volumeMounts':[{'name':'v','mountPath':'/x'},{'name':'v','mountPath':'/x'}]") ",'volumes':[{'name':'v'}]"),
 		  "spec.containers[0].volumeMounts[1].mountPath: Invalid value: \"/x\": must be unique" },
-		{ POD(CONTAINER(",'volumeMounts':[{'name':'v','mountPath':'/x','subPath':'../y'}]") ",'volumes':[{'name':'v'}]"),
+		{ POD(CONTAINER(
+			  ",'volumeMounts':[{'name':'v','mountPath':'/x','subPath':'../y'}]") ",'volumes':[{'name':'v'}]"),
 		  "must not contain '..'" },
 		{ POD(CONTAINER("") ",'volumes':[{'name':'v','emptyDir':{},'hostPath':{'path':'/x'}}]"),
 		  "spec.volumes[0]: Forbidden: may not specify more than 1 volume type" },
@@ -119,20 +121,24 @@ static void test_pod_rules(void **state)
 		  "spec.containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1" },
 		{ POD(CONTAINER(",'resources':{'limits':{'cpu':'-1'}}")), "must be greater than or equal to 0" },
 		{ POD(CONTAINER(",'resources':{'limits':{'foo':'1'}}")), "must be a standard resource for containers" },
-		{ POD(CONTAINER(",'livenessProbe':{}")), "spec.containers[0].livenessProbe: Required value: must specify a handler type" },
+		{ POD(CONTAINER(",'livenessProbe':{}")),
+		  "spec.containers[0].livenessProbe: Required value: must specify a handler type" },
 		{ POD(CONTAINER(",'livenessProbe':{'tcpSocket':{'port':1},'exec':{'command':['a']}}")),
 		  "spec.containers[0].livenessProbe.tcpSocket: Forbidden: may not specify more than 1 handler type" },
 		{ POD(CONTAINER(",'livenessProbe':{'tcpSocket':{'port':1},'successThreshold':2}")),
 		  "spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1" },
-		{ POD(CONTAINER(",'readinessProbe':{'httpGet':{'port':'no_such_thing'}}")), "must contain only alpha-numeric" },
+		{ POD(CONTAINER(",'readinessProbe':{'httpGet':{'port':'no_such_thing'}}")),
+		  "must contain only alpha-numeric" },
 		{ POD(CONTAINER("") ",'restartPolicy':'Sometimes'"),
 		  "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\"" },
-		{ POD(CONTAINER("") ",'tolerations':[{'effect':'NoSchedule'}]"), "operator must be Exists when `key` is empty" },
+		{ POD(CONTAINER("") ",'tolerations':[{'effect':'NoSchedule'}]"),
+		  "operator must be Exists when `key` is empty" },
 		{ POD(CONTAINER("") ",'dnsPolicy':'None'"), "must provide `dnsConfig` when `dnsPolicy` is None" },
-		{ POD(CONTAINER("") ",'initContainers':[{'name':'i','image':'i','livenessProbe':{'exec':{'command':['a']}}}]"),
+		{ POD(CONTAINER(
+			  "") ",'initContainers':[{'name':'i','image':'i','livenessProbe':{'exec':{'command':['a']}}}]"),
 		  "may not be set for init containers without restartPolicy=Always" },
 		{ POD(CONTAINER("") ",'affinity':{'nodeAffinity':{'requiredDuringSchedulingIgnoredDuringExecution':"
-		      "{'nodeSelectorTerms':[]}}}"),
+				    "{'nodeSelectorTerms':[]}}}"),
 		  "nodeSelectorTerms: Required value" },
 	};
 
@@ -143,11 +149,16 @@ static void test_pod_rules(void **state)
 static void test_pod_defaults(void **state)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	struct json *pod = created(&arena, KIND_POD, POD("'hostNetwork':true,'serviceAccountName':'s',"
-		"'containers':[{'name':'a','image':'i','ports':[{'containerPort':80}],'resources':{'limits':{'cpu':'1','memory':'1Gi'}}},"
-		"{'name':'b','image':'i:2','resources':{'limits':{'cpu':'1','memory':'1Gi'},'requests':{'cpu':'1000m'}}}],"
-		"'volumes':[{'name':'v'}]")), *old, *again;
-	struct json *a = json_index(json_at(pod, "spec.containers"), 0), *b = json_index(json_at(pod, "spec.containers"), 1);
+	struct json *
+		pod = created(
+		       &arena, KIND_POD,
+		       POD("'hostNetwork':true,'serviceAccountName':'s',"
+			   "'containers':[{'name':'a','image':'i','ports':[{'containerPort':80}],'resources':{'limits':{'cpu':'1','memory':'1Gi'}}},"
+			   "{'name':'b','image':'i:2','resources':{'limits':{'cpu':'1','memory':'1Gi'},'requests':{'cpu':'1000m'}}}],"
+			   "'volumes':[{'name':'v'}]")),
+	       *old, *again;
+	struct json *a = json_index(json_at(pod, "spec.containers"), 0),
+		    *b = json_index(json_at(pod, "spec.containers"), 1);
 
 	assert_true(str_is(json_get_str(a, "imagePullPolicy"), "Always"));
 	assert_true(str_is(json_get_str(b, "imagePullPolicy"), "IfNotPresent"));
@@ -179,13 +190,14 @@ static void test_pod_update(void **state)
 	check_update("v1", "Pod", POD(CONTAINER("")), POD("'containers':[{'name':'c','image':'i:1.1'}]"), "");
 	check_update("v1", "Pod", POD(CONTAINER("")), POD(CONTAINER(",'args':['x']")),
 		     "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`");
-	check_update("v1", "Pod", POD(CONTAINER("")), POD("'containers':[{'name':'c','image':'i:1'},{'name':'d','image':'i:1'}]"),
+	check_update("v1", "Pod", POD(CONTAINER("")),
+		     POD("'containers':[{'name':'c','image':'i:1'},{'name':'d','image':'i:1'}]"),
 		     "pod updates may not add or remove containers");
 	check_update("v1", "Pod", POD(CONTAINER("")), POD(CONTAINER("") ",'activeDeadlineSeconds':5"), "");
 	check_update("v1", "Pod", POD(CONTAINER("")),
 		     POD(CONTAINER("") ",'tolerations':[{'key':'a','operator':'Exists','effect':'NoExecute'}]"), "");
-	check_update("v1", "Pod", POD(CONTAINER("") ",'tolerations':[{'key':'a','operator':'Exists'}]"), POD(CONTAINER("")),
-		     "existing toleration can not be modified");
+	check_update("v1", "Pod", POD(CONTAINER("") ",'tolerations':[{'key':'a','operator':'Exists'}]"),
+		     POD(CONTAINER("")), "existing toleration can not be modified");
 }
 
 #define TEMPLATE(labels) "'template':{'metadata':{'labels':{" labels "}},'spec':{" CONTAINER("") "}}"
@@ -194,8 +206,10 @@ static void test_pod_update(void **state)
 static void test_workloads(void **state)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	struct json *d = created(&arena, KIND_DEPLOYMENT, "{" M ",'spec':{" SELECTOR("'a':'b'") "," TEMPLATE("'a':'b'") "},"
-								   "'status':{'replicas':7}}"),
+	struct json *d = created(&arena, KIND_DEPLOYMENT,
+				 "{" M
+				 ",'spec':{" SELECTOR("'a':'b'") "," TEMPLATE("'a':'b'") "},"
+											 "'status':{'replicas':7}}"),
 		    *v;
 
 	assert_null(json_get(d, "status"));
@@ -221,27 +235,33 @@ static void test_workloads(void **state)
 	assert_int_equal(json_at_int(v, "spec.replicas", 0), 1);
 	assert_int_equal(json_at_int(v, "status.replicas", 0), 9);
 
-	check_create("apps/v1", "Deployment", "{" M ",'spec':{" SELECTOR("'a':'b'") "," TEMPLATE("'a':'c'") "}}",
-		     "spec.template.metadata.labels: Invalid value: {\"a\":\"c\"}: `selector` does not match template `labels`");
+	check_create(
+		"apps/v1", "Deployment", "{" M ",'spec':{" SELECTOR("'a':'b'") "," TEMPLATE("'a':'c'") "}}",
+		"spec.template.metadata.labels: Invalid value: {\"a\":\"c\"}: `selector` does not match template `labels`");
 	check_create("apps/v1", "Deployment", "{" M ",'spec':{'selector':{}," TEMPLATE("'a':'c'") "}}",
 		     "empty selector is invalid for deployment");
-	check_create("apps/v1", "Deployment", "{" M ",'spec':{" TEMPLATE("'a':'c'") "}}", "spec.selector: Required value");
+	check_create("apps/v1", "Deployment", "{" M ",'spec':{" TEMPLATE("'a':'c'") "}}",
+		     "spec.selector: Required value");
 	check_create("apps/v1", "Deployment",
-		     "{" M ",'spec':{'strategy':{'rollingUpdate':{'maxSurge':0,'maxUnavailable':'0%'}}," SELECTOR("'a':'b'") "," TEMPLATE(
-			     "'a':'b'") "}}",
+		     "{" M ",'spec':{'strategy':{'rollingUpdate':{'maxSurge':0,'maxUnavailable':'0%'}}," SELECTOR(
+			     "'a':'b'") "," TEMPLATE("'a':'b'") "}}",
 		     "may not be 0 when `maxSurge` is 0");
 	check_create("apps/v1", "Deployment",
-		     "{" M ",'spec':{'strategy':{'type':'Recreate','rollingUpdate':{}}," SELECTOR("'a':'b'") "," TEMPLATE("'a':'b'") "}}",
+		     "{" M ",'spec':{'strategy':{'type':'Recreate','rollingUpdate':{}}," SELECTOR(
+			     "'a':'b'") "," TEMPLATE("'a':'b'") "}}",
 		     "may not be specified when strategy `type` is 'Recreate'");
 	check_update("apps/v1", "Deployment", "{" M ",'spec':{" SELECTOR("'a':'b'") "," TEMPLATE("'a':'b'") "}}",
 		     "{" M ",'spec':{" SELECTOR("'c':'d'") "," TEMPLATE("'c':'d'") "}}", "field is immutable");
 	check_create("apps/v1", "DaemonSet", "{" M ",'spec':{" SELECTOR("'a':'b'") "," TEMPLATE("'a':'b'") "}}", "");
 	check_create("apps/v1", "ReplicaSet", "{" M ",'spec':{" SELECTOR("'a':'b'") "," TEMPLATE("'a':'b'") "}}", "");
-	check_create("apps/v1", "StatefulSet",
-		     "{" M ",'spec':{'serviceName':'s'," SELECTOR("'a':'b'") ",'volumeClaimTemplates':[{'metadata':{'name':'d'},'spec':{"
-		     "'accessModes':['ReadWriteOnce'],'resources':{'requests':{'storage':'1Gi'}}}}],'template':{'metadata':{'labels':"
-		     "{'a':'b'}},'spec':{" CONTAINER(",'volumeMounts':[{'name':'d','mountPath':'/d'}]") "}}}}",
-		     "");
+	check_create(
+		"apps/v1", "StatefulSet",
+		"{" M ",'spec':{'serviceName':'s'," SELECTOR(
+			"'a':'b'") ",'volumeClaimTemplates':[{'metadata':{'name':'d'},'spec':{"
+				   "'accessModes':['ReadWriteOnce'],'resources':{'requests':{'storage':'1Gi'}}}}],'template':{'metadata':{'labels':"
+				   "{'a':'b'}},'spec':{" CONTAINER(
+					   ",'volumeMounts':[{'name':'d','mountPath':'/d'}]") "}}}}",
+		"");
 	check_update("apps/v1", "StatefulSet",
 		     "{" M ",'spec':{'serviceName':'s'," SELECTOR("'a':'b'") "," TEMPLATE("'a':'b'") "}}",
 		     "{" M ",'spec':{'serviceName':'t'," SELECTOR("'a':'b'") "," TEMPLATE("'a':'b'") "}}",
@@ -252,19 +272,23 @@ static void test_workloads(void **state)
 static void test_jobs(void **state)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	struct json *job = created(&arena, KIND_JOB, "{'metadata':{'name':'j','namespace':'d','uid':'u'},'spec':{'template':{"
-						     "'spec':{'restartPolicy':'Never'," CONTAINER("") "}}}}");
+	struct json *job = created(&arena, KIND_JOB,
+				   "{'metadata':{'name':'j','namespace':'d','uid':'u'},'spec':{'template':{"
+				   "'spec':{'restartPolicy':'Never'," CONTAINER("") "}}}}");
 
 	assert_int_equal(json_at_int(job, "spec.completions", 0), 1);
 	assert_int_equal(json_at_int(job, "spec.backoffLimit", 0), 6);
-	assert_true(str_is(json_get_str(json_at(job, "spec.selector.matchLabels"), "batch.kubernetes.io/controller-uid"), "u"));
+	assert_true(str_is(
+		json_get_str(json_at(job, "spec.selector.matchLabels"), "batch.kubernetes.io/controller-uid"), "u"));
 	assert_true(str_is(json_get_str(json_at(job, "spec.template.metadata.labels"), "job-name"), "j"));
 	assert_string_equal(problems(&arena, KIND_JOB, job, NULL), "");
-	check_create("batch/v1", "Job", "{'metadata':{'name':'j','namespace':'d','uid':'u'},'spec':{'template':{'spec':{" CONTAINER(
-					      "") "}}}}",
-		     "spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\"");
-#define CRON(schedule) "{" M ",'spec':{'schedule':'" schedule "','jobTemplate':{'spec':{'template':{'spec':{'restartPolicy':"     \
-		       "'Never'," CONTAINER("") "}}}}}}"
+	check_create(
+		"batch/v1", "Job",
+		"{'metadata':{'name':'j','namespace':'d','uid':'u'},'spec':{'template':{'spec':{" CONTAINER("") "}}}}",
+		"spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\"");
+#define CRON(schedule)                                                                                                 \
+	"{" M ",'spec':{'schedule':'" schedule "','jobTemplate':{'spec':{'template':{'spec':{'restartPolicy':"         \
+	"'Never'," CONTAINER("") "}}}}}}"
 	check_create("batch/v1", "CronJob", CRON("*/5 0-6,8 1 jan-mar SUN"), "");
 	check_create("batch/v1", "CronJob", CRON("@every 1h30m"), "");
 	check_create("batch/v1", "CronJob", CRON("@hourly"), "");
@@ -289,7 +313,8 @@ static void test_services(void **state)
 	assert_null(json_at(s, "spec.externalTrafficPolicy"));
 	assert_non_null(json_at(s, "status.loadBalancer"));
 	/* From NodePort back to ClusterIP: what only the former has goes, the address stays. */
-	old = created(&arena, KIND_SERVICE, SERVICE("'type':'NodePort','clusterIP':'10.43.0.7','ports':[{'port':80,'nodePort':30080}]"));
+	old = created(&arena, KIND_SERVICE,
+		      SERVICE("'type':'NodePort','clusterIP':'10.43.0.7','ports':[{'port':80,'nodePort':30080}]"));
 	assert_true(str_is(json_at_str(old, "spec.externalTrafficPolicy"), "Cluster"));
 	assert_true(str_is(json_str(json_first(json_at(old, "spec.clusterIPs"))), "10.43.0.7"));
 	v = json_clone_deep(&arena, old);
@@ -304,21 +329,26 @@ static void test_services(void **state)
 	check_create("v1", "Service", SERVICE("'ports':[{'port':80}]"), "");
 	check_create("v1", "Service", SERVICE(""), "spec.ports: Required value");
 	check_create("v1", "Service", SERVICE("'clusterIP':'None'"), "");
-	check_create("v1", "Service", SERVICE("'ports':[{'port':80},{'port':81}]"), "spec.ports[0].name: Required value");
+	check_create("v1", "Service", SERVICE("'ports':[{'port':80},{'port':81}]"),
+		     "spec.ports[0].name: Required value");
 	check_create("v1", "Service", SERVICE("'ports':[{'port':80,'name':'a'},{'port':80,'name':'b'}]"),
 		     "spec.ports[1]: Duplicate value");
-	check_create("v1", "Service", SERVICE("'ports':[{'port':80,'name':'a'},{'port':80,'name':'b','protocol':'UDP'}]"), "");
+	check_create("v1", "Service",
+		     SERVICE("'ports':[{'port':80,'name':'a'},{'port':80,'name':'b','protocol':'UDP'}]"), "");
 	check_create("v1", "Service", SERVICE("'ports':[{'port':80,'nodePort':30000}]"),
 		     "spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'");
 	check_create("v1", "Service", SERVICE("'type':'ExternalName'"), "spec.externalName: Required value");
 	check_create("v1", "Service", SERVICE("'type':'ExternalName','externalName':'example.com.'"), "");
-	check_create("v1", "Service", SERVICE("'ports':[{'port':80}],'clusterIP':'1.2.3'"), "must be a valid IP address");
+	check_create("v1", "Service", SERVICE("'ports':[{'port':80}],'clusterIP':'1.2.3'"),
+		     "must be a valid IP address");
 	check_create("v1", "Service", SERVICE("'ports':[{'port':80}],'externalIPs':['127.0.0.1']"), "loopback");
 	check_update("v1", "Service", SERVICE("'ports':[{'port':80}],'clusterIP':'10.43.0.7'"),
 		     SERVICE("'ports':[{'port':80}],'clusterIP':'10.43.0.8'"), "may not change once set");
-	check_create("v1", "Endpoints", "{" M ",'subsets':[{'addresses':[{'ip':'10.0.0.1'}],'ports':[{'port':80}]}]}", "");
+	check_create("v1", "Endpoints", "{" M ",'subsets':[{'addresses':[{'ip':'10.0.0.1'}],'ports':[{'port':80}]}]}",
+		     "");
 	check_create("v1", "Endpoints", "{" M ",'subsets':[{'ports':[{'port':80}]}]}", "must specify `addresses`");
-	check_create("discovery.k8s.io/v1", "EndpointSlice", "{" M ",'addressType':'IPv4','endpoints':[{'addresses':['::1']}]}",
+	check_create("discovery.k8s.io/v1", "EndpointSlice",
+		     "{" M ",'addressType':'IPv4','endpoints':[{'addresses':['::1']}]}",
 		     "may not be in the loopback range");
 }
 
@@ -333,14 +363,18 @@ static void test_config(void **state)
 	assert_true(str_is(json_get_str(s, "type"), "Opaque"));
 	check_create("v1", "ConfigMap", "{" M ",'data':{'a.b_C-d':'x'}}", "");
 	check_create("v1", "ConfigMap", "{" M ",'data':{'a/b':'x'}}", "a valid config key must consist of");
-	check_create("v1", "ConfigMap", "{" M ",'data':{'a':'x'},'binaryData':{'a':'eA=='}}", "duplicate of key present");
-	check_update("v1", "ConfigMap", "{" M ",'immutable':true,'data':{'a':'x'}}", "{" M ",'immutable':true,'data':{'a':'y'}}",
+	check_create("v1", "ConfigMap", "{" M ",'data':{'a':'x'},'binaryData':{'a':'eA=='}}",
+		     "duplicate of key present");
+	check_update("v1", "ConfigMap", "{" M ",'immutable':true,'data':{'a':'x'}}",
+		     "{" M ",'immutable':true,'data':{'a':'y'}}",
 		     "data: Forbidden: field is immutable when `immutable` is set");
 	check_update("v1", "ConfigMap", "{" M ",'immutable':true,'data':{'a':'x'}}", "{" M ",'data':{'a':'x'}}",
 		     "immutable: Forbidden");
 	check_update("v1", "ConfigMap", "{" M ",'data':{'a':'x'}}", "{" M ",'data':{'a':'y'}}", "");
-	check_create("v1", "Secret", "{" M ",'type':'kubernetes.io/tls','data':{'tls.crt':''}}", "data[tls.key]: Required value");
-	check_update("v1", "Secret", "{" M "}", "{" M ",'type':'other'}", "type: Invalid value: \"other\": field is immutable");
+	check_create("v1", "Secret", "{" M ",'type':'kubernetes.io/tls','data':{'tls.crt':''}}",
+		     "data[tls.key]: Required value");
+	check_update("v1", "Secret", "{" M "}", "{" M ",'type':'other'}",
+		     "type: Invalid value: \"other\": field is immutable");
 	buf_add_cstr(&big, "{" M ",'data':{'a':'");
 	memset(buf_reserve(&big, 1 << 20), 'x', 1 << 20);
 	buf_commit(&big, 1 << 20);
@@ -360,32 +394,41 @@ static void test_config(void **state)
 static void test_networking(void **state)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	struct json *p = created(&arena, KIND_NETWORKPOLICY, POLICY("'ingress':[{'ports':[{'port':80}]}],'egress':[{}]"));
+	struct json *p =
+		created(&arena, KIND_NETWORKPOLICY, POLICY("'ingress':[{'ports':[{'port':80}]}],'egress':[{}]"));
 
 	assert_int_equal(json_count(json_at(p, "spec.policyTypes")), 2);
-	assert_true(str_is(json_get_str(json_first(json_get(json_first(json_at(p, "spec.ingress")), "ports")), "protocol"), "TCP"));
+	assert_true(
+		str_is(json_get_str(json_first(json_get(json_first(json_at(p, "spec.ingress")), "ports")), "protocol"),
+		       "TCP"));
 	p = created(&arena, KIND_NETWORKPOLICY, POLICY("'ingress':[]"));
 	assert_int_equal(json_count(json_at(p, "spec.policyTypes")), 1);
 	check_create("networking.k8s.io/v1", "NetworkPolicy",
 		     POLICY("'ingress':[{'from':[{'ipBlock':{'cidr':'10.0.0.0/8','except':['10.1.0.0/16']}}]}]"), "");
-	check_create("networking.k8s.io/v1", "NetworkPolicy",
-		     POLICY("'ingress':[{'from':[{'ipBlock':{'cidr':'10.0.0.0/8','except':['11.0.0.0/16']}}]}]"),
-		     "spec.ingress[0].from[0].ipBlock.except[0]: Invalid value: \"11.0.0.0/16\": must be a strict subset of `cidr`");
+	check_create(
+		"networking.k8s.io/v1", "NetworkPolicy",
+		POLICY("'ingress':[{'from':[{'ipBlock':{'cidr':'10.0.0.0/8','except':['11.0.0.0/16']}}]}]"),
+		"spec.ingress[0].from[0].ipBlock.except[0]: Invalid value: \"11.0.0.0/16\": must be a strict subset of `cidr`");
 	check_create("networking.k8s.io/v1", "NetworkPolicy",
 		     POLICY("'ingress':[{'from':[{'podSelector':{},'ipBlock':{'cidr':'10.0.0.0/8'}}]}]"),
 		     "may not specify both ipBlock and another peer");
-	check_create("networking.k8s.io/v1", "NetworkPolicy", POLICY("'ingress':[{'from':[{}]}]"), "must specify a peer");
+	check_create("networking.k8s.io/v1", "NetworkPolicy", POLICY("'ingress':[{'from':[{}]}]"),
+		     "must specify a peer");
 	check_create("networking.k8s.io/v1", "NetworkPolicy", POLICY("'egress':[{'ports':[{'port':80,'endPort':79}]}]"),
 		     "must be greater than or equal to `port`");
-	check_create("networking.k8s.io/v1", "NetworkPolicy", POLICY("'egress':[{'ports':[{'port':'a','endPort':79}]}]"),
+	check_create("networking.k8s.io/v1", "NetworkPolicy",
+		     POLICY("'egress':[{'ports':[{'port':'a','endPort':79}]}]"),
 		     "may not be specified when `port` is non-numeric");
 	check_create("networking.k8s.io/v1", "NetworkPolicy", POLICY("'egress':[{'ports':[{'endPort':79}]}]"),
 		     "must be specified when `endPort` is specified");
-	check_create("networking.k8s.io/v1", "Ingress", "{" M ",'spec':{}}", "either `defaultBackend` or `rules` must be specified");
-	check_create("networking.k8s.io/v1", "Ingress",
-		     "{" M ",'spec':{'rules':[{'host':'a.b','http':{'paths':[{'path':'/x','pathType':'Prefix','backend':{'service':{"
-		     "'name':'s','port':{'number':80}}}}]}}]}}",
-		     "");
+	check_create("networking.k8s.io/v1", "Ingress", "{" M ",'spec':{}}",
+		     "either `defaultBackend` or `rules` must be specified");
+	check_create(
+		"networking.k8s.io/v1", "Ingress",
+		"{" M
+		",'spec':{'rules':[{'host':'a.b','http':{'paths':[{'path':'/x','pathType':'Prefix','backend':{'service':{"
+		"'name':'s','port':{'number':80}}}}]}}]}}",
+		"");
 	check_create("networking.k8s.io/v1", "Ingress",
 		     "{" M ",'spec':{'rules':[{'http':{'paths':[{'path':'x','pathType':'Prefix','backend':{'service':{"
 		     "'name':'s'}}}]}}]}}",
@@ -402,19 +445,23 @@ static void test_others(void **state)
 	assert_true(str_is(json_at_str(ns, "status.phase"), "Active"));
 	node = created(&arena, KIND_NODE, "{'metadata':{'name':'n'},'status':{'phase':'Running'}}");
 	assert_true(str_is(json_at_str(node, "status.phase"), "Running")); /* the kubelet registers with it */
-	check_create("v1", "Node", "{'metadata':{'name':'n'},'spec':{'taints':[{'key':'a','effect':'NoSchedule'},"
-				   "{'key':'a','effect':'NoSchedule'}]}}", "spec.taints[1]: Duplicate value");
+	check_create("v1", "Node",
+		     "{'metadata':{'name':'n'},'spec':{'taints':[{'key':'a','effect':'NoSchedule'},"
+		     "{'key':'a','effect':'NoSchedule'}]}}",
+		     "spec.taints[1]: Duplicate value");
 	check_create("policy/v1", "PodDisruptionBudget", "{" M ",'spec':{'minAvailable':1,'maxUnavailable':1}}",
 		     "minAvailable and maxUnavailable cannot be both set");
 	check_create("scheduling.k8s.io/v1", "PriorityClass", "{'metadata':{'name':'p'},'value':2000000000}",
 		     "maximum allowed value of a user defined priority is 1000000000");
-	check_create("scheduling.k8s.io/v1", "PriorityClass", "{'metadata':{'name':'system-node-critical'},'value':2000001000}", "");
+	check_create("scheduling.k8s.io/v1", "PriorityClass",
+		     "{'metadata':{'name':'system-node-critical'},'value':2000001000}", "");
 	check_create("rbac.authorization.k8s.io/v1", "Role", "{" M ",'rules':[{'verbs':['get']}]}",
 		     "resource rules must supply at least one api group");
 	check_create("rbac.authorization.k8s.io/v1", "RoleBinding",
 		     "{" M ",'roleRef':{'kind':'Role','name':'r'},'subjects':[{'kind':'User','name':'u'}]}", "");
 	check_create("rbac.authorization.k8s.io/v1", "ClusterRoleBinding",
-		     "{'metadata':{'name':'x'},'roleRef':{'kind':'Role','name':'r'}}", "roleRef.kind: Unsupported value: \"Role\"");
+		     "{'metadata':{'name':'x'},'roleRef':{'kind':'Role','name':'r'}}",
+		     "roleRef.kind: Unsupported value: \"Role\"");
 	check_create("v1", "PersistentVolumeClaim", "{" M ",'spec':{'accessModes':['ReadWriteOnce']}}",
 		     "spec.resources[storage]: Required value");
 	check_create("v1", "PersistentVolume",
@@ -431,9 +478,11 @@ static void test_others(void **state)
 static void test_warnings(void **state)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	struct json *pod = created(&arena, KIND_POD, POD(CONTAINER(",'env':[{'name':'A','value':'1'},{'name':'A','value':'2'}],"
-		"'ports':[{'containerPort':80},{'containerPort':80,'name':'x'}],'resources':{'limits':{'memory':'100m'}}")
-		",'nodeSelector':{'beta.kubernetes.io/os':'linux'}"));
+	struct json *pod = created(
+		&arena, KIND_POD,
+		POD(CONTAINER(
+			",'env':[{'name':'A','value':'1'},{'name':'A','value':'2'}],"
+			"'ports':[{'containerPort':80},{'containerPort':80,'name':'x'}],'resources':{'limits':{'memory':'100m'}}") ",'nodeSelector':{'beta.kubernetes.io/os':'linux'}"));
 	struct hooks_warnings w = { .n = 0 };
 	static const char *const want[] = {
 		"spec.containers[0].env[1]: hides previous definition of \"A\", which may be dropped when using apply",
@@ -451,8 +500,8 @@ static void test_warnings(void **state)
 	w.n = 0;
 	hooks_warnings(&arena, KIND_POD, pod, pod, &w);
 	assert_int_equal(w.n, 0);
-	pod = created(&arena, KIND_DEPLOYMENT, "{" M ",'spec':{'template':{'spec':{" CONTAINER(
-						       ",'env':[{'name':'A'},{'name':'A'}]") "}}}}");
+	pod = created(&arena, KIND_DEPLOYMENT,
+		      "{" M ",'spec':{'template':{'spec':{" CONTAINER(",'env':[{'name':'A'},{'name':'A'}]") "}}}}");
 	hooks_warnings(&arena, KIND_DEPLOYMENT, pod, NULL, &w);
 	assert_int_equal(w.n, 1);
 	assert_non_null(strstr(w.items[0], "spec.template.spec.containers[0].env[1]: hides"));
@@ -467,7 +516,8 @@ static void test_all_found(void **state)
 		_cleanup_arena_ struct arena arena = ARENA_INIT;
 		_cleanup_field_errors_ struct field_errors e = FIELD_ERRORS_INIT;
 		const struct api_kind *kind = api_kind_at(i);
-		static const char *const odd[] = { "{}", "{'metadata':{'name':'x'},'spec':{}}", "{'spec':null,'status':{}}" };
+		static const char *const odd[] = { "{}", "{'metadata':{'name':'x'},'spec':{}}",
+						   "{'spec':null,'status':{}}" };
 
 		found += api_hooks_for(str_of(kind->group), str_of(kind->plural)) != NULL;
 		/* Sparse objects must not upset anyone. */
@@ -489,10 +539,12 @@ static void test_all_found(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_pod_rules),  cmocka_unit_test(test_pod_defaults), cmocka_unit_test(test_pod_update),
-		cmocka_unit_test(test_workloads),  cmocka_unit_test(test_jobs),         cmocka_unit_test(test_services),
-		cmocka_unit_test(test_config),     cmocka_unit_test(test_networking),   cmocka_unit_test(test_others),
-		cmocka_unit_test(test_warnings),  cmocka_unit_test(test_all_found),
+		cmocka_unit_test(test_pod_rules),  cmocka_unit_test(test_pod_defaults),
+		cmocka_unit_test(test_pod_update), cmocka_unit_test(test_workloads),
+		cmocka_unit_test(test_jobs),       cmocka_unit_test(test_services),
+		cmocka_unit_test(test_config),     cmocka_unit_test(test_networking),
+		cmocka_unit_test(test_others),     cmocka_unit_test(test_warnings),
+		cmocka_unit_test(test_all_found),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

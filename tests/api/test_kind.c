@@ -50,7 +50,7 @@ static void test_lists(void **state)
 	assert_string_equal(containers->patch_merge_key, "name");
 	assert_int_equal(containers->patch_strategy, API_PATCH_MERGE);
 	assert_int_equal(api_message_field(pod, STR("volumes"))->patch_strategy,
-	                 API_PATCH_MERGE | API_PATCH_RETAIN_KEYS);
+			 API_PATCH_MERGE | API_PATCH_RETAIN_KEYS);
 	assert_int_equal(containers->elem->type, API_OBJECT);
 	assert_string_equal(containers->elem->ref->name, "io.k8s.api.core.v1.Container");
 	assert_int_equal(api_message_field(pod, STR("nodeSelector"))->map_type, API_MAP_ATOMIC);
@@ -74,7 +74,7 @@ static void test_resources(void **state)
 		assert_ptr_equal(api_kind_by_kind(str_of(k->group), str_of(k->version), str_of(k->kind)), k);
 		if (*k->plural)
 			assert_ptr_equal(api_kind_by_resource(str_of(k->group), str_of(k->version), str_of(k->plural)),
-			                 k);
+					 k);
 		if (k->resource != API_RESOURCE_NONE)
 			assert_ptr_equal(api_kind_by_index(k->resource), k->storage);
 		else
@@ -133,9 +133,9 @@ static void test_api_version(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_lookups),        cmocka_unit_test(test_lists),
-	        cmocka_unit_test(test_resources),      cmocka_unit_test(test_views),
-	        cmocka_unit_test(test_group_versions), cmocka_unit_test(test_api_version),
+		cmocka_unit_test(test_lookups),        cmocka_unit_test(test_lists),
+		cmocka_unit_test(test_resources),      cmocka_unit_test(test_views),
+		cmocka_unit_test(test_group_versions), cmocka_unit_test(test_api_version),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

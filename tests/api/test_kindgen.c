@@ -65,7 +65,7 @@ static int teardown(void **state)
 /* Exit code; what it said goes to `ret`. */
 static int run(struct fixture *f, const char *data, char ret[static 512])
 {
-	char *argv[] = {f->tool, f->out, f->in, NULL};
+	char *argv[] = { f->tool, f->out, f->in, NULL };
 	posix_spawn_file_actions_t actions;
 	int status;
 	pid_t pid;
@@ -101,10 +101,10 @@ static void test_good(void **state)
 	char said[512];
 
 	assert_int_equal(run(*state,
-	                     FILE_OF(KINDS(KIND("A", "as", "m.v1.A")),
-	                             MESSAGE("m.v1.A", "\"x\":{\"type\":\"int32\",\"default\":1}")),
-	                     said),
-	                 0);
+			     FILE_OF(KINDS(KIND("A", "as", "m.v1.A")),
+				     MESSAGE("m.v1.A", "\"x\":{\"type\":\"int32\",\"default\":1}")),
+			     said),
+			 0);
 	assert_string_equal(said, "");
 }
 
@@ -112,25 +112,25 @@ static void test_bad(void **state)
 {
 	refused(*state, "{", "not JSON");
 	refused(*state, FILE_OF(KINDS(KIND("A", "as", "m.v1.A") "," KIND("A", "bs", "m.v1.A")), MESSAGE("m.v1.A", "")),
-	        "kind A is there twice");
+		"kind A is there twice");
 	refused(*state, FILE_OF(KINDS(KIND("A", "as", "m.v1.A") "," KIND("B", "as", "m.v1.A")), MESSAGE("m.v1.A", "")),
-	        "is there twice");
+		"is there twice");
 	refused(*state, FILE_OF(KINDS(KIND("A", "as", "m.v1.B")), MESSAGE("m.v1.A", "")), "unknown message m.v1.B");
 	refused(*state, FILE_OF(KINDS(""), MESSAGE("m.v1.A", "") "," MESSAGE("m.v1.A", "")),
-	        "message m.v1.A is there twice");
+		"message m.v1.A is there twice");
 	refused(*state, FILE_OF(KINDS(""), MESSAGE("m.v1.A", "\"x\":{\"type\":\"int33\"}")), "unknown type \"int33\"");
 	refused(*state, FILE_OF(KINDS(""), MESSAGE("m.v1.A", "\"x\":{\"type\":\"array\"}")), "element type");
 	refused(*state, FILE_OF(KINDS(""), MESSAGE("m.v1.A", "\"x\":{\"type\":\"int32\",\"default\":\"1\"}")),
-	        "the default is not a int32");
+		"the default is not a int32");
 	refused(*state, FILE_OF(KINDS(""), MESSAGE("m.v1.A", "\"x\":{\"type\":\"object\",\"ref\":\"m.v1.Z\"}")),
-	        "unknown message m.v1.Z");
+		"unknown message m.v1.Z");
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test_setup_teardown(test_good, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_bad, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_good, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bad, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,10 +17,11 @@ static void test_header(void **state)
 	struct api_header h;
 
 	meta_header(&arena, KIND_POD,
-		    json_of(&arena, "{'metadata':{'name':'n','namespace':'s','uid':'u','resourceVersion':'12','generation':3,"
-				    "'creationTimestamp':'1970-01-01T00:00:01Z','deletionTimestamp':'1970-01-01T00:00:02Z',"
-				    "'deletionGracePeriodSeconds':5,'labels':{'a':'b'},'finalizers':['f'],'ownerReferences':[{"
-				    "'apiVersion':'apps/v1','kind':'ReplicaSet','name':'r','uid':'ru','controller':true}]}}"),
+		    json_of(&arena,
+			    "{'metadata':{'name':'n','namespace':'s','uid':'u','resourceVersion':'12','generation':3,"
+			    "'creationTimestamp':'1970-01-01T00:00:01Z','deletionTimestamp':'1970-01-01T00:00:02Z',"
+			    "'deletionGracePeriodSeconds':5,'labels':{'a':'b'},'finalizers':['f'],'ownerReferences':[{"
+			    "'apiVersion':'apps/v1','kind':'ReplicaSet','name':'r','uid':'ru','controller':true}]}}"),
 		    &h);
 	assert_true(str_is(h.name, "n") && str_is(h.ns, "s") && str_is(h.uid, "u"));
 	assert_int_equal(h.revision, 12);
@@ -78,23 +79,29 @@ static void test_status(void **state)
 	_cleanup_buf_ struct buf out = BUF_INIT;
 
 	assert_true(api_err_not_found(&err, KIND_DEPLOYMENT, STR("web")) < 0);
-	check_status(&err, "{'kind':'Status','apiVersion':'v1','metadata':{},'status':'Failure','message':"
-			   "'deployments.apps \\'web\\' not found','reason':'NotFound','details':{'name':'web','group':'apps',"
-			   "'kind':'deployments'},'code':404}");
+	check_status(
+		&err,
+		"{'kind':'Status','apiVersion':'v1','metadata':{},'status':'Failure','message':"
+		"'deployments.apps \\'web\\' not found','reason':'NotFound','details':{'name':'web','group':'apps',"
+		"'kind':'deployments'},'code':404}");
 	api_err_already_exists(&err, KIND_POD, STR("x"));
-	check_status(&err, "{'kind':'Status','apiVersion':'v1','metadata':{},'status':'Failure','message':"
-			   "'pods \\'x\\' already exists','reason':'AlreadyExists','details':{'name':'x','kind':'pods'},'code':409}");
+	check_status(
+		&err,
+		"{'kind':'Status','apiVersion':'v1','metadata':{},'status':'Failure','message':"
+		"'pods \\'x\\' already exists','reason':'AlreadyExists','details':{'name':'x','kind':'pods'},'code':409}");
 	api_err_conflict(&err, KIND_POD, STR("x"), "");
-	assert_string_equal(err.message, "Operation cannot be fulfilled on pods \"x\": the object has been modified; please "
-					 "apply your changes to the latest version and try again");
+	assert_string_equal(err.message,
+			    "Operation cannot be fulfilled on pods \"x\": the object has been modified; please "
+			    "apply your changes to the latest version and try again");
 	api_err_forbidden(&err, KIND_POD, STR(""), "no %s", "way");
 	assert_string_equal(err.message, "pods is forbidden: no way");
 	api_err_too_many_requests(&err, 3, "slow down");
 	assert_int_equal(err.retry_after_s, 3);
 	assert_int_equal(api_err_status(&err), 429);
 	api_status_write_success(&out, KIND_POD, STR("x"), STR("u"));
-	assert_string_equal(buf_cstr(&out), "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Success\","
-					    "\"details\":{\"name\":\"x\",\"kind\":\"pods\",\"uid\":\"u\"}}");
+	assert_string_equal(buf_cstr(&out),
+			    "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Success\","
+			    "\"details\":{\"name\":\"x\",\"kind\":\"pods\",\"uid\":\"u\"}}");
 	/* Every constructor takes NULL. */
 	assert_true(api_err_not_found(NULL, KIND_POD, STR("x")) < 0);
 	assert_true(api_err_too_many_requests(NULL, 1, "x") < 0);

@@ -12,7 +12,8 @@
 
 static void test_ip(void **state)
 {
-	static const char *const bad[] = { "", "1.2.3", "1.2.3.4.5", "01.2.3.4", "1.2.3.256", "fe80::1%eth0", "::g", "1.2.3.4 ", " ::1" };
+	static const char *const bad[] = { "",    "1.2.3",    "1.2.3.4.5", "01.2.3.4", "1.2.3.256", "fe80::1%eth0",
+					   "::g", "1.2.3.4 ", " ::1" };
 	char text[NAMES_ADDRESS_MAX];
 	struct names_ip ip;
 
@@ -36,7 +37,8 @@ static void test_ip(void **state)
 
 static void test_cidr(void **state)
 {
-	static const char *const bad[] = { "10.0.0.0", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/08", "/8", "::/129", "::/+1" };
+	static const char *const bad[] = { "10.0.0.0",    "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1",
+					   "10.0.0.0/08", "/8",          "::/129",    "::/+1" };
 	struct names_cidr c, d;
 	struct names_ip ip;
 	char text[NAMES_ADDRESS_MAX];

@@ -113,17 +113,17 @@ static void test_v2(void **state)
 	/* Field 1, length 3, "2.0"; then info. */
 	assert_true(pb->len > 100000);
 	assert_memory_equal(pb->data,
-	                    "\x0a\x03"
-	                    "2.0\x12",
-	                    6);
+			    "\x0a\x03"
+			    "2.0\x12",
+			    6);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_v3),
-	        cmocka_unit_test(test_v3_apps),
-	        cmocka_unit_test(test_v2),
+		cmocka_unit_test(test_v3),
+		cmocka_unit_test(test_v3_apps),
+		cmocka_unit_test(test_v2),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -47,10 +47,12 @@ static void test_json_patch(void **state)
 	static const struct patch_case cases[] = {
 		/* RFC 6902, appendix A */
 		{ "{'foo':'bar'}", "[{'op':'add','path':'/baz','value':'qux'}]", "{'baz':'qux','foo':'bar'}" },
-		{ "{'foo':['bar','baz']}", "[{'op':'add','path':'/foo/1','value':'qux'}]", "{'foo':['bar','qux','baz']}" },
+		{ "{'foo':['bar','baz']}", "[{'op':'add','path':'/foo/1','value':'qux'}]",
+		  "{'foo':['bar','qux','baz']}" },
 		{ "{'baz':'qux','foo':'bar'}", "[{'op':'remove','path':'/baz'}]", "{'foo':'bar'}" },
 		{ "{'foo':['bar','qux','baz']}", "[{'op':'remove','path':'/foo/1'}]", "{'foo':['bar','baz']}" },
-		{ "{'baz':'qux','foo':'bar'}", "[{'op':'replace','path':'/baz','value':'boo'}]", "{'baz':'boo','foo':'bar'}" },
+		{ "{'baz':'qux','foo':'bar'}", "[{'op':'replace','path':'/baz','value':'boo'}]",
+		  "{'baz':'boo','foo':'bar'}" },
 		{ "{'foo':{'bar':'baz','waldo':'fred'},'qux':{'corge':'grault'}}",
 		  "[{'op':'move','from':'/foo/waldo','path':'/qux/thud'}]",
 		  "{'foo':{'bar':'baz'},'qux':{'corge':'grault','thud':'fred'}}" },
@@ -62,18 +64,22 @@ static void test_json_patch(void **state)
 		{ "{'baz':'qux'}", "[{'op':'test','path':'/baz','value':'bar'}]", "!testing value /baz failed" },
 		{ "{'foo':'bar'}", "[{'op':'add','path':'/child','value':{'grandchild':{}}}]",
 		  "{'foo':'bar','child':{'grandchild':{}}}" },
-		{ "{'foo':'bar'}", "[{'op':'add','path':'/baz','value':'qux','xyz':123}]", "{'foo':'bar','baz':'qux'}" },
+		{ "{'foo':'bar'}", "[{'op':'add','path':'/baz','value':'qux','xyz':123}]",
+		  "{'foo':'bar','baz':'qux'}" },
 		{ "{'foo':'bar'}", "[{'op':'add','path':'/baz/bat','value':'qux'}]", "!add operation does not apply" },
 		{ "{'/':9,'~1':10}", "[{'op':'test','path':'/~01','value':10}]", "{'/':9,'~1':10}" },
 		{ "{'/':9,'~1':10}", "[{'op':'test','path':'/~01','value':'10'}]", "!test failed" },
-		{ "{'foo':['bar']}", "[{'op':'add','path':'/foo/-','value':['abc','def']}]", "{'foo':['bar',['abc','def']]}" },
+		{ "{'foo':['bar']}", "[{'op':'add','path':'/foo/-','value':['abc','def']}]",
+		  "{'foo':['bar',['abc','def']]}" },
 		/* more */
-		{ "{'a':{'b':[1,{'c':2}]}}", "[{'op':'copy','from':'/a/b/1','path':'/a/b/0'},{'op':'remove','path':'/a/b/1'}]",
+		{ "{'a':{'b':[1,{'c':2}]}}",
+		  "[{'op':'copy','from':'/a/b/1','path':'/a/b/0'},{'op':'remove','path':'/a/b/1'}]",
 		  "{'a':{'b':[{'c':2},{'c':2}]}}" },
 		{ "{'a':1}", "[{'op':'replace','path':'','value':{'b':2}}]", "{'b':2}" },
 		{ "{'a':1}", "[{'op':'add','path':'','value':{'b':2}}]", "{'b':2}" },
 		{ "{'a':[1,2,3]}", "[{'op':'remove','path':'/a/-1'}]", "{'a':[1,2]}" },
-		{ "{'a':[1]}", "[{'op':'add','path':'/a/1','value':2},{'op':'add','path':'/a/2','value':3}]", "{'a':[1,2,3]}" },
+		{ "{'a':[1]}", "[{'op':'add','path':'/a/1','value':2},{'op':'add','path':'/a/2','value':3}]",
+		  "{'a':[1,2,3]}" },
 		{ "{'a':[1]}", "[{'op':'add','path':'/a/3','value':2}]", "!invalid index" },
 		{ "{'a':[1]}", "[{'op':'add','path':'/a/x','value':2}]", "!invalid index" },
 		{ "{'a':1}", "[{'op':'remove','path':'/b'}]", "!nonexistent key" },
@@ -140,7 +146,8 @@ static void test_merge_patch(void **state)
 static void test_strategic_lists(void **state)
 {
 	static const struct patch_case cases[] = {
-		{ "{'spec':{'containers':[{'name':'a','image':'1'}]}}", "{'spec':{'containers':[{'name':'a','image':'2'}]}}",
+		{ "{'spec':{'containers':[{'name':'a','image':'1'}]}}",
+		  "{'spec':{'containers':[{'name':'a','image':'2'}]}}",
 		  "{'spec':{'containers':[{'name':'a','image':'2'}]}}" },
 		/* what the patch names stands before what only the server knows */
 		{ "{'spec':{'containers':[{'name':'a'}]}}", "{'spec':{'containers':[{'name':'b'}]}}",
@@ -149,9 +156,11 @@ static void test_strategic_lists(void **state)
 		  "{'spec':{'containers':[{'name':'c','image':'x'},{'name':'a','image':'y'}]}}",
 		  "{'spec':{'containers':[{'name':'b'},{'name':'c','image':'x'},{'name':'a','image':'y'}]}}" },
 		{ "{'spec':{'containers':[{'name':'a'},{'name':'b'}]}}",
-		  "{'spec':{'containers':[{'name':'a','$patch':'delete'}]}}", "{'spec':{'containers':[{'name':'b'}]}}" },
+		  "{'spec':{'containers':[{'name':'a','$patch':'delete'}]}}",
+		  "{'spec':{'containers':[{'name':'b'}]}}" },
 		{ "{'spec':{'containers':[{'name':'a'},{'name':'b'}]}}",
-		  "{'spec':{'containers':[{'$patch':'replace'},{'name':'z'}]}}", "{'spec':{'containers':[{'name':'z'}]}}" },
+		  "{'spec':{'containers':[{'$patch':'replace'},{'name':'z'}]}}",
+		  "{'spec':{'containers':[{'name':'z'}]}}" },
 		{ "{'spec':{'containers':[{'name':'a','args':['1','2']}]}}",
 		  "{'spec':{'containers':[{'name':'a','args':['3']}]}}",
 		  "{'spec':{'containers':[{'name':'a','args':['3']}]}}" },
@@ -160,7 +169,8 @@ static void test_strategic_lists(void **state)
 		  "{'spec':{'containers':[{'name':'a','ports':[{'containerPort':1},{'containerPort':2,'name':'x'}]}]}}" },
 		{ "{'metadata':{'finalizers':['a','b']}}", "{'metadata':{'finalizers':['c']}}",
 		  "{'metadata':{'finalizers':['c','a','b']}}" },
-		{ "{'metadata':{'finalizers':['a','b','c']}}", "{'metadata':{'$deleteFromPrimitiveList/finalizers':['b']}}",
+		{ "{'metadata':{'finalizers':['a','b','c']}}",
+		  "{'metadata':{'$deleteFromPrimitiveList/finalizers':['b']}}",
 		  "{'metadata':{'finalizers':['a','c']}}" },
 		{ "{'metadata':{'finalizers':['a','b','c']}}",
 		  "{'metadata':{'$setElementOrder/finalizers':['d','c','a'],'$deleteFromPrimitiveList/finalizers':['b'],"
@@ -191,7 +201,8 @@ static void test_strategic_lists(void **state)
 		  "!unknown patch type x" },
 		{ "{'spec':{'containers':[{'name':'a'}]}}", "{'spec':{'containers':['a']}}",
 		  "!list element types are not identical" },
-		{ "{'spec':{}}", "{'spec':{'$setElementOrder/containers':'x'}}", "!invalid patch format of setElementOrder list" },
+		{ "{'spec':{}}", "{'spec':{'$setElementOrder/containers':'x'}}",
+		  "!invalid patch format of setElementOrder list" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
@@ -205,17 +216,20 @@ static void test_strategic_maps(void **state)
 		  "{'metadata':{'labels':{'a':'1','c':'3'}}}" },
 		{ "{'metadata':{'labels':{'a':'1'}}}", "{'metadata':{'labels':{'$patch':'replace','c':'3'}}}",
 		  "{'metadata':{'labels':{'c':'3'}}}" },
-		{ "{'metadata':{'labels':{'a':'1'}}}", "{'metadata':{'labels':{'$patch':'delete'}}}", "{'metadata':{'labels':{}}}" },
+		{ "{'metadata':{'labels':{'a':'1'}}}", "{'metadata':{'labels':{'$patch':'delete'}}}",
+		  "{'metadata':{'labels':{}}}" },
 		/* volumes merge by name and keep only the keys that are listed */
 		{ "{'spec':{'volumes':[{'name':'v','hostPath':{'path':'/x'}}]}}",
 		  "{'spec':{'volumes':[{'name':'v','$retainKeys':['name','emptyDir'],'emptyDir':{}}]}}",
 		  "{'spec':{'volumes':[{'name':'v','emptyDir':{}}]}}" },
 		{ "{'spec':{'volumes':[{'name':'v'}]}}",
-		  "{'spec':{'volumes':[{'name':'v','$retainKeys':['name'],'emptyDir':{}}]}}", "!invalid patch format of retainKeys" },
+		  "{'spec':{'volumes':[{'name':'v','$retainKeys':['name'],'emptyDir':{}}]}}",
+		  "!invalid patch format of retainKeys" },
 		{ "{'spec':{'volumes':[{'name':'v'}]}}", "{'spec':{'volumes':[{'name':'v','$retainKeys':1}]}}",
 		  "!invalid patch format of retainKeys" },
 		/* directives and nulls do not reach values that are new */
-		{ "{}", "{'spec':{'volumes':[{'name':'v','$retainKeys':['name'],'hostPath':null},{'name':'w','$patch':'delete'}]}}",
+		{ "{}",
+		  "{'spec':{'volumes':[{'name':'v','$retainKeys':['name'],'hostPath':null},{'name':'w','$patch':'delete'}]}}",
 		  "{'spec':{'volumes':[{'name':'v'}]}}" },
 		{ "{}", "{'metadata':{'$setElementOrder/finalizers':['a'],'labels':{'a':null}}}",
 		  "{'metadata':{'labels':{}}}" },
@@ -229,8 +243,8 @@ static void test_strategic_maps(void **state)
 		check(PATCH_STRATEGIC, KIND_POD->message, cases[i].original, cases[i].patch, cases[i].want, false);
 	check(PATCH_STRATEGIC, KIND_DEPLOYMENT->message,
 	      "{'spec':{'strategy':{'type':'RollingUpdate','rollingUpdate':{'maxSurge':1}}}}",
-	      "{'spec':{'strategy':{'$retainKeys':['type'],'type':'Recreate'}}}", "{'spec':{'strategy':{'type':'Recreate'}}}",
-	      false);
+	      "{'spec':{'strategy':{'$retainKeys':['type'],'type':'Recreate'}}}",
+	      "{'spec':{'strategy':{'type':'Recreate'}}}", false);
 }
 
 static void test_types(void **state)
@@ -252,9 +266,9 @@ static void test_types(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_json_patch),      cmocka_unit_test(test_json_patch_limits),
-		cmocka_unit_test(test_merge_patch),     cmocka_unit_test(test_strategic_lists),
-		cmocka_unit_test(test_strategic_maps),  cmocka_unit_test(test_types),
+		cmocka_unit_test(test_json_patch),     cmocka_unit_test(test_json_patch_limits),
+		cmocka_unit_test(test_merge_patch),    cmocka_unit_test(test_strategic_lists),
+		cmocka_unit_test(test_strategic_maps), cmocka_unit_test(test_types),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

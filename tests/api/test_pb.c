@@ -69,11 +69,11 @@ static void assert_json(const struct json *v, const char *want)
 
 /* `kubectl create deployment w33 --image=x --replicas=0`, 1.33, as it was on the wire. */
 static const char client_deployment[] =
-        "6b3873000a150a07617070732f7631120a4465706c6f796d656e7412a3010a1f0a0377333312001a0022002a00320038"
-        "0042005a0a0a03617070120377333312720800120c0a0a0a0361707012037733331a580a1c0a0012001a0022002a0032"
-        "00380042005a0a0a0361707012037733331238121a0a01781201782a0042006a007200800100880100900100a201001a"
-        "00320042004a0052005800600068008201008a01009a0100c2010022020a00280038001a0c0800100018002000280038"
-        "001a002200";
+	"6b3873000a150a07617070732f7631120a4465706c6f796d656e7412a3010a1f0a0377333312001a0022002a00320038"
+	"0042005a0a0a03617070120377333312720800120c0a0a0a0361707012037733331a580a1c0a0012001a0022002a0032"
+	"00380042005a0a0a0361707012037733331238121a0a01781201782a0042006a007200800100880100900100a201001a"
+	"00320042004a0052005800600068008201008a01009a0100c2010022020a00280038001a0c0800100018002000280038"
+	"001a002200";
 
 static struct str unhex(struct arena *arena, const char *hex)
 {
@@ -95,9 +95,9 @@ static void test_client(void **state)
 	struct json *v = decoded(&arena, KIND_DEPLOYMENT, unhex(&arena, client_deployment));
 
 	assert_json(v, "{'apiVersion':'apps/v1','kind':'Deployment','metadata':{'name':'w33','labels':{'app':'w33'}},"
-	               "'spec':{'replicas':0,'selector':{'matchLabels':{'app':'w33'}},'template':{'metadata':{"
-	               "'labels':{'app':'w33'}},'spec':{'containers':[{'name':'x','image':'x','resources':{}}]}},"
-	               "'strategy':{}},'status':{}}");
+		       "'spec':{'replicas':0,'selector':{'matchLabels':{'app':'w33'}},'template':{'metadata':{"
+		       "'labels':{'app':'w33'}},'spec':{'containers':[{'name':'x','image':'x','resources':{}}]}},"
+		       "'strategy':{}},'status':{}}");
 }
 
 /* ---- every kind ---- */
@@ -106,7 +106,8 @@ static void test_client(void **state)
 static struct json *typeless_sample(struct arena *arena, const struct api_kind *k)
 {
 	struct json *v = sample_object(arena, k);
-	struct json *inside[] = {json_index(json_at(v, "spec.volumeClaimTemplates"), 0), json_get(v, "deleteOptions")};
+	struct json *inside[] = { json_index(json_at(v, "spec.volumeClaimTemplates"), 0),
+				  json_get(v, "deleteOptions") };
 
 	for (size_t i = 0; i < ARRAY_SIZE(inside); i++) {
 		if (!inside[i])
@@ -185,7 +186,7 @@ static int work_setup(void **state)
 static int work_teardown(void **state)
 {
 	struct work *w = *state;
-	char *argv[] = {"/bin/rm", "-rf", w->dir, NULL};
+	char *argv[] = { "/bin/rm", "-rf", w->dir, NULL };
 	int r = run(argv);
 
 	free(w);
@@ -201,9 +202,12 @@ static char *work_path(struct arena *arena, const struct work *w, const struct a
 static void test_oracle(void **state)
 {
 	struct work *w = *state;
-	char *have[] = {PYTHON, "-c", "import google.protobuf, shutil, sys; sys.exit(not shutil.which('protoc'))", NULL};
-	char *oracle[] = {PYTHON, "-B", K3C_SOURCE_DIR "/tests/api/pb_oracle.py", K3C_SOURCE_DIR "/userspace/api/kinds",
-	                  w->dir, NULL};
+	char *have[] = { PYTHON, "-c", "import google.protobuf, shutil, sys; sys.exit(not shutil.which('protoc'))",
+			 NULL };
+	char *oracle[] = {
+		PYTHON, "-B", K3C_SOURCE_DIR "/tests/api/pb_oracle.py", K3C_SOURCE_DIR "/userspace/api/kinds",
+		w->dir, NULL
+	};
 
 	if (access(PYTHON, X_OK) < 0 || run(have)) {
 		print_message("tools/packages test: protobuf-compiler and python3-protobuf are missing\n");
@@ -236,16 +240,15 @@ static void test_zeros(void **state)
 
 	/* ConfigMap.immutable (4) is a pointer: false stays. ObjectMeta's empty strings and creationTimestamp go. */
 	assert_json(decoded(&arena, KIND_CONFIGMAP, CONFIGMAP(&arena, "\x0a\x07\x0a\x01x\x12\x00\x42\x00\x20\x00")),
-	            "{'apiVersion':'v1','kind':'ConfigMap','metadata':{'name':'x'},'immutable':false}");
+		    "{'apiVersion':'v1','kind':'ConfigMap','metadata':{'name':'x'},'immutable':false}");
 	/* The last scalar wins, also when it is zero. Service.spec.publishNotReadyAddresses (13). */
-	assert_json(decoded(&arena, KIND_SERVICE,
-	                    enveloped(&arena, "v1", "Service", STR("\x12\x04\x68\x01\x68\x00"))),
-	            "{'apiVersion':'v1','kind':'Service','spec':{}}");
+	assert_json(decoded(&arena, KIND_SERVICE, enveloped(&arena, "v1", "Service", STR("\x12\x04\x68\x01\x68\x00"))),
+		    "{'apiVersion':'v1','kind':'Service','spec':{}}");
 	/* ServicePort: port 0 is required, nodePort 0 and targetPort {0, 0, ""} say nothing. */
 	assert_json(decoded(&arena, KIND_SERVICE,
-	                    enveloped(&arena, "v1", "Service",
-	                              STR("\x12\x10\x0a\x0e\x18\x00\x22\x06\x08\x00\x10\x00\x1a\x00\x28\x00\x0a\x00"))),
-	            "{'apiVersion':'v1','kind':'Service','spec':{'ports':[{'port':0}]}}");
+			    enveloped(&arena, "v1", "Service",
+				      STR("\x12\x10\x0a\x0e\x18\x00\x22\x06\x08\x00\x10\x00\x1a\x00\x28\x00\x0a\x00"))),
+		    "{'apiVersion':'v1','kind':'Service','spec':{'ports':[{'port':0}]}}");
 }
 
 static void test_wire_forms(void **state)
@@ -254,28 +257,28 @@ static void test_wire_forms(void **state)
 
 	/* Unknown fields of every wire type, a group among them. */
 	assert_json(decoded(&arena, KIND_CONFIGMAP,
-	                    CONFIGMAP(&arena, "\xf8\x06\x01\xf9\x06\x01\x02\x03\x04\x05\x06\x07\x08"
-	                                      "\xfa\x06\x01x\xfb\x06\x08\x01\xfb\x06\xfc\x06\xfc\x06"
-	                                      "\xfd\x06\x01\x02\x03\x04\x20\x01")),
-	            "{'apiVersion':'v1','kind':'ConfigMap','immutable':true}");
+			    CONFIGMAP(&arena, "\xf8\x06\x01\xf9\x06\x01\x02\x03\x04\x05\x06\x07\x08"
+					      "\xfa\x06\x01x\xfb\x06\x08\x01\xfb\x06\xfc\x06\xfc\x06"
+					      "\xfd\x06\x01\x02\x03\x04\x20\x01")),
+		    "{'apiVersion':'v1','kind':'ConfigMap','immutable':true}");
 	/* Parts of a message are merged; of a key given twice the last value stays; an entry may lack both. */
 	assert_json(decoded(&arena, KIND_CONFIGMAP,
-	                    CONFIGMAP(&arena, "\x0a\x03\x0a\x01x\x0a\x03\x1a\x01y"
-	                                      "\x12\x06\x0a\x01k\x12\x01p\x12\x06\x0a\x01k\x12\x01q\x12\x00")),
-	            "{'apiVersion':'v1','kind':'ConfigMap','metadata':{'name':'x','namespace':'y'},"
-	            "'data':{'k':'q','':''}}");
+			    CONFIGMAP(&arena, "\x0a\x03\x0a\x01x\x0a\x03\x1a\x01y"
+					      "\x12\x06\x0a\x01k\x12\x01p\x12\x06\x0a\x01k\x12\x01q\x12\x00")),
+		    "{'apiVersion':'v1','kind':'ConfigMap','metadata':{'name':'x','namespace':'y'},"
+		    "'data':{'k':'q','':''}}");
 	/* supplementalGroups (4) of a pod's securityContext (14), packed and not. */
 	assert_json(decoded(&arena, KIND_POD,
-	                    enveloped(&arena, "v1", "Pod", STR("\x12\x08\x72\x06\x22\x02\x01\x02\x20\x03"))),
-	            "{'apiVersion':'v1','kind':'Pod','spec':{'securityContext':{'supplementalGroups':[1,2,3]}}}");
+			    enveloped(&arena, "v1", "Pod", STR("\x12\x08\x72\x06\x22\x02\x01\x02\x20\x03"))),
+		    "{'apiVersion':'v1','kind':'Pod','spec':{'securityContext':{'supplementalGroups':[1,2,3]}}}");
 	/* Bytes that are no UTF-8 are replaced as in JSON. */
 	assert_json(decoded(&arena, KIND_CONFIGMAP, CONFIGMAP(&arena, "\x12\x07\x0a\x01k\x12\x02\xffx")),
-	            "{'apiVersion':'v1','kind':'ConfigMap','data':{'k':'\xef\xbf\xbdx'}}");
+		    "{'apiVersion':'v1','kind':'ConfigMap','data':{'k':'\xef\xbf\xbdx'}}");
 	/* Negative numbers take ten bytes. PriorityClass.value (2). */
 	assert_json(decoded(&arena, KIND_PRIORITYCLASS,
-	                    enveloped(&arena, "scheduling.k8s.io/v1", "PriorityClass",
-	                              STR("\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"))),
-	            "{'apiVersion':'scheduling.k8s.io/v1','kind':'PriorityClass','value':-1}");
+			    enveloped(&arena, "scheduling.k8s.io/v1", "PriorityClass",
+				      STR("\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"))),
+		    "{'apiVersion':'scheduling.k8s.io/v1','kind':'PriorityClass','value':-1}");
 }
 
 static void refused(const struct api_kind *k, struct str bytes, const char *word)
@@ -305,7 +308,7 @@ static void test_refused(void **state)
 	refused(KIND_CONFIGMAP, CONFIGMAP(&arena, "\x20\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01"), "overflow");
 	refused(KIND_CONFIGMAP, CONFIGMAP(&arena, "\x08\x01"), "wrong wireType");
 	refused(KIND_CONFIGMAP, CONFIGMAP(&arena, "\x0a\x0e\x42\x0c\x08\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x10\x00"),
-	        "time out of range");
+		"time out of range");
 	refused(KIND_CONFIGMAP, enveloped(&arena, "v1", "Nothing", STR("")), "no kind \"Nothing\"");
 	refused(KIND_CONFIGMAP, enveloped(&arena, "v1", "Secret", STR("")), "cannot be handled as a ConfigMap");
 	/* Every truncation of a good body is refused or reads as a shorter one; none reads past its end. */
@@ -348,7 +351,8 @@ static void test_deep_raw(void **state)
 static void test_many_keys(void **state)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	struct json *v = json_of(&arena, "{'apiVersion':'v1','kind':'ConfigMap','data':{}}"), *data = json_get(v, "data");
+	struct json *v = json_of(&arena, "{'apiVersion':'v1','kind':'ConfigMap','data':{}}"),
+		    *data = json_get(v, "data");
 
 	/* Quadratic work would not end here. */
 	for (int i = 0; i < 150000; i++) {
@@ -371,24 +375,26 @@ static void test_list(void **state)
 	pb_list_item(&list, json_of(&arena, "{'kind':'ConfigMap','apiVersion':'v1','data':{'a':'b'}}"));
 	pb_list_end(&list);
 	v = json_of(&arena, "{'kind':'ConfigMapList','apiVersion':'v1','metadata':{'resourceVersion':'7'},'items':["
-	                    "{'data':{'a':'b'}}]}");
+			    "{'data':{'a':'b'}}]}");
 	assert_true(str_eq(buf_str(&out), encoded(&arena, v)));
-	assert_true(str_starts(buf_str(&out), STR("k8s\0\x0a\x13\x0a\x02v1\x12\x0d" "ConfigMapList\x12")));
+	assert_true(str_starts(buf_str(&out), STR("k8s\0\x0a\x13\x0a\x02v1\x12\x0d"
+						  "ConfigMapList\x12")));
 }
 
 static void test_status_and_options(void **state)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	_cleanup_buf_ struct buf out = BUF_INIT;
-	struct json *v = json_of(&arena, "{'kind':'Status','apiVersion':'v1','metadata':{},'status':'Failure','code':404,"
-	                                 "'details':{'name':'x','causes':[{'reason':'r','field':'f'}]}}"),
-	            *back = NULL;
+	struct json *v = json_of(&arena,
+				 "{'kind':'Status','apiVersion':'v1','metadata':{},'status':'Failure','code':404,"
+				 "'details':{'name':'x','causes':[{'reason':'r','field':'f'}]}}"),
+		    *back = NULL;
 
 	assert_int_equal(pb_decode(&arena, NULL, encoded(&arena, v), &back, NULL), 0);
 	assert_true(json_equal(v, back));
 	/* DeleteOptions come in the group version of what they delete. */
 	v = json_of(&arena, "{'kind':'DeleteOptions','apiVersion':'apps/v1','gracePeriodSeconds':0,"
-	                    "'preconditions':{'uid':'u'}}");
+			    "'preconditions':{'uid':'u'}}");
 	assert_int_equal(pb_decode(&arena, KIND_DEPLOYMENT, encoded(&arena, v), &back, NULL), 0);
 	assert_true(json_equal(v, back));
 	assert_true(pb_encode(&out, json_of(&arena, "{'kind':'Nothing','apiVersion':'v1'}")) < 0);
@@ -410,7 +416,10 @@ static void test_event(void **state)
 	assert_int_equal(frame.n, 4 + 7 + 4 + object.n);
 	assert_memory_equal(frame.p, "\0\0\0", 3);
 	assert_int_equal(frame.p[3], frame.n - 4);
-	assert_memory_equal(frame.p + 4, "\x0a\x05" "ADDED", 7);
+	assert_memory_equal(frame.p + 4,
+			    "\x0a\x05"
+			    "ADDED",
+			    7);
 	assert_int_equal(frame.p[11], 0x12);
 	assert_int_equal(frame.p[12], object.n + 2);
 	assert_int_equal(frame.p[13], 0x0a);
@@ -421,17 +430,17 @@ static void test_event(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_client),
-	        cmocka_unit_test(test_round_trip),
-	        cmocka_unit_test_setup_teardown(test_oracle, work_setup, work_teardown),
-	        cmocka_unit_test(test_zeros),
-	        cmocka_unit_test(test_wire_forms),
-	        cmocka_unit_test(test_refused),
-	        cmocka_unit_test(test_deep_raw),
-	        cmocka_unit_test(test_many_keys),
-	        cmocka_unit_test(test_list),
-	        cmocka_unit_test(test_status_and_options),
-	        cmocka_unit_test(test_event),
+		cmocka_unit_test(test_client),
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test_setup_teardown(test_oracle, work_setup, work_teardown),
+		cmocka_unit_test(test_zeros),
+		cmocka_unit_test(test_wire_forms),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_deep_raw),
+		cmocka_unit_test(test_many_keys),
+		cmocka_unit_test(test_list),
+		cmocka_unit_test(test_status_and_options),
+		cmocka_unit_test(test_event),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -78,8 +78,8 @@ static void test_canonical(void **state)
 
 static void test_bad(void **state)
 {
-	static const char *const bad[] = { "", ".", "1.1.1", "abc", "1x", "1KiB", "1ki", "1e", "--1", "1 ", " 1", "1m5", "Gi", "1e1e1",
-					   "0x10", "1,5" };
+	static const char *const bad[] = { "",    ".",  "1.1.1", "abc", "1x", "1KiB",  "1ki",  "1e",
+					   "--1", "1 ", " 1",    "1m5", "Gi", "1e1e1", "0x10", "1,5" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		_cleanup_err_ struct err err = ERR_INIT;
@@ -123,8 +123,8 @@ static void test_intstr(void **state)
 		const char *surge, *unavailable;
 		int64_t replicas, want_surge, want_unavailable;
 	} cases[] = {
-		{ "'25%'", "'25%'", 3, 1, 0 },   { "'25%'", "'25%'", 10, 3, 2 }, { "1", "0", 5, 1, 0 },
-		{ "'0%'", "'10%'", 3, 0, 1 },    { "0", "0", 3, 0, 1 },          { "'100%'", "'0%'", 4, 4, 0 },
+		{ "'25%'", "'25%'", 3, 1, 0 }, { "'25%'", "'25%'", 10, 3, 2 }, { "1", "0", 5, 1, 0 },
+		{ "'0%'", "'10%'", 3, 0, 1 },  { "0", "0", 3, 0, 1 },          { "'100%'", "'0%'", 4, 4, 0 },
 		{ "'200%'", "'1%'", 4, 8, 0 },
 	};
 	struct json *ports = json_of(&arena, "[{'name':'a','containerPort':1},{'name':'http','containerPort':80},"
@@ -133,8 +133,10 @@ static void test_intstr(void **state)
 	uint16_t port = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		assert_int_equal(intstr_rolling_update(json_of(&arena, cases[i].surge), json_of(&arena, cases[i].unavailable),
-						       cases[i].replicas, &surge, &unavailable, NULL), 0);
+		assert_int_equal(intstr_rolling_update(json_of(&arena, cases[i].surge),
+						       json_of(&arena, cases[i].unavailable), cases[i].replicas, &surge,
+						       &unavailable, NULL),
+				 0);
 		assert_int_equal(surge, cases[i].want_surge);
 		assert_int_equal(unavailable, cases[i].want_unavailable);
 	}

@@ -52,9 +52,9 @@ static void test_match(void **state)
 					   "n<6",
 					   "example.com/x=y",
 					   "app,tier,n>1,!zzz" };
-	static const char *const no[] = { "app=api",        "app!=web", "absent=x", "absent", "!app",
-					  "app in (a,b)",   "tier notin (front)", "n>5", "n<5", "app>3",
-					  "app=web,tier=x", "empty=x" };
+	static const char *const no[] = { "app=api", "app!=web",     "absent=x",           "absent",
+					  "!app",    "app in (a,b)", "tier notin (front)", "n>5",
+					  "n<5",     "app>3",        "app=web,tier=x",     "empty=x" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(yes); i++)
 		check_match(&arena, yes[i], true);
@@ -107,18 +107,26 @@ static void test_json(void **state)
 	assert_int_equal(selector_from_json(&arena, json_of(&arena, "{}"), &s, &err), 0);
 	assert_true(selector_matches_map(&s, labels));
 	assert_true(selector_is_everything(&s));
-	assert_int_equal(selector_from_json(&arena, json_of(&arena, "{'matchLabels':{'tier':'front','app':'web'},"
-		"'matchExpressions':[{'key':'n','operator':'NotIn','values':['2','1']},{'key':'q','operator':'DoesNotExist'}]}"),
-					    &s, &err), 0);
+	assert_int_equal(
+		selector_from_json(
+			&arena,
+			json_of(&arena,
+				"{'matchLabels':{'tier':'front','app':'web'},"
+				"'matchExpressions':[{'key':'n','operator':'NotIn','values':['2','1']},{'key':'q','operator':'DoesNotExist'}]}"),
+			&s, &err),
+		0);
 	assert_true(selector_matches_map(&s, labels));
 	assert_false(selector_matches_map(&s, json_of(&arena, "{'app':'web'}")));
 	selector_write(&out, &s);
 	assert_string_equal(buf_cstr(&out), "app=web,n notin (1,2),!q,tier=front");
-	assert_true(selector_from_json(&arena, json_of(&arena, "{'matchExpressions':[{'key':'n','operator':'Gt','values':['1']}]}"),
-				       &s, &err) < 0);
+	assert_true(
+		selector_from_json(&arena,
+				   json_of(&arena, "{'matchExpressions':[{'key':'n','operator':'Gt','values':['1']}]}"),
+				   &s, &err) < 0);
 	assert_string_equal(err.message, "\"Gt\" is not a valid label selector operator");
-	assert_int_equal(selector_from_expressions(&arena, json_of(&arena, "[{'key':'n','operator':'Gt','values':['4']}]"), &s,
-						   &err), 0);
+	assert_int_equal(selector_from_expressions(
+				 &arena, json_of(&arena, "[{'key':'n','operator':'Gt','values':['4']}]"), &s, &err),
+			 0);
 	assert_true(selector_matches_map(&s, labels));
 	selector_from_map(&arena, json_of(&arena, "{'app':'web'}"), &s);
 	assert_true(selector_matches_map(&s, labels));
@@ -131,10 +139,13 @@ static void test_fields(void **state)
 	struct field_selector s;
 	struct api_header h;
 
-	meta_header(&arena, KIND_POD, json_of(&arena, "{'metadata':{'name':'x','namespace':'d'},'spec':{'nodeName':'n1'},"
-						      "'status':{'phase':'Running'}}"), &h);
-	assert_int_equal(field_selector_parse(&arena, KIND_POD, STR("metadata.name=x,status.phase!=Failed,spec.nodeName==n1"), &s,
-					      &err), 0);
+	meta_header(&arena, KIND_POD,
+		    json_of(&arena, "{'metadata':{'name':'x','namespace':'d'},'spec':{'nodeName':'n1'},"
+				    "'status':{'phase':'Running'}}"),
+		    &h);
+	assert_int_equal(field_selector_parse(&arena, KIND_POD,
+					      STR("metadata.name=x,status.phase!=Failed,spec.nodeName==n1"), &s, &err),
+			 0);
 	assert_true(field_selector_matches(&s, h.ns, h.name, h.fields, h.n_fields));
 	assert_true(str_is(field_selector_name(&s), "x"));
 	assert_int_equal(field_selector_parse(&arena, KIND_POD, STR("metadata.namespace=e"), &s, &err), 0);
@@ -145,7 +156,8 @@ static void test_fields(void **state)
 	assert_string_equal(err.message, "field label not supported: spec.foo");
 	assert_int_equal(err.status, 400);
 	assert_true(field_selector_parse(&arena, KIND_CONFIGMAP, STR("data=1"), &s, &err) < 0);
-	assert_string_equal(err.message, "\"data\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"");
+	assert_string_equal(err.message,
+			    "\"data\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"");
 	assert_true(field_selector_parse(&arena, KIND_POD, STR("metadata.name"), &s, &err) < 0);
 	assert_string_equal(err.message, "invalid selector: 'metadata.name'; can't understand 'metadata.name'");
 	assert_int_equal(field_selector_parse(&arena, KIND_POD, STR("metadata.name=a\\,b"), &s, &err), 0);

@@ -66,7 +66,8 @@ static void test_every_kind(void **state)
 	for (size_t i = 0; i < api_kind_count(); i++) {
 		_cleanup_arena_ struct arena arena = ARENA_INIT;
 		const struct api_kind *kind = api_kind_at(i);
-		struct json *table = table_of(&arena, kind, json_of(&arena, "{'metadata':{'name':'x'}}"), TABLE_INCLUDE_METADATA);
+		struct json *table =
+			table_of(&arena, kind, json_of(&arena, "{'metadata':{'name':'x'}}"), TABLE_INCLUDE_METADATA);
 		size_t columns = json_count(json_get(table, "columnDefinitions")),
 		       row = json_count(json_get(json_first(json_get(table, "rows")), "cells"));
 
@@ -84,18 +85,23 @@ static void test_pod_status(void **state)
 	} cases[] = {
 		{ "{" C ",'status':{'phase':'Pending'}}", "0/2|Pending|0" },
 		{ "{" C ",'status':{'phase':'Failed','reason':'Evicted'}}", "0/2|Evicted|0" },
-		{ "{" C ",'status':{'phase':'Pending','conditions':[{'type':'PodScheduled','reason':'SchedulingGated'}]}}",
+		{ "{" C
+		  ",'status':{'phase':'Pending','conditions':[{'type':'PodScheduled','reason':'SchedulingGated'}]}}",
 		  "0/2|SchedulingGated|0" },
-		{ "{" C ",'status':{'phase':'Running','containerStatuses':[{'ready':true,'state':{'running':{}}},{'ready':true,"
+		{ "{" C
+		  ",'status':{'phase':'Running','containerStatuses':[{'ready':true,'state':{'running':{}}},{'ready':true,"
 		  "'restartCount':2,'state':{'running':{}},'lastState':{'terminated':{'finishedAt':'2026-01-02T02:59:05Z'}}}]}}",
 		  "2/2|Running|2 (5m ago)" },
-		{ "{" C ",'status':{'phase':'Running','containerStatuses':[{'restartCount':5,'state':{'waiting':{'reason':"
+		{ "{" C
+		  ",'status':{'phase':'Running','containerStatuses':[{'restartCount':5,'state':{'waiting':{'reason':"
 		  "'CrashLoopBackOff'}}},{'ready':true,'state':{'running':{}}}]}}",
 		  "1/2|CrashLoopBackOff|5" },
-		{ "{" C ",'status':{'phase':'Succeeded','containerStatuses':[{'state':{'terminated':{'reason':'Completed'}}},"
+		{ "{" C
+		  ",'status':{'phase':'Succeeded','containerStatuses':[{'state':{'terminated':{'reason':'Completed'}}},"
 		  "{'state':{'terminated':{'reason':'Completed'}}}]}}",
 		  "0/2|Completed|0" },
-		{ "{" C ",'status':{'phase':'Running','conditions':[{'type':'Ready','status':'True'}],'containerStatuses':["
+		{ "{" C
+		  ",'status':{'phase':'Running','conditions':[{'type':'Ready','status':'True'}],'containerStatuses':["
 		  "{'state':{'terminated':{'reason':'Completed'}}},{'ready':true,'state':{'running':{}}}]}}",
 		  "1/2|Running|0" },
 		{ "{" C ",'status':{'phase':'Running','containerStatuses':["
@@ -103,11 +109,13 @@ static void test_pod_status(void **state)
 		  "1/2|NotReady|0" },
 		{ "{" C ",'status':{'phase':'Failed','containerStatuses':[{'state':{'terminated':{'exitCode':3}}}]}}",
 		  "0/2|ExitCode:3|0" },
-		{ "{" C ",'status':{'phase':'Failed','containerStatuses':[{'state':{'terminated':{'exitCode':137,'signal':9}}}]}}",
+		{ "{" C
+		  ",'status':{'phase':'Failed','containerStatuses':[{'state':{'terminated':{'exitCode':137,'signal':9}}}]}}",
 		  "0/2|Signal:9|0" },
 		{ "{'metadata':{'deletionTimestamp':'2026-01-02T03:04:00Z'}," C ",'status':{'phase':'Running'}}",
 		  "0/2|Terminating|0" },
-		{ "{'metadata':{'deletionTimestamp':'2026-01-02T03:04:00Z'}," C ",'status':{'phase':'Running','reason':'NodeLost'}}",
+		{ "{'metadata':{'deletionTimestamp':'2026-01-02T03:04:00Z'}," C
+		  ",'status':{'phase':'Running','reason':'NodeLost'}}",
 		  "0/2|Unknown|0" },
 		{ "{'metadata':{'deletionTimestamp':'2026-01-02T03:04:00Z'}," C ",'status':{'phase':'Succeeded'}}",
 		  "0/2|Succeeded|0" },
@@ -153,8 +161,7 @@ static void test_rows(void **state)
 		  "{'metadata':{'name':'s'},'spec':{'type':'NodePort','clusterIP':'10.43.0.9','clusterIPs':['10.43.0.9'],'ports':["
 		  "{'port':80,'nodePort':30080,'protocol':'TCP'},{'port':53,'protocol':'UDP'}],'selector':{'app':'x'}}}",
 		  "s|NodePort|10.43.0.9|<none>|80:30080/TCP,53/UDP|<unknown>|app=x" },
-		{ KIND_SERVICE,
-		  "{'metadata':{'name':'s'},'spec':{'type':'LoadBalancer','clusterIP':'None'}}",
+		{ KIND_SERVICE, "{'metadata':{'name':'s'},'spec':{'type':'LoadBalancer','clusterIP':'None'}}",
 		  "s|LoadBalancer|None|<pending>|<none>|<unknown>|<none>" },
 		{ KIND_ENDPOINTSLICE,
 		  "{'metadata':{'name':'s'},'addressType':'IPv4','ports':[{'port':80}],'endpoints':[{'addresses':['1.1.1.1','2']},"
@@ -178,7 +185,8 @@ static void test_rows(void **state)
 		  "'2026-01-02T03:00:00Z','completionTime':'2026-01-02T03:00:07Z','conditions':[{'type':'Complete','status':'True'}]}}",
 		  "j|Complete|2/2|7s|<unknown>||<none>" },
 		{ KIND_NETWORKPOLICY, "{'metadata':{'name':'p'},'spec':{'podSelector':{}}}", "p|<none>|<unknown>" },
-		{ KIND_SECRET, "{'metadata':{'name':'p'},'type':'Opaque','data':{'a':'','b':''}}", "p|Opaque|2|<unknown>" },
+		{ KIND_SECRET, "{'metadata':{'name':'p'},'type':'Opaque','data':{'a':'','b':''}}",
+		  "p|Opaque|2|<unknown>" },
 		{ KIND_PERSISTENTVOLUMECLAIM,
 		  "{'metadata':{'name':'c'},'spec':{'volumeName':'v','storageClassName':'s','volumeMode':'Filesystem'},'status':"
 		  "{'phase':'Bound','capacity':{'storage':'1Gi'},'accessModes':['ReadWriteMany','ReadWriteOnce']}}",
@@ -203,11 +211,26 @@ static void test_durations(void **state)
 		int64_t s;
 		const char *want;
 	} cases[] = {
-		{ -5, "<invalid>" }, { -1, "0s" },          { 0, "0s" },          { 119, "119s" },
-		{ 120, "2m" },       { 123, "2m3s" },       { 599, "9m59s" },     { 600, "10m" },
-		{ 10799, "179m" },   { 10800, "3h" },       { 3 * 3600 + 240, "3h4m" }, { 8 * 3600 + 60, "8h" },
-		{ 47 * 3600, "47h" }, { 48 * 3600, "2d" },  { 51 * 3600, "2d3h" }, { 8 * 86400, "8d" },
-		{ 729 * 86400, "729d" }, { 730 * 86400, "2y" }, { 750 * 86400, "2y20d" }, { 3000LL * 86400, "8y" },
+		{ -5, "<invalid>" },
+		{ -1, "0s" },
+		{ 0, "0s" },
+		{ 119, "119s" },
+		{ 120, "2m" },
+		{ 123, "2m3s" },
+		{ 599, "9m59s" },
+		{ 600, "10m" },
+		{ 10799, "179m" },
+		{ 10800, "3h" },
+		{ 3 * 3600 + 240, "3h4m" },
+		{ 8 * 3600 + 60, "8h" },
+		{ 47 * 3600, "47h" },
+		{ 48 * 3600, "2d" },
+		{ 51 * 3600, "2d3h" },
+		{ 8 * 86400, "8d" },
+		{ 729 * 86400, "729d" },
+		{ 730 * 86400, "2y" },
+		{ 750 * 86400, "2y20d" },
+		{ 3000LL * 86400, "8y" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -224,7 +247,8 @@ static void test_envelope(void **state)
 	_cleanup_buf_ struct buf out = BUF_INIT;
 	struct table_options options = { .include = TABLE_INCLUDE_OBJECT, .now_real_ns = now_ns() };
 	struct meta_list list = { .resource_version = STR("42"), .continue_token = STR("tok"), .remaining = 7 };
-	struct json *object = json_of(&arena, "{'metadata':{'name':'x','resourceVersion':'3'},'data':{'k':'v'}}"), *table;
+	struct json *object = json_of(&arena, "{'metadata':{'name':'x','resourceVersion':'3'},'data':{'k':'v'}}"),
+		    *table;
 	struct table_writer w;
 	enum table_include include;
 

@@ -59,7 +59,7 @@ static void test_field_errors(void **state)
 {
 	_cleanup_err_ struct err err = ERR_INIT;
 	_cleanup_field_errors_ struct field_errors e = FIELD_ERRORS_INIT;
-	static const char *const supported[] = {"A", "B", NULL};
+	static const char *const supported[] = { "A", "B", NULL };
 	const struct field_path *spec = FIELD(NULL, "spec"), *item = FIELD_INDEX(FIELD(spec, "ports"), 3);
 
 	field_required(&e, FIELD(item, "port"), NULL);
@@ -74,12 +74,12 @@ static void test_field_errors(void **state)
 	field_not_found(&e, spec, STR("y"));
 	assert_int_equal(field_errors_result(&e, KIND_DEPLOYMENT, STR("x"), &err), -EINVAL);
 	assert_string_equal(
-	        err_message(&err),
-	        "Deployment.apps \"x\" is invalid: [spec.ports[3].port: Required value, spec: Required value: "
-	        "because 7, spec.type: Unsupported value: \"C\\\"x\": supported values: \"A\", \"B\", "
-	        "spec.map[k.io/a]: Too long: may not be more than 63 bytes, spec.ports[3]: Duplicate value: \"a\", "
-	        "spec: Forbidden, spec: Invalid value: -1: must be positive, spec: Too many: 5: must have at most 3 "
-	        "items, spec: Not found: \"y\"]");
+		err_message(&err),
+		"Deployment.apps \"x\" is invalid: [spec.ports[3].port: Required value, spec: Required value: "
+		"because 7, spec.type: Unsupported value: \"C\\\"x\": supported values: \"A\", \"B\", "
+		"spec.map[k.io/a]: Too long: may not be more than 63 bytes, spec.ports[3]: Duplicate value: \"a\", "
+		"spec: Forbidden, spec: Invalid value: -1: must be positive, spec: Too many: 5: must have at most 3 "
+		"items, spec: Not found: \"y\"]");
 	assert_int_equal(err.n_causes, 10);
 	assert_string_equal(err.causes[0].reason, "FieldValueRequired");
 	assert_string_equal(err.causes[0].field, "spec.ports[3].port");
@@ -107,7 +107,8 @@ static void test_long_path(void **state)
 
 	memset(name, 'a', sizeof(name));
 	for (size_t i = 0; i < 8; i++)
-		frames[i] = (struct field_path){.up = i ? &frames[i - 1] : NULL, .name = str_make(name, sizeof(name))};
+		frames[i] =
+			(struct field_path){ .up = i ? &frames[i - 1] : NULL, .name = str_make(name, sizeof(name)) };
 	assert_int_equal(field_path_render(&frames[7], text), FIELD_PATH_MAX - 1);
 	assert_int_equal(field_path_render(NULL, text), 5);
 }
@@ -164,7 +165,7 @@ static void test_selectors(void **state)
 {
 	expect(KIND_DEPLOYMENT,
 	       "{" META ",\"spec\":{\"selector\":{\"matchLabels\":{\"a\":\"-\"},\"matchExpressions\":[{\"key\":\"a\","
-	                "\"operator\":"
+	       "\"operator\":"
 	       "\"In\"},{\"key\":\"b\",\"operator\":\"Exists\",\"values\":[\"x\"]},{\"key\":\"c\",\"operator\":"
 	       "\"Like\"}]}," TEMPLATE "}}",
 	       "Deployment.apps \"x\" is invalid: [spec.selector.matchLabels: Invalid value: \"-\": a valid label must "
@@ -184,12 +185,12 @@ static void test_immutable(void **state)
 #define DEPLOY(selector) "{" META ",\"spec\":{\"selector\":{\"matchLabels\":{\"a\":\"" selector "\"}}," TEMPLATE "}}"
 	expect_update(KIND_DEPLOYMENT, DEPLOY("b"), DEPLOY("b"), NULL);
 	expect_update(KIND_DEPLOYMENT, DEPLOY("c"), DEPLOY("b"),
-	              "Deployment.apps \"x\" is invalid: spec.selector: Invalid value: "
-	              "{\"matchLabels\":{\"a\":\"c\"}}: field "
-	              "is immutable");
+		      "Deployment.apps \"x\" is invalid: spec.selector: Invalid value: "
+		      "{\"matchLabels\":{\"a\":\"c\"}}: field "
+		      "is immutable");
 	expect_update(KIND_CONFIGMAP, "{\"metadata\":{\"name\":\"x\",\"namespace\":\"d\",\"uid\":\"1\"}}",
-	              "{\"metadata\":{\"name\":\"x\",\"namespace\":\"d\",\"uid\":\"2\"}}",
-	              "ConfigMap \"x\" is invalid: metadata.uid: Invalid value: \"1\": field is immutable");
+		      "{\"metadata\":{\"name\":\"x\",\"namespace\":\"d\",\"uid\":\"2\"}}",
+		      "ConfigMap \"x\" is invalid: metadata.uid: Invalid value: \"1\": field is immutable");
 }
 
 static void test_metadata(void **state)
@@ -216,14 +217,14 @@ static void test_metadata(void **state)
 	       "fully "
 	       "qualified]");
 	expect_update(
-	        KIND_CONFIGMAP,
-	        "{\"metadata\":{\"name\":\"x\",\"namespace\":\"d\",\"finalizers\":[\"a/b\",\"a/"
-	        "c\"],\"deletionTimestamp\":"
-	        "\"2026-01-01T00:00:00Z\"}}",
-	        "{\"metadata\":{\"name\":\"x\",\"namespace\":\"d\",\"finalizers\":[\"a/b\"],\"deletionTimestamp\":"
-	        "\"2026-01-01T00:00:00Z\"}}",
-	        "ConfigMap \"x\" is invalid: metadata.finalizers: Forbidden: no new finalizers can be added if the "
-	        "object is being deleted, found new finalizers []string{\"a/c\"}");
+		KIND_CONFIGMAP,
+		"{\"metadata\":{\"name\":\"x\",\"namespace\":\"d\",\"finalizers\":[\"a/b\",\"a/"
+		"c\"],\"deletionTimestamp\":"
+		"\"2026-01-01T00:00:00Z\"}}",
+		"{\"metadata\":{\"name\":\"x\",\"namespace\":\"d\",\"finalizers\":[\"a/b\"],\"deletionTimestamp\":"
+		"\"2026-01-01T00:00:00Z\"}}",
+		"ConfigMap \"x\" is invalid: metadata.finalizers: Forbidden: no new finalizers can be added if the "
+		"object is being deleted, found new finalizers []string{\"a/c\"}");
 }
 
 static void test_annotations(void **state)
@@ -248,52 +249,52 @@ static void test_formats(void **state)
 		const char *format, *text;
 		bool good;
 	} cases[] = {
-	        {"dns1123label", "a-1", true},
-	        {"dns1123label", "", false},
-	        {"dns1123label", "-a", false},
-	        {"dns1123label", "a.b", false},
-	        {"dns1123subdomain", "a.b-c.d", true},
-	        {"dns1123subdomain", "a..b", false},
-	        {"dns1123subdomain", ".a", false},
-	        {"dns1123subdomain", "A", false},
-	        {"dns1035label", "a1", true},
-	        {"dns1035label", "1a", false},
-	        {"pathSegment", "a:b", true},
-	        {"pathSegment", "..", false},
-	        {"pathSegment", "a/b", false},
-	        {"pathSegment", "a%b", false},
-	        {"qualifiedName", "a.io/b_C", true},
-	        {"qualifiedName", "b", true},
-	        {"qualifiedName", "/b", false},
-	        {"qualifiedName", "a/", false},
-	        {"qualifiedName", "A/b", false},
-	        {"qualifiedName", "a/b/c", false},
-	        {"labelValue", "", true},
-	        {"labelValue", "a b", false},
-	        {"configMapKey", ".a", true},
-	        {"configMapKey", "..a", false},
-	        {"configMapKey", "", false},
-	        {"configMapKey", "a/b", false},
-	        {"envName", "A B", true},
-	        {"envName", "A=B", false},
-	        {"envName", "", false},
-	        {"portName", "web-1", true},
-	        {"portName", "1-2", false},
-	        {"portName", "a--b", false},
-	        {"portName", "abcdefghijklmnop", false},
-	        {"ip", "10.0.0.1", true},
-	        {"ip", "10.0.0.01", false},
-	        {"ip", "fe80::1", true},
-	        {"cidr", "10.0.0.0/8", true},
-	        {"cidr", "10.0.0.0/33", false},
-	        {"cidr", "10.0.0.0", false},
+		{ "dns1123label", "a-1", true },
+		{ "dns1123label", "", false },
+		{ "dns1123label", "-a", false },
+		{ "dns1123label", "a.b", false },
+		{ "dns1123subdomain", "a.b-c.d", true },
+		{ "dns1123subdomain", "a..b", false },
+		{ "dns1123subdomain", ".a", false },
+		{ "dns1123subdomain", "A", false },
+		{ "dns1035label", "a1", true },
+		{ "dns1035label", "1a", false },
+		{ "pathSegment", "a:b", true },
+		{ "pathSegment", "..", false },
+		{ "pathSegment", "a/b", false },
+		{ "pathSegment", "a%b", false },
+		{ "qualifiedName", "a.io/b_C", true },
+		{ "qualifiedName", "b", true },
+		{ "qualifiedName", "/b", false },
+		{ "qualifiedName", "a/", false },
+		{ "qualifiedName", "A/b", false },
+		{ "qualifiedName", "a/b/c", false },
+		{ "labelValue", "", true },
+		{ "labelValue", "a b", false },
+		{ "configMapKey", ".a", true },
+		{ "configMapKey", "..a", false },
+		{ "configMapKey", "", false },
+		{ "configMapKey", "a/b", false },
+		{ "envName", "A B", true },
+		{ "envName", "A=B", false },
+		{ "envName", "", false },
+		{ "portName", "web-1", true },
+		{ "portName", "1-2", false },
+		{ "portName", "a--b", false },
+		{ "portName", "abcdefghijklmnop", false },
+		{ "ip", "10.0.0.1", true },
+		{ "ip", "10.0.0.01", false },
+		{ "ip", "fe80::1", true },
+		{ "cidr", "10.0.0.0/8", true },
+		{ "cidr", "10.0.0.0/33", false },
+		{ "cidr", "10.0.0.0", false },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
 		if (!validate_format(cases[i].format, str_of(cases[i].text)) != cases[i].good)
 			fail_msg("%s %s", cases[i].format, cases[i].text);
 	assert_non_null(
-	        validate_dns1123_label(STR("0123456789012345678901234567890123456789012345678901234567890123")));
+		validate_dns1123_label(STR("0123456789012345678901234567890123456789012345678901234567890123")));
 }
 
 /* The data files name only formats that exist (validate_format() aborts otherwise). */
@@ -334,13 +335,13 @@ static void test_generate_name(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_field_errors),  cmocka_unit_test(test_many_errors),
-	        cmocka_unit_test(test_long_path),     cmocka_unit_test(test_presence),
-	        cmocka_unit_test(test_leaves),        cmocka_unit_test(test_unique),
-	        cmocka_unit_test(test_selectors),     cmocka_unit_test(test_immutable),
-	        cmocka_unit_test(test_metadata),      cmocka_unit_test(test_annotations),
-	        cmocka_unit_test(test_formats),       cmocka_unit_test(test_formats_of_data),
-	        cmocka_unit_test(test_generate_name),
+		cmocka_unit_test(test_field_errors),  cmocka_unit_test(test_many_errors),
+		cmocka_unit_test(test_long_path),     cmocka_unit_test(test_presence),
+		cmocka_unit_test(test_leaves),        cmocka_unit_test(test_unique),
+		cmocka_unit_test(test_selectors),     cmocka_unit_test(test_immutable),
+		cmocka_unit_test(test_metadata),      cmocka_unit_test(test_annotations),
+		cmocka_unit_test(test_formats),       cmocka_unit_test(test_formats_of_data),
+		cmocka_unit_test(test_generate_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -150,8 +150,8 @@ static void test_err(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_map),    cmocka_unit_test(test_buf), cmocka_unit_test(test_numbers),
-		cmocka_unit_test(test_clock),  cmocka_unit_test(test_encode), cmocka_unit_test(test_fs),
+		cmocka_unit_test(test_map),   cmocka_unit_test(test_buf),    cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_clock), cmocka_unit_test(test_encode), cmocka_unit_test(test_fs),
 		cmocka_unit_test(test_err),
 	};
 

@@ -28,8 +28,17 @@ static void test_round_trip(void **state)
 {
 	_cleanup_arena_ struct arena a = ARENA_INIT;
 	static const char *const texts[] = {
-		"null", "true", "[]", "{}", "\"\"", "9223372036854775807", "-9223372036854775808", "9007199254740993",
-		"[1,2,[3,{\"a\":null}]]", "{\"a\":{\"b\":[true,false]},\"c\":\"\\\"\\\\\\n\\u0001\"}", "1.5e-7",
+		"null",
+		"true",
+		"[]",
+		"{}",
+		"\"\"",
+		"9223372036854775807",
+		"-9223372036854775808",
+		"9007199254740993",
+		"[1,2,[3,{\"a\":null}]]",
+		"{\"a\":{\"b\":[true,false]},\"c\":\"\\\"\\\\\\n\\u0001\"}",
+		"1.5e-7",
 		"\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\"",
 	};
 
@@ -43,8 +52,8 @@ static void test_round_trip(void **state)
 static void test_refused(void **state)
 {
 	static const char *const texts[] = {
-		"", "{", "[1,]", "{\"a\"}", "{\"a\":1,}", "01", "1.", "-", "+1", "nul", "\"\x01\"", "\"\\x\"", "\"abc",
-		"[1] 2", "{a:1}", "'a'", "1e", "\"\\u12\"", "\xff",
+		"",         "{",       "[1,]",  "{\"a\"}", "{\"a\":1,}", "01",  "1.", "-",         "+1",   "nul",
+		"\"\x01\"", "\"\\x\"", "\"abc", "[1] 2",   "{a:1}",      "'a'", "1e", "\"\\u12\"", "\xff",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
@@ -187,7 +196,8 @@ static void test_yaml(void **state)
 	_cleanup_arena_ struct arena a = ARENA_INIT;
 	_cleanup_err_ struct err err = ERR_INIT;
 	struct json *v;
-	const char *text = "a: 1\nb: \"1\"\nc: [yes, 'no', ~, 0x10, 010, 1.5, .5]\nd: &x {k: v}\ne: *x\nf: |\n  two\n  lines\n";
+	const char *text =
+		"a: 1\nb: \"1\"\nc: [yes, 'no', ~, 0x10, 010, 1.5, .5]\nd: &x {k: v}\ne: *x\nf: |\n  two\n  lines\n";
 
 	assert_int_equal(yaml_parse(&a, str_of(text), &v, &err), 0);
 	assert_string_equal(json_text(&a, v).p, "{\"a\":1,\"b\":\"1\",\"c\":[true,\"no\",null,16,8,1.5,0.5],"
@@ -205,9 +215,10 @@ static void test_yaml(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_refused),  cmocka_unit_test(test_depth_limit),
-		cmocka_unit_test(test_duplicates), cmocka_unit_test(test_many_members), cmocka_unit_test(test_edit),
-		cmocka_unit_test(test_oracle),	   cmocka_unit_test(test_yaml),
+		cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_depth_limit),  cmocka_unit_test(test_duplicates),
+		cmocka_unit_test(test_many_members), cmocka_unit_test(test_edit),
+		cmocka_unit_test(test_oracle),       cmocka_unit_test(test_yaml),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

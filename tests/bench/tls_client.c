@@ -35,8 +35,11 @@ uint64_t now_ns(void)
 
 struct tls_client_target tls_client_target_of(char **argv, int at)
 {
-	return (struct tls_client_target){ .host = argv[at], .port = atoi(argv[at + 1]), .ca = argv[at + 2],
-					   .cert = argv[at + 3], .key = argv[at + 4] };
+	return (struct tls_client_target){ .host = argv[at],
+					   .port = atoi(argv[at + 1]),
+					   .ca = argv[at + 2],
+					   .cert = argv[at + 3],
+					   .key = argv[at + 4] };
 }
 
 SSL_CTX *tls_client_context(const struct tls_client_target *target)

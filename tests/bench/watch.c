@@ -39,8 +39,11 @@ static void watch_open(struct tls_client *c, SSL_CTX *ssl, const struct tls_clie
 	int status;
 
 	tls_client_open(c, ssl, target);
-	tls_client_write(c, out, (size_t)snprintf(out, sizeof(out), "GET %s?watch=1&resourceVersion=0 HTTP/1.1\r\n"
-						  "Host: bench\r\nAccept: application/json\r\n\r\n", path));
+	tls_client_write(c, out,
+			 (size_t)snprintf(out, sizeof(out),
+					  "GET %s?watch=1&resourceVersion=0 HTTP/1.1\r\n"
+					  "Host: bench\r\nAccept: application/json\r\n\r\n",
+					  path));
 	status = tls_client_head(c, &chunked, &length);
 	if (status != 200 || !chunked)
 		die("watch: status %d", status);
@@ -107,8 +110,10 @@ static size_t compose(char *out, const char *path, const char *body, long number
 	if (!at)
 		die("the body has no @");
 	n = (size_t)sprintf(filled, "%.*s%ld%s", (int)(at - body), body, number, at + 1);
-	return (size_t)sprintf(out, "POST %s HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
-			       "Content-Length: %zu\r\n\r\n%s", path, n, filled);
+	return (size_t)sprintf(out,
+			       "POST %s HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+			       "Content-Length: %zu\r\n\r\n%s",
+			       path, n, filled);
 }
 
 static void measure(struct bench *b, struct tls_client *writer, const char *path, const char *body, long first, long n)
@@ -136,10 +141,10 @@ static void measure(struct bench *b, struct tls_client *writer, const char *path
 		lasts[i] = b->last_ns - start;
 	}
 	printf("{\"events\": %ld, \"watchers\": %d, \"first_p50_us\": %.1f, \"first_p99_us\": %.1f, \"last_p50_us\": %.1f, "
-	       "\"last_p99_us\": %.1f, \"answer_p50_us\": %.1f}\n", n, b->n_watchers,
-	       (double)quantile(firsts, (size_t)n, 0.5) / 1e3, (double)quantile(firsts, (size_t)n, 0.99) / 1e3,
-	       (double)quantile(lasts, (size_t)n, 0.5) / 1e3, (double)quantile(lasts, (size_t)n, 0.99) / 1e3,
-	       (double)quantile(answers, (size_t)n, 0.5) / 1e3);
+	       "\"last_p99_us\": %.1f, \"answer_p50_us\": %.1f}\n",
+	       n, b->n_watchers, (double)quantile(firsts, (size_t)n, 0.5) / 1e3,
+	       (double)quantile(firsts, (size_t)n, 0.99) / 1e3, (double)quantile(lasts, (size_t)n, 0.5) / 1e3,
+	       (double)quantile(lasts, (size_t)n, 0.99) / 1e3, (double)quantile(answers, (size_t)n, 0.5) / 1e3);
 	free(firsts);
 	free(lasts);
 	free(answers);

@@ -64,7 +64,7 @@ static inline void house_deadline(struct loop_timer *t)
 }
 
 static inline bool house_try_wait(struct house *h, bool (*predicate)(struct house *h, void *arg), void *arg,
-                                  int64_t limit_ns)
+				  int64_t limit_ns)
 {
 	h->predicate = predicate;
 	h->predicate_arg = arg;
@@ -129,7 +129,7 @@ static inline void house_create(struct house *h, const char *text)
 }
 
 static inline void house_update(struct house *h, const struct api_kind *kind, const char *ns, const char *name,
-                                const char *subresource, registry_mutate_fn *mutate, void *arg)
+				const char *subresource, registry_mutate_fn *mutate, void *arg)
 {
 	h->pending++;
 	registry_update(h->reg, kind, str_of(ns), str_of(name), subresource, mutate, arg, house_done, h);
@@ -137,9 +137,9 @@ static inline void house_update(struct house *h, const struct api_kind *kind, co
 }
 
 static inline void house_delete(struct house *h, const struct api_kind *kind, const char *ns, const char *name,
-                                const char *propagation)
+				const char *propagation)
 {
-	const struct registry_delete_options options = {.grace_period_s = -1, .propagation = propagation};
+	const struct registry_delete_options options = { .grace_period_s = -1, .propagation = propagation };
 
 	h->pending++;
 	registry_delete(h->reg, kind, str_of(ns), str_of(name), &options, house_done, h);
@@ -147,14 +147,14 @@ static inline void house_delete(struct house *h, const struct api_kind *kind, co
 }
 
 static inline const struct object *house_get(struct house *h, const struct api_kind *kind, const char *ns,
-                                             const char *name)
+					     const char *name)
 {
 	return registry_get(h->reg, kind, str_of(ns), str_of(name));
 }
 
 /* Parsed; strings live as long as the object, the tree as the arena. NULL when absent. */
 static inline struct json *house_json(struct house *h, struct arena *arena, const struct api_kind *kind, const char *ns,
-                                      const char *name)
+				      const char *name)
 {
 	const struct object *o = house_get(h, kind, ns, name);
 
@@ -198,10 +198,10 @@ static inline void house_pod_done(void *arg, const struct object *o, const struc
 }
 
 static inline void house_on_pod(struct registry_watch *w, enum registry_event_type type, const struct object *o,
-                                const struct object *prev)
+				const struct object *prev)
 {
 	struct house *h = container_of(w, struct house, pods);
-	const struct registry_delete_options now = {.grace_period_s = 0, .uid = o->uid};
+	const struct registry_delete_options now = { .grace_period_s = 0, .uid = o->uid };
 
 	if (type == REGISTRY_DELETED || h->hold_pods)
 		return;
@@ -226,26 +226,26 @@ static inline void house_release_pods(struct house *h)
 
 static inline void house_open(struct house *h)
 {
-	const struct store_options store = {.path = h->path};
+	const struct store_options store = { .path = h->path };
 	const struct registry_options options = {
-	        .service_cidr = "10.43.0.0/16",
-	        .node_port_min = 30000,
-	        .node_port_max = 32767,
-	        .cluster_domain = "cluster.local",
-	        .cluster_dns = "10.43.0.10",
+		.service_cidr = "10.43.0.0/16",
+		.node_port_min = 30000,
+		.node_port_max = 32767,
+		.cluster_domain = "cluster.local",
+		.cluster_dns = "10.43.0.10",
 	};
 	const struct controllers_options controllers = {
-	        .root_ca_pem = "-----BEGIN CERTIFICATE-----\n",
-	        .apiserver_address = "192.0.2.1",
-	        .apiserver_port = 6443,
-	        .kubernetes_service_ip = "10.43.0.1",
+		.root_ca_pem = "-----BEGIN CERTIFICATE-----\n",
+		.apiserver_address = "192.0.2.1",
+		.apiserver_port = 6443,
+		.kubernetes_service_ip = "10.43.0.1",
 	};
 	_cleanup_err_ struct err err = ERR_INIT;
 
 	if (store_open(h->loop, &store, &h->store, &err) < 0 ||
 	    registry_create_all(h->loop, h->store, &options, &h->reg, &err) < 0)
 		fail_msg("%s", err_message(&err));
-	h->pods = (struct registry_watch){.fn = house_on_pod, .kind = KIND_POD};
+	h->pods = (struct registry_watch){ .fn = house_on_pod, .kind = KIND_POD };
 	registry_watch_start(h->reg, &h->pods);
 	if (controllers_start(h->loop, h->reg, &controllers, &h->controllers, &err) < 0)
 		fail_msg("%s", err_message(&err));

@@ -53,7 +53,7 @@ static void add_node(struct house *h, const char *name)
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 
 	house_create(h, arena_printf(&arena, "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"%s\"}}",
-	                             name));
+				     name));
 	house_update(h, KIND_NODE, "", name, "status", make_node_ready, NULL);
 }
 
@@ -80,17 +80,17 @@ static void test_daemons(void **state)
 
 	add_node(h, "n1");
 	house_create(h, DAEMON("d", ""));
-	house_wait(h, is_rolled_out, (&(struct wanted){"d", 1, 1}));
+	house_wait(h, is_rolled_out, (&(struct wanted){ "d", 1, 1 }));
 	add_node(h, "n2");
 	add_node(h, "n3");
-	house_wait(h, is_rolled_out, (&(struct wanted){"d", 3, 1}));
+	house_wait(h, is_rolled_out, (&(struct wanted){ "d", 3, 1 }));
 	house_update(h, KIND_DAEMONSET, "default", "d", NULL, set_image, "img:2");
-	house_wait(h, is_rolled_out, (&(struct wanted){"d", 3, 2}));
+	house_wait(h, is_rolled_out, (&(struct wanted){ "d", 3, 2 }));
 	/* Back to the first template: no third revision, the first one is the newest again. */
 	house_update(h, KIND_DAEMONSET, "default", "d", NULL, set_image, "img:1");
-	house_wait(h, is_rolled_out, (&(struct wanted){"d", 3, 2}));
+	house_wait(h, is_rolled_out, (&(struct wanted){ "d", 3, 2 }));
 	house_update(h, KIND_NODE, "", "n3", NULL, add_taint, NULL);
-	house_wait(h, is_rolled_out, (&(struct wanted){"d", 2, 2}));
+	house_wait(h, is_rolled_out, (&(struct wanted){ "d", 2, 2 }));
 }
 
 static void test_surge(void **state)
@@ -98,16 +98,16 @@ static void test_surge(void **state)
 	struct house *h = *state;
 
 	house_create(h, DAEMON("s", "\"updateStrategy\":{\"rollingUpdate\":{\"maxSurge\":1,\"maxUnavailable\":0}},"));
-	house_wait(h, is_rolled_out, (&(struct wanted){"s", 2, 1}));
+	house_wait(h, is_rolled_out, (&(struct wanted){ "s", 2, 1 }));
 	house_update(h, KIND_DAEMONSET, "default", "s", NULL, set_image, "img:2");
-	house_wait(h, is_rolled_out, (&(struct wanted){"s", 2, 2}));
+	house_wait(h, is_rolled_out, (&(struct wanted){ "s", 2, 2 }));
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_daemons),
-	        cmocka_unit_test(test_surge),
+		cmocka_unit_test(test_daemons),
+		cmocka_unit_test(test_surge),
 	};
 
 	return cmocka_run_group_tests(tests, house_setup, house_teardown);

@@ -58,7 +58,7 @@ static void look_at_set(void *arg, const struct object *o)
 
 static struct find_set find_set(struct house *h, const char *deployment, const char *image)
 {
-	struct find_set f = {.deployment = deployment, .image = image};
+	struct find_set f = { .deployment = deployment, .image = image };
 
 	registry_each(h->reg, KIND_REPLICASET, STR("default"), look_at_set, &f);
 	return f;
@@ -76,12 +76,12 @@ static void look_at_event(void *arg, const struct object *o)
 	struct json *e = registry_parse(&arena, o);
 
 	w->found = w->found ||
-	           (str_is(json_get_str(e, "reason"), w->reason) && str_is(json_get_str(e, "message"), w->message));
+		   (str_is(json_get_str(e, "reason"), w->reason) && str_is(json_get_str(e, "message"), w->message));
 }
 
 static void assert_event(struct house *h, const char *reason, const char *message)
 {
-	struct event_wanted w = {.reason = reason, .message = message};
+	struct event_wanted w = { .reason = reason, .message = message };
 
 	registry_each(h->reg, KIND_EVENT, STR("default"), look_at_event, &w);
 	if (!w.found)
@@ -107,7 +107,7 @@ static int set_paused(void *arg, struct arena *arena, struct json *object, struc
 }
 
 static void assert_condition(struct house *h, const char *name, const char *type, const char *status,
-                             const char *reason)
+			     const char *reason)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	struct json *d = house_json(h, &arena, KIND_DEPLOYMENT, "default", name);
@@ -126,7 +126,7 @@ static void test_create(void **state)
 	struct str hash;
 
 	house_create(h, DEPLOYMENT("web", ""));
-	house_wait(h, is_rolled_out, (&(struct wanted){"web", 3, 1}));
+	house_wait(h, is_rolled_out, (&(struct wanted){ "web", 3, 1 }));
 	assert_condition(h, "web", "Available", "True", "MinimumReplicasAvailable");
 	assert_condition(h, "web", "Progressing", "True", "NewReplicaSetAvailable");
 	f = find_set(h, "web", "img:1");
@@ -135,7 +135,7 @@ static void test_create(void **state)
 	assert_true(hash.n > 0);
 	assert_true(str_ends(f.found->name, hash));
 	assert_event(h, "ScalingReplicaSet",
-	             arena_printf(&arena, "Scaled up replica set %.*s from 0 to 3", STR_ARG(f.found->name)));
+		     arena_printf(&arena, "Scaled up replica set %.*s from 0 to 3", STR_ARG(f.found->name)));
 }
 
 /* Never fewer ready pods than allowed, never more pods than allowed, while a rollout goes on. */
@@ -159,7 +159,7 @@ static void count_pod(void *arg, const struct object *o)
 }
 
 static void on_pod(struct registry_watch *w, enum registry_event_type type, const struct object *o,
-                   const struct object *prev)
+		   const struct object *prev)
 {
 	struct bounds *b = container_of(w, struct bounds, watch);
 
@@ -173,27 +173,27 @@ static void test_rolling_update_and_undo(void **state)
 {
 	struct house *h = *state;
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	struct bounds b = {.house = h, .app = "roll", .watch = {.fn = on_pod, .kind = KIND_POD}};
+	struct bounds b = { .house = h, .app = "roll", .watch = { .fn = on_pod, .kind = KIND_POD } };
 	struct find_set f;
 
 	house_create(h, DEPLOYMENT("roll", "\"strategy\":{\"rollingUpdate\":{\"maxSurge\":1,\"maxUnavailable\":0}},"));
-	house_wait(h, is_rolled_out, (&(struct wanted){"roll", 3, 1}));
+	house_wait(h, is_rolled_out, (&(struct wanted){ "roll", 3, 1 }));
 	registry_watch_start(h->reg, &b.watch);
 	b.min_ready = b.max_pods = 3;
 	house_update(h, KIND_DEPLOYMENT, "default", "roll", NULL, set_image, "img:2");
-	house_wait(h, is_rolled_out, (&(struct wanted){"roll", 3, 2}));
+	house_wait(h, is_rolled_out, (&(struct wanted){ "roll", 3, 2 }));
 	f = find_set(h, "roll", "img:2");
 	assert_int_equal(f.n, 2);
 	assert_int_equal(f.with_pods, 1);
 	house_update(h, KIND_DEPLOYMENT, "default", "roll", NULL, set_image, "img:1");
-	house_wait(h, is_rolled_out, (&(struct wanted){"roll", 3, 3}));
+	house_wait(h, is_rolled_out, (&(struct wanted){ "roll", 3, 3 }));
 	registry_watch_stop(h->reg, &b.watch);
 	assert_int_equal(b.min_ready, 3);
 	assert_int_equal(b.max_pods, 4);
 	f = find_set(h, "roll", "img:1");
 	assert_int_equal(f.n, 2);
 	assert_true(str_is(
-	        meta_annotation(registry_parse(&arena, f.found), "deployment.kubernetes.io/revision-history"), "1"));
+		meta_annotation(registry_parse(&arena, f.found), "deployment.kubernetes.io/revision-history"), "1"));
 }
 
 static bool has_no_pods(struct house *h, void *arg)
@@ -211,15 +211,15 @@ static void test_scale(void **state)
 	int n = 5;
 
 	house_create(h, DEPLOYMENT("scaled", ""));
-	house_wait(h, is_rolled_out, (&(struct wanted){"scaled", 3, 1}));
+	house_wait(h, is_rolled_out, (&(struct wanted){ "scaled", 3, 1 }));
 	house_update(h, KIND_DEPLOYMENT, "default", "scaled", NULL, set_replicas, &n);
-	house_wait(h, is_rolled_out, (&(struct wanted){"scaled", 5, 1}));
+	house_wait(h, is_rolled_out, (&(struct wanted){ "scaled", 5, 1 }));
 	n = 0;
 	house_update(h, KIND_DEPLOYMENT, "default", "scaled", NULL, set_replicas, &n);
 	house_wait(h, has_no_pods, "scaled");
 	n = 200;
 	house_update(h, KIND_DEPLOYMENT, "default", "scaled", NULL, set_replicas, &n);
-	house_wait(h, is_rolled_out, (&(struct wanted){"scaled", 200, 1}));
+	house_wait(h, is_rolled_out, (&(struct wanted){ "scaled", 200, 1 }));
 }
 
 static bool is_paused(struct house *h, void *arg)
@@ -238,30 +238,30 @@ static void test_pause_and_resume(void **state)
 	bool paused = true;
 
 	house_create(h, DEPLOYMENT("paused", ""));
-	house_wait(h, is_rolled_out, (&(struct wanted){"paused", 3, 1}));
+	house_wait(h, is_rolled_out, (&(struct wanted){ "paused", 3, 1 }));
 	house_update(h, KIND_DEPLOYMENT, "default", "paused", NULL, set_paused, &paused);
 	house_update(h, KIND_DEPLOYMENT, "default", "paused", NULL, set_image, "img:2");
 	house_wait(h, is_paused, "paused");
 	assert_int_equal(find_set(h, "paused", "img:2").n, 1);
 	paused = false;
 	house_update(h, KIND_DEPLOYMENT, "default", "paused", NULL, set_paused, &paused);
-	house_wait(h, is_rolled_out, (&(struct wanted){"paused", 3, 2}));
+	house_wait(h, is_rolled_out, (&(struct wanted){ "paused", 3, 2 }));
 }
 
 static void test_recreate(void **state)
 {
 	struct house *h = *state;
-	struct bounds b = {.house = h, .app = "re", .watch = {.fn = on_pod, .kind = KIND_POD}};
+	struct bounds b = { .house = h, .app = "re", .watch = { .fn = on_pod, .kind = KIND_POD } };
 
 	house_create(h, "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"re\","
-	                "\"namespace\":\"default\"},\"spec\":{\"replicas\":3,\"strategy\":{\"type\":\"Recreate\"},"
-	                "\"selector\":{\"matchLabels\":{\"app\":\"re\"}},\"template\":{\"metadata\":{"
-	                "\"labels\":{\"app\":\"re\"}},\"spec\":{\"containers\":[{\"name\":\"c\","
-	                "\"image\":\"img:1\"}]}}}}");
-	house_wait(h, is_rolled_out, (&(struct wanted){"re", 3, 1}));
+			"\"namespace\":\"default\"},\"spec\":{\"replicas\":3,\"strategy\":{\"type\":\"Recreate\"},"
+			"\"selector\":{\"matchLabels\":{\"app\":\"re\"}},\"template\":{\"metadata\":{"
+			"\"labels\":{\"app\":\"re\"}},\"spec\":{\"containers\":[{\"name\":\"c\","
+			"\"image\":\"img:1\"}]}}}}");
+	house_wait(h, is_rolled_out, (&(struct wanted){ "re", 3, 1 }));
 	registry_watch_start(h->reg, &b.watch);
 	house_update(h, KIND_DEPLOYMENT, "default", "re", NULL, set_image, "img:2");
-	house_wait(h, is_rolled_out, (&(struct wanted){"re", 3, 2}));
+	house_wait(h, is_rolled_out, (&(struct wanted){ "re", 3, 2 }));
 	registry_watch_stop(h->reg, &b.watch);
 	assert_int_equal(b.max_pods, 3);
 }
@@ -280,16 +280,16 @@ static bool has_sets(struct house *h, void *arg)
 static void test_history_is_trimmed(void **state)
 {
 	struct house *h = *state;
-	char *images[] = {"img:2", "img:3", "img:4"};
+	char *images[] = { "img:2", "img:3", "img:4" };
 	int limit = 1;
 	size_t n = 2;
 
 	house_create(h, DEPLOYMENT("hist", ""));
 	for (size_t i = 0; i < ARRAY_SIZE(images); i++) {
-		house_wait(h, is_rolled_out, (&(struct wanted){"hist", 3, (int64_t)i + 1}));
+		house_wait(h, is_rolled_out, (&(struct wanted){ "hist", 3, (int64_t)i + 1 }));
 		house_update(h, KIND_DEPLOYMENT, "default", "hist", NULL, set_image, images[i]);
 	}
-	house_wait(h, is_rolled_out, (&(struct wanted){"hist", 3, 4}));
+	house_wait(h, is_rolled_out, (&(struct wanted){ "hist", 3, 4 }));
 	house_update(h, KIND_DEPLOYMENT, "default", "hist", NULL, set_history_limit, &limit);
 	house_wait(h, has_sets, &n);
 	assert_non_null(find_set(h, "hist", "img:3").found);
@@ -318,12 +318,12 @@ static void test_adoption_and_release(void **state)
 	const struct object *pod;
 
 	house_create(h,
-	             "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"stray\",\"namespace\":"
-	             "\"default\",\"labels\":{\"app\":\"adopt\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":"
-	             "\"i\"}]}}");
+		     "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"stray\",\"namespace\":"
+		     "\"default\",\"labels\":{\"app\":\"adopt\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":"
+		     "\"i\"}]}}");
 	house_create(h, "{\"apiVersion\":\"apps/v1\",\"kind\":\"ReplicaSet\",\"metadata\":{\"name\":\"adopt\","
-	                "\"namespace\":\"default\"},\"spec\":{\"replicas\":2,\"selector\":{\"matchLabels\":{\"app\":"
-	                "\"adopt\"}}," TEMPLATE("adopt", "i") "}}");
+			"\"namespace\":\"default\"},\"spec\":{\"replicas\":2,\"selector\":{\"matchLabels\":{\"app\":"
+			"\"adopt\"}}," TEMPLATE("adopt", "i") "}}");
 	house_wait(h, set_is_ready, "adopt");
 	pod = house_get(h, KIND_POD, "default", "stray");
 	assert_non_null(object_controller(pod));
@@ -351,13 +351,13 @@ static void test_refused_pods(void **state)
 	bool failing = true;
 
 	house_create(
-	        h, "{\"apiVersion\":\"apps/v1\",\"kind\":\"ReplicaSet\",\"metadata\":{\"name\":\"refused\","
-	           "\"namespace\":\"default\"},\"spec\":{\"replicas\":1,\"selector\":{\"matchLabels\":{\"app\":\"x\"}},"
-	           "\"template\":{\"metadata\":{\"labels\":{\"app\":\"x\"}},\"spec\":{\"serviceAccountName\":\"later\","
-	           "\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}}}");
+		h, "{\"apiVersion\":\"apps/v1\",\"kind\":\"ReplicaSet\",\"metadata\":{\"name\":\"refused\","
+		   "\"namespace\":\"default\"},\"spec\":{\"replicas\":1,\"selector\":{\"matchLabels\":{\"app\":\"x\"}},"
+		   "\"template\":{\"metadata\":{\"labels\":{\"app\":\"x\"}},\"spec\":{\"serviceAccountName\":\"later\","
+		   "\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}}}");
 	house_wait(h, has_failure, &failing);
 	house_create(h, "{\"apiVersion\":\"v1\",\"kind\":\"ServiceAccount\",\"metadata\":{\"name\":\"later\","
-	                "\"namespace\":\"default\"}}");
+			"\"namespace\":\"default\"}}");
 	failing = false;
 	house_wait(h, has_failure, &failing);
 }
@@ -365,14 +365,14 @@ static void test_refused_pods(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_create),
-	        cmocka_unit_test(test_rolling_update_and_undo),
-	        cmocka_unit_test(test_scale),
-	        cmocka_unit_test(test_pause_and_resume),
-	        cmocka_unit_test(test_recreate),
-	        cmocka_unit_test(test_history_is_trimmed),
-	        cmocka_unit_test(test_adoption_and_release),
-	        cmocka_unit_test(test_refused_pods),
+		cmocka_unit_test(test_create),
+		cmocka_unit_test(test_rolling_update_and_undo),
+		cmocka_unit_test(test_scale),
+		cmocka_unit_test(test_pause_and_resume),
+		cmocka_unit_test(test_recreate),
+		cmocka_unit_test(test_history_is_trimmed),
+		cmocka_unit_test(test_adoption_and_release),
+		cmocka_unit_test(test_refused_pods),
 	};
 
 	return cmocka_run_group_tests(tests, house_setup, house_teardown);

@@ -29,7 +29,7 @@ struct runs {
 };
 
 static void on_pod(struct registry_watch *w, enum registry_event_type type, const struct object *o,
-                   const struct object *prev)
+		   const struct object *prev)
 {
 	struct runs *r = container_of(w, struct runs, watch);
 
@@ -37,12 +37,12 @@ static void on_pod(struct registry_watch *w, enum registry_event_type type, cons
 		return;
 	r->pods += type == REGISTRY_ADDED;
 	registry_update(r->house->reg, KIND_POD, o->ns, o->name, "status", end_pod, (void *)(uintptr_t)r->phase,
-	                house_pod_done, r->house);
+			house_pod_done, r->house);
 }
 
 static struct runs *runs_start(struct house *h, struct runs *r, const char *job, const char *phase)
 {
-	*r = (struct runs){.watch = {.fn = on_pod, .kind = KIND_POD}, .house = h, .job = job, .phase = phase};
+	*r = (struct runs){ .watch = { .fn = on_pod, .kind = KIND_POD }, .house = h, .job = job, .phase = phase };
 	h->hold_pods = true;
 	registry_watch_start(h->reg, &r->watch);
 	return r;
@@ -78,7 +78,7 @@ static void test_completes(void **state)
 
 	runs_start(h, &r, "three", "Succeeded");
 	house_create(h, JOB("three", "\"completions\":3,\"parallelism\":2,"));
-	house_wait(h, has_condition, (&(struct condition_wanted){"three", "Complete", "CompletionsReached"}));
+	house_wait(h, has_condition, (&(struct condition_wanted){ "three", "Complete", "CompletionsReached" }));
 	registry_watch_stop(h->reg, &r.watch);
 	status = json_get(house_json(h, &arena, KIND_JOB, "default", "three"), "status");
 	assert_int_equal(json_get_int(status, "succeeded", 0), 3);
@@ -97,10 +97,10 @@ static void test_indexed(void **state)
 
 	runs_start(h, &r, "indexed", "Succeeded");
 	house_create(h, JOB("indexed", "\"completionMode\":\"Indexed\",\"completions\":4,\"parallelism\":3,"));
-	house_wait(h, has_condition, (&(struct condition_wanted){"indexed", "Complete", "CompletionsReached"}));
+	house_wait(h, has_condition, (&(struct condition_wanted){ "indexed", "Complete", "CompletionsReached" }));
 	registry_watch_stop(h->reg, &r.watch);
 	assert_true(str_is(
-	        json_at_str(house_json(h, &arena, KIND_JOB, "default", "indexed"), "status.completedIndexes"), "0-3"));
+		json_at_str(house_json(h, &arena, KIND_JOB, "default", "indexed"), "status.completedIndexes"), "0-3"));
 	assert_int_equal(r.pods, 4);
 }
 
@@ -112,7 +112,7 @@ static void test_fails(void **state)
 
 	runs_start(h, &r, "bad", "Failed");
 	house_create(h, JOB("bad", "\"backoffLimit\":0,"));
-	house_wait(h, has_condition, (&(struct condition_wanted){"bad", "Failed", "BackoffLimitExceeded"}));
+	house_wait(h, has_condition, (&(struct condition_wanted){ "bad", "Failed", "BackoffLimitExceeded" }));
 	registry_watch_stop(h->reg, &r.watch);
 	assert_int_equal(json_at_int(house_json(h, &arena, KIND_JOB, "default", "bad"), "status.failed", 0), 1);
 }
@@ -131,10 +131,10 @@ static void test_suspended(void **state)
 
 	runs_start(h, &r, "later", "Succeeded");
 	house_create(h, JOB("later", "\"suspend\":true,"));
-	house_wait(h, has_condition, (&(struct condition_wanted){"later", "Suspended", "JobSuspended"}));
+	house_wait(h, has_condition, (&(struct condition_wanted){ "later", "Suspended", "JobSuspended" }));
 	assert_int_equal(r.pods, 0);
 	house_update(h, KIND_JOB, "default", "later", NULL, set_suspend, &suspend);
-	house_wait(h, has_condition, (&(struct condition_wanted){"later", "Complete", "CompletionsReached"}));
+	house_wait(h, has_condition, (&(struct condition_wanted){ "later", "Complete", "CompletionsReached" }));
 	registry_watch_stop(h->reg, &r.watch);
 }
 
@@ -173,7 +173,7 @@ static void test_deletion(void **state)
 
 static void test_indexes(void **state)
 {
-	static const char *const texts[] = {"", "0", "0,1", "0-2", "0-2,5", "1,3,5-9"};
+	static const char *const texts[] = { "", "0", "0,1", "0-2", "0-2,5", "1,3,5-9" };
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	struct job_indexes set;
 
@@ -188,8 +188,8 @@ static void test_indexes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_completes), cmocka_unit_test(test_indexed),  cmocka_unit_test(test_fails),
-	        cmocka_unit_test(test_suspended), cmocka_unit_test(test_deletion), cmocka_unit_test(test_indexes),
+		cmocka_unit_test(test_completes), cmocka_unit_test(test_indexed),  cmocka_unit_test(test_fails),
+		cmocka_unit_test(test_suspended), cmocka_unit_test(test_deletion), cmocka_unit_test(test_indexes),
 	};
 
 	return cmocka_run_group_tests(tests, house_setup, house_teardown);

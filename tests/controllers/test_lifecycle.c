@@ -14,7 +14,7 @@ static bool exists(struct house *h, const struct api_kind *kind, const char *ns,
 
 static bool is_furnished(struct house *h, void *arg)
 {
-	static const char *const namespaces[] = {"default", "kube-system", "kube-public", "kube-node-lease"};
+	static const char *const namespaces[] = { "default", "kube-system", "kube-public", "kube-node-lease" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(namespaces); i++)
 		if (!exists(h, KIND_NAMESPACE, "", namespaces[i]) ||
@@ -36,18 +36,18 @@ static void test_first_objects(void **state)
 	assert_true(str_is(json_at_str(o, "spec.clusterIP"), "10.43.0.1"));
 	o = house_json(h, &arena, KIND_ENDPOINTSLICE, "default", "kubernetes");
 	assert_true(str_is(object_label(house_get(h, KIND_ENDPOINTSLICE, "default", "kubernetes"),
-	                                STR("kubernetes.io/service-name")),
-	                   "kubernetes"));
+					STR("kubernetes.io/service-name")),
+			   "kubernetes"));
 	assert_true(str_is(json_str(json_index(json_get(json_index(json_get(o, "endpoints"), 0), "addresses"), 0)),
-	                   "192.0.2.1"));
+			   "192.0.2.1"));
 	assert_int_equal(json_get_int(json_index(json_get(o, "ports"), 0), "port", 0), 6443);
 }
 
 static bool is_restored(struct house *h, void *arg)
 {
 	return str_is(json_at_str(registry_parse(arg, house_get(h, KIND_CONFIGMAP, "default", "kube-root-ca.crt")),
-	                          "data.nonsense"),
-	              "") &&
+				  "data.nonsense"),
+		      "") &&
 	       exists(h, KIND_SERVICEACCOUNT, "default", "default") && house_is_quiet(h, NULL);
 }
 
@@ -113,10 +113,10 @@ static bool says_what_remains(struct house *h, void *arg)
 
 	return str_is(json_at_str(ns, "status.phase"), "Terminating") &&
 	       str_is(json_get_str(meta_condition(conditions, "NamespaceContentRemaining"), "message"),
-	              "Some resources are remaining: configmaps. has 1 resource instances") &&
+		      "Some resources are remaining: configmaps. has 1 resource instances") &&
 	       str_is(json_get_str(meta_condition(conditions, "NamespaceFinalizersRemaining"), "message"),
-	              "Some content in the namespace has finalizers remaining: example.com/hold in 1 resource "
-	              "instances");
+		      "Some content in the namespace has finalizers remaining: example.com/hold in 1 resource "
+		      "instances");
 }
 
 static int drop_finalizers(void *arg, struct arena *arena, struct json *object, struct err *err)
@@ -133,7 +133,7 @@ static void test_namespace_deletion(void **state)
 	house_wait(h, has_account, "doomed");
 	house_create(h, POD("doomed", "p", "\"a\":\"b\""));
 	house_create(h, "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"held\",\"namespace\":"
-	                "\"doomed\",\"finalizers\":[\"example.com/hold\"]}}");
+			"\"doomed\",\"finalizers\":[\"example.com/hold\"]}}");
 	house_delete(h, KIND_NAMESPACE, "", "doomed", NULL);
 	house_wait(h, says_what_remains, NULL);
 	house_update(h, KIND_CONFIGMAP, "doomed", "held", NULL, drop_finalizers, NULL);
@@ -153,15 +153,15 @@ static void create_config(struct house *h, const char *name, const char *owner, 
 		const struct object *o = house_get(h, KIND_CONFIGMAP, "default", owner);
 
 		refs = arena_printf(
-		        &arena,
-		        ",\"ownerReferences\":[{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"name\":\"%s\","
-		        "\"uid\":\"%.*s\",\"blockOwnerDeletion\":%s}]",
-		        owner, STR_ARG(o->uid), blocks ? "true" : "false");
+			&arena,
+			",\"ownerReferences\":[{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"name\":\"%s\","
+			"\"uid\":\"%.*s\",\"blockOwnerDeletion\":%s}]",
+			owner, STR_ARG(o->uid), blocks ? "true" : "false");
 	}
 	house_create(h, arena_printf(&arena,
-	                             "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"%s\","
-	                             "\"namespace\":\"default\"%s}}",
-	                             name, refs));
+				     "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"%s\","
+				     "\"namespace\":\"default\"%s}}",
+				     name, refs));
 }
 
 static int hold(void *arg, struct arena *arena, struct json *object, struct err *err)
@@ -195,7 +195,7 @@ static void test_background(void **state)
 	create_config(h, "bg-grandchild", "bg-child", false);
 	create_config(h, "bg-other", NULL, false);
 	house_delete(h, KIND_CONFIGMAP, "default", "bg", "Background");
-	house_wait(h, is_so, (&(struct names){{"bg", "bg-child", "bg-grandchild"}, {"bg-other"}}));
+	house_wait(h, is_so, (&(struct names){ { "bg", "bg-child", "bg-grandchild" }, { "bg-other" } }));
 }
 
 static void test_foreground(void **state)
@@ -211,7 +211,7 @@ static void test_foreground(void **state)
 	assert_true(exists(h, KIND_CONFIGMAP, "default", "fg"));
 	assert_true(house_get(h, KIND_CONFIGMAP, "default", "fg-child")->deleting);
 	house_update(h, KIND_CONFIGMAP, "default", "fg-child", NULL, drop_finalizers, NULL);
-	house_wait(h, is_so, (&(struct names){{"fg", "fg-child"}, {NULL}}));
+	house_wait(h, is_so, (&(struct names){ { "fg", "fg-child" }, { NULL } }));
 }
 
 static void test_orphan(void **state)
@@ -221,7 +221,7 @@ static void test_orphan(void **state)
 	create_config(h, "or", NULL, false);
 	create_config(h, "or-child", "or", true);
 	house_delete(h, KIND_CONFIGMAP, "default", "or", "Orphan");
-	house_wait(h, is_so, (&(struct names){{"or"}, {"or-child"}}));
+	house_wait(h, is_so, (&(struct names){ { "or" }, { "or-child" } }));
 	assert_int_equal(house_get(h, KIND_CONFIGMAP, "default", "or-child")->n_owners, 0);
 }
 
@@ -232,12 +232,12 @@ static void test_uid_counts(void **state)
 
 	create_config(h, "late", NULL, false);
 	house_create(h, "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"late-child\","
-	                "\"namespace\":\"default\",\"ownerReferences\":[{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\","
-	                "\"name\":\"late\",\"uid\":\"no-such-uid\"}]}}");
+			"\"namespace\":\"default\",\"ownerReferences\":[{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\","
+			"\"name\":\"late\",\"uid\":\"no-such-uid\"}]}}");
 	house_create(h, "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"alien-child\","
-	                "\"namespace\":\"default\",\"ownerReferences\":[{\"apiVersion\":\"example.com/v1\",\"kind\":"
-	                "\"Alien\",\"name\":\"x\",\"uid\":\"no-such-uid-2\"}]}}");
-	house_wait(h, is_so, (&(struct names){{"late-child"}, {"late", "alien-child"}}));
+			"\"namespace\":\"default\",\"ownerReferences\":[{\"apiVersion\":\"example.com/v1\",\"kind\":"
+			"\"Alien\",\"name\":\"x\",\"uid\":\"no-such-uid-2\"}]}}");
+	house_wait(h, is_so, (&(struct names){ { "late-child" }, { "late", "alien-child" } }));
 }
 
 /* ---- endpoints ---- */
@@ -260,7 +260,7 @@ static void look_at_slice(void *arg, const struct object *o)
 
 static struct json *slice_of(struct house *h, struct arena *arena, const char *service)
 {
-	struct find_slice f = {.service = service};
+	struct find_slice f = { .service = service };
 
 	registry_each(h->reg, KIND_ENDPOINTSLICE, STR("default"), look_at_slice, &f);
 	return f.n == 1 ? registry_parse(arena, f.found) : NULL;
@@ -302,14 +302,14 @@ static void test_endpoints_follow_pods(void **state)
 	struct str name;
 
 	house_create(
-	        h, "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"ep\",\"namespace\":"
-	           "\"default\",\"labels\":{\"x\":\"y\"}},\"spec\":{\"selector\":{\"app\":\"ep\"},\"ports\":[{\"name\":"
-	           "\"web\",\"port\":80,\"targetPort\":\"http\"}]}}");
-	house_wait(h, endpoints_are, (&(struct endpoints_wanted){"ep", 0, 0}));
+		h, "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"ep\",\"namespace\":"
+		   "\"default\",\"labels\":{\"x\":\"y\"}},\"spec\":{\"selector\":{\"app\":\"ep\"},\"ports\":[{\"name\":"
+		   "\"web\",\"port\":80,\"targetPort\":\"http\"}]}}");
+	house_wait(h, endpoints_are, (&(struct endpoints_wanted){ "ep", 0, 0 }));
 	house_create(h, POD("default", "ep-1", "\"app\":\"ep\""));
 	house_create(h, POD("default", "ep-2", "\"app\":\"ep\""));
 	house_create(h, POD("default", "ep-3", "\"app\":\"other\""));
-	house_wait(h, endpoints_are, (&(struct endpoints_wanted){"ep", 2, 0}));
+	house_wait(h, endpoints_are, (&(struct endpoints_wanted){ "ep", 2, 0 }));
 	slice = slice_of(h, &arena, "ep");
 	port = json_index(json_get(slice, "ports"), 0);
 	endpoint = json_index(json_get(slice, "endpoints"), 0);
@@ -319,19 +319,19 @@ static void test_endpoints_follow_pods(void **state)
 	assert_true(str_is(json_at_str(endpoint, "targetRef.kind"), "Pod"));
 	assert_true(str_is(meta_label(slice, "x"), "y"));
 	assert_true(
-	        str_is(meta_label(slice, "endpointslice.kubernetes.io/managed-by"), "endpointslice-controller.k8s.io"));
+		str_is(meta_label(slice, "endpointslice.kubernetes.io/managed-by"), "endpointslice-controller.k8s.io"));
 	name = arena_str(&arena, name);
 	house_update(h, KIND_POD, "default", "ep-1", "status", set_not_ready, NULL);
-	house_wait(h, endpoints_are, (&(struct endpoints_wanted){"ep", 1, 1}));
+	house_wait(h, endpoints_are, (&(struct endpoints_wanted){ "ep", 1, 1 }));
 	house_delete(h, KIND_POD, "default", "ep-1", NULL);
-	house_wait(h, endpoints_are, (&(struct endpoints_wanted){"ep", 1, 0}));
+	house_wait(h, endpoints_are, (&(struct endpoints_wanted){ "ep", 1, 0 }));
 	assert_true(str_eq(meta_name(slice_of(h, &arena, "ep")), name)); /* the same slice all along */
 	house_delete(h, KIND_SERVICE, "default", "ep", NULL);
 }
 
 static bool has_slices(struct house *h, void *arg)
 {
-	struct find_slice f = {.service = "many"};
+	struct find_slice f = { .service = "many" };
 
 	registry_each(h->reg, KIND_ENDPOINTSLICE, STR("default"), look_at_slice, &f);
 	return f.n == *(size_t *)arg && house_is_quiet(h, NULL);
@@ -344,14 +344,14 @@ static void test_slices_have_a_limit(void **state)
 	size_t n = 2;
 
 	house_create(h, "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"many\",\"namespace\":"
-	                "\"default\"},\"spec\":{\"selector\":{\"app\":\"many\"},\"ports\":[{\"port\":80}]}}");
+			"\"default\"},\"spec\":{\"selector\":{\"app\":\"many\"},\"ports\":[{\"port\":80}]}}");
 	for (int i = 0; i < 101; i++)
 		house_create(h,
-		             arena_printf(&arena,
-		                          "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"many-%d\","
-		                          "\"namespace\":\"default\",\"labels\":{\"app\":\"many\"}},\"spec\":{"
-		                          "\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}",
-		                          i));
+			     arena_printf(&arena,
+					  "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"many-%d\","
+					  "\"namespace\":\"default\",\"labels\":{\"app\":\"many\"}},\"spec\":{"
+					  "\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}",
+					  i));
 	house_wait(h, has_slices, &n);
 }
 
@@ -362,8 +362,8 @@ static void test_disable(void **state)
 	struct house *h = *state;
 	_cleanup_err_ struct err err = ERR_INIT;
 	struct controllers *c = NULL;
-	const char *const unknown[] = {"nonsense", NULL}, *const some[] = {"garbage-collector", "deployment", NULL};
-	struct controllers_options options = {.disable = unknown};
+	const char *const unknown[] = { "nonsense", NULL }, *const some[] = { "garbage-collector", "deployment", NULL };
+	struct controllers_options options = { .disable = unknown };
 	size_t all = controllers_count(h->controllers);
 
 	assert_int_equal(controllers_start(h->loop, h->reg, &options, &c, &err), -EINVAL);
@@ -376,17 +376,17 @@ static void test_disable(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_first_objects),
-	        cmocka_unit_test(test_what_must_be_comes_back),
-	        cmocka_unit_test(test_namespace_deletion),
-	        cmocka_unit_test(test_background),
-	        cmocka_unit_test(test_foreground),
-	        cmocka_unit_test(test_orphan),
-	        cmocka_unit_test(test_uid_counts),
-	        cmocka_unit_test(test_endpoints_follow_pods),
-	        cmocka_unit_test(test_slices_have_a_limit),
-	        cmocka_unit_test(test_idle_writes_nothing),
-	        cmocka_unit_test(test_disable),
+		cmocka_unit_test(test_first_objects),
+		cmocka_unit_test(test_what_must_be_comes_back),
+		cmocka_unit_test(test_namespace_deletion),
+		cmocka_unit_test(test_background),
+		cmocka_unit_test(test_foreground),
+		cmocka_unit_test(test_orphan),
+		cmocka_unit_test(test_uid_counts),
+		cmocka_unit_test(test_endpoints_follow_pods),
+		cmocka_unit_test(test_slices_have_a_limit),
+		cmocka_unit_test(test_idle_writes_nothing),
+		cmocka_unit_test(test_disable),
 	};
 
 	return cmocka_run_group_tests(tests, house_setup, house_teardown);

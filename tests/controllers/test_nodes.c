@@ -52,7 +52,7 @@ static void test_taints_follow_conditions(void **state)
 	house_update(h, KIND_NODE, "", "n1", NULL, set_unschedulable, &cordoned);
 	house_update(h, KIND_NODE, "", "n1", "status", set_ready, "Unknown");
 	house_wait(h, has_taints,
-	           "node.kubernetes.io/unreachable:NoSchedule node.kubernetes.io/unreachable:NoExecute ");
+		   "node.kubernetes.io/unreachable:NoSchedule node.kubernetes.io/unreachable:NoExecute ");
 }
 
 static bool is_rolled_out(struct house *h, void *arg)
@@ -81,15 +81,15 @@ static bool after_some_turns(struct house *h, void *arg)
 static void test_rollout_survives_restarts(void **state)
 {
 	struct house *h = *state;
-	static const struct controllers_options options = {.apiserver_address = "192.0.2.1", .apiserver_port = 6443};
+	static const struct controllers_options options = { .apiserver_address = "192.0.2.1", .apiserver_port = 6443 };
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	_cleanup_err_ struct err err = ERR_INIT;
 
 	house_create(
-	        h, "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"d\",\"namespace\":"
-	           "\"default\"},\"spec\":{\"replicas\":4,\"selector\":{\"matchLabels\":{\"app\":\"d\"}},\"template\":{"
-	           "\"metadata\":{\"labels\":{\"app\":\"d\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":"
-	           "\"img:0\"}]}}}}");
+		h, "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"d\",\"namespace\":"
+		   "\"default\"},\"spec\":{\"replicas\":4,\"selector\":{\"matchLabels\":{\"app\":\"d\"}},\"template\":{"
+		   "\"metadata\":{\"labels\":{\"app\":\"d\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":"
+		   "\"img:0\"}]}}}}");
 	for (int i = 1; i <= 20; i++) {
 		int turns = i % 7;
 
@@ -105,8 +105,8 @@ static void test_rollout_survives_restarts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_taints_follow_conditions),
-	        cmocka_unit_test(test_rollout_survives_restarts),
+		cmocka_unit_test(test_taints_follow_conditions),
+		cmocka_unit_test(test_rollout_survives_restarts),
 	};
 
 	return cmocka_run_group_tests(tests, house_setup, house_teardown);

@@ -14,21 +14,21 @@
 
 #define NOW (1000000 * NS_PER_S)
 
-static const struct object first = {.uid = {"a", 1}}, second = {.uid = {"b", 1}};
+static const struct object first = { .uid = { "a", 1 } }, second = { .uid = { "b", 1 } };
 
 static struct pod running(const struct object *o)
 {
-	return (struct pod){.object = o,
-	                    .phase = POD_RUNNING,
-	                    .ready = true,
-	                    .node = STR("n"),
-	                    .ready_since_ns = NOW - 3600 * NS_PER_S,
-	                    .created_ns = NOW - 3700 * NS_PER_S};
+	return (struct pod){ .object = o,
+			     .phase = POD_RUNNING,
+			     .ready = true,
+			     .node = STR("n"),
+			     .ready_since_ns = NOW - 3600 * NS_PER_S,
+			     .created_ns = NOW - 3700 * NS_PER_S };
 }
 
 static void assert_first(struct pod victim, struct pod other)
 {
-	struct pod pods[] = {other, victim};
+	struct pod pods[] = { other, victim };
 
 	assert_true(pod_deletion_cmp(&victim, &other, NOW) < 0);
 	assert_true(pod_deletion_cmp(&other, &victim, NOW) > 0);
@@ -113,11 +113,11 @@ static void test_backoff(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_ranking),
-	        cmocka_unit_test(test_precedence),
-	        cmocka_unit_test(test_ages_of_one_magnitude_are_alike),
-	        cmocka_unit_test(test_availability),
-	        cmocka_unit_test(test_backoff),
+		cmocka_unit_test(test_ranking),
+		cmocka_unit_test(test_precedence),
+		cmocka_unit_test(test_ages_of_one_magnitude_are_alike),
+		cmocka_unit_test(test_availability),
+		cmocka_unit_test(test_backoff),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

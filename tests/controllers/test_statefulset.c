@@ -34,7 +34,7 @@ struct order {
 };
 
 static void on_pod(struct registry_watch *w, enum registry_event_type type, const struct object *o,
-                   const struct object *prev)
+		   const struct object *prev)
 {
 	struct order *r = container_of(w, struct order, watch);
 	char *to = type == REGISTRY_ADDED ? r->created : type == REGISTRY_DELETED ? r->deleted : NULL;
@@ -59,25 +59,25 @@ static void test_order(void **state)
 {
 	struct house *h = *state;
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	struct order r = {.watch = {.fn = on_pod, .kind = KIND_POD}};
+	struct order r = { .watch = { .fn = on_pod, .kind = KIND_POD } };
 	struct json *pod;
 	int n = 1;
 
 	registry_watch_start(h->reg, &r.watch);
 	house_create(h, SET("db", ""));
-	house_wait(h, is_so, (&(struct wanted){"db", 3, 3}));
+	house_wait(h, is_so, (&(struct wanted){ "db", 3, 3 }));
 	assert_string_equal(r.created, "db-0 db-1 db-2 ");
 	pod = house_json(h, &arena, KIND_POD, "default", "db-1");
 	assert_true(str_is(json_at_str(pod, "spec.hostname"), "db-1"));
 	assert_true(str_is(json_at_str(pod, "spec.subdomain"), "svc"));
 	r.created[0] = '\0';
 	house_update(h, KIND_STATEFULSET, "default", "db", NULL, set_image, "img:2");
-	house_wait(h, is_so, (&(struct wanted){"db", 3, 3}));
+	house_wait(h, is_so, (&(struct wanted){ "db", 3, 3 }));
 	assert_string_equal(r.deleted, "db-2 db-1 db-0 ");
 	assert_string_equal(r.created, "db-2 db-1 db-0 ");
 	r.deleted[0] = '\0';
 	house_update(h, KIND_STATEFULSET, "default", "db", NULL, set_replicas, &n);
-	house_wait(h, is_so, (&(struct wanted){"db", 1, 1}));
+	house_wait(h, is_so, (&(struct wanted){ "db", 1, 1 }));
 	assert_string_equal(r.deleted, "db-2 db-1 ");
 	registry_watch_stop(h->reg, &r.watch);
 }
@@ -89,14 +89,14 @@ static void test_partition(void **state)
 	struct json *pod;
 
 	house_create(h,
-	             SET("part", "\"podManagementPolicy\":\"Parallel\",\"updateStrategy\":{\"type\":\"RollingUpdate\","
-	                         "\"rollingUpdate\":{\"partition\":2}},"));
-	house_wait(h, is_so, (&(struct wanted){"part", 3, 3}));
+		     SET("part", "\"podManagementPolicy\":\"Parallel\",\"updateStrategy\":{\"type\":\"RollingUpdate\","
+				 "\"rollingUpdate\":{\"partition\":2}},"));
+	house_wait(h, is_so, (&(struct wanted){ "part", 3, 3 }));
 	house_update(h, KIND_STATEFULSET, "default", "part", NULL, set_image, "img:2");
-	house_wait(h, is_so, (&(struct wanted){"part", 3, 1}));
+	house_wait(h, is_so, (&(struct wanted){ "part", 3, 1 }));
 	/* One below the partition comes back as it was. */
 	house_delete(h, KIND_POD, "default", "part-0", NULL);
-	house_wait(h, is_so, (&(struct wanted){"part", 3, 1}));
+	house_wait(h, is_so, (&(struct wanted){ "part", 3, 1 }));
 	pod = house_json(h, &arena, KIND_POD, "default", "part-0");
 	assert_true(str_is(json_get_str(json_index(json_at(pod, "spec.containers"), 0), "image"), "img:1"));
 	pod = house_json(h, &arena, KIND_POD, "default", "part-2");
@@ -111,9 +111,9 @@ static void test_claims(void **state)
 	bool found = false;
 
 	house_create(h,
-	             SET("cl", "\"volumeClaimTemplates\":[{\"metadata\":{\"name\":\"data\"},\"spec\":{\"accessModes\":["
-	                       "\"ReadWriteOnce\"],\"resources\":{\"requests\":{\"storage\":\"1Gi\"}}}}],"));
-	house_wait(h, is_so, (&(struct wanted){"cl", 3, 3}));
+		     SET("cl", "\"volumeClaimTemplates\":[{\"metadata\":{\"name\":\"data\"},\"spec\":{\"accessModes\":["
+			       "\"ReadWriteOnce\"],\"resources\":{\"requests\":{\"storage\":\"1Gi\"}}}}],"));
+	house_wait(h, is_so, (&(struct wanted){ "cl", 3, 3 }));
 	assert_non_null(house_get(h, KIND_PERSISTENTVOLUMECLAIM, "default", "data-cl-2"));
 	pod = house_json(h, &arena, KIND_POD, "default", "cl-2");
 	volumes = json_at(pod, "spec.volumes");
@@ -125,9 +125,9 @@ static void test_claims(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_order),
-	        cmocka_unit_test(test_partition),
-	        cmocka_unit_test(test_claims),
+		cmocka_unit_test(test_order),
+		cmocka_unit_test(test_partition),
+		cmocka_unit_test(test_claims),
 	};
 
 	return cmocka_run_group_tests(tests, house_setup, house_teardown);

@@ -20,8 +20,9 @@ static int teardown(void **state)
 
 static struct dp_service node_port(uint8_t proto, uint16_t port, const struct dp_backend *b)
 {
-	return (struct dp_service){ .id = port, .kind = DP_NODE_PORT, .proto = proto, .port = port, .backends = b,
-				    .n_backends = b ? 1 : 0 };
+	return (struct dp_service){
+		.id = port, .kind = DP_NODE_PORT, .proto = proto, .port = port, .backends = b, .n_backends = b ? 1 : 0
+	};
 }
 
 static void test_node_port_tcp(void **state)
@@ -116,8 +117,9 @@ static void test_node_port_policy(void **state)
 {
 	struct dp_backend b = { ip(pod.addr), 8080 };
 	struct dp_service s = node_port(IPPROTO_TCP, 30080, &b);
-	struct dp_policy_rule in = { .direction = DP_INGRESS, .prefix = ip(OUTSIDE_IP), .prefix_len = 128,
-				     .proto = IPPROTO_TCP, .port = 8080 };
+	struct dp_policy_rule in = {
+		.direction = DP_INGRESS, .prefix = ip(OUTSIDE_IP), .prefix_len = 128, .proto = IPPROTO_TCP, .port = 8080
+	};
 	struct dp_policy policy = { .pod = ip(pod.addr), .isolated_ingress = true };
 	int server = server_in(pod.ns, SOCK_STREAM, pod.addr, 8080), client, conn;
 	struct sockaddr_in to = sin_of(NODE_IP, 30080);
@@ -191,10 +193,12 @@ static void test_masquerade(void **state)
 /* Datagrams larger than the link: every fragment finds its way, out and back, also through a policy. */
 static void test_fragments(void **state)
 {
-	struct dp_policy_rule out = { .direction = DP_EGRESS, .prefix = ip(OUTSIDE_IP), .prefix_len = 128,
-				      .proto = IPPROTO_UDP, .port = 53 };
-	struct dp_policy policy = { .pod = ip(pod.addr), .isolated_ingress = true, .isolated_egress = true,
-				    .rules = &out, .n_rules = 1 };
+	struct dp_policy_rule out = {
+		.direction = DP_EGRESS, .prefix = ip(OUTSIDE_IP), .prefix_len = 128, .proto = IPPROTO_UDP, .port = 53
+	};
+	struct dp_policy policy = {
+		.pod = ip(pod.addr), .isolated_ingress = true, .isolated_egress = true, .rules = &out, .n_rules = 1
+	};
 	int server = server_in(world.outside, SOCK_DGRAM, OUTSIDE_IP, 53), client;
 	struct sockaddr_in peer;
 	socklen_t len = sizeof(peer);
@@ -235,7 +239,7 @@ static uint16_t icmp_sum(const void *data, size_t n)
 	for (; n > 1; n -= 2)
 		sum += *w++;
 	sum = (sum >> 16) + (sum & 0xffff);
-	return (uint16_t)~(sum + (sum >> 16));
+	return (uint16_t) ~(sum + (sum >> 16));
 }
 
 static void test_ping(void **state)

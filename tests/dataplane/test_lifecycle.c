@@ -28,8 +28,9 @@ static void program_ids(uint32_t ret[static DP_PROGRAM_COUNT])
 static void isolate_b(void)
 {
 	struct dp_policy_rule in = { .direction = DP_INGRESS, .identity = 7, .proto = IPPROTO_TCP, .port = 80 };
-	struct dp_policy policy = { .pod = ip("10.42.3.11"), .isolated_ingress = true, .isolated_egress = true,
-				    .rules = &in, .n_rules = 1 };
+	struct dp_policy policy = {
+		.pod = ip("10.42.3.11"), .isolated_ingress = true, .isolated_egress = true, .rules = &in, .n_rules = 1
+	};
 
 	ok(dataplane_policy_set(world.dp, &policy, err));
 }
@@ -207,18 +208,18 @@ static int snap_one(const struct nlmsghdr *h, void *arg)
 {
 	struct snapshot *s = arg;
 	const struct nlattr *attr;
-	size_t head = h->nlmsg_type == RTM_NEWLINK ? sizeof(struct ifinfomsg) :
-		      h->nlmsg_type == RTM_NEWROUTE ? sizeof(struct rtmsg) :
-		      h->nlmsg_type == RTM_NEWADDR  ? sizeof(struct ifaddrmsg) :
-						      sizeof(struct tcmsg);
+	size_t head = h->nlmsg_type == RTM_NEWLINK    ? sizeof(struct ifinfomsg)
+		      : h->nlmsg_type == RTM_NEWROUTE ? sizeof(struct rtmsg)
+		      : h->nlmsg_type == RTM_NEWADDR  ? sizeof(struct ifaddrmsg)
+						      : sizeof(struct tcmsg);
 
 	s->n += (size_t)snprintf(s->text + s->n, sizeof(s->text) - s->n, "%d:", h->nlmsg_type);
 	mnl_attr_for_each(attr, h, head) {
 		uint16_t t = mnl_attr_get_type(attr);
-		bool told = h->nlmsg_type == RTM_NEWLINK  ? t == IFLA_IFNAME :
-			    h->nlmsg_type == RTM_NEWROUTE ? t == RTA_DST || t == RTA_PRIORITY || t == RTA_OIF :
-			    h->nlmsg_type == RTM_NEWADDR  ? t == IFA_LOCAL :
-							    t == TCA_KIND;
+		bool told = h->nlmsg_type == RTM_NEWLINK    ? t == IFLA_IFNAME
+			    : h->nlmsg_type == RTM_NEWROUTE ? t == RTA_DST || t == RTA_PRIORITY || t == RTA_OIF
+			    : h->nlmsg_type == RTM_NEWADDR  ? t == IFA_LOCAL
+							    : t == TCA_KIND;
 
 		for (uint16_t i = 0; told && i < mnl_attr_get_payload_len(attr) && s->n + 3 < sizeof(s->text); i++)
 			s->n += (size_t)snprintf(s->text + s->n, sizeof(s->text) - s->n, "%02x",
@@ -315,7 +316,7 @@ static int tests(void)
 {
 	const struct CMUnitTest all[] = {
 		cmocka_unit_test(test_adoption), cmocka_unit_test(test_replacement), cmocka_unit_test(test_orphans),
-		cmocka_unit_test(test_readonly), cmocka_unit_test(test_purge),	     cmocka_unit_test(test_features),
+		cmocka_unit_test(test_readonly), cmocka_unit_test(test_purge),       cmocka_unit_test(test_features),
 	};
 
 	world_uplink();

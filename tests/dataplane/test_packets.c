@@ -185,12 +185,17 @@ static void test_masquerade_bytes(void **state)
 static void test_policy_at_packets(void **state)
 {
 	struct packet_case c = { "tcp", DP_PROGRAM_POD_OUT, "10.42.4.1", "10.42.4.2", IPPROTO_UDP, 1000, 53 };
-	struct packet_case answer = { "answer", DP_PROGRAM_POD_OUT, "10.42.4.2", "10.42.4.1", IPPROTO_UDP, 53, 1000,
-				      .on_b = true };
-	struct dp_policy_rule in = { .direction = DP_INGRESS, .proto = IPPROTO_UDP, .port = 50, .end_port = 60,
-				     .prefix = ip("10.42.4.1"), .prefix_len = 128 };
-	struct dp_policy p = { .pod = ip("10.42.4.2"), .isolated_ingress = true, .isolated_egress = true, .rules = &in,
-			       .n_rules = 1 };
+	struct packet_case answer = { "answer", DP_PROGRAM_POD_OUT, "10.42.4.2", "10.42.4.1", IPPROTO_UDP, 53,
+				      1000,     .on_b = true };
+	struct dp_policy_rule in = { .direction = DP_INGRESS,
+				     .proto = IPPROTO_UDP,
+				     .port = 50,
+				     .end_port = 60,
+				     .prefix = ip("10.42.4.1"),
+				     .prefix_len = 128 };
+	struct dp_policy p = {
+		.pod = ip("10.42.4.2"), .isolated_ingress = true, .isolated_egress = true, .rules = &in, .n_rules = 1
+	};
 	uint64_t before = drops("fragment");
 
 	ok(dataplane_policy_set(world.dp, &p, err));

@@ -140,10 +140,22 @@ static void test_identity_and_ports(void **state)
 static void test_prefix_with_except(void **state)
 {
 	struct dp_policy_rule in[] = {
-		{ .direction = DP_INGRESS, .prefix = ip("10.42.0.0"), .prefix_len = 112, .proto = IPPROTO_TCP, .port = 80 },
-		{ .direction = DP_INGRESS, .prefix = ip("10.42.0.10"), .prefix_len = 128, .deny = true,
-		  .proto = IPPROTO_TCP, .port = 80 },
-		{ .direction = DP_INGRESS, .prefix = ip("10.42.0.8"), .prefix_len = 125, .proto = IPPROTO_TCP, .port = 90 },
+		{ .direction = DP_INGRESS,
+		  .prefix = ip("10.42.0.0"),
+		  .prefix_len = 112,
+		  .proto = IPPROTO_TCP,
+		  .port = 80 },
+		{ .direction = DP_INGRESS,
+		  .prefix = ip("10.42.0.10"),
+		  .prefix_len = 128,
+		  .deny = true,
+		  .proto = IPPROTO_TCP,
+		  .port = 80 },
+		{ .direction = DP_INGRESS,
+		  .prefix = ip("10.42.0.8"),
+		  .prefix_len = 125,
+		  .proto = IPPROTO_TCP,
+		  .port = 90 },
 	};
 	struct test_pod c;
 

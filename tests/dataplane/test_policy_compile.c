@@ -115,7 +115,8 @@ static size_t random_rules(struct dp_policy_rule *rules, size_t max)
 
 			e.deny = true;
 			e.prefix_len = (uint8_t)(r.prefix_len + 1 + rand() % (128 - r.prefix_len));
-			e.prefix.b[15] = (uint8_t)((e.prefix.b[15] & (0xff << (128 - (r.prefix_len > 120 ? r.prefix_len : 120)))) |
+			e.prefix.b[15] = (uint8_t)((e.prefix.b[15] &
+						    (0xff << (128 - (r.prefix_len > 120 ? r.prefix_len : 120)))) |
 						   (rand() & (0xff >> (r.prefix_len > 120 ? r.prefix_len - 120 : 0))));
 			rules[n++] = e;
 		}
@@ -173,12 +174,8 @@ static void test_same_bytes(void **state)
 static void test_malformed(void **state)
 {
 	struct dp_policy_rule bad[] = {
-		{ .direction = 2 },
-		{ .prefix_len = 129 },
-		{ .port = 80, .end_port = 79 },
-		{ .end_port = 79 },
-		{ .identity = 0x80000001u },
-		{ .deny = true, .prefix_len = 128 },
+		{ .direction = 2 }, { .prefix_len = 129 },       { .port = 80, .end_port = 79 },
+		{ .end_port = 79 }, { .identity = 0x80000001u }, { .deny = true, .prefix_len = 128 },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {

@@ -62,8 +62,7 @@ static void prepare_maps(struct bpf_object *object, const struct k3c_options *op
 {
 	struct bpf_map *map;
 
-	bpf_object__for_each_map(map, object)
-	{
+	bpf_object__for_each_map(map, object) {
 		const char *name = bpf_map__name(map);
 
 		if (strcmp(name, ".rodata.options") == 0) {
@@ -124,8 +123,8 @@ static void load_and_look(elf_fn *elf, const struct k3c_options *options)
 		print_message("verifier %s instructions=%u states=%u peak=%u bytes=%u\n", bpf_program__name(program),
 			      f.instructions, f.states, f.peak, f.bytes);
 		if (f.instructions > budget)
-			fail_msg("%s: %u instructions verified, the budget is %u", bpf_program__name(program), f.instructions,
-				 budget);
+			fail_msg("%s: %u instructions verified, the budget is %u", bpf_program__name(program),
+				 f.instructions, budget);
 	}
 	bpf_object__close(object);
 }

@@ -50,16 +50,16 @@ struct world {
 
 static struct world world;
 
-#define ok(expr)                                                                          \
-	({                                                                                \
-		struct err ok_err = ERR_INIT;                                             \
-		struct err *err = &ok_err;                                                \
-		int ok_r = (expr);                                                        \
-		if (ok_r < 0)                                                             \
-			print_error("%s:%d: %s: %s\n", __FILE__, __LINE__, #expr, err_message(&ok_err)); \
-		err_finish(&ok_err);                                                      \
-		assert_true(ok_r >= 0);                                                   \
-		ok_r;                                                                     \
+#define ok(expr)                                                                                                       \
+	({                                                                                                             \
+		struct err ok_err = ERR_INIT;                                                                          \
+		struct err *err = &ok_err;                                                                             \
+		int ok_r = (expr);                                                                                     \
+		if (ok_r < 0)                                                                                          \
+			print_error("%s:%d: %s: %s\n", __FILE__, __LINE__, #expr, err_message(&ok_err));               \
+		err_finish(&ok_err);                                                                                   \
+		assert_true(ok_r >= 0);                                                                                \
+		ok_r;                                                                                                  \
 	})
 
 static inline struct dp_addr ip(const char *text)

@@ -166,7 +166,8 @@ static inline void fixture_done(void *arg, const struct err *err)
 }
 
 static inline int fixture_write_full(struct fixture *f, uint16_t resource, const char *ns, const char *name,
-				     const char *owner, const char *value, bool remove, enum store_durability durability)
+				     const char *owner, const char *value, bool remove,
+				     enum store_durability durability)
 {
 	const struct object *newest = store_newest(f->store, resource, str_of(ns), str_of(name));
 	_cleanup_object_ const struct object *o =

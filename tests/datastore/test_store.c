@@ -246,10 +246,12 @@ static void test_lazy_and_durable_mix(void **state)
 		char value[16];
 
 		snprintf(value, sizeof(value), "%d", i);
-		assert_int_equal(fixture_write_full(f, 0, "ns", "x", "", value, false,
-						    i % 3 == 0 ? STORE_RIDER : STORE_DURABLE), 0);
-		assert_int_equal(fixture_write_full(f, 0, "ns", "y", "", value, false,
-						    i % 2 == 0 ? STORE_RIDER : STORE_DURABLE), 0);
+		assert_int_equal(
+			fixture_write_full(f, 0, "ns", "x", "", value, false, i % 3 == 0 ? STORE_RIDER : STORE_DURABLE),
+			0);
+		assert_int_equal(
+			fixture_write_full(f, 0, "ns", "y", "", value, false, i % 2 == 0 ? STORE_RIDER : STORE_DURABLE),
+			0);
 		if (i % 7 == 0)
 			fixture_wait(f);
 	}

@@ -13,9 +13,11 @@ static int setup(void **state)
 	fixture_setup(state);
 	f = *state;
 	fixture_namespace(f, "shop");
-	put(f, KIND_SERVICE, "shop", "{'metadata':{'name':'web'},'spec':{'clusterIP':'10.43.0.50','ports':[{'name':'http','port':80},"
-				     "{'name':'dns','protocol':'UDP','port':53}]}}");
-	put(f, KIND_SERVICE, "shop", "{'metadata':{'name':'db'},'spec':{'clusterIP':'None','ports':[{'name':'sql','port':5432}]}}");
+	put(f, KIND_SERVICE, "shop",
+	    "{'metadata':{'name':'web'},'spec':{'clusterIP':'10.43.0.50','ports':[{'name':'http','port':80},"
+	    "{'name':'dns','protocol':'UDP','port':53}]}}");
+	put(f, KIND_SERVICE, "shop",
+	    "{'metadata':{'name':'db'},'spec':{'clusterIP':'None','ports':[{'name':'sql','port':5432}]}}");
 	put(f, KIND_ENDPOINTSLICE, "shop",
 	    "{'metadata':{'name':'db-1','labels':{'kubernetes.io/service-name':'db'}},'addressType':'IPv4','ports':[{'name':'sql',"
 	    "'protocol':'TCP','port':5432}],'endpoints':[{'addresses':['10.42.0.7'],'hostname':'db-0','conditions':{'ready':true}},"
@@ -29,15 +31,20 @@ static int setup(void **state)
 	    "{'metadata':{'name':'db-6','labels':{'kubernetes.io/service-name':'db'}},'addressType':'IPv6','ports':[{'name':'sql',"
 	    "'protocol':'TCP','port':5432}],'endpoints':[{'addresses':['fd42::7'],'hostname':'db-0'}]}");
 	put(f, KIND_SERVICE, "shop", "{'metadata':{'name':'empty'},'spec':{'clusterIP':'None','ports':[{'port':1}]}}");
-	put(f, KIND_SERVICE, "shop", "{'metadata':{'name':'out'},'spec':{'type':'ExternalName','externalName':'example.org'}}");
-	put(f, KIND_SERVICE, "shop", "{'metadata':{'name':'in'},'spec':{'type':'ExternalName','externalName':"
-				     "'web.shop.svc.cluster.local'}}");
-	put(f, KIND_SERVICE, "shop", "{'metadata':{'name':'twice'},'spec':{'type':'ExternalName','externalName':"
-				     "'out.shop.svc.cluster.local'}}");
-	put(f, KIND_SERVICE, "shop", "{'metadata':{'name':'nowhere'},'spec':{'type':'ExternalName','externalName':"
-				     "'no.shop.svc.cluster.local'}}");
-	put(f, KIND_SERVICE, "shop", "{'metadata':{'name':'circle'},'spec':{'type':'ExternalName','externalName':"
-				     "'circle.shop.svc.cluster.local'}}");
+	put(f, KIND_SERVICE, "shop",
+	    "{'metadata':{'name':'out'},'spec':{'type':'ExternalName','externalName':'example.org'}}");
+	put(f, KIND_SERVICE, "shop",
+	    "{'metadata':{'name':'in'},'spec':{'type':'ExternalName','externalName':"
+	    "'web.shop.svc.cluster.local'}}");
+	put(f, KIND_SERVICE, "shop",
+	    "{'metadata':{'name':'twice'},'spec':{'type':'ExternalName','externalName':"
+	    "'out.shop.svc.cluster.local'}}");
+	put(f, KIND_SERVICE, "shop",
+	    "{'metadata':{'name':'nowhere'},'spec':{'type':'ExternalName','externalName':"
+	    "'no.shop.svc.cluster.local'}}");
+	put(f, KIND_SERVICE, "shop",
+	    "{'metadata':{'name':'circle'},'spec':{'type':'ExternalName','externalName':"
+	    "'circle.shop.svc.cluster.local'}}");
 	zone_init(&zone, f->reg, "Cluster.Local");
 	return 0;
 }
@@ -173,7 +180,8 @@ static void test_reverse(void **state)
 	/* not ready: no record leads to its name either */
 	check("9.0.42.10.in-addr.arpa.", PTR, "SERVFAIL:");
 	/* made anew when a Service comes */
-	put(f, KIND_SERVICE, "shop", "{'metadata':{'name':'late'},'spec':{'clusterIP':'10.43.0.99','ports':[{'port':80}]}}");
+	put(f, KIND_SERVICE, "shop",
+	    "{'metadata':{'name':'late'},'spec':{'clusterIP':'10.43.0.99','ports':[{'port':80}]}}");
 	check("99.0.43.10.in-addr.arpa.", PTR, "NOERROR: PTR late.shop.svc.cluster.local.");
 }
 
@@ -205,7 +213,8 @@ static void test_aliases(void **state)
 		size_t n;
 		ldns_rr *rr = NULL;
 
-		assert_int_equal(ldns_rr_new_frm_str(&rr, "example.org. 60 IN A 192.0.2.33", 0, NULL, NULL), LDNS_STATUS_OK);
+		assert_int_equal(ldns_rr_new_frm_str(&rr, "example.org. 60 IN A 192.0.2.33", 0, NULL, NULL),
+				 LDNS_STATUS_OK);
 		ldns_pkt_push_rr(p, LDNS_SECTION_ANSWER, rr);
 		assert_int_equal(ldns_pkt2wire(&wire, p, &n), LDNS_STATUS_OK);
 		buf_add(&up, wire, n);
@@ -242,11 +251,14 @@ static void many(struct fixture *f, unsigned n)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT;
 
-	put(f, KIND_SERVICE, "shop", "{'metadata':{'name':'many'},'spec':{'clusterIP':'None','ports':[{'name':'p','port':1}]}}");
-	buf_printf(&text, "{'metadata':{'name':'many-1','labels':{'kubernetes.io/service-name':'many'}},'addressType':'IPv4',"
-			  "'ports':[{'name':'p','protocol':'TCP','port':1}],'endpoints':[");
+	put(f, KIND_SERVICE, "shop",
+	    "{'metadata':{'name':'many'},'spec':{'clusterIP':'None','ports':[{'name':'p','port':1}]}}");
+	buf_printf(&text,
+		   "{'metadata':{'name':'many-1','labels':{'kubernetes.io/service-name':'many'}},'addressType':'IPv4',"
+		   "'ports':[{'name':'p','protocol':'TCP','port':1}],'endpoints':[");
 	for (unsigned i = 0; i < n; i++)
-		buf_printf(&text, "%s{'addresses':['10.42.%u.%u'],'hostname':'a-rather-long-host-name-of-an-endpoint-%u'}",
+		buf_printf(&text,
+			   "%s{'addresses':['10.42.%u.%u'],'hostname':'a-rather-long-host-name-of-an-endpoint-%u'}",
 			   i ? "," : "", i / 250, i % 250, i);
 	buf_printf(&text, "]}");
 	buf_add_char(&text, 0);
@@ -368,9 +380,12 @@ static void test_odd_packets(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_services), TEST(test_srv),	 TEST(test_srv_additional), TEST(test_headless),
-		TEST(test_pods),     TEST(test_reverse), TEST(test_aliases),	    TEST(test_case_is_kept),
-		TEST(test_truncation), TEST(test_more_than_tcp_holds), TEST(test_odd_packets),
+		TEST(test_services),       TEST(test_srv),
+		TEST(test_srv_additional), TEST(test_headless),
+		TEST(test_pods),           TEST(test_reverse),
+		TEST(test_aliases),        TEST(test_case_is_kept),
+		TEST(test_truncation),     TEST(test_more_than_tcp_holds),
+		TEST(test_odd_packets),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

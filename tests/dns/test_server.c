@@ -178,8 +178,10 @@ static int setup(void **state)
 	int fd;
 
 	fixture_setup((void **)&f);
-	put(f, KIND_SERVICE, "default", "{'metadata':{'name':'web'},'spec':{'clusterIP':'10.43.0.50','ports':[{'port':80}]}}");
-	put(f, KIND_SERVICE, "default", "{'metadata':{'name':'out'},'spec':{'type':'ExternalName','externalName':'example.org'}}");
+	put(f, KIND_SERVICE, "default",
+	    "{'metadata':{'name':'web'},'spec':{'clusterIP':'10.43.0.50','ports':[{'port':80}]}}");
+	put(f, KIND_SERVICE, "default",
+	    "{'metadata':{'name':'out'},'spec':{'type':'ExternalName','externalName':'example.org'}}");
 	upstream_start(&a, UPSTREAM_A, 0);
 	upstream_start(&b, UPSTREAM_B, upstream_port);
 	snprintf(resolv_conf, sizeof(resolv_conf), "%s/resolv.conf", f->dir);
@@ -322,7 +324,8 @@ static void test_tcp(void **state)
 {
 	_cleanup_buf_ struct buf q = BUF_INIT, both = BUF_INIT, in = BUF_INIT;
 	struct client *c = mem_new(struct client);
-	static const char *const names[] = { "web.default.svc.cluster.local.", "example.org.", "no.default.svc.cluster.local." };
+	static const char *const names[] = { "web.default.svc.cluster.local.", "example.org.",
+					     "no.default.svc.cluster.local." };
 	static const char *const want[] = { "NOERROR: A 10.43.0.50", "NOERROR: A " UPSTREAM_A, "NXDOMAIN:" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
@@ -339,7 +342,8 @@ static void test_tcp(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		size_t n;
 
-		while (buf_len(&in) < 2 || buf_len(&in) < 2 + ((size_t)(uint8_t)buf_str(&in).p[0] << 8 | (uint8_t)buf_str(&in).p[1])) {
+		while (buf_len(&in) < 2 ||
+		       buf_len(&in) < 2 + ((size_t)(uint8_t)buf_str(&in).p[0] << 8 | (uint8_t)buf_str(&in).p[1])) {
 			struct str more = client_receive(c);
 
 			assert_true(more.n > 0);
@@ -386,7 +390,8 @@ static void test_end_in_flight(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_forwarding), TEST(test_next_upstream), TEST(test_spoofed_answers), TEST(test_tcp), TEST(test_end_in_flight),
+		TEST(test_forwarding), TEST(test_next_upstream), TEST(test_spoofed_answers),
+		TEST(test_tcp),        TEST(test_end_in_flight),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

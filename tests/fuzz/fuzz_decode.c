@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	_cleanup_err_ struct err err = ERR_INIT;
 	_cleanup_field_errors_ struct field_errors errors = FIELD_ERRORS_INIT;
 	const struct api_kind *kind;
-	struct decode_warnings warnings = {.n = 0};
+	struct decode_warnings warnings = { .n = 0 };
 	struct json *tree, *again;
 	struct str text;
 
@@ -24,8 +24,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	kind = api_kind_at(data[0] % api_kind_count());
 	if (decode_text(&arena, kind, str_make((const char *)data + 2, size - 2),
-	                data[1] & 1 ? DECODE_YAML : DECODE_JSON, (enum decode_field_validation)(data[1] / 2 % 3),
-	                &warnings, &tree, &err) < 0)
+			data[1] & 1 ? DECODE_YAML : DECODE_JSON, (enum decode_field_validation)(data[1] / 2 % 3),
+			&warnings, &tree, &err) < 0)
 		return 0;
 	text = json_text(&arena, tree);
 	if (text.n <= DECODE_BYTES_MAX) {

@@ -45,8 +45,10 @@ static void put(const struct api_kind *kind, const char *text)
 /* A zone with one name of each sort. */
 static void prepare(void)
 {
-	static const struct registry_options options = { .service_cidr = "10.43.0.0/16", .node_port_min = 30000,
-							 .node_port_max = 32767, .cluster_domain = "cluster.local",
+	static const struct registry_options options = { .service_cidr = "10.43.0.0/16",
+							 .node_port_min = 30000,
+							 .node_port_max = 32767,
+							 .cluster_domain = "cluster.local",
 							 .cluster_dns = "10.43.0.10" };
 	char dir[] = "/tmp/k3c-fuzz-dns-XXXXXX", path[64];
 	struct store_options so = { .path = path };
@@ -59,16 +61,20 @@ static void prepare(void)
 	    registry_create_all(loop, store, &options, &reg, NULL) < 0)
 		abort();
 	put(KIND_NAMESPACE, "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"n\"}}");
-	put(KIND_SERVICE, "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"s\",\"namespace\":\"n\"},\"spec\":{"
-			  "\"clusterIP\":\"10.43.0.5\",\"ports\":[{\"name\":\"p\",\"port\":80}]}}");
-	put(KIND_SERVICE, "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"h\",\"namespace\":\"n\"},\"spec\":{"
-			  "\"clusterIP\":\"None\",\"ports\":[{\"name\":\"p\",\"port\":80}]}}");
-	put(KIND_SERVICE, "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"e\",\"namespace\":\"n\"},\"spec\":{"
-			  "\"type\":\"ExternalName\",\"externalName\":\"x.org\"}}");
-	put(KIND_ENDPOINTSLICE, "{\"apiVersion\":\"discovery.k8s.io/v1\",\"kind\":\"EndpointSlice\",\"metadata\":{\"name\":\"h-1\","
-				"\"namespace\":\"n\",\"labels\":{\"kubernetes.io/service-name\":\"h\"}},\"addressType\":\"IPv4\","
-				"\"ports\":[{\"name\":\"p\",\"port\":80,\"protocol\":\"TCP\"}],\"endpoints\":[{\"addresses\":["
-				"\"10.42.0.5\"],\"hostname\":\"a\"}]}");
+	put(KIND_SERVICE,
+	    "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"s\",\"namespace\":\"n\"},\"spec\":{"
+	    "\"clusterIP\":\"10.43.0.5\",\"ports\":[{\"name\":\"p\",\"port\":80}]}}");
+	put(KIND_SERVICE,
+	    "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"h\",\"namespace\":\"n\"},\"spec\":{"
+	    "\"clusterIP\":\"None\",\"ports\":[{\"name\":\"p\",\"port\":80}]}}");
+	put(KIND_SERVICE,
+	    "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"e\",\"namespace\":\"n\"},\"spec\":{"
+	    "\"type\":\"ExternalName\",\"externalName\":\"x.org\"}}");
+	put(KIND_ENDPOINTSLICE,
+	    "{\"apiVersion\":\"discovery.k8s.io/v1\",\"kind\":\"EndpointSlice\",\"metadata\":{\"name\":\"h-1\","
+	    "\"namespace\":\"n\",\"labels\":{\"kubernetes.io/service-name\":\"h\"}},\"addressType\":\"IPv4\","
+	    "\"ports\":[{\"name\":\"p\",\"port\":80,\"protocol\":\"TCP\"}],\"endpoints\":[{\"addresses\":["
+	    "\"10.42.0.5\"],\"hostname\":\"a\"}]}");
 	zone_init(&zone, reg, "cluster.local");
 	/* everything is in memory by now */
 	fs_remove_tree(dir, NULL);
@@ -82,8 +88,8 @@ static void answer_to(struct str query, struct str upstream, bool tcp, bool can_
 	switch (answer_query(&zone, query, tcp, can_forward, &a)) {
 	case ANSWER_READY:
 		/* an answer to that query, and no larger than it may be */
-		if (buf_len(&a.wire) < 12 || memcmp(buf_str(&a.wire).p, query.p, 2) != 0 || !(buf_str(&a.wire).p[2] & 0x80) ||
-		    buf_len(&a.wire) > (tcp ? ANSWER_TCP_MAX : ANSWER_UDP_MAX))
+		if (buf_len(&a.wire) < 12 || memcmp(buf_str(&a.wire).p, query.p, 2) != 0 ||
+		    !(buf_str(&a.wire).p[2] & 0x80) || buf_len(&a.wire) > (tcp ? ANSWER_TCP_MAX : ANSWER_UDP_MAX))
 			abort();
 		break;
 	case ANSWER_FORWARD:

@@ -24,7 +24,7 @@ static void parse_head(struct str in, bool request)
 	copy = mem_alloc(end);
 	memcpy(copy, in.p, end);
 	if (request ? http1_parse_request(copy, end, &arena, &head, &message) == 0
-	            : http1_parse_response(copy, end, &arena, &head) == 0) {
+		    : http1_parse_response(copy, end, &arena, &head) == 0) {
 		for (size_t i = 0; i < head.n_headers; i++) {
 			http1_has_token(head.headers[i].value, "close");
 			if (!head.headers[i].name.n)
@@ -41,7 +41,7 @@ static void parse_head(struct str in, bool request)
 static void decode_chunked(struct str in, size_t piece)
 {
 	_cleanup_buf_ struct buf out = BUF_INIT;
-	struct http1_chunked d = {0};
+	struct http1_chunked d = { 0 };
 
 	while (in.n) {
 		struct str part = str_make(in.p, in.n < piece ? in.n : piece);

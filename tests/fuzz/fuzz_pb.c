@@ -24,7 +24,7 @@ static void envelope(struct buf *out, const struct api_kind *k, const uint8_t *r
 	add_string(out, 0x0a, k->api_version);
 	add_string(out, 0x12, k->kind);
 	buf_add_char(out, 0x12);
-	for (size_t rest = n; ; rest >>= 7) {
+	for (size_t rest = n;; rest >>= 7) {
 		buf_add_char(out, (char)(rest < 0x80 ? rest : rest | 0x80));
 		if (rest < 0x80)
 			break;

@@ -45,8 +45,11 @@ static void check_file(const char *dir, const char *path, const char *file, cons
 
 static void test_all(void **state)
 {
-	const struct cgroup_limits limits = { .cpu_shares = 512, .cpu_quota_us = 50000, .cpu_period_us = 100000,
-					      .memory_limit_bytes = 64 << 20, .pids_limit = 20 };
+	const struct cgroup_limits limits = { .cpu_shares = 512,
+					      .cpu_quota_us = 50000,
+					      .cpu_period_us = 100000,
+					      .memory_limit_bytes = 64 << 20,
+					      .pids_limit = 20 };
 	_cleanup_free_ char *path = mem_printf("%s/burstable/pod1", root);
 	_cleanup_err_ struct err err = ERR_INIT;
 	struct cgroup_usage usage;

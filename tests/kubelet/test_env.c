@@ -77,8 +77,9 @@ static const char *field(const struct json *pod, const char *path)
 
 static void test_fieldref(void **state)
 {
-	const struct json *pod = parse("{\"metadata\":{\"name\":\"p\",\"namespace\":\"n\",\"uid\":\"u\",\"labels\":"
-				       "{\"b\":\"2\",\"a/x\":\"say \\\"hi\\\"\"}},\"spec\":{\"serviceAccountName\":\"sa\"}}");
+	const struct json *pod =
+		parse("{\"metadata\":{\"name\":\"p\",\"namespace\":\"n\",\"uid\":\"u\",\"labels\":"
+		      "{\"b\":\"2\",\"a/x\":\"say \\\"hi\\\"\"}},\"spec\":{\"serviceAccountName\":\"sa\"}}");
 
 	assert_string_equal(field(pod, "metadata.name"), "p");
 	assert_string_equal(field(pod, "metadata.namespace"), "n");
@@ -104,7 +105,8 @@ static const char *resource(const struct json *container, const char *name, cons
 
 static void test_resource_fieldref(void **state)
 {
-	const struct json *c = parse("{\"resources\":{\"limits\":{\"memory\":\"64Mi\"},\"requests\":{\"cpu\":\"250m\"}}}");
+	const struct json *c =
+		parse("{\"resources\":{\"limits\":{\"memory\":\"64Mi\"},\"requests\":{\"cpu\":\"250m\"}}}");
 
 	assert_string_equal(resource(c, "limits.memory", ""), "67108864");
 	assert_string_equal(resource(c, "limits.memory", "1Mi"), "64");
@@ -184,9 +186,10 @@ static void test_resolv_conf(void **state)
 			    "search lan example.org\nnameserver 192.0.2.53\noptions ndots:2 rotate\n");
 	assert_non_null(strstr(resolv("{\"dnsPolicy\":\"ClusterFirstWithHostNet\",\"hostNetwork\":true}"),
 			       "nameserver 10.43.0.10\n"));
-	assert_string_equal(resolv("{\"dnsPolicy\":\"None\",\"dnsConfig\":{\"nameservers\":[\"1.1.1.1\"],\"searches\":"
-				   "[\"a.b\"],\"options\":[{\"name\":\"ndots\",\"value\":\"1\"},{\"name\":\"edns0\"}]}}"),
-			    "search a.b\nnameserver 1.1.1.1\noptions ndots:1 edns0\n");
+	assert_string_equal(
+		resolv("{\"dnsPolicy\":\"None\",\"dnsConfig\":{\"nameservers\":[\"1.1.1.1\"],\"searches\":"
+		       "[\"a.b\"],\"options\":[{\"name\":\"ndots\",\"value\":\"1\"},{\"name\":\"edns0\"}]}}"),
+		"search a.b\nnameserver 1.1.1.1\noptions ndots:1 edns0\n");
 	assert_non_null(strstr(resolv("{\"dnsPolicy\":\"ClusterFirst\",\"dnsConfig\":{\"options\":[{\"name\":\"ndots\","
 				      "\"value\":\"2\"}]}}"),
 			       "options ndots:2\n"));
@@ -195,8 +198,9 @@ static void test_resolv_conf(void **state)
 static void test_hosts(void **state)
 {
 	struct netfiles_source src = {
-		.pod = parse("{\"metadata\":{\"name\":\"web-0\",\"namespace\":\"demo\"},\"spec\":{\"hostname\":\"web-0\","
-			     "\"subdomain\":\"web\",\"hostAliases\":[{\"ip\":\"192.0.2.9\",\"hostnames\":[\"a\",\"b\"]}]}}"),
+		.pod = parse(
+			"{\"metadata\":{\"name\":\"web-0\",\"namespace\":\"demo\"},\"spec\":{\"hostname\":\"web-0\","
+			"\"subdomain\":\"web\",\"hostAliases\":[{\"ip\":\"192.0.2.9\",\"hostnames\":[\"a\",\"b\"]}]}}"),
 		.ns = STR("demo"),
 		.cluster_domain = "cluster.local",
 		.pod_ips = { "10.42.0.7", NULL },
@@ -216,9 +220,10 @@ static void test_hostname(void **state)
 	memset(name, 'a', 70);
 	name[62] = '-';
 	name[70] = '\0';
-	assert_int_equal(strlen(netfiles_hostname(&arena, parse(arena_printf(&arena, "{\"metadata\":{\"name\":\"%s\"}}", name)),
-						  "c", &fqdn)),
-			 62);
+	assert_int_equal(
+		strlen(netfiles_hostname(&arena, parse(arena_printf(&arena, "{\"metadata\":{\"name\":\"%s\"}}", name)),
+					 "c", &fqdn)),
+		62);
 	assert_string_equal(fqdn, "");
 }
 

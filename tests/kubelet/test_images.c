@@ -190,10 +190,8 @@ static void test_symlink_escape(void **state)
 	_cleanup_free_ char *outside = mem_printf("%s/outside", s->dir), *planted = mem_printf("%s/planted", outside);
 	_cleanup_free_ char *inside = NULL;
 	const struct fixture_entry entries[] = {
-		{ .path = "deep", .type = S_IFDIR, .mode = 0755 },
-		{ .path = "etc", .type = S_IFDIR, .mode = 0755 },
-		{ .path = "link", .type = S_IFLNK, .text = "/etc" },
-		{ .path = "link/planted", .text = "inside" },
+		{ .path = "deep", .type = S_IFDIR, .mode = 0755 },   { .path = "etc", .type = S_IFDIR, .mode = 0755 },
+		{ .path = "link", .type = S_IFLNK, .text = "/etc" }, { .path = "link/planted", .text = "inside" },
 		{ .path = "/absolute", .text = "inside" },
 	};
 	const struct fixture_entry evil[] = { { .path = "out", .type = S_IFLNK, .text = outside },

@@ -74,7 +74,7 @@ static inline void fixture_tar(const struct fixture_entry *entries, size_t n, bo
 }
 
 struct fixture_layer {
-	struct buf tar;  /* as it stands in the archive, perhaps compressed */
+	struct buf tar; /* as it stands in the archive, perhaps compressed */
 	char diff_id[SHA256_HEX_LEN + 1], digest[SHA256_HEX_LEN + 1];
 };
 
@@ -108,8 +108,10 @@ static inline void fixture_add_file(struct archive *a, const char *path, struct 
 /* The config blob; `run` is the content of "config" ({"Cmd":[...]}). */
 static inline void fixture_config(const struct fixture_layer *layers, size_t n, const char *run, struct buf *out)
 {
-	buf_printf(out, "{\"architecture\":\"amd64\",\"os\":\"linux\",\"config\":%s,\"rootfs\":{\"type\":\"layers\","
-			"\"diff_ids\":[", run);
+	buf_printf(out,
+		   "{\"architecture\":\"amd64\",\"os\":\"linux\",\"config\":%s,\"rootfs\":{\"type\":\"layers\","
+		   "\"diff_ids\":[",
+		   run);
 	for (size_t i = 0; i < n; i++)
 		buf_printf(out, "%s\"sha256:%s\"", i ? "," : "", layers[i].diff_id);
 	buf_add_cstr(out, "]}}");
@@ -157,12 +159,16 @@ static inline void fixture_oci_manifest(const struct fixture_layer *layers, size
 	char hex[SHA256_HEX_LEN + 1];
 
 	sha256_hex(buf_str(config).p, buf_len(config), hex);
-	buf_printf(out, "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"config\":{"
-			"\"mediaType\":\"application/vnd.oci.image.config.v1+json\",\"digest\":\"sha256:%s\",\"size\":%zu},"
-			"\"layers\":[", hex, buf_len(config));
+	buf_printf(out,
+		   "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"config\":{"
+		   "\"mediaType\":\"application/vnd.oci.image.config.v1+json\",\"digest\":\"sha256:%s\",\"size\":%zu},"
+		   "\"layers\":[",
+		   hex, buf_len(config));
 	for (size_t i = 0; i < n; i++)
-		buf_printf(out, "%s{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar+gzip\",\"digest\":"
-				"\"sha256:%s\",\"size\":%zu}", i ? "," : "", layers[i].digest, buf_len(&layers[i].tar));
+		buf_printf(out,
+			   "%s{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar+gzip\",\"digest\":"
+			   "\"sha256:%s\",\"size\":%zu}",
+			   i ? "," : "", layers[i].digest, buf_len(&layers[i].tar));
 	buf_add_cstr(out, "]}");
 }
 
@@ -186,9 +192,11 @@ static inline void fixture_oci(const char *file, const struct fixture_layer *lay
 	snprintf(path, sizeof(path), "blobs/sha256/%s", hex);
 	fixture_add_file(a, path, buf_str(&manifest));
 	fixture_add_file(a, "oci-layout", STR("{\"imageLayoutVersion\":\"1.0.0\"}"));
-	buf_printf(&index, "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\","
-			   "\"digest\":\"sha256:%s\",\"size\":%zu,\"annotations\":{\"org.opencontainers.image.ref.name\":"
-			   "\"%s\"}}]}", hex, buf_len(&manifest), name);
+	buf_printf(&index,
+		   "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\","
+		   "\"digest\":\"sha256:%s\",\"size\":%zu,\"annotations\":{\"org.opencontainers.image.ref.name\":"
+		   "\"%s\"}}]}",
+		   hex, buf_len(&manifest), name);
 	fixture_add_file(a, "index.json", buf_str(&index));
 	archive_write_close(a);
 	archive_write_free(a);

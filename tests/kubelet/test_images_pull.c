@@ -52,9 +52,11 @@ static int run(char *const *argv)
 
 static int dial(void)
 {
-	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
+	struct sockaddr_in addr = { .sin_family = AF_INET,
+				    .sin_port = htons((uint16_t)port),
 				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), r = connect(fd, (struct sockaddr *)&addr, sizeof(addr));
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
+	    r = connect(fd, (struct sockaddr *)&addr, sizeof(addr));
 
 	close(fd);
 	return r;
@@ -80,8 +82,10 @@ static int start_registry(void)
 	FILE *f = fopen(config, "w");
 
 	port = free_port();
-	fprintf(f, "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: %s/registry\n"
-		   "http:\n  addr: 127.0.0.1:%d\n", dir, port);
+	fprintf(f,
+		"version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: %s/registry\n"
+		"http:\n  addr: 127.0.0.1:%d\n",
+		dir, port);
 	fclose(f);
 	registry = spawn(argv);
 	while (dial() < 0) {

@@ -157,8 +157,9 @@ static void test_partial(void **state)
 	add(s->path, 2, 4, "F");
 	open_reader(s, (struct log_reader_options){ .timestamps = true });
 	read_to_end(s);
-	assert_string_equal(buf_cstr(&s->got),
-			    "2026-01-01T00:00:00.000000001Z line 0line 1line 2\n2026-01-01T00:00:03.000000001Z line 3\n");
+	assert_string_equal(
+		buf_cstr(&s->got),
+		"2026-01-01T00:00:00.000000001Z line 0line 1line 2\n2026-01-01T00:00:03.000000001Z line 3\n");
 }
 
 static void test_backpressure(void **state)

@@ -13,7 +13,10 @@
 static struct arena arena;
 static const char *const extra_labels[] = { "disk=ssd", "kubernetes.io/os=linux", NULL };
 static struct kubelet kl = {
-	.options = { .node_name = "edge", .node_ips = { "192.0.2.1", NULL }, .node_labels = extra_labels, .pods_max = 110 },
+	.options = { .node_name = "edge",
+		     .node_ips = { "192.0.2.1", NULL },
+		     .node_labels = extra_labels,
+		     .pods_max = 110 },
 };
 static struct node_facts facts;
 static struct node_pressure pressure;
@@ -99,7 +102,8 @@ static void test_status(void **state)
 	later = node_status(&arena, &v, first, false);
 	assert_true(str_is(json_get_str(condition(later, "DiskPressure"), "status"), "True"));
 	assert_true(str_is(json_get_str(condition(later, "DiskPressure"), "reason"), "KubeletHasDiskPressure"));
-	assert_true(str_is(json_get_str(condition(later, "DiskPressure"), "lastTransitionTime"), "1970-01-01T00:33:20Z"));
+	assert_true(
+		str_is(json_get_str(condition(later, "DiskPressure"), "lastTransitionTime"), "1970-01-01T00:33:20Z"));
 	assert_true(str_is(json_get_str(condition(later, "Ready"), "lastTransitionTime"), "1970-01-01T00:16:40Z"));
 }
 

@@ -77,18 +77,20 @@ static void test_qos(void **state)
 	assert_string_equal(pod_resources_qos(parse(CONTAINER("{\"requests\":{\"cpu\":\"100m\"}}"))), "Burstable");
 	assert_string_equal(pod_resources_qos(parse(CONTAINER("{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"}}"))),
 			    "Guaranteed");
-	assert_string_equal(pod_resources_qos(parse(CONTAINER("{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"},\"requests\":"
-							  "{\"cpu\":\"500m\",\"memory\":\"1Gi\"}}"))),
-			    "Burstable");
+	assert_string_equal(
+		pod_resources_qos(parse(CONTAINER("{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"},\"requests\":"
+						  "{\"cpu\":\"500m\",\"memory\":\"1Gi\"}}"))),
+		"Burstable");
 }
 
 static void test_resources(void **state)
 {
 	struct runtime_resources r;
 
-	pod_resources_of_container(parse("{\"resources\":{\"limits\":{\"cpu\":\"1500m\",\"memory\":\"64Mi\"},\"requests\":{"
-				     "\"cpu\":\"250m\"}}}"),
-			       &r);
+	pod_resources_of_container(
+		parse("{\"resources\":{\"limits\":{\"cpu\":\"1500m\",\"memory\":\"64Mi\"},\"requests\":{"
+		      "\"cpu\":\"250m\"}}}"),
+		&r);
 	assert_int_equal(r.cpu_shares, 256);
 	assert_int_equal(r.cpu_quota_us, 150000);
 	assert_int_equal(r.cpu_period_us, 100000);
@@ -97,7 +99,8 @@ static void test_resources(void **state)
 	assert_int_equal(r.cpu_shares, 2);
 	assert_int_equal(r.cpu_quota_us, 0);
 	/* one container without a limit: the pod has none */
-	pod_resources_of_pod(parse("{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Mi\"}}},{}]}"), &r);
+	pod_resources_of_pod(
+		parse("{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Mi\"}}},{}]}"), &r);
 	assert_int_equal(r.cpu_shares, 1024);
 	assert_int_equal(r.cpu_quota_us, 0);
 	assert_int_equal(r.memory_limit_bytes, 0);
@@ -161,11 +164,13 @@ static void test_identity(void **state)
 {
 	struct runtime_container_spec s;
 
-	assert_int_equal(identity("{\"spec\":{\"securityContext\":{\"runAsUser\":1000,\"fsGroup\":7,\"supplementalGroups\":[5]}}}",
-				  "{\"securityContext\":{\"runAsGroup\":3,\"capabilities\":{\"drop\":[\"ALL\"],\"add\":[\"CAP_NET_RAW\"]},"
-				  "\"allowPrivilegeEscalation\":false,\"readOnlyRootFilesystem\":true}}",
-				  "", &s),
-			 0);
+	assert_int_equal(
+		identity(
+			"{\"spec\":{\"securityContext\":{\"runAsUser\":1000,\"fsGroup\":7,\"supplementalGroups\":[5]}}}",
+			"{\"securityContext\":{\"runAsGroup\":3,\"capabilities\":{\"drop\":[\"ALL\"],\"add\":[\"CAP_NET_RAW\"]},"
+			"\"allowPrivilegeEscalation\":false,\"readOnlyRootFilesystem\":true}}",
+			"", &s),
+		0);
 	assert_int_equal(s.run_as_user, 1000);
 	assert_int_equal(s.run_as_group, 3);
 	assert_int_equal(s.n_supplemental_groups, 2);

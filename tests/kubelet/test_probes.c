@@ -31,11 +31,13 @@ static void test_parse(void **state)
 	const struct json *container = parse(&arena, "{\"ports\":[{\"name\":\"web\",\"containerPort\":8080}]}");
 	struct probe_spec s;
 
-	assert_int_equal(probe_spec_parse(&arena, PROBE_READINESS,
-					  parse(&arena, "{\"httpGet\":{\"port\":\"web\",\"path\":\"ok\",\"httpHeaders\":[{\"name\":\"X\","
-							"\"value\":\"y\"}]},\"periodSeconds\":3}"),
-					  container, &s, NULL),
-			 0);
+	assert_int_equal(
+		probe_spec_parse(
+			&arena, PROBE_READINESS,
+			parse(&arena, "{\"httpGet\":{\"port\":\"web\",\"path\":\"ok\",\"httpHeaders\":[{\"name\":\"X\","
+				      "\"value\":\"y\"}]},\"periodSeconds\":3}"),
+			container, &s, NULL),
+		0);
 	assert_int_equal(s.action.port, 8080);
 	assert_string_equal(s.action.path, "/ok");
 	assert_int_equal(s.action.n_headers, 1);
@@ -43,8 +45,8 @@ static void test_parse(void **state)
 	assert_int_equal(s.failure_threshold, 3);
 	assert_int_equal(s.success_threshold, 1);
 	assert_int_equal(s.timeout_ns, NS_PER_S);
-	assert_true(probe_spec_parse(&arena, PROBE_LIVENESS, parse(&arena, "{\"tcpSocket\":{\"port\":\"none\"}}"), container,
-				     &s, NULL) < 0);
+	assert_true(probe_spec_parse(&arena, PROBE_LIVENESS, parse(&arena, "{\"tcpSocket\":{\"port\":\"none\"}}"),
+				     container, &s, NULL) < 0);
 	assert_true(probe_spec_parse(&arena, PROBE_LIVENESS, parse(&arena, "{}"), container, &s, NULL) < 0);
 }
 
@@ -149,7 +151,9 @@ static void served(struct loop_work *work)
 
 static void http(struct outcome *o, const char *answer)
 {
-	struct probe_action action = { .type = ACTION_HTTP, .host = (char *)"", .path = (char *)"/", .scheme = (char *)"HTTP" };
+	struct probe_action action = {
+		.type = ACTION_HTTP, .host = (char *)"", .path = (char *)"/", .scheme = (char *)"HTTP"
+	};
 	struct server s = { .work = { .run = serve, .done = served }, .answer = answer };
 	_cleanup_err_ struct err err = ERR_INIT;
 

@@ -37,8 +37,9 @@ static void test_good(void **state)
 
 static void test_bad(void **state)
 {
-	static const char *const bad[] = { "", "Busybox", "a//b", "/a", "a/", "a:", "a:-x", "a b", "a@sha256:12",
-					   "a@md5:00", "a/../b", "-a", "a___b", "a:b c", "host:80/" };
+	static const char *const bad[] = { "",       "Busybox", "a//b",  "/a",          "a/",
+					   "a:",     "a:-x",    "a b",   "a@sha256:12", "a@md5:00",
+					   "a/../b", "-a",      "a___b", "a:b c",       "host:80/" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		_cleanup_arena_ struct arena arena = ARENA_INIT;

@@ -80,14 +80,14 @@ static void on_guard(struct loop_timer *timer)
 	loop_stop(s->loop, 0);
 }
 
-#define wait_for(s, condition)                                                                                        \
-	do {                                                                                                          \
-		(s)->timed_out = false;                                                                               \
-		loop_timer_arm((s)->loop, &(s)->guard, WAIT_NS);                                                      \
-		while (!(condition) && !(s)->timed_out)                                                               \
-			loop_run((s)->loop);                                                                          \
-		loop_timer_cancel((s)->loop, &(s)->guard);                                                            \
-		assert_true(condition);                                                                               \
+#define wait_for(s, condition)                                                                                         \
+	do {                                                                                                           \
+		(s)->timed_out = false;                                                                                \
+		loop_timer_arm((s)->loop, &(s)->guard, WAIT_NS);                                                       \
+		while (!(condition) && !(s)->timed_out)                                                                \
+			loop_run((s)->loop);                                                                           \
+		loop_timer_cancel((s)->loop, &(s)->guard);                                                             \
+		assert_true(condition);                                                                                \
 	} while (0)
 
 static void on_done(void *arg, const struct err *err)
@@ -153,9 +153,13 @@ static int setup(void **ret)
 	snprintf(s->run_dir, sizeof(s->run_dir), "%s/r", s->dir);
 	snprintf(s->log, sizeof(s->log), "%s/log/c/0.log", s->dir);
 	snprintf(s->root, sizeof(s->root), "k3c-test-%d", getpid());
-	s->options = (struct runtime_options){ .data_dir = s->data_dir, .run_dir = s->run_dir, .log_dir = s->dir,
-					       .oci_runtime = oci, .cgroup_root = s->root,
-					       .log_max_bytes = 64 << 10, .log_max_files = 3 };
+	s->options = (struct runtime_options){ .data_dir = s->data_dir,
+					       .run_dir = s->run_dir,
+					       .log_dir = s->dir,
+					       .oci_runtime = oci,
+					       .cgroup_root = s->root,
+					       .log_max_bytes = 64 << 10,
+					       .log_max_files = 3 };
 	if (loop_create(NULL, &s->loop, NULL) < 0)
 		return -1;
 	loop_timer_init(&s->guard, on_guard);
@@ -182,8 +186,9 @@ static int teardown(void **ret)
 
 static void make_sandbox(struct state *s, const char *uid)
 {
-	const struct runtime_sandbox sandbox = { .pod_uid = uid, .ns = "default", .name = "p", .hostname = "the-pod",
-						 .qos = "burstable" };
+	const struct runtime_sandbox sandbox = {
+		.pod_uid = uid, .ns = "default", .name = "p", .hostname = "the-pod", .qos = "burstable"
+	};
 
 	runtime_sandbox_create(s->rt, &sandbox, on_done, s);
 	assert_int_equal(wait_done(s), 0);
@@ -193,9 +198,15 @@ static void spec_init(struct state *s, struct runtime_container_spec *spec, cons
 {
 	static const char *const env[] = { "GREETING=hello", NULL };
 
-	*spec = (struct runtime_container_spec){ .pod_uid = "uid-1", .name = "c", .image = &s->image, .args = args,
-						 .env = env, .run_as_user = -1, .run_as_group = -1,
-						 .log_path = s->log, .annotations = "note" };
+	*spec = (struct runtime_container_spec){ .pod_uid = "uid-1",
+						 .name = "c",
+						 .image = &s->image,
+						 .args = args,
+						 .env = env,
+						 .run_as_user = -1,
+						 .run_as_group = -1,
+						 .log_path = s->log,
+						 .annotations = "note" };
 }
 
 static int launch_spec(struct state *s, const struct runtime_container_spec *spec)
@@ -299,7 +310,8 @@ static void test_missing_executable(void **state)
 static void test_users(void **state)
 {
 	struct state *s = *state;
-	const char *const args[] = { "/bin/sh", "-c", "id -u; id -g; id -G; echo $HOME; pwd; touch /x && echo writable", NULL };
+	const char *const args[] = { "/bin/sh", "-c", "id -u; id -g; id -G; echo $HOME; pwd; touch /x && echo writable",
+				     NULL };
 	struct runtime_container_spec spec;
 	struct image image = s->image;
 
@@ -313,7 +325,7 @@ static void test_users(void **state)
 	wait_for(s, s->exits);
 	log_text(s);
 	assert_non_null(strstr(s->output, "stdout F 1234\nstdout F 1235\nstdout F 1235 1300\nstdout F /srv\n"
-						"stdout F /made/on/the/way\n"));
+					  "stdout F /made/on/the/way\n"));
 	assert_null(strstr(s->output, "writable"));
 }
 
@@ -367,7 +379,8 @@ static void test_limits(void **state)
 	struct state *s = *state;
 	const char *const args[] = { "/bin/sh", "-c", "x=a; while :; do x=$x$x; done", NULL };
 	const char *const forks[] = { "/bin/sh", "-c",
-				      "i=0; while [ $i -lt 50 ]; do sleep 5 & i=$((i+1)); done 2>/dev/null; echo all", NULL };
+				      "i=0; while [ $i -lt 50 ]; do sleep 5 & i=$((i+1)); done 2>/dev/null; echo all",
+				      NULL };
 	struct runtime_container_spec spec;
 	struct runtime_usage usage;
 
@@ -639,8 +652,9 @@ static void test_supervisor_killed(void **state)
 static void test_shared_pid(void **state)
 {
 	struct state *s = *state;
-	const struct runtime_sandbox sandbox = { .pod_uid = "uid-1", .hostname = "h", .qos = "guaranteed",
-						 .share_pid = true };
+	const struct runtime_sandbox sandbox = {
+		.pod_uid = "uid-1", .hostname = "h", .qos = "guaranteed", .share_pid = true
+	};
 
 	runtime_sandbox_create(s->rt, &sandbox, on_done, s);
 	assert_int_equal(wait_done(s), 0);
@@ -657,7 +671,8 @@ static void test_mounts_and_seccomp(void **state)
 	const char *const args[] = { "/bin/sh", "-c",
 				     "cat /in/file; touch /in/x || echo ro; echo y > /scratch/y && cat /scratch/y; "
 				     "mount -t tmpfs none /tmp || echo denied; grep Seccomp: /proc/self/status; "
-				     "grep CapEff /proc/self/status; cat /proc/self/oom_score_adj", NULL };
+				     "grep CapEff /proc/self/status; cat /proc/self/oom_score_adj",
+				     NULL };
 	const struct runtime_mount mounts[] = {
 		{ .host_path = host, .container_path = "/in", .read_only = true },
 		{ .container_path = "/scratch", .tmpfs = true, .tmpfs_size_bytes = 1 << 20 },
@@ -693,11 +708,16 @@ static void test_mounts_and_seccomp(void **state)
 static void test_privileged_on_the_host(void **state)
 {
 	struct state *s = *state;
-	const struct runtime_sandbox sandbox = { .pod_uid = "uid-1", .hostname = "h", .qos = "besteffort",
-						 .host_network = true, .host_pid = true, .host_ipc = true };
+	const struct runtime_sandbox sandbox = { .pod_uid = "uid-1",
+						 .hostname = "h",
+						 .qos = "besteffort",
+						 .host_network = true,
+						 .host_pid = true,
+						 .host_ipc = true };
 	const char *const args[] = { "/bin/sh", "-c",
 				     "readlink /proc/self/ns/net; readlink /proc/self/ns/pid; "
-				     "mount -t tmpfs none /tmp && echo mounted", NULL };
+				     "mount -t tmpfs none /tmp && echo mounted",
+				     NULL };
 	struct runtime_container_spec spec;
 	char link[64];
 	ssize_t n;

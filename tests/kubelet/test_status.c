@@ -23,30 +23,48 @@ static struct json *pod_with(const char *policy, const char *status)
 {
 	struct json *v;
 
-	assert_int_equal(json_parse(&arena, str_of(arena_printf(&arena, "{\"metadata\":{\"name\":\"p\",\"generation\":3},\"spec\":{"
-								"\"restartPolicy\":\"%s\"},\"status\":%s}", policy, status)), 0,
-				    &v, NULL), 0);
+	assert_int_equal(json_parse(&arena,
+				    str_of(arena_printf(&arena,
+							"{\"metadata\":{\"name\":\"p\",\"generation\":3},\"spec\":{"
+							"\"restartPolicy\":\"%s\"},\"status\":%s}",
+							policy, status)),
+				    0, &v, NULL),
+			 0);
 	return v;
 }
 
-static const struct status_container init_done = { .name = "i", .role = ROLE_INIT, .ready = true,
-						   .state = { .shape = SHAPE_TERMINATED, .reason = "Completed" } };
-static const struct status_container init_failed = { .name = "i", .role = ROLE_INIT,
-						     .state = { .shape = SHAPE_TERMINATED, .exit_code = 1, .reason = "Error" } };
-static const struct status_container init_running = { .name = "i", .role = ROLE_INIT, .state = { .shape = SHAPE_RUNNING } };
-static const struct status_container sidecar_up = { .name = "s", .role = ROLE_SIDECAR, .ready = true, .started = true,
-						    .state = { .shape = SHAPE_RUNNING } };
-static const struct status_container waiting = { .name = "a", .role = ROLE_APP,
+static const struct status_container init_done = {
+	.name = "i", .role = ROLE_INIT, .ready = true, .state = { .shape = SHAPE_TERMINATED, .reason = "Completed" }
+};
+static const struct status_container init_failed = {
+	.name = "i", .role = ROLE_INIT, .state = { .shape = SHAPE_TERMINATED, .exit_code = 1, .reason = "Error" }
+};
+static const struct status_container init_running = { .name = "i",
+						      .role = ROLE_INIT,
+						      .state = { .shape = SHAPE_RUNNING } };
+static const struct status_container sidecar_up = {
+	.name = "s", .role = ROLE_SIDECAR, .ready = true, .started = true, .state = { .shape = SHAPE_RUNNING }
+};
+static const struct status_container waiting = { .name = "a",
+						 .role = ROLE_APP,
 						 .state = { .shape = SHAPE_WAITING, .reason = "ContainerCreating" } };
-static const struct status_container running = { .name = "a", .role = ROLE_APP, .ready = true, .started = true,
+static const struct status_container running = { .name = "a",
+						 .role = ROLE_APP,
+						 .ready = true,
+						 .started = true,
 						 .state = { .shape = SHAPE_RUNNING, .started_real_ns = 1 } };
-static const struct status_container unready = { .name = "b", .role = ROLE_APP, .started = true,
-						 .state = { .shape = SHAPE_RUNNING } };
-static const struct status_container done = { .name = "a", .role = ROLE_APP,
+static const struct status_container unready = {
+	.name = "b", .role = ROLE_APP, .started = true, .state = { .shape = SHAPE_RUNNING }
+};
+static const struct status_container done = { .name = "a",
+					      .role = ROLE_APP,
 					      .state = { .shape = SHAPE_TERMINATED, .reason = "Completed" } };
-static const struct status_container broken = { .name = "b", .role = ROLE_APP,
-						.state = { .shape = SHAPE_TERMINATED, .exit_code = 2, .reason = "Error" } };
-static const struct status_container looping = { .name = "a", .role = ROLE_APP, .has_last = true,
+static const struct status_container broken = {
+	.name = "b", .role = ROLE_APP, .state = { .shape = SHAPE_TERMINATED, .exit_code = 2, .reason = "Error" }
+};
+static const struct status_container looping = { .name = "a",
+						 .role = ROLE_APP,
+						 .has_last = true,
 						 .state = { .shape = SHAPE_WAITING, .reason = "CrashLoopBackOff" },
 						 .last = { .shape = SHAPE_TERMINATED, .exit_code = 1 } };
 
@@ -57,8 +75,8 @@ static enum pod_phase phase(const char *policy, size_t n, const struct status_co
 	return status_phase(&p);
 }
 
-#define PHASE(policy, ...)                                                                                  \
-	phase(policy, sizeof((struct status_container[]){ __VA_ARGS__ }) / sizeof(struct status_container), \
+#define PHASE(policy, ...)                                                                                             \
+	phase(policy, sizeof((struct status_container[]){ __VA_ARGS__ }) / sizeof(struct status_container),            \
 	      (struct status_container[]){ __VA_ARGS__ })
 
 static void test_phase(void **state)
@@ -108,14 +126,19 @@ static void assert_condition(const struct json *status, const char *type, const 
 
 	assert_non_null(c);
 	if (!str_is(json_get_str(c, "status"), value) || !str_eq(json_get_str(c, "reason"), str_of(reason)))
-		fail_msg("%s is %.*s %.*s", type, STR_ARG(json_get_str(c, "status")), STR_ARG(json_get_str(c, "reason")));
+		fail_msg("%s is %.*s %.*s", type, STR_ARG(json_get_str(c, "status")),
+			 STR_ARG(json_get_str(c, "reason")));
 }
 
 static void test_conditions(void **state)
 {
 	struct status_container c[] = { running, unready };
-	struct status_pod p = { .pod = pod_with("Always", "{\"phase\":\"Pending\"}"), .containers = c, .n = 2,
-				.sandbox_ready = true, .now_real_ns = 1000000000LL * 1000, .qos_class = "BestEffort",
+	struct status_pod p = { .pod = pod_with("Always", "{\"phase\":\"Pending\"}"),
+				.containers = c,
+				.n = 2,
+				.sandbox_ready = true,
+				.now_real_ns = 1000000000LL * 1000,
+				.qos_class = "BestEffort",
 				.pod_ips = { "10.42.0.2", NULL } };
 	struct json *s = status_compute(&arena, &p);
 
@@ -144,15 +167,21 @@ static void test_conditions(void **state)
 
 	assert_condition(later, "Ready", "True", NULL);
 	assert_true(str_is(json_get_str(condition(later, "Ready"), "lastTransitionTime"), "1970-01-01T00:16:45Z"));
-	assert_true(str_is(json_get_str(condition(later, "Initialized"), "lastTransitionTime"), "1970-01-01T00:16:40Z"));
+	assert_true(
+		str_is(json_get_str(condition(later, "Initialized"), "lastTransitionTime"), "1970-01-01T00:16:40Z"));
 }
 
 static void test_foreign_conditions(void **state)
 {
 	struct status_pod p = {
-		.pod = pod_with("Always", "{\"conditions\":[{\"type\":\"PodScheduled\",\"status\":\"True\",\"lastTransitionTime\":"
-					  "\"2020-01-01T00:00:00Z\"},{\"type\":\"example.org/gate\",\"status\":\"True\"}]}"),
-		.containers = &waiting, .n = 1, .now_real_ns = 1, .qos_class = "Burstable",
+		.pod = pod_with(
+			"Always",
+			"{\"conditions\":[{\"type\":\"PodScheduled\",\"status\":\"True\",\"lastTransitionTime\":"
+			"\"2020-01-01T00:00:00Z\"},{\"type\":\"example.org/gate\",\"status\":\"True\"}]}"),
+		.containers = &waiting,
+		.n = 1,
+		.now_real_ns = 1,
+		.qos_class = "Burstable",
 	};
 	struct json *s = status_compute(&arena, &p);
 
@@ -163,8 +192,12 @@ static void test_foreign_conditions(void **state)
 
 static void test_terminal_stays(void **state)
 {
-	struct status_pod p = { .pod = pod_with("Never", "{\"phase\":\"Succeeded\"}"), .containers = &broken, .n = 1,
-				.stopping = true, .now_real_ns = 1, .qos_class = "BestEffort" };
+	struct status_pod p = { .pod = pod_with("Never", "{\"phase\":\"Succeeded\"}"),
+				.containers = &broken,
+				.n = 1,
+				.stopping = true,
+				.now_real_ns = 1,
+				.qos_class = "BestEffort" };
 	struct json *s = status_compute(&arena, &p);
 
 	assert_true(str_is(json_get_str(s, "phase"), "Succeeded"));
@@ -174,8 +207,9 @@ static void test_terminal_stays(void **state)
 static void test_container_states(void **state)
 {
 	struct status_container c[] = { init_failed, looping };
-	struct status_pod p = { .pod = pod_with("Always", "{}"), .containers = c, .n = 2, .now_real_ns = 1,
-				.qos_class = "BestEffort" };
+	struct status_pod p = {
+		.pod = pod_with("Always", "{}"), .containers = c, .n = 2, .now_real_ns = 1, .qos_class = "BestEffort"
+	};
 	struct json *s = status_compute(&arena, &p);
 	const struct json *init = json_index(json_get(s, "initContainerStatuses"), 0);
 	const struct json *app = json_index(json_get(s, "containerStatuses"), 0);
@@ -184,8 +218,8 @@ static void test_container_states(void **state)
 	assert_true(str_is(json_at_str(app, "state.waiting.reason"), "CrashLoopBackOff"));
 	assert_int_equal(json_at_int(app, "lastState.terminated.exitCode", 0), 1);
 	assert_condition(s, "Initialized", "False", "ContainersNotInitialized");
-	assert_true(str_is(json_get_str(condition(s, "Initialized"), "message"),
-			   "containers with incomplete status: [i]"));
+	assert_true(
+		str_is(json_get_str(condition(s, "Initialized"), "message"), "containers with incomplete status: [i]"));
 }
 
 int main(void)

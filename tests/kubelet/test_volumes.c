@@ -118,7 +118,9 @@ static void test_writer_mode_alone(void **state)
 
 static void test_writer_paths(void **state)
 {
-	static const char *const bad[] = { "", "/etc/passwd", "../x", "a/../../x", "a/..", "..data", "a//b", "a/", "./a" };
+	static const char *const bad[] = {
+		"", "/etc/passwd", "../x", "a/../../x", "a/..", "..data", "a//b", "a/", "./a"
+	};
 	bool changed;
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -168,12 +170,13 @@ static void test_refers(void **state)
 	struct json *spec;
 
 	assert_int_equal(
-		json_parse(&arena,
-			   STR("{\"volumes\":[{\"name\":\"v\",\"secret\":{\"secretName\":\"s1\"}},{\"name\":\"w\",\"projected\":"
-			       "{\"sources\":[{\"configMap\":{\"name\":\"c1\"}},{\"downwardAPI\":{}}]}}],\"containers\":[{"
-			       "\"envFrom\":[{\"configMapRef\":{\"name\":\"c2\"}}],\"env\":[{\"name\":\"E\",\"valueFrom\":"
-			       "{\"secretKeyRef\":{\"name\":\"s2\",\"key\":\"k\"}}}]}],\"imagePullSecrets\":[{\"name\":\"s3\"}]}"),
-			   0, &spec, NULL),
+		json_parse(
+			&arena,
+			STR("{\"volumes\":[{\"name\":\"v\",\"secret\":{\"secretName\":\"s1\"}},{\"name\":\"w\",\"projected\":"
+			    "{\"sources\":[{\"configMap\":{\"name\":\"c1\"}},{\"downwardAPI\":{}}]}}],\"containers\":[{"
+			    "\"envFrom\":[{\"configMapRef\":{\"name\":\"c2\"}}],\"env\":[{\"name\":\"E\",\"valueFrom\":"
+			    "{\"secretKeyRef\":{\"name\":\"s2\",\"key\":\"k\"}}}]}],\"imagePullSecrets\":[{\"name\":\"s3\"}]}"),
+			0, &spec, NULL),
 		0);
 	assert_true(volumes_refers_to(spec, true, STR("s1")));
 	assert_true(volumes_refers_to(spec, true, STR("s2")));

@@ -161,7 +161,7 @@ static void on_pipe_write(struct loop_op *op, int res, bool more)
 
 static void test_read_and_write(void **state)
 {
-	struct pipe_case c = {0};
+	struct pipe_case c = { 0 };
 
 	assert_int_equal(pipe(c.fds), 0);
 	loop_read(loop, &c.read_op, c.fds[0], c.buf, sizeof(c.buf), -1, on_pipe_read);
@@ -179,7 +179,7 @@ static void test_read_and_write(void **state)
 /* Descriptors that others made may have O_NONBLOCK: operations wait all the same, and can be cancelled. */
 static void test_nonblocking_descriptors(void **state)
 {
-	struct pipe_case c = {0};
+	struct pipe_case c = { 0 };
 	struct loop_timer timer;
 
 	assert_int_equal(pipe2(c.fds, O_NONBLOCK | O_CLOEXEC), 0);
@@ -204,7 +204,7 @@ static void test_nonblocking_descriptors(void **state)
 
 static void test_cancel(void **state)
 {
-	struct pipe_case c = {0};
+	struct pipe_case c = { 0 };
 
 	assert_int_equal(pipe(c.fds), 0);
 	loop_cancel(loop, &c.read_op); /* not pending: no effect */
@@ -224,7 +224,7 @@ static void test_more_operations_than_entries(void **state)
 
 	assert_int_equal(pipe(fds), 0);
 	for (int i = 0; i < N; i++) {
-		many[i] = (struct pipe_case){0};
+		many[i] = (struct pipe_case){ 0 };
 		loop_read(loop, &many[i].read_op, fds[0], many[i].buf, 1, -1, on_pipe_read);
 	}
 	for (int i = 0; i < N; i++)
@@ -243,7 +243,7 @@ static void test_more_operations_than_entries(void **state)
 
 static void test_destroy_with_operations_in_flight(void **state)
 {
-	struct pipe_case c = {0};
+	struct pipe_case c = { 0 };
 	struct err err = ERR_INIT;
 	struct loop *other, *mine = loop;
 
@@ -323,7 +323,7 @@ static void test_accept_connect_send_recv(void **state)
 	struct accept_case *c = mem_new(struct accept_case);
 	socklen_t len = sizeof(c->addr);
 
-	c->addr = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	c->addr = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(bind(c->fd, (struct sockaddr *)&c->addr, sizeof(c->addr)), 0);
 	assert_int_equal(listen(c->fd, 16), 0);
@@ -332,7 +332,7 @@ static void test_accept_connect_send_recv(void **state)
 	for (int i = 0; i < ACCEPTS; i++) {
 		c->clients[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | (i % 2 ? SOCK_NONBLOCK : 0), 0);
 		loop_connect(loop, &c->connect_ops[i], c->clients[i], (struct sockaddr *)&c->addr, sizeof(c->addr),
-		             on_connect);
+			     on_connect);
 	}
 	assert_int_equal(loop_run(loop), 0);
 	loop_cancel(loop, &c->accept_op);
@@ -377,7 +377,7 @@ static void on_poll(struct loop_op *op, int res, bool more)
 
 static void test_multishot_poll(void **state)
 {
-	struct loop_op op = {0};
+	struct loop_op op = { 0 };
 	int fds[2];
 
 	polls = 0;
@@ -406,17 +406,17 @@ static void on_defer(struct loop_defer *defer)
 
 static void test_defers(void **state)
 {
-	struct loop_defer cancelled = {.fn = on_defer};
+	struct loop_defer cancelled = { .fn = on_defer };
 
 	defer_calls = 0;
 	for (int i = 0; i < 2; i++) {
-		defers[i] = (struct loop_defer){.fn = on_defer};
+		defers[i] = (struct loop_defer){ .fn = on_defer };
 		loop_defer(loop, &defers[i]);
 		loop_defer(loop, &defers[i]);
 	}
 	loop_defer(loop, &cancelled);
 	loop_defer_cancel(loop, &cancelled);
-	defers[2] = (struct loop_defer){.fn = on_defer};
+	defers[2] = (struct loop_defer){ .fn = on_defer };
 	loop_defer(loop, &defers[2]);
 	assert_int_equal(loop_run(loop), 0);
 	assert_int_equal(defer_calls, 4);
@@ -509,7 +509,7 @@ static void test_worker_pool(void **state)
 
 	works_done = 0;
 	for (int i = 0; i < WORKS; i++) {
-		works[i] = (struct work_case){.work = {.run = run_work, .done = done_work}};
+		works[i] = (struct work_case){ .work = { .run = run_work, .done = done_work } };
 		loop_work_submit(loop, &works[i].work);
 	}
 	assert_int_equal(loop_run(loop), 0);
@@ -544,8 +544,8 @@ static void test_signals(void **state)
 
 static pid_t spawn_sh(const char *script)
 {
-	char *argv[] = {"sh", "-c", (char *)script, NULL};
-	char *envp[] = {NULL};
+	char *argv[] = { "sh", "-c", (char *)script, NULL };
+	char *envp[] = { NULL };
 	pid_t pid;
 
 	assert_int_equal(posix_spawn(&pid, "/bin/sh", NULL, NULL, argv, envp), 0);
@@ -603,12 +603,12 @@ static void test_forgotten_child(void **state)
 static int try_forbidden(void)
 {
 	struct sock_filter filter[] = {
-	        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-	        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
-	        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-	        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
-	struct sock_fprog program = {ARRAY_SIZE(filter), filter};
+	struct sock_fprog program = { ARRAY_SIZE(filter), filter };
 	struct err err = ERR_INIT;
 	struct loop *forbidden = NULL;
 
@@ -633,23 +633,23 @@ static void test_forbidden_io_uring_is_one_clear_error(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test_setup_teardown(test_timers_fire_in_order, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_timer_that_rearms_itself, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_idle_loop_sleeps, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_read_and_write, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_nonblocking_descriptors, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_more_operations_than_entries, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_destroy_with_operations_in_flight, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_accept_connect_send_recv, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_multishot_poll, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_defers, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_posts_arrive_in_order_per_thread, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_worker_pool, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_signals, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_children, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_forgotten_child, setup, teardown),
-	        cmocka_unit_test(test_forbidden_io_uring_is_one_clear_error),
+		cmocka_unit_test_setup_teardown(test_timers_fire_in_order, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_timer_that_rearms_itself, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_idle_loop_sleeps, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_read_and_write, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_nonblocking_descriptors, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_more_operations_than_entries, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_destroy_with_operations_in_flight, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_accept_connect_send_recv, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_multishot_poll, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_defers, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_posts_arrive_in_order_per_thread, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_worker_pool, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_signals, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_children, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_forgotten_child, setup, teardown),
+		cmocka_unit_test(test_forbidden_io_uring_is_one_clear_error),
 	};
 
 	return cmocka_run_group_tests_name("loop", tests, NULL, NULL);

@@ -31,10 +31,11 @@ struct client {
 
 static inline struct client client_connect(int port)
 {
-	struct sockaddr_in addr = {
-	        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	struct timeval limit = {.tv_sec = CLIENT_TIMEOUT_S};
-	struct client c = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+	struct sockaddr_in addr = { .sin_family = AF_INET,
+				    .sin_port = htons((uint16_t)port),
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct timeval limit = { .tv_sec = CLIENT_TIMEOUT_S };
+	struct client c = { .fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) };
 
 	signal(SIGPIPE, SIG_IGN); /* SSL_write to a server that has closed */
 	setsockopt(c.fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
@@ -69,7 +70,7 @@ static inline void client_close(struct client *c)
 	SSL_CTX_free(c->ctx);
 	if (c->fd >= 0)
 		close(c->fd);
-	*c = (struct client){.fd = -1};
+	*c = (struct client){ .fd = -1 };
 }
 
 static inline void client_send(struct client *c, const void *p, size_t n)
@@ -145,7 +146,7 @@ static inline void client_read_response(struct client *c, struct client_response
 	const char *length;
 	size_t n;
 
-	*r = (struct client_response){0};
+	*r = (struct client_response){ 0 };
 	client_read_until(c, &r->head, "\r\n\r\n");
 	if (buf_len(&r->head) < 12)
 		return;
@@ -204,10 +205,10 @@ static inline void test_server_start(struct test_server *t)
 	if (t->tls) {
 		t->ca = fixture_cert(NULL, "test-ca", NULL, NULL, 86400);
 		t->cert = fixture_cert(&t->ca, "server", NULL, "serverAuth", 86400);
-		struct tls_server_options options = {.cert_pem = t->cert.cert_pem,
-		                                     .key_pem = t->cert.key_pem,
-		                                     .client_ca_pem = t->ca.cert_pem,
-		                                     .http2 = true};
+		struct tls_server_options options = { .cert_pem = t->cert.cert_pem,
+						      .key_pem = t->cert.key_pem,
+						      .client_ca_pem = t->ca.cert_pem,
+						      .http2 = true };
 
 		if (tls_server_create(&options, &t->context, &err) < 0)
 			abort();
@@ -235,7 +236,7 @@ static inline void test_call_run(struct loop_msg *msg)
 
 static inline void test_server_call(struct test_server *t, void (*fn)(struct test_server *t, void *arg), void *arg)
 {
-	struct test_call call = {.msg.fn = test_call_run, .fn = fn, .t = t, .arg = arg};
+	struct test_call call = { .msg.fn = test_call_run, .fn = fn, .t = t, .arg = arg };
 
 	sem_init(&call.done, 0, 0);
 	loop_post(t->loop, &call.msg);
@@ -258,5 +259,5 @@ static inline void test_server_stop(struct test_server *t)
 		fixture_cert_finish(&t->cert);
 	}
 	sem_destroy(&t->ready);
-	*t = (struct test_server){0};
+	*t = (struct test_server){ 0 };
 }

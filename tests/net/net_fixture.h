@@ -43,9 +43,9 @@ static inline void fixture_add_extension(X509 *cert, X509 *issuer, int nid, cons
 
 /* issuer NULL: a CA of its own. valid_s < 0: expired. */
 static inline struct fixture_cert fixture_cert(const struct fixture_cert *issuer, const char *cn, const char *org,
-                                               const char *usage, long valid_s)
+					       const char *usage, long valid_s)
 {
-	struct fixture_cert c = {.cert = X509_new(), .key = EVP_EC_gen("P-256")};
+	struct fixture_cert c = { .cert = X509_new(), .key = EVP_EC_gen("P-256") };
 	X509_NAME *name;
 	BIO *bio;
 	static long serial = 1;
@@ -61,7 +61,7 @@ static inline struct fixture_cert fixture_cert(const struct fixture_cert *issuer
 		X509_NAME_add_entry_by_txt(name, "O", MBSTRING_UTF8, (const unsigned char *)org, -1, -1, 0);
 	X509_set_issuer_name(c.cert, issuer ? X509_get_subject_name(issuer->cert) : name);
 	fixture_add_extension(c.cert, issuer ? issuer->cert : c.cert, NID_basic_constraints,
-	                      issuer ? "critical,CA:FALSE" : "critical,CA:TRUE");
+			      issuer ? "critical,CA:FALSE" : "critical,CA:TRUE");
 	if (usage)
 		fixture_add_extension(c.cert, issuer ? issuer->cert : c.cert, NID_ext_key_usage, usage);
 	if (issuer)

@@ -37,8 +37,8 @@ static int teardown(void **state)
 static void test_request(void **state)
 {
 	assert_int_equal(parse("GET /api/v1/pods?limit=5&watch=1 HTTP/1.1\r\nHost: a:6443\r\nAccept:  x/y, z \t\r\n"
-	                       "X-Empty:\r\n\r\n"),
-	                 0);
+			       "X-Empty:\r\n\r\n"),
+			 0);
 	ASSERT_STR(head.method, "GET");
 	ASSERT_STR(head.path, "/api/v1/pods");
 	ASSERT_STR(head.query, "limit=5&watch=1");
@@ -86,40 +86,41 @@ static void test_refused(void **state)
 		int status;
 		const char *text;
 	} cases[] = {
-	        {400, "\r\n\r\n"},
-	        {400, "GET\r\n\r\n"},
-	        {400, "GET /\r\n\r\n"},
-	        {400, "GET / HTTP/1.1\r\n\r\n"},
-	        {400, "GET  / HTTP/1.1\r\nHost: a\r\n\r\n"},
-	        {400, "GET / HTTP/1.1 \r\nHost: a\r\n\r\n"},
-	        {400, "G\x01T / HTTP/1.1\r\nHost: a\r\n\r\n"},
-	        {400, "GET /\x7f HTTP/1.1\r\nHost: a\r\n\r\n"},
-	        {400, "GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n"},
-	        {400, "GET a HTTP/1.1\r\nHost: a\r\n\r\n"},
-	        {400, "GET * HTTP/1.1\r\nHost: a\r\n\r\n"},
-	        {400, "GET / http/1.1\r\nHost: a\r\n\r\n"},
-	        {400, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"},
-	        {400, "GET / HTTP/1.1\r\nHost : a\r\n\r\n"},
-	        {400, "GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n"},
-	        {400, "GET / HTTP/1.1\r\nHost: a\r\nnocolon\r\n\r\n"},
-	        {400, "GET / HTTP/1.1\r\nHost: a\r\n: x\r\n\r\n"},
-	        {400, "GET / HTTP/1.1\r\nHost: a\r\nX: a\x01b\r\n\r\n"},
-	        {400, "GET / HTTP/1.1\r\nHost: a\r\nX: a\nY: b\r\n\r\n"},
-	        {400, "GET / HTTP/1.1\r\nHost: a\r\nX: a\rY: b\r\n\r\n"},
-	        {400, "GET / HTTP/1.1\nHost: a\r\n\r\n"},
-	        {400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n"},
-	        {400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n"},
-	        {400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n"},
-	        {400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n"},
-	        {400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n"},
-	        {400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n"},
-	        {400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"},
-	        {400, "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"},
-	        {501, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"},
-	        {501, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"},
-	        {501, "CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n"},
-	        {417, "POST / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n"},
-	        {505, "GET / HTTP/2.0\r\nHost: a\r\n\r\n"},
+		{ 400, "\r\n\r\n" },
+		{ 400, "GET\r\n\r\n" },
+		{ 400, "GET /\r\n\r\n" },
+		{ 400, "GET / HTTP/1.1\r\n\r\n" },
+		{ 400, "GET  / HTTP/1.1\r\nHost: a\r\n\r\n" },
+		{ 400, "GET / HTTP/1.1 \r\nHost: a\r\n\r\n" },
+		{ 400, "G\x01T / HTTP/1.1\r\nHost: a\r\n\r\n" },
+		{ 400, "GET /\x7f HTTP/1.1\r\nHost: a\r\n\r\n" },
+		{ 400, "GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n" },
+		{ 400, "GET a HTTP/1.1\r\nHost: a\r\n\r\n" },
+		{ 400, "GET * HTTP/1.1\r\nHost: a\r\n\r\n" },
+		{ 400, "GET / http/1.1\r\nHost: a\r\n\r\n" },
+		{ 400, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n" },
+		{ 400, "GET / HTTP/1.1\r\nHost : a\r\n\r\n" },
+		{ 400, "GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n" },
+		{ 400, "GET / HTTP/1.1\r\nHost: a\r\nnocolon\r\n\r\n" },
+		{ 400, "GET / HTTP/1.1\r\nHost: a\r\n: x\r\n\r\n" },
+		{ 400, "GET / HTTP/1.1\r\nHost: a\r\nX: a\x01b\r\n\r\n" },
+		{ 400, "GET / HTTP/1.1\r\nHost: a\r\nX: a\nY: b\r\n\r\n" },
+		{ 400, "GET / HTTP/1.1\r\nHost: a\r\nX: a\rY: b\r\n\r\n" },
+		{ 400, "GET / HTTP/1.1\nHost: a\r\n\r\n" },
+		{ 400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n" },
+		{ 400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n" },
+		{ 400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n" },
+		{ 400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n" },
+		{ 400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n" },
+		{ 400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n" },
+		{ 400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n" },
+		{ 400, "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n" },
+		{ 501, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n" },
+		{ 501,
+		  "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n" },
+		{ 501, "CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n" },
+		{ 417, "POST / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n" },
+		{ 505, "GET / HTTP/2.0\r\nHost: a\r\n\r\n" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -171,7 +172,7 @@ static void test_response(void **state)
 /* Result, with the decoded bytes in `out`, fed in pieces. */
 static int dechunk(const char *text, size_t piece, size_t max, struct buf *out, size_t *ret_left)
 {
-	struct http1_chunked d = {0};
+	struct http1_chunked d = { 0 };
 	struct str rest = str_of(text);
 	int r = 0;
 
@@ -191,22 +192,22 @@ static void test_chunked(void **state)
 {
 	_cleanup_buf_ struct buf out = BUF_INIT;
 	static const char *const good[] = {
-	        "5\r\nhello\r\n6\r\n world\r\n0\r\n\r\nNEXT",
-	        "5;ext=\"1\"\r\nhello\r\n06 \r\n world\r\n000;last\r\nTrailer: x\r\nOther: y\r\n\r\nNEXT",
-	        "B\r\nhello world\r\n0\r\n\r\nNEXT",
+		"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\nNEXT",
+		"5;ext=\"1\"\r\nhello\r\n06 \r\n world\r\n000;last\r\nTrailer: x\r\nOther: y\r\n\r\nNEXT",
+		"B\r\nhello world\r\n0\r\n\r\nNEXT",
 	};
 	static const char *const bad[] = {
-	        "\r\nhello",
-	        "g\r\n",
-	        "5\nhello",
-	        "5\r\nhelloX",
-	        "5\r\nhello\rX",
-	        "-1\r\n",
-	        "1000000000000000\r\n",
-	        "5 5;\nx",
-	        "0\r\nTrailer\n",
-	        "0\r\nTrailer\rX",
-	        "0x5\r\nhello",
+		"\r\nhello",
+		"g\r\n",
+		"5\nhello",
+		"5\r\nhelloX",
+		"5\r\nhello\rX",
+		"-1\r\n",
+		"1000000000000000\r\n",
+		"5 5;\nx",
+		"0\r\nTrailer\n",
+		"0\r\nTrailer\rX",
+		"0x5\r\nhello",
 	};
 	size_t left;
 
@@ -227,14 +228,14 @@ static void test_chunked(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test_teardown(test_request, teardown),
-	        cmocka_unit_test_teardown(test_connection_fields, teardown),
-	        cmocka_unit_test_teardown(test_targets, teardown),
-	        cmocka_unit_test_teardown(test_refused, teardown),
-	        cmocka_unit_test_teardown(test_too_many_fields, teardown),
-	        cmocka_unit_test_teardown(test_head_end_in_pieces, teardown),
-	        cmocka_unit_test_teardown(test_response, teardown),
-	        cmocka_unit_test_teardown(test_chunked, teardown),
+		cmocka_unit_test_teardown(test_request, teardown),
+		cmocka_unit_test_teardown(test_connection_fields, teardown),
+		cmocka_unit_test_teardown(test_targets, teardown),
+		cmocka_unit_test_teardown(test_refused, teardown),
+		cmocka_unit_test_teardown(test_too_many_fields, teardown),
+		cmocka_unit_test_teardown(test_head_end_in_pieces, teardown),
+		cmocka_unit_test_teardown(test_response, teardown),
+		cmocka_unit_test_teardown(test_chunked, teardown),
 	};
 
 	return cmocka_run_group_tests_name("http1", tests, NULL, NULL);

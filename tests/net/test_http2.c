@@ -39,7 +39,7 @@ static struct answer *answer_of(struct h2_client *c, int32_t id)
 }
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n,
-                     const uint8_t *value, size_t value_n, uint8_t flags, void *user_data)
+		     const uint8_t *value, size_t value_n, uint8_t flags, void *user_data)
 {
 	if (name_n == 7 && memcmp(name, ":status", 7) == 0)
 		answer_of(user_data, frame->hd.stream_id)->status = atoi((const char *)value);
@@ -73,7 +73,7 @@ static int on_closed(nghttp2_session *session, int32_t id, uint32_t error_code, 
 }
 
 static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *to, size_t room, uint32_t *flags,
-                         nghttp2_data_source *source, void *user_data)
+			 nghttp2_data_source *source, void *user_data)
 {
 	struct answer *a = answer_of(user_data, id);
 	size_t n = a->to_send < room ? a->to_send : room;
@@ -143,23 +143,23 @@ static void h2_pump(struct h2_client *c)
 
 static nghttp2_nv nv(const char *name, const char *value)
 {
-	return (nghttp2_nv){(uint8_t *)name, (uint8_t *)value, strlen(name), strlen(value), NGHTTP2_NV_FLAG_NONE};
+	return (nghttp2_nv){ (uint8_t *)name, (uint8_t *)value, strlen(name), strlen(value), NGHTTP2_NV_FLAG_NONE };
 }
 
 /* body_bytes < 0: none; hold_back: the body never ends. */
 static int32_t h2_request(struct h2_client *c, const char *method, const char *path, int64_t body_bytes, bool hold_back)
 {
-	nghttp2_nv fields[] = {nv(":method", method), nv(":path", path), nv(":scheme", "https"),
-	                       nv(":authority", "localhost"), nv("accept", "application/json")};
-	nghttp2_data_provider provider = {.read_callback = read_body};
+	nghttp2_nv fields[] = { nv(":method", method), nv(":path", path), nv(":scheme", "https"),
+				nv(":authority", "localhost"), nv("accept", "application/json") };
+	nghttp2_data_provider provider = { .read_callback = read_body };
 	int32_t id = nghttp2_session_get_next_stream_id(c->session);
 
 	buf_finish(&answer_of(c, id)->body);
-	*answer_of(c, id) = (struct answer){0};
+	*answer_of(c, id) = (struct answer){ 0 };
 	answer_of(c, id)->to_send = body_bytes > 0 ? (size_t)body_bytes : 0;
 	answer_of(c, id)->hold_back = hold_back;
 	id = nghttp2_submit_request(c->session, NULL, fields, ARRAY_SIZE(fields), body_bytes >= 0 ? &provider : NULL,
-	                            NULL);
+				    NULL);
 	assert_true(id > 0);
 	return id;
 }
@@ -215,7 +215,7 @@ static void on_stream_drain(struct http_request *req)
 
 static void handler(void *arg, struct http_request *req)
 {
-	static const struct http_header extra = {{"X-Thing", 7}, {"a\nb", 3}};
+	static const struct http_header extra = { { "X-Thing", 7 }, { "a\nb", 3 } };
 
 	if (str_is(req->path, "/stream")) {
 		streams[n_streams++] = req;
@@ -233,9 +233,9 @@ static void handler(void *arg, struct http_request *req)
 		const char *cn = req->peer->cert_cn;
 
 		http_respond(req, 200, "text/plain", &extra, 1,
-		             str_of(arena_printf(req->arena, "%d %.*s %.*s?%.*s %.*s cn=%s", req->version,
-		                                 STR_ARG(req->method), STR_ARG(req->path), STR_ARG(req->query),
-		                                 STR_ARG(req->host), cn ? cn : "")));
+			     str_of(arena_printf(req->arena, "%d %.*s %.*s?%.*s %.*s cn=%s", req->version,
+						 STR_ARG(req->method), STR_ARG(req->path), STR_ARG(req->query),
+						 STR_ARG(req->host), cn ? cn : "")));
 	}
 }
 
@@ -262,12 +262,12 @@ static int setup(void **state)
 
 static int setup_small(void **state)
 {
-	start(&(struct http_limits){.header_bytes = 2000,
-	                            .body_bytes = 1000,
-	                            .streams = 8,
-	                            .idle_timeout_ns = 300 * NS_PER_MS,
-	                            .body_timeout_ns = 200 * NS_PER_MS,
-	                            .send_stall_timeout_ns = 300 * NS_PER_MS});
+	start(&(struct http_limits){ .header_bytes = 2000,
+				     .body_bytes = 1000,
+				     .streams = 8,
+				     .idle_timeout_ns = 300 * NS_PER_MS,
+				     .body_timeout_ns = 200 * NS_PER_MS,
+				     .send_stall_timeout_ns = 300 * NS_PER_MS });
 	return 0;
 }
 
@@ -516,7 +516,7 @@ static void test_refusals(void **state)
 static void test_stalled_stream_is_reset(void **state)
 {
 	struct h2_client *c = h2_connect(NULL, t.port);
-	nghttp2_settings_entry window = {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 100};
+	nghttp2_settings_entry window = { NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 100 };
 	int32_t id;
 
 	nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, &window, 1);
@@ -534,16 +534,16 @@ static void test_stalled_stream_is_reset(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test_setup_teardown(test_requests, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_many_at_once, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_idle_streams_wake_up, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_reset_reaches_the_owner, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_drain_by_flow_control, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_abort, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_shutdown, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_floods_of_resets_are_cut_off, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_refusals, setup_small, teardown),
-	        cmocka_unit_test_setup_teardown(test_stalled_stream_is_reset, setup_small, teardown),
+		cmocka_unit_test_setup_teardown(test_requests, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_many_at_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_idle_streams_wake_up, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_reset_reaches_the_owner, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_drain_by_flow_control, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_abort, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_shutdown, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_floods_of_resets_are_cut_off, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_refusals, setup_small, teardown),
+		cmocka_unit_test_setup_teardown(test_stalled_stream_is_reset, setup_small, teardown),
 	};
 
 	return cmocka_run_group_tests_name("http/2", tests, NULL, NULL);

@@ -38,7 +38,7 @@ static void on_close(struct http_request *req)
 
 static void redirect(struct http_request *req, int status, const char *to)
 {
-	struct http_header location = {STR("Location"), str_of(to)};
+	struct http_header location = { STR("Location"), str_of(to) };
 
 	http_respond(req, status, NULL, &location, 1, STR("moved"));
 }
@@ -54,7 +54,7 @@ static void handler(void *arg, struct http_request *req)
 		redirect(req, 302, "/headers?x=1");
 	else if (str_is(req->path, "/absolute"))
 		redirect(req, 301,
-		         arena_printf(req->arena, "%s://127.0.0.1:%d/headers", server_tls ? "https" : "http", port));
+			 arena_printf(req->arena, "%s://127.0.0.1:%d/headers", server_tls ? "https" : "http", port));
 	else if (str_is(req->path, "/elsewhere"))
 		redirect(req, 302, "http://example.com/x");
 	else if (str_is(req->path, "/forever"))
@@ -70,9 +70,9 @@ static void handler(void *arg, struct http_request *req)
 		http_respond(req, 503, "text/plain", NULL, 0, STR("not ready"));
 	else
 		http_respond(req, 200, "text/plain", NULL, 0,
-		             str_of(arena_printf(req->arena, "%.*s|%.*s|%.*s|%.*s", STR_ARG(req->path),
-		                                 STR_ARG(req->host), STR_ARG(http_request_header(req, "user-agent")),
-		                                 STR_ARG(http_request_header(req, "x-probe")))));
+			     str_of(arena_printf(req->arena, "%.*s|%.*s|%.*s|%.*s", STR_ARG(req->path),
+						 STR_ARG(req->host), STR_ARG(http_request_header(req, "user-agent")),
+						 STR_ARG(http_request_header(req, "x-probe")))));
 }
 
 static void on_done(void *arg, const struct http_client_response *response, const struct err *err)
@@ -92,14 +92,14 @@ static void on_done(void *arg, const struct http_client_response *response, cons
 
 static void probe(const char *path, const struct http_header *headers, size_t n_headers)
 {
-	struct http_client_options options = {.address = "127.0.0.1",
-	                                      .port = (uint16_t)port,
-	                                      .tls = client_tls,
-	                                      .path = str_of(path),
-	                                      .headers = headers,
-	                                      .n_headers = n_headers,
-	                                      .timeout_ns = 200 * NS_PER_MS,
-	                                      .follow_redirects = true};
+	struct http_client_options options = { .address = "127.0.0.1",
+					       .port = (uint16_t)port,
+					       .tls = client_tls,
+					       .path = str_of(path),
+					       .headers = headers,
+					       .n_headers = n_headers,
+					       .timeout_ns = 200 * NS_PER_MS,
+					       .follow_redirects = true };
 	struct http_client *client;
 	struct err err = ERR_INIT;
 
@@ -123,13 +123,13 @@ static int setup(void **state)
 	if (tls) {
 		ca = fixture_cert(NULL, "ca", NULL, NULL, 3600);
 		cert = fixture_cert(&ca, "server", NULL, "serverAuth", 3600);
-		struct tls_server_options server_options = {.cert_pem = cert.cert_pem, .key_pem = cert.key_pem};
-		struct tls_client_options client_options = {.insecure = true};
+		struct tls_server_options server_options = { .cert_pem = cert.cert_pem, .key_pem = cert.key_pem };
+		struct tls_client_options client_options = { .insecure = true };
 
 		assert_int_equal(tls_server_create(&server_options, &server_tls, &err), 0);
 		assert_int_equal(tls_client_create(&client_options, &client_tls, &err), 0);
 	}
-	struct http_server_options options = {.handler = handler, .tls = server_tls};
+	struct http_server_options options = { .handler = handler, .tls = server_tls };
 
 	assert_int_equal(http_server_create(loop, &options, &server, &err), 0);
 	assert_int_equal(listen_tcp("127.0.0.1", 0, &fd, &err), 0);
@@ -153,9 +153,9 @@ static int teardown(void **state)
 
 static void test_probes(void **state)
 {
-	struct http_header headers[] = {{STR("X-Probe"), STR("yes")},
-	                                {STR("Host"), STR("pod.local")},
-	                                {STR("User-Agent"), STR("kube-probe/1.36")}};
+	struct http_header headers[] = { { STR("X-Probe"), STR("yes") },
+					 { STR("Host"), STR("pod.local") },
+					 { STR("User-Agent"), STR("kube-probe/1.36") } };
 	char want[200];
 
 	probe("/headers", headers, 3);
@@ -203,7 +203,7 @@ static int closed_port(void)
 
 static void test_refused_and_bad_options(void **state)
 {
-	struct http_client_options bad = {.address = "no-address", .port = 1, .timeout_ns = NS_PER_S};
+	struct http_client_options bad = { .address = "no-address", .port = 1, .timeout_ns = NS_PER_S };
 	struct http_client *client;
 	struct err err = ERR_INIT;
 
@@ -220,7 +220,8 @@ static void test_refused_and_bad_options(void **state)
 static void test_destroyed_in_flight(void **state)
 {
 	struct http_client_options options = {
-	        .address = "127.0.0.1", .port = (uint16_t)port, .path = STR("/hang"), .timeout_ns = NS_PER_S};
+		.address = "127.0.0.1", .port = (uint16_t)port, .path = STR("/hang"), .timeout_ns = NS_PER_S
+	};
 	struct http_client *client;
 	struct err err = ERR_INIT;
 
@@ -268,19 +269,19 @@ static void test_odd_servers(void **state)
 		int status, code;
 		const char *body;
 	} cases[] = {
-	        {"HTTP/1.1 200 OK\r\n\r\nuntil the end", 200, 0, "until the end"},
-	        {"HTTP/1.0 204 No Content\r\n\r\n", 204, 0, ""},
-	        {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokTOO MUCH", 200, 0, "ok"},
-	        {"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nshort", 0, -EPROTO, ""},
-	        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz", 0, -EPROTO, ""},
-	        {"SSH-2.0-OpenSSH_9.2\r\n", 0, -EPROTO, ""},
-	        {"SSH-2.0\r\n\r\n", 0, -EPROTO, ""},
-	        {"", 0, -EPROTO, ""},
+		{ "HTTP/1.1 200 OK\r\n\r\nuntil the end", 200, 0, "until the end" },
+		{ "HTTP/1.0 204 No Content\r\n\r\n", 204, 0, "" },
+		{ "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokTOO MUCH", 200, 0, "ok" },
+		{ "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nshort", 0, -EPROTO, "" },
+		{ "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz", 0, -EPROTO, "" },
+		{ "SSH-2.0-OpenSSH_9.2\r\n", 0, -EPROTO, "" },
+		{ "SSH-2.0\r\n\r\n", 0, -EPROTO, "" },
+		{ "", 0, -EPROTO, "" },
 	};
 	struct err err = ERR_INIT;
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct scripted s = {.text = cases[i].text, .peer = -1};
+		struct scripted s = { .text = cases[i].text, .peer = -1 };
 
 		assert_int_equal(listen_tcp("127.0.0.1", 0, &s.fd, &err), 0);
 		port = listen_port(s.fd);
@@ -317,18 +318,18 @@ static void test_tcp_check(void **state)
 	struct err err = ERR_INIT;
 
 	assert_int_equal(tcp_check_start(loop, "127.0.0.1", (uint16_t)port, NS_PER_S, on_checked, NULL, &check, &err),
-	                 0);
+			 0);
 	tcp_result = 1;
 	loop_run(loop);
 	assert_int_equal(tcp_result, 0);
 	assert_int_equal(
-	        tcp_check_start(loop, "127.0.0.1", (uint16_t)closed_port(), NS_PER_S, on_checked, NULL, &check, &err),
-	        0);
+		tcp_check_start(loop, "127.0.0.1", (uint16_t)closed_port(), NS_PER_S, on_checked, NULL, &check, &err),
+		0);
 	loop_run(loop);
 	assert_int_equal(tcp_result, -ECONNREFUSED);
 	assert_int_equal(tcp_check_start(loop, "nowhere", 1, NS_PER_S, on_checked, NULL, &check, &err), -EINVAL);
 	assert_int_equal(tcp_check_start(loop, "127.0.0.1", (uint16_t)port, NS_PER_S, on_checked, NULL, &check, &err),
-	                 0);
+			 0);
 	tcp_check_destroy(check);
 	err_finish(&err);
 }
@@ -338,14 +339,14 @@ static void test_tcp_check(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test_setup_teardown(test_probes, setup, teardown),
-	        cmocka_unit_test_prestate_setup_teardown(test_probes, setup, teardown, WITH_TLS),
-	        cmocka_unit_test_setup_teardown(test_redirects, setup, teardown),
-	        cmocka_unit_test_prestate_setup_teardown(test_redirects, setup, teardown, WITH_TLS),
-	        cmocka_unit_test_setup_teardown(test_refused_and_bad_options, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_destroyed_in_flight, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_odd_servers, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_tcp_check, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_probes, setup, teardown),
+		cmocka_unit_test_prestate_setup_teardown(test_probes, setup, teardown, WITH_TLS),
+		cmocka_unit_test_setup_teardown(test_redirects, setup, teardown),
+		cmocka_unit_test_prestate_setup_teardown(test_redirects, setup, teardown, WITH_TLS),
+		cmocka_unit_test_setup_teardown(test_refused_and_bad_options, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_destroyed_in_flight, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_odd_servers, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_tcp_check, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("http client", tests, NULL, NULL);

@@ -46,7 +46,7 @@ static void echo_close(struct websocket *ws, unsigned status)
 	sem_post(&closed);
 }
 
-static const struct websocket_ops echo_ops = {.on_message = echo_message, .on_close = echo_close};
+static const struct websocket_ops echo_ops = { .on_message = echo_message, .on_close = echo_close };
 
 static void tunnel_data(struct http_tunnel *tunnel, struct str data)
 {
@@ -62,8 +62,8 @@ static void tunnel_close(struct http_tunnel *tunnel)
 
 static void handle_upgrade(struct http_request *req)
 {
-	static const struct http_header upgrade = {{"Upgrade", 7}, {"raw", 3}};
-	static const char *const protocols[] = {"v5.channel.k8s.io", "v4.channel.k8s.io"};
+	static const struct http_header upgrade = { { "Upgrade", 7 }, { "raw", 3 } };
+	static const char *const protocols[] = { "v5.channel.k8s.io", "v4.channel.k8s.io" };
 	struct http_tunnel *tunnel;
 	struct websocket *ws;
 
@@ -81,9 +81,9 @@ static void whoami(struct http_request *req)
 	const struct http_peer *peer = req->peer;
 
 	http_respond(req, 200, "text/plain", NULL, 0,
-	             str_of(arena_printf(
-	                     req->arena, "%d cn=%s org=%s error=%s", req->version, peer->cert_cn ? peer->cert_cn : "",
-	                     peer->n_cert_orgs ? peer->cert_orgs[0] : "", peer->cert_error ? peer->cert_error : "")));
+		     str_of(arena_printf(
+			     req->arena, "%d cn=%s org=%s error=%s", req->version, peer->cert_cn ? peer->cert_cn : "",
+			     peer->n_cert_orgs ? peer->cert_orgs[0] : "", peer->cert_error ? peer->cert_error : "")));
 }
 
 static void hold(struct http_request *req, bool stream)
@@ -98,8 +98,8 @@ static void hold(struct http_request *req, bool stream)
 
 static void handler(void *arg, struct http_request *req)
 {
-	static const struct http_header evil = {{"X-Evil", 6}, {"a\r\nInjected: yes", 16}};
-	struct chunk *parts[3] = {big, big, big};
+	static const struct http_header evil = { { "X-Evil", 6 }, { "a\r\nInjected: yes", 16 } };
+	struct chunk *parts[3] = { big, big, big };
 
 	if (str_is(req->path, "/echo"))
 		http_respond(req, 200, "application/octet-stream", NULL, 0, req->body);
@@ -118,7 +118,7 @@ static void handler(void *arg, struct http_request *req)
 }
 
 static void protocol_error(void *arg, struct arena *arena, int status, const char *message,
-                           struct str *ret_content_type, struct str *ret_body)
+			   struct str *ret_content_type, struct str *ret_body)
 {
 	*ret_content_type = STR("application/json");
 	*ret_body = str_of(arena_printf(arena, "{\"code\":%d,\"message\":\"%s\"}", status, message));
@@ -157,13 +157,13 @@ static int setup_tls(void **state)
 
 static int setup_small(void **state)
 {
-	start(false, &(struct http_limits){.header_bytes = 1000,
-	                                   .body_bytes = 1000,
-	                                   .connections = 4,
-	                                   .idle_timeout_ns = 300 * NS_PER_MS,
-	                                   .header_timeout_ns = 200 * NS_PER_MS,
-	                                   .body_timeout_ns = 200 * NS_PER_MS,
-	                                   .send_stall_timeout_ns = 300 * NS_PER_MS});
+	start(false, &(struct http_limits){ .header_bytes = 1000,
+					    .body_bytes = 1000,
+					    .connections = 4,
+					    .idle_timeout_ns = 300 * NS_PER_MS,
+					    .header_timeout_ns = 200 * NS_PER_MS,
+					    .body_timeout_ns = 200 * NS_PER_MS,
+					    .send_stall_timeout_ns = 300 * NS_PER_MS });
 	return 0;
 }
 
@@ -219,7 +219,7 @@ static void test_keep_alive_and_head(void **state)
 	client_read_response(&c, &r, false);
 	assert_non_null(strstr(buf_cstr(&r.head), "Connection: close\r\n"));
 	client_response_finish(&r);
-	assert_int_equal(client_recv(&c, &(char){0}, 1), 0);
+	assert_int_equal(client_recv(&c, &(char){ 0 }, 1), 0);
 	client_close(&c);
 }
 
@@ -233,13 +233,13 @@ static void test_pipelining_in_order(void **state)
 {
 	struct client c = connect_either();
 	struct client_response r;
-	static const char *const want[] = {"/1", "later", "/2", "body", "/3"};
+	static const char *const want[] = { "/1", "later", "/2", "body", "/3" };
 
 	client_send_text(&c, "GET /1 HTTP/1.1\r\nHost: x\r\n\r\n"
-	                     "GET /hold HTTP/1.1\r\nHost: x\r\n\r\n"
-	                     "GET /2 HTTP/1.1\r\nHost: x\r\n\r\n"
-	                     "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody"
-	                     "\r\nGET /3 HTTP/1.1\r\nHost: x\r\n\r\n");
+			     "GET /hold HTTP/1.1\r\nHost: x\r\n\r\n"
+			     "GET /2 HTTP/1.1\r\nHost: x\r\n\r\n"
+			     "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody"
+			     "\r\nGET /3 HTTP/1.1\r\nHost: x\r\n\r\n");
 	wait_for(&held_ready);
 	test_server_call(&t, respond_held, "later");
 	for (size_t i = 0; i < ARRAY_SIZE(want); i++) {
@@ -253,7 +253,7 @@ static void test_pipelining_in_order(void **state)
 static void test_request_byte_by_byte(void **state)
 {
 	const char *text = "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-	                   "3;x=y\r\nabc\r\n4\r\ndefg\r\n0\r\nTrailer: z\r\n\r\n";
+			   "3;x=y\r\nabc\r\n4\r\ndefg\r\n0\r\nTrailer: z\r\n\r\n";
 	struct client c = connect_either();
 	struct client_response r;
 
@@ -346,8 +346,8 @@ static void test_stream(void **state)
 
 static void test_peer_goes_away(void **state)
 {
-	static const char *const paths[] = {"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n",
-	                                    "GET /hold HTTP/1.1\r\nHost: x\r\n\r\n"};
+	static const char *const paths[] = { "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n",
+					     "GET /hold HTTP/1.1\r\nHost: x\r\n\r\n" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
 		struct client c = connect_either();
@@ -434,7 +434,7 @@ static void test_shutdown(void **state)
 	client_send_text(&slow, "GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
 	wait_for(&held_ready);
 	test_server_call(&t, shut_down, NULL);
-	assert_int_equal(client_recv(&idle, &(char){0}, 1), 0);
+	assert_int_equal(client_recv(&idle, &(char){ 0 }, 1), 0);
 	client_read_all(&stream, &in);
 	assert_non_null(strstr(buf_cstr(&in), "\r\n0\r\n\r\n")); /* a clean end */
 	wait_for(&closed);
@@ -473,7 +473,7 @@ static void expect_refusal(const char *request, int status)
 	assert_non_null(strstr(buf_cstr(&r.head), "Content-Type: application/json\r\n"));
 	assert_non_null(strstr(buf_cstr(&r.head), "Connection: close\r\n"));
 	assert_non_null(strstr(buf_cstr(&r.body), "\"message\""));
-	assert_int_equal(client_recv(&c, &(char){0}, 1), 0);
+	assert_int_equal(client_recv(&c, &(char){ 0 }, 1), 0);
 	client_response_finish(&r);
 	client_close(&c);
 }
@@ -515,7 +515,7 @@ static void test_slow_loris(void **state)
 
 	expect_refusal("GET / HTTP/1.1\r\nHost: ", 408);
 	expect_refusal("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc", 408);
-	assert_int_equal(client_recv(&silent, &(char){0}, 1), 0);
+	assert_int_equal(client_recv(&silent, &(char){ 0 }, 1), 0);
 	client_close(&silent);
 }
 
@@ -543,7 +543,7 @@ static void test_idle_connection_is_closed(void **state)
 	client_send_text(&c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
 	client_read_response(&c, &r, false);
 	client_response_finish(&r);
-	assert_int_equal(client_recv(&c, &(char){0}, 1), 0);
+	assert_int_equal(client_recv(&c, &(char){ 0 }, 1), 0);
 	client_close(&c);
 }
 
@@ -574,7 +574,7 @@ static void test_connection_limit(void **state)
 		wait_for(&held_ready);
 	}
 	extra = connect_either();
-	assert_true(client_recv(&extra, &(char){0}, 1) <= 0);
+	assert_true(client_recv(&extra, &(char){ 0 }, 1) <= 0);
 	test_server_call(&t, get_stats, &stats);
 	assert_int_equal(stats.connections, 4);
 	assert_int_equal(stats.shed, 1);
@@ -654,16 +654,16 @@ static struct client websocket_client(struct buf *ret_head)
 	struct client c = connect_either();
 
 	client_send_text(&c,
-	                 "GET /upgrade HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-	                 "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-	                 "Sec-WebSocket-Protocol: base64.channel.k8s.io, v4.channel.k8s.io, v5.channel.k8s.io\r\n\r\n");
+			 "GET /upgrade HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+			 "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+			 "Sec-WebSocket-Protocol: base64.channel.k8s.io, v4.channel.k8s.io, v5.channel.k8s.io\r\n\r\n");
 	client_read_until(&c, ret_head, "\r\n\r\n");
 	return c;
 }
 
 static void send_masked(struct client *c, unsigned first, const void *p, size_t n)
 {
-	unsigned char head[WEBSOCKET_HEAD_BYTES_MAX + 4] = {0};
+	unsigned char head[WEBSOCKET_HEAD_BYTES_MAX + 4] = { 0 };
 	size_t head_n = websocket_encode_head(head, first & 0xf, true, n);
 
 	head[0] = (unsigned char)first;
@@ -717,7 +717,7 @@ static void test_websocket(void **state)
 	assert_memory_equal(buf_str(&in).p, big->data, 70000);
 	send_masked(&c, 0x88, "\x03\xe8", 2);
 	assert_int_equal(read_frame(&c, &in), 0x88);
-	assert_int_equal(client_recv(&c, &(char){0}, 1), 0);
+	assert_int_equal(client_recv(&c, &(char){ 0 }, 1), 0);
 	wait_for(&closed);
 	client_close(&c);
 }
@@ -730,12 +730,12 @@ static void test_websocket_closed_by_server(void **state)
 	send_masked(&c, 0x81, "close-me", 8);
 	assert_int_equal(read_frame(&c, &in), 0x88);
 	assert_memory_equal(buf_str(&in).p,
-	                    "\x03\xe8"
-	                    "as asked",
-	                    10);
+			    "\x03\xe8"
+			    "as asked",
+			    10);
 	send_masked(&c, 0x81, "too late", 8);
 	send_masked(&c, 0x88, "\x03\xe8", 2);
-	assert_int_equal(client_recv(&c, &(char){0}, 1), 0);
+	assert_int_equal(client_recv(&c, &(char){ 0 }, 1), 0);
 	client_close(&c);
 }
 
@@ -768,12 +768,12 @@ static void test_websocket_bad_handshakes(void **state)
 	struct client_response r;
 
 	client_send_text(&c, "GET /upgrade HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-	                     "Sec-WebSocket-Version: 8\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
+			     "Sec-WebSocket-Version: 8\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
 	client_read_response(&c, &r, false);
 	assert_int_equal(r.status, 426);
 	client_response_finish(&r);
 	client_send_text(&c, "GET /upgrade HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-	                     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dG9vIHNob3J0\r\n\r\n");
+			     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dG9vIHNob3J0\r\n\r\n");
 	client_read_response(&c, &r, false);
 	assert_int_equal(r.status, 400);
 	client_response_finish(&r);
@@ -790,43 +790,43 @@ static void test_websocket_bad_handshakes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        PLAIN(test_keep_alive_and_head),
-	        TLS(test_keep_alive_and_head),
-	        PLAIN(test_pipelining_in_order),
-	        TLS(test_pipelining_in_order),
-	        PLAIN(test_request_byte_by_byte),
-	        TLS(test_request_byte_by_byte),
-	        PLAIN(test_expect_continue),
-	        TLS(test_expect_continue),
-	        PLAIN(test_large_bodies),
-	        TLS(test_large_bodies),
-	        PLAIN(test_stream),
-	        TLS(test_stream),
-	        PLAIN(test_peer_goes_away),
-	        TLS(test_peer_goes_away),
-	        PLAIN(test_drain),
-	        TLS(test_drain),
-	        PLAIN(test_abort),
-	        TLS(test_abort),
-	        PLAIN(test_shutdown),
-	        TLS(test_shutdown),
-	        PLAIN(test_shutdown_lets_requests_finish),
-	        SMALL(test_refusals),
-	        SMALL(test_large_body_sent_all_the_same),
-	        SMALL(test_slow_loris),
-	        SMALL(test_slow_loris_that_drips),
-	        SMALL(test_idle_connection_is_closed),
-	        SMALL(test_reader_that_stalls_is_shed),
-	        SMALL(test_connection_limit),
-	        TLS(test_client_certificates),
-	        TLS(test_garbage_instead_of_tls),
-	        PLAIN(test_raw_tunnel),
-	        TLS(test_raw_tunnel),
-	        PLAIN(test_websocket),
-	        TLS(test_websocket),
-	        PLAIN(test_websocket_closed_by_server),
-	        TLS(test_websocket_bad_frames),
-	        PLAIN(test_websocket_bad_handshakes),
+		PLAIN(test_keep_alive_and_head),
+		TLS(test_keep_alive_and_head),
+		PLAIN(test_pipelining_in_order),
+		TLS(test_pipelining_in_order),
+		PLAIN(test_request_byte_by_byte),
+		TLS(test_request_byte_by_byte),
+		PLAIN(test_expect_continue),
+		TLS(test_expect_continue),
+		PLAIN(test_large_bodies),
+		TLS(test_large_bodies),
+		PLAIN(test_stream),
+		TLS(test_stream),
+		PLAIN(test_peer_goes_away),
+		TLS(test_peer_goes_away),
+		PLAIN(test_drain),
+		TLS(test_drain),
+		PLAIN(test_abort),
+		TLS(test_abort),
+		PLAIN(test_shutdown),
+		TLS(test_shutdown),
+		PLAIN(test_shutdown_lets_requests_finish),
+		SMALL(test_refusals),
+		SMALL(test_large_body_sent_all_the_same),
+		SMALL(test_slow_loris),
+		SMALL(test_slow_loris_that_drips),
+		SMALL(test_idle_connection_is_closed),
+		SMALL(test_reader_that_stalls_is_shed),
+		SMALL(test_connection_limit),
+		TLS(test_client_certificates),
+		TLS(test_garbage_instead_of_tls),
+		PLAIN(test_raw_tunnel),
+		TLS(test_raw_tunnel),
+		PLAIN(test_websocket),
+		TLS(test_websocket),
+		PLAIN(test_websocket_closed_by_server),
+		TLS(test_websocket_bad_frames),
+		PLAIN(test_websocket_bad_handshakes),
 	};
 
 	return cmocka_run_group_tests_name("http server", tests, NULL, NULL);

@@ -65,7 +65,7 @@ static void on_sent(struct loop_op *op, int res, bool more)
 
 static void ask(const char *address)
 {
-	struct asker a = {0};
+	struct asker a = { 0 };
 	struct err err = ERR_INIT;
 	socklen_t len;
 	int fd;
@@ -79,7 +79,9 @@ static void ask(const char *address)
 	loop_send(loop, &a.send_op, fd, a.bytes, 1200, on_sent);
 	a.iov.iov_base = a.bytes;
 	a.iov.iov_len = sizeof(a.bytes);
-	a.msg = (struct msghdr){.msg_name = &a.from, .msg_namelen = sizeof(a.from), .msg_iov = &a.iov, .msg_iovlen = 1};
+	a.msg = (struct msghdr){
+		.msg_name = &a.from, .msg_namelen = sizeof(a.from), .msg_iov = &a.iov, .msg_iovlen = 1
+	};
 	loop_recvmsg(loop, &a.recv_op, fd, &a.msg, on_answer);
 	assert_int_equal(loop_run(loop), 0);
 	assert_int_equal(a.res, 1200);
@@ -136,7 +138,7 @@ static void test_listen_errors(void **state)
 
 static void test_format_address(void **state)
 {
-	struct sockaddr_in6 mapped = {.sin6_family = AF_INET6, .sin6_port = htons(7)};
+	struct sockaddr_in6 mapped = { .sin6_family = AF_INET6, .sin6_port = htons(7) };
 	char text[64];
 	uint16_t n;
 
@@ -149,10 +151,10 @@ static void test_format_address(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test_setup_teardown(test_answers_from_the_address_asked, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_any_address, setup, teardown),
-	        cmocka_unit_test(test_listen_errors),
-	        cmocka_unit_test(test_format_address),
+		cmocka_unit_test_setup_teardown(test_answers_from_the_address_asked, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_any_address, setup, teardown),
+		cmocka_unit_test(test_listen_errors),
+		cmocka_unit_test(test_format_address),
 	};
 
 	return cmocka_run_group_tests_name("udp and listen", tests, NULL, NULL);

@@ -33,7 +33,7 @@ static int teardown(void **state)
 /* As a client would: masked. */
 static void add_frame(unsigned first, const void *payload, size_t n)
 {
-	static const unsigned char mask[4] = {0x12, 0x34, 0x56, 0x78};
+	static const unsigned char mask[4] = { 0x12, 0x34, 0x56, 0x78 };
 	unsigned char head[WEBSOCKET_HEAD_BYTES_MAX];
 	size_t head_n = websocket_encode_head(head, first & 0xf, first & 0x80, n);
 
@@ -115,9 +115,9 @@ static void test_close(void **state)
 	struct websocket_event event;
 
 	add_frame(0x88,
-	          "\x03\xe8"
-	          "bye",
-	          5);
+		  "\x03\xe8"
+		  "bye",
+		  5);
 	assert_int_equal(next(&event), 1);
 	assert_int_equal(event.opcode, WEBSOCKET_CLOSE);
 	assert_int_equal(event.close_status, 1000);
@@ -134,19 +134,19 @@ static void test_broken_peers(void **state)
 		const char *payload;
 		size_t n;
 	} cases[] = {
-	        {-EPROTO, 0xc1, "x", 1},        /* RSV1 */
-	        {-EPROTO, 0x83, "x", 1},        /* unknown opcode */
-	        {-EPROTO, 0x8b, "x", 1},        /* unknown control opcode */
-	        {-EPROTO, 0x80, "x", 1},        /* continuation of nothing */
-	        {-EPROTO, 0x09, "x", 1},        /* fragmented ping */
-	        {-EPROTO, 0x88, "x", 1},        /* close with half a status */
-	        {-EPROTO, 0x88, "\x03\xed", 2}, /* 1005 is never sent */
-	        {-EPROTO, 0x88, "\x00\x01", 2},
-	        {-EILSEQ, 0x88, "\x03\xe8\xff", 3},
-	        {-EILSEQ, 0x81, "\xc0\xaf", 2},     /* overlong */
-	        {-EILSEQ, 0x81, "\xed\xa0\x80", 3}, /* surrogate */
-	        {-EILSEQ, 0x81, "\xf4\x90\x80\x80", 4},
-	        {-EILSEQ, 0x81, "\xe2\x82", 2}, /* cut off */
+		{ -EPROTO, 0xc1, "x", 1 },        /* RSV1 */
+		{ -EPROTO, 0x83, "x", 1 },        /* unknown opcode */
+		{ -EPROTO, 0x8b, "x", 1 },        /* unknown control opcode */
+		{ -EPROTO, 0x80, "x", 1 },        /* continuation of nothing */
+		{ -EPROTO, 0x09, "x", 1 },        /* fragmented ping */
+		{ -EPROTO, 0x88, "x", 1 },        /* close with half a status */
+		{ -EPROTO, 0x88, "\x03\xed", 2 }, /* 1005 is never sent */
+		{ -EPROTO, 0x88, "\x00\x01", 2 },
+		{ -EILSEQ, 0x88, "\x03\xe8\xff", 3 },
+		{ -EILSEQ, 0x81, "\xc0\xaf", 2 },     /* overlong */
+		{ -EILSEQ, 0x81, "\xed\xa0\x80", 3 }, /* surrogate */
+		{ -EILSEQ, 0x81, "\xf4\x90\x80\x80", 4 },
+		{ -EILSEQ, 0x81, "\xe2\x82", 2 }, /* cut off */
 	};
 	struct websocket_event event;
 
@@ -163,7 +163,7 @@ static void test_broken_peers(void **state)
 static void test_limits(void **state)
 {
 	struct websocket_event event;
-	char large[1001] = {0};
+	char large[1001] = { 0 };
 
 	add_frame(0x82, large, sizeof(large));
 	assert_int_equal(next(&event), -EMSGSIZE);
@@ -202,13 +202,13 @@ static void test_encode_head(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_accept_key),
-	        cmocka_unit_test_setup_teardown(test_messages, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_fragments_with_ping_between_byte_by_byte, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_close, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_broken_peers, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
-	        cmocka_unit_test(test_encode_head),
+		cmocka_unit_test(test_accept_key),
+		cmocka_unit_test_setup_teardown(test_messages, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_fragments_with_ping_between_byte_by_byte, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_close, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_broken_peers, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
+		cmocka_unit_test(test_encode_head),
 	};
 
 	return cmocka_run_group_tests_name("websocket", tests, NULL, NULL);

@@ -44,8 +44,8 @@ static inline bool rule_excepts(const struct policy_result *p, size_t allow, con
 	return false;
 }
 
-static inline bool rules_allow(const struct policy_result *p, uint8_t direction, const struct far_end *far, uint8_t proto,
-			       uint16_t port)
+static inline bool rules_allow(const struct policy_result *p, uint8_t direction, const struct far_end *far,
+			       uint8_t proto, uint16_t port)
 {
 	if (!(direction == DP_INGRESS ? p->isolated_ingress : p->isolated_egress))
 		return true;

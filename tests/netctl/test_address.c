@@ -4,8 +4,10 @@
 
 static void test_parse(void **state)
 {
-	static const char *const bad[] = { "", "10.0.0", "10.0.0.256", "10.0.0.1 ", "10.0.0.1/8", "fe80::g", "None",
-					   "1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa:bbbb:cccc" };
+	static const char *const bad[] = {
+		"",           "10.0.0",  "10.0.0.256", "10.0.0.1 ",
+		"10.0.0.1/8", "fe80::g", "None",       "1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa:bbbb:cccc"
+	};
 	char text[ADDRESS_TEXT_MAX];
 	struct dp_addr a = addr_of("10.1.2.3");
 	static const uint8_t mapped[16] = { [10] = 0xff, 0xff, 10, 1, 2, 3 };
@@ -36,8 +38,8 @@ static void check_prefix(const char *text, const char *addr, unsigned len)
 
 static void test_prefix(void **state)
 {
-	static const char *const bad[] = { "10.0.0.0", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/", "/8", "fd00::/129",
-					   "10.0.0.0/8/8", "10.0.0.0/0x8" };
+	static const char *const bad[] = { "10.0.0.0", "10.0.0.0/33", "10.0.0.0/-1",  "10.0.0.0/",
+					   "/8",       "fd00::/129",  "10.0.0.0/8/8", "10.0.0.0/0x8" };
 	struct dp_addr a;
 	uint8_t len;
 

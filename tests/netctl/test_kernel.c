@@ -56,7 +56,8 @@ static void node_stop(void)
 static int setup(void **state)
 {
 	fixture_setup((void **)&node.f);
-	fixture_do(node.f, API_VERB_CREATE, KIND_SERVICEACCOUNT, "default", "", "{\"metadata\":{\"name\":\"default\"}}");
+	fixture_do(node.f, API_VERB_CREATE, KIND_SERVICEACCOUNT, "default", "",
+		   "{\"metadata\":{\"name\":\"default\"}}");
 	fixture_expect(node.f, 201, "account");
 	node_start_with("10.42.0.0/24");
 	return 0;
@@ -93,7 +94,7 @@ static void patch(const struct api_kind *kind, const char *name, const char *tex
 	settle();
 }
 
-static void delete(const struct api_kind *kind, const char *name)
+static void delete (const struct api_kind *kind, const char *name)
 {
 	fixture_do(node.f, API_VERB_DELETE, kind, "default", name, "{\"gracePeriodSeconds\":0}");
 	fixture_expect(node.f, 200, name);
@@ -124,8 +125,10 @@ static int pod_try(struct pod *p, const char *name)
 	char text[256];
 
 	snprintf(p->name, sizeof(p->name), "%s", name);
-	snprintf(text, sizeof(text), "{'metadata':{'name':'%s','labels':{'app':'%s'}},'spec':{'containers':[{'name':'c',"
-				     "'image':'i','ports':[{'name':'http','containerPort':8080}]}]}}", name, name);
+	snprintf(text, sizeof(text),
+		 "{'metadata':{'name':'%s','labels':{'app':'%s'}},'spec':{'containers':[{'name':'c',"
+		 "'image':'i','ports':[{'name':'http','containerPort':8080}]}]}}",
+		 name, name);
 	create(KIND_POD, text);
 	p->ns = ns_new();
 	return pod_attach_again(p);
@@ -143,7 +146,8 @@ static void pod_end(struct pod *p)
 	settle();
 }
 
-static void expect_connect(const struct pod *from, const struct pod *to, const char *addr, uint16_t port, uint16_t to_port)
+static void expect_connect(const struct pod *from, const struct pod *to, const char *addr, uint16_t port,
+			   uint16_t to_port)
 {
 	int server = server_in(to->ns, SOCK_STREAM, to->addr, to_port), client, conn;
 	struct sockaddr_in peer;
@@ -245,7 +249,7 @@ static void test_restart(void **state)
 	pod_add(&goes, "goes");
 	memcpy(before, stays.addr, sizeof(before));
 	node_stop();
-	delete(KIND_POD, "goes");
+	delete (KIND_POD, "goes");
 	node_start_with("10.42.0.0/24");
 	/* the link of the pod whose object vanished is gone, the other one stands */
 	assert_int_equal(n_links(), 1);
@@ -268,7 +272,7 @@ static void test_vanished_object(void **state)
 	struct netctl_stats stats;
 
 	pod_add(&a, "a");
-	delete(KIND_POD, "a");
+	delete (KIND_POD, "a");
 	pod_add(&b, "b");
 	assert_string_not_equal(a.addr, b.addr);
 	expect_reach(&b, &a, 80);
@@ -292,8 +296,9 @@ static void test_policy(void **state)
 	pod_add(&web, "web");
 	pod_add(&friend, "friend");
 	pod_add(&stranger, "stranger");
-	create(KIND_NETWORKPOLICY, "{'metadata':{'name':'p'},'spec':{'podSelector':{'matchLabels':{'app':'web'}},'ingress':["
-				   "{'from':[{'podSelector':{'matchLabels':{'app':'friend'}}}],'ports':[{'port':'http'}]}]}}");
+	create(KIND_NETWORKPOLICY,
+	       "{'metadata':{'name':'p'},'spec':{'podSelector':{'matchLabels':{'app':'web'}},'ingress':["
+	       "{'from':[{'podSelector':{'matchLabels':{'app':'friend'}}}],'ports':[{'port':'http'}]}]}}");
 	expect_reach(&friend, &web, 8080);
 	expect_drop(&friend, &web, 80, "policy-ingress");
 	expect_drop(&stranger, &web, 8080, "policy-ingress");
@@ -303,15 +308,16 @@ static void test_policy(void **state)
 	patch(KIND_POD, "friend", "{\"metadata\":{\"labels\":{\"app\":\"other\"}}}");
 	expect_drop(&friend, &web, 8080, "policy-ingress");
 	/* out: a name is each receiver's port */
-	create(KIND_NETWORKPOLICY, "{'metadata':{'name':'q'},'spec':{'podSelector':{'matchLabels':{'app':'other'}},'policyTypes':"
-				   "['Egress'],'egress':[{'ports':[{'port':'http'}]}]}}");
+	create(KIND_NETWORKPOLICY,
+	       "{'metadata':{'name':'q'},'spec':{'podSelector':{'matchLabels':{'app':'other'}},'policyTypes':"
+	       "['Egress'],'egress':[{'ports':[{'port':'http'}]}]}}");
 	expect_reach(&friend, &stranger, 8080);
 	expect_drop(&friend, &stranger, 80, "policy-egress");
 	/* stands over a restart */
 	node_stop();
 	node_start_with("10.42.0.0/24");
 	expect_drop(&friend, &web, 8080, "policy-ingress");
-	delete(KIND_NETWORKPOLICY, "p");
+	delete (KIND_NETWORKPOLICY, "p");
 	expect_reach(&friend, &web, 8080);
 	pod_end(&web);
 	pod_end(&friend);
@@ -352,8 +358,8 @@ static void service(const char *name, const char *cluster_ip, uint16_t port, con
 {
 	char text[512];
 
-	snprintf(text, sizeof(text), "{'metadata':{'name':'%s'},'spec':{'clusterIP':'%s','ports':[{'port':%u}]%s}}", name,
-		 cluster_ip, port, more);
+	snprintf(text, sizeof(text), "{'metadata':{'name':'%s'},'spec':{'clusterIP':'%s','ports':[{'port':%u}]%s}}",
+		 name, cluster_ip, port, more);
 	create(KIND_SERVICE, text);
 }
 
@@ -361,9 +367,11 @@ static void slice(const char *of, const char *addr, uint16_t port)
 {
 	char text[512];
 
-	snprintf(text, sizeof(text), "{'metadata':{'name':'%s-1','labels':{'kubernetes.io/service-name':'%s'}},'addressType':"
-				     "'IPv4','ports':[{'name':'','protocol':'TCP','port':%u}],'endpoints':[{'addresses':['%s'],"
-				     "'conditions':{'ready':true}}]}", of, of, port, addr);
+	snprintf(text, sizeof(text),
+		 "{'metadata':{'name':'%s-1','labels':{'kubernetes.io/service-name':'%s'}},'addressType':"
+		 "'IPv4','ports':[{'name':'','protocol':'TCP','port':%u}],'endpoints':[{'addresses':['%s'],"
+		 "'conditions':{'ready':true}}]}",
+		 of, of, port, addr);
 	create(KIND_ENDPOINTSLICE, text);
 }
 
@@ -387,18 +395,18 @@ static void test_services(void **state)
 	/* the node is down: traffic goes on; what was deleted meanwhile goes when it is back, the rest keeps its id */
 	node_stop();
 	expect_connect(&client, &server, CLUSTER_IP, 80, 8080);
-	delete(KIND_SERVICE, "other");
+	delete (KIND_SERVICE, "other");
 	node_start_with("10.42.0.0/24");
 	assert_int_equal(frontend(80).n, 1);
 	assert_int_equal(frontend(80).id, before.id);
 	service("third", "10.43.0.79", 82, "");
 	assert_int_not_equal(frontend(82).id, before.id);
 	expect_connect(&client, &server, CLUSTER_IP, 80, 8080);
-	delete(KIND_ENDPOINTSLICE, "s-1");
+	delete (KIND_ENDPOINTSLICE, "s-1");
 	assert_int_equal(client_in(client.ns, SOCK_STREAM, CLUSTER_IP, 80, &fd), -ECONNREFUSED);
 	close(fd);
-	delete(KIND_SERVICE, "s");
-	delete(KIND_SERVICE, "third");
+	delete (KIND_SERVICE, "s");
+	delete (KIND_SERVICE, "third");
 	assert_int_equal(frontend(80).n, 0);
 	pod_end(&client);
 	pod_end(&server);
@@ -410,13 +418,13 @@ static void test_contended_place(void **state)
 	service("one", "10.43.0.81", 80, ",'externalIPs':['192.0.2.80']");
 	service("two", "10.43.0.82", 80, ",'externalIPs':['192.0.2.80']");
 	assert_int_equal(frontend(80).n, 3);
-	delete(KIND_SERVICE, "one");
+	delete (KIND_SERVICE, "one");
 	assert_int_equal(frontend(80).n, 2);
 	service("one", "10.43.0.83", 80, ",'externalIPs':['192.0.2.80']");
-	delete(KIND_SERVICE, "one");
+	delete (KIND_SERVICE, "one");
 	settle();
 	assert_int_equal(frontend(80).n, 2);
-	delete(KIND_SERVICE, "two");
+	delete (KIND_SERVICE, "two");
 	assert_int_equal(frontend(80).n, 0);
 }
 

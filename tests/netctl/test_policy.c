@@ -17,12 +17,16 @@ static void fill(struct net_model *m)
 	static const struct {
 		const char *ns, *name, *app, *ip, *spec, *phase;
 	} pods[] = {
-		{ "a", "web", "web", "10.42.0.2", "'containers':[{'ports':[{'name':'http','containerPort':8080}]}]", "Running" },
-		{ "a", "db", "db", "10.42.0.3", "'containers':[{'ports':[{'name':'http','containerPort':9090},"
-						"{'name':'dns','protocol':'UDP','containerPort':53}]}],'initContainers':["
-						"{'ports':[{'name':'setup','containerPort':1}]},{'restartPolicy':'Always',"
-						"'ports':[{'name':'side','containerPort':2}]}]", "Running" },
-		{ "b", "web", "web", "10.42.0.4", "'containers':[{'ports':[{'name':'http','containerPort':8081}]}]", "Running" },
+		{ "a", "web", "web", "10.42.0.2", "'containers':[{'ports':[{'name':'http','containerPort':8080}]}]",
+		  "Running" },
+		{ "a", "db", "db", "10.42.0.3",
+		  "'containers':[{'ports':[{'name':'http','containerPort':9090},"
+		  "{'name':'dns','protocol':'UDP','containerPort':53}]}],'initContainers':["
+		  "{'ports':[{'name':'setup','containerPort':1}]},{'restartPolicy':'Always',"
+		  "'ports':[{'name':'side','containerPort':2}]}]",
+		  "Running" },
+		{ "b", "web", "web", "10.42.0.4", "'containers':[{'ports':[{'name':'http','containerPort':8081}]}]",
+		  "Running" },
 		{ "bare", "web", "web", "10.42.0.5", "'containers':[{}]", "Running" },
 		{ "a", "host", "web", "172.30.0.1", "'hostNetwork':true,'containers':[{}]", "Running" },
 		{ "a", "done", "web", "10.42.0.4", "'containers':[{}]", "Succeeded" },
@@ -33,10 +37,14 @@ static void fill(struct net_model *m)
 	for (size_t i = 0; i < ARRAY_SIZE(namespaces); i++)
 		model_set_namespace(m, json_of(&arena, namespaces[i]));
 	for (size_t i = 0; i < ARRAY_SIZE(pods); i++)
-		model_set_pod(m, json_of(&arena, arena_printf(&arena, "{'metadata':{'namespace':'%s','name':'%s','uid':'%s/%s',"
-						"'labels':{'app':'%s'}},'spec':{%s},'status':{'podIP':'%s','phase':'%s'}}",
-						pods[i].ns, pods[i].name, pods[i].ns, pods[i].name, pods[i].app, pods[i].spec,
-						pods[i].ip, pods[i].phase)));
+		model_set_pod(
+			m,
+			json_of(&arena,
+				arena_printf(&arena,
+					     "{'metadata':{'namespace':'%s','name':'%s','uid':'%s/%s',"
+					     "'labels':{'app':'%s'}},'spec':{%s},'status':{'podIP':'%s','phase':'%s'}}",
+					     pods[i].ns, pods[i].name, pods[i].ns, pods[i].name, pods[i].app,
+					     pods[i].spec, pods[i].ip, pods[i].phase)));
 	/* the cluster's DNS plays a pod */
 	model_set_pod(m, json_of(&arena, "{'metadata':{'namespace':'kube-system','name':'dns','uid':'dns','labels':"
 					 "{'k8s-app':'kube-dns'}},'spec':{'containers':[{'ports':[{'name':'dns',"
@@ -51,12 +59,14 @@ static void add(struct net_model *m, const char *ns, const char *name, const cha
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 
-	model_set_policy(m, json_of(&arena, arena_printf(&arena, "{'metadata':{'namespace':'%s','name':'%s'},'spec':{%s}}", ns,
-							 name, spec)));
+	model_set_policy(m,
+			 json_of(&arena, arena_printf(&arena, "{'metadata':{'namespace':'%s','name':'%s'},'spec':{%s}}",
+						      ns, name, spec)));
 }
 
 /* `far`: a pod's uid or an address. */
-static bool allowed(struct net_model *m, const char *pod, uint8_t direction, const char *far, uint8_t proto, uint16_t port)
+static bool allowed(struct net_model *m, const char *pod, uint8_t direction, const char *far, uint8_t proto,
+		    uint16_t port)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	const struct net_pod *peer = model_pod(m, str_of(far));
@@ -128,7 +138,8 @@ static void test_policy_types(void **state)
 	/* absent: the empty one */
 	check_types("'policyTypes':['Ingress']", true, false);
 	check_types("'podSelector':{'matchLabels':{'app':'db'}}", false, false);
-	check_types("'podSelector':{'matchExpressions':[{'key':'app','operator':'In','values':['web','x']}]}", true, false);
+	check_types("'podSelector':{'matchExpressions':[{'key':'app','operator':'In','values':['web','x']}]}", true,
+		    false);
 }
 
 static void test_selectors(void **state)
@@ -148,14 +159,16 @@ static void test_selectors(void **state)
 	yes(&m, "a/db", IN, "bare/web", TCP, 1);
 	no(&m, "a/db", IN, "192.0.2.1", TCP, 1);
 	/* one peer: both must hold */
-	add(&m, "a", "p", "'podSelector':{'matchLabels':{'app':'db'}},'ingress':[{'from':[{'namespaceSelector':{'matchLabels':"
-			  "{'team':'y'}},'podSelector':{'matchLabels':{'app':'web'}}}]}]");
+	add(&m, "a", "p",
+	    "'podSelector':{'matchLabels':{'app':'db'}},'ingress':[{'from':[{'namespaceSelector':{'matchLabels':"
+	    "{'team':'y'}},'podSelector':{'matchLabels':{'app':'web'}}}]}]");
 	yes(&m, "a/db", IN, "b/web", TCP, 1);
 	no(&m, "a/db", IN, "a/web", TCP, 1);
 	no(&m, "a/db", IN, "bare/web", TCP, 1);
 	/* two peers: either */
-	add(&m, "a", "p", "'podSelector':{'matchLabels':{'app':'db'}},'ingress':[{'from':[{'namespaceSelector':{'matchLabels':"
-			  "{'team':'y'}}},{'podSelector':{'matchLabels':{'app':'web'}}}]}]");
+	add(&m, "a", "p",
+	    "'podSelector':{'matchLabels':{'app':'db'}},'ingress':[{'from':[{'namespaceSelector':{'matchLabels':"
+	    "{'team':'y'}}},{'podSelector':{'matchLabels':{'app':'web'}}}]}]");
 	yes(&m, "a/db", IN, "b/web", TCP, 1);
 	yes(&m, "a/db", IN, "a/web", TCP, 1);
 	no(&m, "a/db", IN, "bare/web", TCP, 1);
@@ -186,9 +199,10 @@ static void test_blocks(void **state)
 	struct net_model m;
 
 	fill(&m);
-	add(&m, "a", "p", "'podSelector':{},'policyTypes':['Ingress','Egress'],'ingress':[{'from':[{'ipBlock':{'cidr':"
-			  "'192.0.2.0/24','except':['192.0.2.128/25','192.0.2.7/32']}}]}],'egress':[{'to':[{'ipBlock':"
-			  "{'cidr':'10.42.0.0/24'}}]}]");
+	add(&m, "a", "p",
+	    "'podSelector':{},'policyTypes':['Ingress','Egress'],'ingress':[{'from':[{'ipBlock':{'cidr':"
+	    "'192.0.2.0/24','except':['192.0.2.128/25','192.0.2.7/32']}}]}],'egress':[{'to':[{'ipBlock':"
+	    "{'cidr':'10.42.0.0/24'}}]}]");
 	yes(&m, "a/web", IN, "192.0.2.1", TCP, 1);
 	no(&m, "a/web", IN, "192.0.2.7", TCP, 1);
 	no(&m, "a/web", IN, "192.0.2.200", TCP, 1);
@@ -199,8 +213,9 @@ static void test_blocks(void **state)
 	yes(&m, "a/web", IN, "192.0.2.200", TCP, 1);
 	no(&m, "a/web", IN, "192.0.2.130", TCP, 1);
 	/* excepts that make no sense open nothing, and do not hinder what does */
-	add(&m, "a", "q", "'podSelector':{},'ingress':[{'from':[{'ipBlock':{'cidr':'198.51.100.0/24','except':['198.51.100.0/8']}},"
-			  "{'ipBlock':{'cidr':'203.0.113.0/24','except':['10.0.0.0/8']}},{'ipBlock':{'cidr':'bad'}}]}]");
+	add(&m, "a", "q",
+	    "'podSelector':{},'ingress':[{'from':[{'ipBlock':{'cidr':'198.51.100.0/24','except':['198.51.100.0/8']}},"
+	    "{'ipBlock':{'cidr':'203.0.113.0/24','except':['10.0.0.0/8']}},{'ipBlock':{'cidr':'bad'}}]}]");
 	no(&m, "a/web", IN, "198.51.100.1", TCP, 1);
 	yes(&m, "a/web", IN, "203.0.113.1", TCP, 1);
 	no(&m, "a/web", IN, "10.9.9.9", TCP, 1);
@@ -216,8 +231,9 @@ static void test_ports(void **state)
 	struct net_model m;
 
 	fill(&m);
-	add(&m, "a", "p", "'podSelector':{},'ingress':[{'ports':[{'port':80},{'protocol':'UDP','port':53},"
-			  "{'protocol':'TCP','port':9000,'endPort':9010},{'protocol':'SCTP'}]}]");
+	add(&m, "a", "p",
+	    "'podSelector':{},'ingress':[{'ports':[{'port':80},{'protocol':'UDP','port':53},"
+	    "{'protocol':'TCP','port':9000,'endPort':9010},{'protocol':'SCTP'}]}]");
 	yes(&m, "a/web", IN, "192.0.2.1", TCP, 80);
 	no(&m, "a/web", IN, "192.0.2.1", UDP, 80);
 	no(&m, "a/web", IN, "192.0.2.1", TCP, 81);
@@ -265,8 +281,11 @@ static void check_named_out(const char *to, bool b_web, bool a_db, bool dns)
 	struct net_model m;
 
 	fill(&m);
-	add(&m, "a", "p", arena_printf(&arena, "'podSelector':{},'policyTypes':['Egress'],'egress':[{%s'ports':[{'port':'http'},"
-					       "{'protocol':'UDP','port':'dns'},{'port':7}]}]", to));
+	add(&m, "a", "p",
+	    arena_printf(&arena,
+			 "'podSelector':{},'policyTypes':['Egress'],'egress':[{%s'ports':[{'port':'http'},"
+			 "{'protocol':'UDP','port':'dns'},{'port':7}]}]",
+			 to));
 	assert_int_equal(allowed(&m, "a/web", OUT, "b/web", TCP, 8081), b_web);
 	assert_int_equal(allowed(&m, "a/web", OUT, "b/web", TCP, 7), b_web);
 	assert_int_equal(allowed(&m, "a/web", OUT, "a/db", TCP, 9090), a_db);
@@ -287,7 +306,8 @@ static void test_named_ports_out(void **state)
 	check_named_out("'to':[{'podSelector':{}}],", false, true, false);
 	check_named_out("'to':[{'namespaceSelector':{'matchLabels':{'team':'y'}}}],", true, false, false);
 	check_named_out("'to':[{'ipBlock':{'cidr':'10.42.0.0/24','except':['10.42.0.4/32']}}],", false, true, false);
-	check_named_out("'to':[{'ipBlock':{'cidr':'10.42.0.4/32'}},{'podSelector':{'matchLabels':{'app':'db'}}}],", true, true, false);
+	check_named_out("'to':[{'ipBlock':{'cidr':'10.42.0.4/32'}},{'podSelector':{'matchLabels':{'app':'db'}}}],",
+			true, true, false);
 }
 
 static void test_special_pods(void **state)
@@ -297,9 +317,10 @@ static void test_special_pods(void **state)
 	struct net_model m;
 
 	fill(&m);
-	add(&m, "a", "p", "'podSelector':{},'policyTypes':['Ingress','Egress'],'ingress':[{'from':[{'podSelector':{}}]}],'egress':"
-			  "[{'to':[{'namespaceSelector':{'matchLabels':{'kubernetes.io/metadata.name':'kube-system'}},"
-			  "'podSelector':{'matchLabels':{'k8s-app':'kube-dns'}}}],'ports':[{'protocol':'UDP','port':53}]}]");
+	add(&m, "a", "p",
+	    "'podSelector':{},'policyTypes':['Ingress','Egress'],'ingress':[{'from':[{'podSelector':{}}]}],'egress':"
+	    "[{'to':[{'namespaceSelector':{'matchLabels':{'kubernetes.io/metadata.name':'kube-system'}},"
+	    "'podSelector':{'matchLabels':{'k8s-app':'kube-dns'}}}],'ports':[{'protocol':'UDP','port':53}]}]");
 	/* a pod on the host's network is neither subject nor peer */
 	policy_translate(&arena, &m, model_pod(&m, STR("a/host")), &r);
 	assert_false(r.isolated_ingress || r.isolated_egress || r.n_rules);
@@ -316,7 +337,8 @@ static void test_special_pods(void **state)
 
 static void test_attached(void **state)
 {
-	static const char pod[] = "{'metadata':{'namespace':'a','name':'n','uid':'n','labels':{'app':'n'}},'status':%s}";
+	static const char pod[] =
+		"{'metadata':{'namespace':'a','name':'n','uid':'n','labels':{'app':'n'}},'status':%s}";
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	struct dp_addr given = addr_of("10.42.0.50");
 	struct net_model m;
@@ -366,8 +388,8 @@ static void test_limit(void **state)
 	fill(&m);
 	buf_printf(&spec, "'podSelector':{},'ingress':[{'from':[");
 	for (unsigned i = 0; i < 35000; i++)
-		buf_printf(&spec, "%s{'ipBlock':{'cidr':'%u.%u.%u.0/24','except':['%u.%u.%u.1/32']}}", i ? "," : "", 20 + i / 65536,
-			   i / 256 % 256, i % 256, 20 + i / 65536, i / 256 % 256, i % 256);
+		buf_printf(&spec, "%s{'ipBlock':{'cidr':'%u.%u.%u.0/24','except':['%u.%u.%u.1/32']}}", i ? "," : "",
+			   20 + i / 65536, i / 256 % 256, i % 256, 20 + i / 65536, i / 256 % 256, i % 256);
 	buf_printf(&spec, "]}]");
 	buf_add_char(&spec, 0);
 	add(&m, "a", "p", spec.data + spec.start);
@@ -383,7 +405,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_default_deny),   cmocka_unit_test(test_policy_types),
 		cmocka_unit_test(test_selectors),      cmocka_unit_test(test_namespace_changes),
-		cmocka_unit_test(test_blocks),	       cmocka_unit_test(test_ports),
+		cmocka_unit_test(test_blocks),         cmocka_unit_test(test_ports),
 		cmocka_unit_test(test_named_ports_in), cmocka_unit_test(test_named_ports_out),
 		cmocka_unit_test(test_special_pods),   cmocka_unit_test(test_attached),
 		cmocka_unit_test(test_identities),     cmocka_unit_test(test_limit),

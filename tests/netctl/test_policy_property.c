@@ -6,7 +6,18 @@
 
 #include "userspace/base/clock.h"
 
-enum { NAMESPACES = 3, PODS = 7, POLICIES = 4, KEYS = 2, VALUES = 3, PEERS = 3, PORTS = 3, RULES = 2, EXCEPTS = 2, REQS = 2 };
+enum {
+	NAMESPACES = 3,
+	PODS = 7,
+	POLICIES = 4,
+	KEYS = 2,
+	VALUES = 3,
+	PEERS = 3,
+	PORTS = 3,
+	RULES = 2,
+	EXCEPTS = 2,
+	REQS = 2
+};
 #define ROUNDS 150
 #define CHANGES 4
 
@@ -223,7 +234,10 @@ static void random_policy(struct r_policy *p)
 			for (unsigned k = 0; k < r->n_ports; k++) {
 				unsigned port = rnd(4) ? 80 + rnd(4) : 0;
 
-				r->ports[k] = (struct r_port){ .udp = rnd(2), .named = !rnd(3), .name = rnd(2), .port = port,
+				r->ports[k] = (struct r_port){ .udp = rnd(2),
+							       .named = !rnd(3),
+							       .name = rnd(2),
+							       .port = port,
 							       .end = port && !rnd(3) ? port + rnd(3) : 0 };
 			}
 		}
@@ -271,7 +285,8 @@ static void write_selector(struct buf *out, const struct r_selector *s)
 
 static void write_block(struct buf *out, const struct r_block *b)
 {
-	buf_printf(out, "'%u.%u.%u.%u/%u'", b->addr >> 24, b->addr >> 16 & 255, b->addr >> 8 & 255, b->addr & 255, b->len);
+	buf_printf(out, "'%u.%u.%u.%u/%u'", b->addr >> 24, b->addr >> 16 & 255, b->addr >> 8 & 255, b->addr & 255,
+		   b->len);
 }
 
 static void write_peer(struct buf *out, const struct r_peer *p)
@@ -371,7 +386,8 @@ static void put_pod(struct net_model *m, const struct world *w, unsigned i)
 	buf_printf(&out, "},'spec':{'hostNetwork':%s,'containers':[{'ports':[", p->host_network ? "true" : "false");
 	for (unsigned k = 0; k < 2; k++)
 		if (p->named[k])
-			buf_printf(&out, "{'name':'p%u','protocol':'%s','containerPort':%u},", k, k ? "UDP" : "TCP", p->named[k]);
+			buf_printf(&out, "{'name':'p%u','protocol':'%s','containerPort':%u},", k, k ? "UDP" : "TCP",
+				   p->named[k]);
 	buf_printf(&out, "{'containerPort':1}]}]},'status':{'podIP':'10.42.0.%u','phase':'%s'}}", p->addr & 255,
 		   p->over ? "Failed" : "Running");
 	model_set_pod(m, parse(&arena, &out));
@@ -419,7 +435,8 @@ static void check_pod(const struct net_model *m, const struct world *w, unsigned
 			unsigned direction = n & 1, udp = n >> 1 & 1, port = 79 + (n >> 2);
 			bool want = ref_allows(w, &w->pods[i], direction, far, udp, port);
 
-			if (rules_allow(&r, (uint8_t)direction, &end, udp ? IPPROTO_UDP : IPPROTO_TCP, (uint16_t)port) != want)
+			if (rules_allow(&r, (uint8_t)direction, &end, udp ? IPPROTO_UDP : IPPROTO_TCP,
+					(uint16_t)port) != want)
 				fail_msg("round %u: pod %u %s 10.42.0.%u %s %u: should be %s", round, i,
 					 direction == DP_INGRESS ? "from" : "to", far & 255, udp ? "udp" : "tcp", port,
 					 want ? "allowed" : "denied");
@@ -464,7 +481,8 @@ static void translate_all(struct arena *arena, const struct net_model *m, struct
 
 static bool same_result(const struct policy_result *a, const struct policy_result *b)
 {
-	if (a->isolated_ingress != b->isolated_ingress || a->isolated_egress != b->isolated_egress || a->n_rules != b->n_rules)
+	if (a->isolated_ingress != b->isolated_ingress || a->isolated_egress != b->isolated_egress ||
+	    a->n_rules != b->n_rules)
 		return false;
 	for (size_t i = 0; i < a->n_rules; i++)
 		if (!rule_same_ports(&a->rules[i], &b->rules[i]) || a->rules[i].identity != b->rules[i].identity ||
@@ -540,22 +558,36 @@ static void test_scale(void **state)
 
 	model_init(&m);
 	for (unsigned i = 0; i < 10; i++)
-		model_set_namespace(&m, json_of(&arena, arena_printf(&arena, "{'metadata':{'name':'n%u','labels':{'n':'%u'}}}", i, i)));
+		model_set_namespace(
+			&m,
+			json_of(&arena, arena_printf(&arena, "{'metadata':{'name':'n%u','labels':{'n':'%u'}}}", i, i)));
 	for (unsigned i = 0; i < 500; i++)
-		model_set_pod(&m, json_of(&arena, arena_printf(&arena, "{'metadata':{'namespace':'n%u','name':'x%u','uid':'u%u',"
-				"'labels':{'app':'a%u','pod':'%u'}},'status':{'phase':'Running','podIP':'10.42.%u.%u'}}",
-				i % 10, i, i, i % 50 / 10, i, i / 250, i % 250 + 2)));
+		model_set_pod(
+			&m,
+			json_of(&arena,
+				arena_printf(
+					&arena,
+					"{'metadata':{'namespace':'n%u','name':'x%u','uid':'u%u',"
+					"'labels':{'app':'a%u','pod':'%u'}},'status':{'phase':'Running','podIP':'10.42.%u.%u'}}",
+					i % 10, i, i, i % 50 / 10, i, i / 250, i % 250 + 2)));
 	for (unsigned i = 0; i < 2000; i++)
-		model_set_policy(&m, json_of(&arena, arena_printf(&arena, "{'metadata':{'namespace':'n%u','name':'p%u'},'spec':{"
-				"'podSelector':{'matchLabels':{'app':'a%u'}},'policyTypes':['Ingress','Egress'],'ingress':[{'from':["
-				"{'podSelector':{'matchLabels':{'app':'a%u'}}}],'ports':[{'port':%u}]}],'egress':[{'to':["
-				"{'namespaceSelector':{'matchLabels':{'n':'%u'}},'podSelector':{'matchLabels':{'app':'a%u'}}}]}]}}",
-				i % 10, i, i / 10 % 5, i / 50 % 5, i, i / 50 % 10, i / 10 % 5)));
+		model_set_policy(
+			&m,
+			json_of(&arena,
+				arena_printf(
+					&arena,
+					"{'metadata':{'namespace':'n%u','name':'p%u'},'spec':{"
+					"'podSelector':{'matchLabels':{'app':'a%u'}},'policyTypes':['Ingress','Egress'],'ingress':[{'from':["
+					"{'podSelector':{'matchLabels':{'app':'a%u'}}}],'ports':[{'port':%u}]}],'egress':[{'to':["
+					"{'namespaceSelector':{'matchLabels':{'n':'%u'}},'podSelector':{'matchLabels':{'app':'a%u'}}}]}]}}",
+					i % 10, i, i / 10 % 5, i / 50 % 5, i, i / 50 % 10, i / 10 % 5)));
 	list_foreach(pod, &m.pods, struct net_pod, link)
 		pod->stale = false;
 	start = clock_monotonic_ns();
-	model_set_pod(&m, json_of(&arena, "{'metadata':{'namespace':'n7','name':'x7','uid':'u7','labels':{'app':'a1','pod':'7'}},"
-					  "'status':{'phase':'Running','podIP':'10.42.0.9'}}"));
+	model_set_pod(&m,
+		      json_of(&arena,
+			      "{'metadata':{'namespace':'n7','name':'x7','uid':'u7','labels':{'app':'a1','pod':'7'}},"
+			      "'status':{'phase':'Running','podIP':'10.42.0.9'}}"));
 	list_foreach(pod, &m.pods, struct net_pod, link)
 		if (pod->stale) {
 			_cleanup_arena_ struct arena one = ARENA_INIT;

@@ -18,8 +18,8 @@ static char *describe(struct arena *arena, const struct services_result *r)
 		assert_int_equal(f->id, 0);
 		if (f->kind != DP_NODE_PORT)
 			address_format(&f->addr, text);
-		buf_printf(&out, "%s%s %s %s:%u", i ? "; " : "", kinds[f->kind], f->proto == IPPROTO_UDP ? "udp" : "tcp", text,
-			   f->port);
+		buf_printf(&out, "%s%s %s %s:%u", i ? "; " : "", kinds[f->kind],
+			   f->proto == IPPROTO_UDP ? "udp" : "tcp", text, f->port);
 		if (f->affinity_s)
 			buf_printf(&out, " %us", f->affinity_s);
 		buf_printf(&out, " ->");
@@ -49,7 +49,8 @@ static void check(const char *want, const char *service, const char *const *slic
 #define SLICES(...) ((const char *const[]){ __VA_ARGS__, NULL })
 
 #define PLAIN "{'spec':{'clusterIP':'10.43.0.5','clusterIPs':['10.43.0.5'],'ports':[{'port':80}]}}"
-#define SLICE(endpoints) "{'addressType':'IPv4','ports':[{'name':'','port':8080,'protocol':'TCP'}],'endpoints':[" endpoints "]}"
+#define SLICE(endpoints)                                                                                               \
+	"{'addressType':'IPv4','ports':[{'name':'','port':8080,'protocol':'TCP'}],'endpoints':[" endpoints "]}"
 #define READY(ip) "{'addresses':['" ip "'],'conditions':{'ready':true,'serving':true,'terminating':false}}"
 #define DYING(ip) "{'addresses':['" ip "'],'conditions':{'ready':false,'serving':true,'terminating':true}}"
 #define DEAD(ip) "{'addresses':['" ip "'],'conditions':{'ready':false,'serving':false,'terminating':true}}"
@@ -71,8 +72,11 @@ static void test_cluster_ip(void **state)
 
 static void test_without_address(void **state)
 {
-	check("", "{'spec':{'clusterIP':'None','clusterIPs':['None'],'ports':[{'port':80}]}}", SLICES(SLICE(READY("10.42.0.2"))));
-	check("", "{'spec':{'type':'ExternalName','externalName':'x.org','externalIPs':['192.0.2.1'],'ports':[{'port':80}]}}", NULL);
+	check("", "{'spec':{'clusterIP':'None','clusterIPs':['None'],'ports':[{'port':80}]}}",
+	      SLICES(SLICE(READY("10.42.0.2"))));
+	check("",
+	      "{'spec':{'type':'ExternalName','externalName':'x.org','externalIPs':['192.0.2.1'],'ports':[{'port':80}]}}",
+	      NULL);
 }
 
 static void test_ports_by_name(void **state)
@@ -114,7 +118,8 @@ static void test_conditions(void **state)
 static void test_duplicates(void **state)
 {
 	check("cluster tcp 10.43.0.5:80 -> 10.42.0.2:8080 10.42.0.3:8080", PLAIN,
-	      SLICES(SLICE(READY("10.42.0.2") "," READY("10.42.0.3")), SLICE(READY("10.42.0.3") "," READY("10.42.0.2"))));
+	      SLICES(SLICE(READY("10.42.0.2") "," READY("10.42.0.3")),
+		     SLICE(READY("10.42.0.3") "," READY("10.42.0.2"))));
 	check("cluster tcp 10.43.0.5:80 -> 10.42.0.2:8080", PLAIN,
 	      SLICES(SLICE("{'addresses':['what']}," READY("10.42.0.2")),
 		     "{'addressType':'FQDN','ports':[{'port':80}],'endpoints':[{'addresses':['10.42.0.9']}]}"));

@@ -29,15 +29,15 @@ struct fixture {
 	struct registry_options options;
 	/* The last answer. */
 	bool answered;
-	int status;            /* of the result or error */
+	int status; /* of the result or error */
 	char *message, *reason;
-	char *json;            /* object or body */
-	char *items;           /* names of a list, with blanks */
+	char *json;  /* object or body */
+	char *items; /* names of a list, with blanks */
 	char *continue_token;
 	int64_t remaining, revision;
 	char warnings[2048];
 	struct arena arena;
-	struct json *tree;     /* of json */
+	struct json *tree; /* of json */
 	struct loop_timer deadline;
 };
 
@@ -199,7 +199,8 @@ static inline void fixture_namespace(struct fixture *f, const char *name)
 {
 	char body[256];
 
-	snprintf(body, sizeof(body), "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"%s\"}}", name);
+	snprintf(body, sizeof(body), "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"%s\"}}",
+		 name);
 	fixture_do(f, API_VERB_CREATE, KIND_NAMESPACE, "", "", body);
 	fixture_expect(f, 201, name);
 }

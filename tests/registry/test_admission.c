@@ -72,10 +72,12 @@ static void test_priority(void **state)
 	account(f);
 	assert_int_equal(fixture_do(f, API_VERB_CREATE, KIND_POD, "default", "",
 				    "{\"metadata\":{\"name\":\"p\"},\"spec\":{\"priorityClassName\":\"none\","
-				    "\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}"), 403);
+				    "\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}"),
+			 403);
 	assert_string_equal(f->message, "pods \"p\" is forbidden: no PriorityClass with name none was found");
-	fixture_do(f, API_VERB_CREATE, KIND_PRIORITYCLASS, "", "", "{\"metadata\":{\"name\":\"high\"},\"value\":1000,"
-								    "\"globalDefault\":true}");
+	fixture_do(f, API_VERB_CREATE, KIND_PRIORITYCLASS, "", "",
+		   "{\"metadata\":{\"name\":\"high\"},\"value\":1000,"
+		   "\"globalDefault\":true}");
 	fixture_expect(f, 201, "class");
 	fixture_do(f, API_VERB_CREATE, KIND_POD, "default", "", POD);
 	fixture_expect(f, 201, "pod");
@@ -97,8 +99,9 @@ static void test_binding(void **state)
 	fixture_expect(f, 201, "bind");
 	assert_string_equal(fixture_at(f, "status"), "Success");
 	assert_int_equal(fixture_run(f, &rq), 409);
-	assert_string_equal(f->message, "Operation cannot be fulfilled on pods/binding \"p\": pod p is already assigned to "
-					"node \"n1\"");
+	assert_string_equal(f->message,
+			    "Operation cannot be fulfilled on pods/binding \"p\": pod p is already assigned to "
+			    "node \"n1\"");
 	fixture_do(f, API_VERB_GET, KIND_POD, "default", "p", "");
 	assert_string_equal(fixture_at(f, "spec.nodeName"), "n1");
 	assert_true(meta_condition_is(json_at(f->tree, "status.conditions"), "PodScheduled", "True"));

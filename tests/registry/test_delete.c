@@ -41,14 +41,17 @@ static void test_preconditions(void **state)
 	struct fixture *f = *state;
 
 	create(f, KIND_CONFIGMAP, "default", "{\"metadata\":{\"name\":\"a\"}}");
-	assert_int_equal(fixture_do(f, API_VERB_DELETE, KIND_CONFIGMAP, "default", "a",
-				    "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"preconditions\":{\"uid\":\"no\"}}"),
-			 409);
+	assert_int_equal(
+		fixture_do(f, API_VERB_DELETE, KIND_CONFIGMAP, "default", "a",
+			   "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"preconditions\":{\"uid\":\"no\"}}"),
+		409);
 	assert_string_equal(f->reason, "Conflict");
 	assert_int_equal(fixture_do(f, API_VERB_DELETE, KIND_CONFIGMAP, "default", "a",
-				    "{\"preconditions\":{\"resourceVersion\":\"1\"}}"), 409);
-	assert_int_equal(fixture_do(f, API_VERB_DELETE, KIND_CONFIGMAP, "default", "a",
-				    "{\"propagationPolicy\":\"Sideways\"}"), 422);
+				    "{\"preconditions\":{\"resourceVersion\":\"1\"}}"),
+			 409);
+	assert_int_equal(
+		fixture_do(f, API_VERB_DELETE, KIND_CONFIGMAP, "default", "a", "{\"propagationPolicy\":\"Sideways\"}"),
+		422);
 	fixture_do(f, API_VERB_DELETE, KIND_CONFIGMAP, "default", "a", "{\"dryRun\":[\"All\"]}");
 	fixture_expect(f, 200, "dry");
 	assert_int_equal(fixture_do(f, API_VERB_GET, KIND_CONFIGMAP, "default", "a", ""), 200);
@@ -121,11 +124,14 @@ static void test_namespace(void **state)
 	fixture_do(f, API_VERB_DELETE, KIND_NAMESPACE, "", "going", "");
 	fixture_expect(f, 200, "delete");
 	assert_string_equal(fixture_at(f, "status.phase"), "Terminating");
-	assert_int_equal(fixture_do(f, API_VERB_CREATE, KIND_CONFIGMAP, "going", "", "{\"metadata\":{\"name\":\"a\"}}"), 403);
-	assert_string_equal(f->message, "configmaps \"a\" is forbidden: unable to create new content in namespace going "
-					"because it is being terminated");
-	rq = fixture_request(API_VERB_UPDATE, KIND_NAMESPACE, "", "going",
-			     "{\"kind\":\"Namespace\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"going\"},\"spec\":{}}");
+	assert_int_equal(fixture_do(f, API_VERB_CREATE, KIND_CONFIGMAP, "going", "", "{\"metadata\":{\"name\":\"a\"}}"),
+			 403);
+	assert_string_equal(f->message,
+			    "configmaps \"a\" is forbidden: unable to create new content in namespace going "
+			    "because it is being terminated");
+	rq = fixture_request(
+		API_VERB_UPDATE, KIND_NAMESPACE, "", "going",
+		"{\"kind\":\"Namespace\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"going\"},\"spec\":{}}");
 	rq.subresource = "finalize";
 	fixture_run(f, &rq);
 	fixture_expect(f, 200, "finalize");
@@ -182,8 +188,9 @@ static void test_eviction(void **state)
 	assert_int_equal(fixture_run(f, &rq), 429);
 	assert_string_equal(f->message, "Cannot evict pod as it would violate the pod's disruption budget.");
 	/* One disruption is allowed: the second eviction is refused. */
-	set_status(f, KIND_PODDISRUPTIONBUDGET, "b",
-		   "{\"status\":{\"disruptionsAllowed\":1,\"currentHealthy\":3,\"desiredHealthy\":2,\"expectedPods\":3}}");
+	set_status(
+		f, KIND_PODDISRUPTIONBUDGET, "b",
+		"{\"status\":{\"disruptionsAllowed\":1,\"currentHealthy\":3,\"desiredHealthy\":2,\"expectedPods\":3}}");
 	rq.name = STR("q");
 	rq.body = STR("{\"apiVersion\":\"policy/v1\",\"kind\":\"Eviction\",\"metadata\":{\"name\":\"q\"}}");
 	fixture_run(f, &rq);
@@ -205,14 +212,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
-		T(test_at_once),
-		T(test_preconditions),
-		T(test_graceful),
-		T(test_finalizers),
-		T(test_propagation),
-		T(test_namespace),
-		T(test_collection),
-		T(test_eviction),
+		T(test_at_once),     T(test_preconditions), T(test_graceful),   T(test_finalizers),
+		T(test_propagation), T(test_namespace),     T(test_collection), T(test_eviction),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,9 +6,10 @@ static void cm(struct fixture *f, enum api_verb verb, const char *ns, const char
 {
 	char body[256];
 
-	snprintf(body, sizeof(body),
-		 "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"%s\",\"labels\":{\"l\":\"%s\"}}}",
-		 name, label);
+	snprintf(
+		body, sizeof(body),
+		"{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"%s\",\"labels\":{\"l\":\"%s\"}}}",
+		name, label);
 	fixture_do(f, verb, KIND_CONFIGMAP, ns, verb == API_VERB_CREATE ? "" : name, body);
 	assert_in_range(f->status, 200, 201);
 }
@@ -221,7 +222,8 @@ static void on_second(struct registry_watch *w, enum registry_event_type type, c
 static void test_watch_in_process(void **state)
 {
 	struct fixture *f = *state;
-	struct local l = { .reg = f->reg, .watch = { .fn = on_local, .kind = KIND_CONFIGMAP },
+	struct local l = { .reg = f->reg,
+			   .watch = { .fn = on_local, .kind = KIND_CONFIGMAP },
 			   .second = { .fn = on_second, .kind = KIND_CONFIGMAP } };
 
 	cm(f, API_VERB_CREATE, "default", "a", "1");
@@ -240,12 +242,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
-		T(test_selectors),
-		T(test_pages_are_of_one_revision),
-		T(test_selection_of_a_watch),
-		T(test_expired),
-		T(test_initial_events_and_bookmark),
-		T(test_watch_in_process),
+		T(test_selectors), T(test_pages_are_of_one_revision),   T(test_selection_of_a_watch),
+		T(test_expired),   T(test_initial_events_and_bookmark), T(test_watch_in_process),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

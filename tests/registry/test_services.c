@@ -6,8 +6,9 @@ static int service(struct fixture *f, const char *name, const char *spec)
 {
 	char body[1024];
 
-	snprintf(body, sizeof(body), "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"%s\"},\"spec\":{%s}}",
-		 name, spec);
+	snprintf(body, sizeof(body),
+		 "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"%s\"},\"spec\":{%s}}", name,
+		 spec);
 	return fixture_do(f, API_VERB_CREATE, KIND_SERVICE, "default", "", body);
 }
 
@@ -27,8 +28,9 @@ static void test_cluster_ip(void **state)
 	assert_string_equal(fixture_at(f, "spec.ipFamilyPolicy"), "SingleStack");
 	assert_string_equal(fixture_at(f, "spec.type"), "ClusterIP");
 	/* Replacing it without the address keeps it. */
-	fixture_do(f, API_VERB_UPDATE, KIND_SERVICE, "default", "a",
-		   "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"a\"},\"spec\":{\"ports\":[{\"port\":81}]}}");
+	fixture_do(
+		f, API_VERB_UPDATE, KIND_SERVICE, "default", "a",
+		"{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"a\"},\"spec\":{\"ports\":[{\"port\":81}]}}");
 	fixture_expect(f, 200, "replace");
 	assert_string_equal(fixture_at(f, "spec.clusterIP"), ip);
 	char spec[128];
@@ -68,8 +70,9 @@ static void test_node_ports(void **state)
 	struct fixture *f = *state;
 	char port[32];
 
-	service(f, "a", "\"type\":\"NodePort\",\"ports\":[{\"name\":\"t\",\"port\":53,\"protocol\":\"TCP\"},"
-			"{\"name\":\"u\",\"port\":53,\"protocol\":\"UDP\"}]");
+	service(f, "a",
+		"\"type\":\"NodePort\",\"ports\":[{\"name\":\"t\",\"port\":53,\"protocol\":\"TCP\"},"
+		"{\"name\":\"u\",\"port\":53,\"protocol\":\"UDP\"}]");
 	fixture_expect(f, 201, "a");
 	struct json *ports = json_at(f->tree, "spec.ports");
 	int64_t first = json_get_int(json_index(ports, 0), "nodePort", 0);
@@ -83,7 +86,8 @@ static void test_node_ports(void **state)
 	assert_non_null(strstr(f->message, "provided port is already allocated"));
 	assert_int_equal(service(f, "b", "\"type\":\"NodePort\",\"ports\":[{\"port\":80,\"nodePort\":80}]"), 422);
 	assert_non_null(strstr(f->message, "The range of valid ports is 30000-32767"));
-	struct request rq = fixture_request(API_VERB_PATCH, KIND_SERVICE, "default", "a", "{\"spec\":{\"type\":\"ClusterIP\"}}");
+	struct request rq =
+		fixture_request(API_VERB_PATCH, KIND_SERVICE, "default", "a", "{\"spec\":{\"type\":\"ClusterIP\"}}");
 	rq.patch = REQUEST_PATCH_MERGE;
 	fixture_run(f, &rq);
 	fixture_expect(f, 200, "to ClusterIP");

@@ -2,7 +2,7 @@
 /* Creation, reading, update, patch: metadata, preconditions, words of refusals. */
 #include "tests/registry/registry_fixture.h"
 
-#define CM(name, data)                                                                                                \
+#define CM(name, data)                                                                                                 \
 	"{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"" name "\"},\"data\":{" data "}}"
 
 static void test_create_and_get(void **state)
@@ -36,9 +36,11 @@ static void test_words(void **state)
 	assert_string_equal(f->message, "namespaces \"nowhere\" not found");
 	assert_int_equal(fixture_do(f, API_VERB_UPDATE, KIND_CONFIGMAP, "default", "x",
 				    "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"x\","
-				    "\"resourceVersion\":\"1\"}}"), 409);
-	assert_string_equal(f->message, "Operation cannot be fulfilled on configmaps \"x\": the object has been modified; "
-					"please apply your changes to the latest version and try again");
+				    "\"resourceVersion\":\"1\"}}"),
+			 409);
+	assert_string_equal(f->message,
+			    "Operation cannot be fulfilled on configmaps \"x\": the object has been modified; "
+			    "please apply your changes to the latest version and try again");
 	assert_int_equal(fixture_do(f, API_VERB_UPDATE, KIND_CONFIGMAP, "default", "x", CM("y", "")), 400);
 	assert_int_equal(fixture_do(f, API_VERB_UPDATE, KIND_CONFIGMAP, "default", "z", CM("z", "")), 404);
 	assert_int_equal(fixture_do(f, API_VERB_CREATE, KIND_CONFIGMAP, "default", "", "{\"kind\":"), 400);
@@ -117,9 +119,10 @@ static void test_patches(void **state)
 static void test_field_validation(void **state)
 {
 	struct fixture *f = *state;
-	struct request rq = fixture_request(API_VERB_CREATE, KIND_CONFIGMAP, "default", "",
-					    "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"a\"},"
-					    "\"wrong\":1}");
+	struct request rq =
+		fixture_request(API_VERB_CREATE, KIND_CONFIGMAP, "default", "",
+				"{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"a\"},"
+				"\"wrong\":1}");
 
 	rq.field_validation = DECODE_STRICT;
 	assert_int_equal(fixture_run(f, &rq), 400);
@@ -243,10 +246,11 @@ static void test_survives_restart(void **state)
 	struct fixture *f = *state;
 	const struct object *o;
 
-	fixture_do(f, API_VERB_CREATE, KIND_CONFIGMAP, "default", "",
-		   "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"a\",\"labels\":{\"z\":\"1\","
-		   "\"b\":\"2\"},\"ownerReferences\":[{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"name\":\"p\",\"uid\":\"u-1\","
-		   "\"controller\":true}]}}");
+	fixture_do(
+		f, API_VERB_CREATE, KIND_CONFIGMAP, "default", "",
+		"{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"a\",\"labels\":{\"z\":\"1\","
+		"\"b\":\"2\"},\"ownerReferences\":[{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"name\":\"p\",\"uid\":\"u-1\","
+		"\"controller\":true}]}}");
 	fixture_expect(f, 201, "create");
 	fixture_close(f);
 	fixture_open(f);

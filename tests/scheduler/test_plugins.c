@@ -21,7 +21,7 @@
 
 static const struct object *node_object(const char *name, const char *json)
 {
-	return object_create(&(struct object_parts){.name = str_of(name), .uid = str_of(name), .json = str_of(json)});
+	return object_create(&(struct object_parts){ .name = str_of(name), .uid = str_of(name), .json = str_of(json) });
 }
 
 static void add_node(struct cache *cache, const char *name, const char *json)
@@ -41,7 +41,7 @@ static struct json *parse(struct arena *arena, const char *text)
 
 static void place(struct arena *arena, const struct cache *cache, const char *pod, struct cycle_result *ret)
 {
-	struct cycle c = {.arena = arena, .pod = parse(arena, pod)};
+	struct cycle c = { .arena = arena, .pod = parse(arena, pod) };
 
 	c.spec = json_get(c.pod, "spec");
 	cycle_run(&c, cache, ret);
@@ -67,63 +67,65 @@ struct sample {
 #define CORDONED "{\"metadata\":{\"name\":\"n1\"},\"spec\":{\"unschedulable\":true}," ALLOCATABLE "}"
 
 static const struct sample samples[] = {
-        {NULL, NULL, "{\"spec\":{}}", "no nodes available to schedule pods"},
-        {PLAIN_NODE, NULL, "{\"spec\":{}}", NULL},
-        /* NodeResourcesFit */
-        {PLAIN_NODE, NULL, ASKS("2", "4Gi"), NULL},
-        {PLAIN_NODE, NULL, ASKS("2001m", "1Gi"), "0/1 nodes are available: 1 Insufficient cpu" USELESS},
-        {PLAIN_NODE, ASKS("1", "1Gi"), ASKS("1001m", "1Gi"), "0/1 nodes are available: 1 Insufficient cpu" HELPFUL},
-        {PLAIN_NODE, ASKS("1", "1Gi"), ASKS("1500m", "3.5Gi"),
-         "0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory" HELPFUL},
-        {PLAIN_NODE, NULL,
-         "{\"spec\":{\"containers\":[{\"resources\":{\"requests\":{\"cpu\":\"1\"}}}],"
-         "\"initContainers\":[{\"resources\":{\"requests\":{\"cpu\":\"3\"}}}]}}",
-         "0/1 nodes are available: 1 Insufficient cpu" USELESS},
-        {PLAIN_NODE, NULL,
-         "{\"spec\":{\"overhead\":{\"cpu\":\"1\"},\"containers\":[{\"resources\":{\"requests\":{\"cpu\":\"1\"}}}],"
-         "\"initContainers\":[{\"restartPolicy\":\"Always\",\"resources\":{\"requests\":{\"cpu\":\"1m\"}}}]}}",
-         "0/1 nodes are available: 1 Insufficient cpu" USELESS},
-        {PLAIN_NODE, NULL, "{\"spec\":{\"containers\":[{\"resources\":{\"requests\":{\"example.com/gpu\":\"1\"}}}]}}",
-         "0/1 nodes are available: 1 Insufficient example.com/gpu" USELESS},
-        /* NodeName, NodeUnschedulable */
-        {PLAIN_NODE, NULL, "{\"spec\":{\"nodeName\":\"other\"}}",
-         "0/1 nodes are available: 1 node(s) didn't match the requested node name" USELESS},
-        {CORDONED, NULL, "{\"spec\":{}}", "0/1 nodes are available: 1 node(s) were unschedulable" USELESS},
-        {CORDONED, NULL, TOLERATES("{\"key\":\"node.kubernetes.io/unschedulable\",\"operator\":\"Exists\"}"), NULL},
-        /* TaintToleration */
-        {TAINTED, NULL, "{\"spec\":{}}", NO_TAINT},
-        {TAINTED, NULL, TOLERATES("{\"key\":\"k\",\"value\":\"v\",\"effect\":\"NoSchedule\"}"), NULL},
-        {TAINTED, NULL, TOLERATES("{\"key\":\"k\",\"value\":\"w\"}"), NO_TAINT},
-        {TAINTED, NULL, TOLERATES("{\"key\":\"k\",\"operator\":\"Exists\"}"), NULL},
-        {TAINTED, NULL, TOLERATES("{\"key\":\"k\",\"operator\":\"Exists\",\"effect\":\"NoExecute\"}"), NO_TAINT},
-        {TAINTED, NULL, TOLERATES("{\"operator\":\"Exists\"}"), NULL},
-        /* NodeAffinity and nodeSelector */
-        {PLAIN_NODE, NULL, "{\"spec\":{\"nodeSelector\":{\"disk\":\"ssd\"}}}", NULL},
-        {PLAIN_NODE, NULL, "{\"spec\":{\"nodeSelector\":{\"disk\":\"hdd\"}}}", NO_MATCH},
-        {PLAIN_NODE, NULL,
-         AFFINITY("{\"matchExpressions\":[{\"key\":\"cores\",\"operator\":\"Gt\",\"values\":[\"4\"]}]}"), NULL},
-        {PLAIN_NODE, NULL,
-         AFFINITY("{\"matchExpressions\":[{\"key\":\"cores\",\"operator\":\"Lt\",\"values\":[\"4\"]}]}"), NO_MATCH},
-        {PLAIN_NODE, NULL, AFFINITY("{}"), NO_MATCH},
-        {PLAIN_NODE, NULL,
-         AFFINITY("{},{\"matchFields\":[{\"key\":\"metadata.name\",\"operator\":\"In\",\"values\":[\"n1\"]}]}"), NULL},
-        {PLAIN_NODE, NULL,
-         AFFINITY("{\"matchFields\":[{\"key\":\"metadata.name\",\"operator\":\"NotIn\",\"values\":[\"n1\"]}]}"),
-         NO_MATCH},
-        {PLAIN_NODE, NULL, AFFINITY("{\"matchExpressions\":[{\"key\":\"nope\",\"operator\":\"DoesNotExist\"}]}"), NULL},
-        /* NodePorts */
-        {PLAIN_NODE, PORT("80", ""), PORT("81", ""), NULL},
-        {PLAIN_NODE, PORT("80", ""), PORT("80", ""), NO_PORT},
-        {PLAIN_NODE, PORT("80", ""), PORT("80", ",\"protocol\":\"UDP\""), NULL},
-        {PLAIN_NODE, PORT("80", ",\"hostIP\":\"10.0.0.1\""), PORT("80", ",\"hostIP\":\"10.0.0.2\""), NULL},
-        {PLAIN_NODE, PORT("80", ",\"hostIP\":\"10.0.0.1\""), PORT("80", ""), NO_PORT},
+	{ NULL, NULL, "{\"spec\":{}}", "no nodes available to schedule pods" },
+	{ PLAIN_NODE, NULL, "{\"spec\":{}}", NULL },
+	/* NodeResourcesFit */
+	{ PLAIN_NODE, NULL, ASKS("2", "4Gi"), NULL },
+	{ PLAIN_NODE, NULL, ASKS("2001m", "1Gi"), "0/1 nodes are available: 1 Insufficient cpu" USELESS },
+	{ PLAIN_NODE, ASKS("1", "1Gi"), ASKS("1001m", "1Gi"), "0/1 nodes are available: 1 Insufficient cpu" HELPFUL },
+	{ PLAIN_NODE, ASKS("1", "1Gi"), ASKS("1500m", "3.5Gi"),
+	  "0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory" HELPFUL },
+	{ PLAIN_NODE, NULL,
+	  "{\"spec\":{\"containers\":[{\"resources\":{\"requests\":{\"cpu\":\"1\"}}}],"
+	  "\"initContainers\":[{\"resources\":{\"requests\":{\"cpu\":\"3\"}}}]}}",
+	  "0/1 nodes are available: 1 Insufficient cpu" USELESS },
+	{ PLAIN_NODE, NULL,
+	  "{\"spec\":{\"overhead\":{\"cpu\":\"1\"},\"containers\":[{\"resources\":{\"requests\":{\"cpu\":\"1\"}}}],"
+	  "\"initContainers\":[{\"restartPolicy\":\"Always\",\"resources\":{\"requests\":{\"cpu\":\"1m\"}}}]}}",
+	  "0/1 nodes are available: 1 Insufficient cpu" USELESS },
+	{ PLAIN_NODE, NULL, "{\"spec\":{\"containers\":[{\"resources\":{\"requests\":{\"example.com/gpu\":\"1\"}}}]}}",
+	  "0/1 nodes are available: 1 Insufficient example.com/gpu" USELESS },
+	/* NodeName, NodeUnschedulable */
+	{ PLAIN_NODE, NULL, "{\"spec\":{\"nodeName\":\"other\"}}",
+	  "0/1 nodes are available: 1 node(s) didn't match the requested node name" USELESS },
+	{ CORDONED, NULL, "{\"spec\":{}}", "0/1 nodes are available: 1 node(s) were unschedulable" USELESS },
+	{ CORDONED, NULL, TOLERATES("{\"key\":\"node.kubernetes.io/unschedulable\",\"operator\":\"Exists\"}"), NULL },
+	/* TaintToleration */
+	{ TAINTED, NULL, "{\"spec\":{}}", NO_TAINT },
+	{ TAINTED, NULL, TOLERATES("{\"key\":\"k\",\"value\":\"v\",\"effect\":\"NoSchedule\"}"), NULL },
+	{ TAINTED, NULL, TOLERATES("{\"key\":\"k\",\"value\":\"w\"}"), NO_TAINT },
+	{ TAINTED, NULL, TOLERATES("{\"key\":\"k\",\"operator\":\"Exists\"}"), NULL },
+	{ TAINTED, NULL, TOLERATES("{\"key\":\"k\",\"operator\":\"Exists\",\"effect\":\"NoExecute\"}"), NO_TAINT },
+	{ TAINTED, NULL, TOLERATES("{\"operator\":\"Exists\"}"), NULL },
+	/* NodeAffinity and nodeSelector */
+	{ PLAIN_NODE, NULL, "{\"spec\":{\"nodeSelector\":{\"disk\":\"ssd\"}}}", NULL },
+	{ PLAIN_NODE, NULL, "{\"spec\":{\"nodeSelector\":{\"disk\":\"hdd\"}}}", NO_MATCH },
+	{ PLAIN_NODE, NULL,
+	  AFFINITY("{\"matchExpressions\":[{\"key\":\"cores\",\"operator\":\"Gt\",\"values\":[\"4\"]}]}"), NULL },
+	{ PLAIN_NODE, NULL,
+	  AFFINITY("{\"matchExpressions\":[{\"key\":\"cores\",\"operator\":\"Lt\",\"values\":[\"4\"]}]}"), NO_MATCH },
+	{ PLAIN_NODE, NULL, AFFINITY("{}"), NO_MATCH },
+	{ PLAIN_NODE, NULL,
+	  AFFINITY("{},{\"matchFields\":[{\"key\":\"metadata.name\",\"operator\":\"In\",\"values\":[\"n1\"]}]}"),
+	  NULL },
+	{ PLAIN_NODE, NULL,
+	  AFFINITY("{\"matchFields\":[{\"key\":\"metadata.name\",\"operator\":\"NotIn\",\"values\":[\"n1\"]}]}"),
+	  NO_MATCH },
+	{ PLAIN_NODE, NULL, AFFINITY("{\"matchExpressions\":[{\"key\":\"nope\",\"operator\":\"DoesNotExist\"}]}"),
+	  NULL },
+	/* NodePorts */
+	{ PLAIN_NODE, PORT("80", ""), PORT("81", ""), NULL },
+	{ PLAIN_NODE, PORT("80", ""), PORT("80", ""), NO_PORT },
+	{ PLAIN_NODE, PORT("80", ""), PORT("80", ",\"protocol\":\"UDP\""), NULL },
+	{ PLAIN_NODE, PORT("80", ",\"hostIP\":\"10.0.0.1\""), PORT("80", ",\"hostIP\":\"10.0.0.2\""), NULL },
+	{ PLAIN_NODE, PORT("80", ",\"hostIP\":\"10.0.0.1\""), PORT("80", ""), NO_PORT },
 };
 
 static void test_filters(void **state)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
 		_cleanup_arena_ struct arena arena = ARENA_INIT;
-		struct cache cache = {0};
+		struct cache cache = { 0 };
 		struct cycle_result result;
 
 		if (samples[i].node)
@@ -142,7 +144,7 @@ static void test_filters(void **state)
 static void test_too_many_pods(void **state)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	struct cache cache = {0};
+	struct cache cache = { 0 };
 	struct cycle_result result;
 	struct json *pod = parse(&arena, "{\"spec\":{}}");
 
@@ -163,7 +165,7 @@ static void test_too_many_pods(void **state)
 static void test_node_keeps_its_pods(void **state)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	struct cache cache = {0};
+	struct cache cache = { 0 };
 	struct cycle_result result;
 
 	cache_add_pod(&cache, STR("early"), STR("n1"), parse(&arena, ASKS("1500m", "1Gi")), false);
@@ -180,7 +182,7 @@ static const char *choice(const char *n1, const char *n2, const char *there, con
 {
 	static char name[8];
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	struct cache cache = {0};
+	struct cache cache = { 0 };
 	struct cycle_result result;
 
 	add_node(&cache, "n1", n1);
@@ -199,21 +201,21 @@ static void test_scores(void **state)
 	assert_string_equal(choice(PLAIN_NODE, PLAIN_NODE, NULL, ASKS("1", "1Gi")), "n1");
 	assert_string_equal(choice(PLAIN_NODE, PLAIN_NODE, ASKS("1", "1Gi"), ASKS("1", "1Gi")), "n2");
 	assert_string_equal(
-	        choice("{\"spec\":{\"taints\":[{\"key\":\"p\",\"effect\":\"PreferNoSchedule\"}]}," ALLOCATABLE "}",
-	               PLAIN_NODE, NULL, "{\"spec\":{}}"),
-	        "n2");
+		choice("{\"spec\":{\"taints\":[{\"key\":\"p\",\"effect\":\"PreferNoSchedule\"}]}," ALLOCATABLE "}",
+		       PLAIN_NODE, NULL, "{\"spec\":{}}"),
+		"n2");
 	assert_string_equal(choice("{" ALLOCATABLE "}", PLAIN_NODE, NULL,
-	                           "{\"spec\":{\"affinity\":{\"nodeAffinity\":{"
-	                           "\"preferredDuringSchedulingIgnoredDuringExecution\":["
-	                           "{\"weight\":5,\"preference\":{\"matchExpressions\":[{\"key\":\"disk\",\"operator\":"
-	                           "\"Exists\"}]}}]}}}}"),
-	                    "n2");
+				   "{\"spec\":{\"affinity\":{\"nodeAffinity\":{"
+				   "\"preferredDuringSchedulingIgnoredDuringExecution\":["
+				   "{\"weight\":5,\"preference\":{\"matchExpressions\":[{\"key\":\"disk\",\"operator\":"
+				   "\"Exists\"}]}}]}}}}"),
+			    "n2");
 }
 
 static void test_several_nodes_are_counted(void **state)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	struct cache cache = {0};
+	struct cache cache = { 0 };
 	struct cycle_result result;
 
 	add_node(&cache, "n1", CORDONED);
@@ -223,21 +225,21 @@ static void test_several_nodes_are_counted(void **state)
 	cache_add_pod(&cache, STR("b"), STR("n3"), parse(&arena, ASKS("2", "1Gi")), false);
 	place(&arena, &cache, ASKS("1", "1Gi"), &result);
 	assert_string_equal(
-	        result.message,
-	        "0/3 nodes are available: 1 node(s) were unschedulable, 2 Insufficient cpu. preemption: 0/3 "
-	        "nodes are available: 1 Preemption is not helpful for scheduling, 2 No preemption victims "
-	        "found for incoming pod.");
+		result.message,
+		"0/3 nodes are available: 1 node(s) were unschedulable, 2 Insufficient cpu. preemption: 0/3 "
+		"nodes are available: 1 Preemption is not helpful for scheduling, 2 No preemption victims "
+		"found for incoming pod.");
 	cache_finish(&cache);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_filters),
-	        cmocka_unit_test(test_too_many_pods),
-	        cmocka_unit_test(test_node_keeps_its_pods),
-	        cmocka_unit_test(test_scores),
-	        cmocka_unit_test(test_several_nodes_are_counted),
+		cmocka_unit_test(test_filters),
+		cmocka_unit_test(test_too_many_pods),
+		cmocka_unit_test(test_node_keeps_its_pods),
+		cmocka_unit_test(test_scores),
+		cmocka_unit_test(test_several_nodes_are_counted),
 	};
 
 	plugins_assert_unique();

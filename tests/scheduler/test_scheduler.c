@@ -96,7 +96,7 @@ static void create(struct house *h, const char *text)
 }
 
 static void update(struct house *h, const struct api_kind *kind, const char *ns, const char *name,
-                   const char *subresource, registry_mutate_fn *mutate, void *arg)
+		   const char *subresource, registry_mutate_fn *mutate, void *arg)
 {
 	h->pending++;
 	registry_update(h->reg, kind, str_of(ns), str_of(name), subresource, mutate, arg, done, h);
@@ -106,7 +106,7 @@ static void update(struct house *h, const struct api_kind *kind, const char *ns,
 
 static void delete_now(struct house *h, const struct api_kind *kind, const char *ns, const char *name)
 {
-	const struct registry_delete_options now = {.grace_period_s = 0};
+	const struct registry_delete_options now = { .grace_period_s = 0 };
 
 	h->pending++;
 	registry_delete(h->reg, kind, str_of(ns), str_of(name), &now, done, h);
@@ -115,7 +115,7 @@ static void delete_now(struct house *h, const struct api_kind *kind, const char 
 
 static int mutate_allocatable(void *arg, struct arena *arena, struct json *object, struct err *err)
 {
-	static const char *const keys[] = {"capacity", "allocatable"};
+	static const char *const keys[] = { "capacity", "allocatable" };
 	struct json *status = json_ensure_object(arena, object, "status");
 
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
@@ -131,12 +131,12 @@ static int mutate_allocatable(void *arg, struct arena *arena, struct json *objec
 static int setup(void **state)
 {
 	struct house *h = mem_new(struct house);
-	struct registry_options options = {.service_cidr = "10.43.0.0/16",
-	                                   .node_port_min = 30000,
-	                                   .node_port_max = 32767,
-	                                   .cluster_domain = "cluster.local",
-	                                   .cluster_dns = "10.43.0.10"};
-	struct store_options store = {.path = h->path};
+	struct registry_options options = { .service_cidr = "10.43.0.0/16",
+					    .node_port_min = 30000,
+					    .node_port_max = 32767,
+					    .cluster_domain = "cluster.local",
+					    .cluster_dns = "10.43.0.10" };
+	struct store_options store = { .path = h->path };
 	_cleanup_err_ struct err err = ERR_INIT;
 
 	log_set_level(LOG_LEVEL_ERROR);
@@ -151,7 +151,7 @@ static int setup(void **state)
 		fail_msg("%s", err_message(&err));
 	create(h, "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"default\"}}");
 	create(h, "{\"apiVersion\":\"v1\",\"kind\":\"ServiceAccount\",\"metadata\":{\"name\":\"default\",\"namespace\":"
-	          "\"default\"}}");
+		  "\"default\"}}");
 	create(h, "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"n1\"}}");
 	update(h, KIND_NODE, "", "n1", "status", mutate_allocatable, NULL);
 	assert_int_equal(scheduler_create(h->loop, h->reg, &h->scheduler, &err), 0);
@@ -231,7 +231,7 @@ static void look_at_event(void *arg, const struct object *o)
 	struct json *e = registry_parse(&arena, o);
 
 	w->found = w->found ||
-	           (str_is(json_get_str(e, "reason"), w->reason) && str_is(json_get_str(e, "message"), w->message));
+		   (str_is(json_get_str(e, "reason"), w->reason) && str_is(json_get_str(e, "message"), w->message));
 }
 
 static bool has_event(struct house *h, void *arg)
@@ -249,7 +249,7 @@ static void test_binds(void **state)
 
 	create(h, POD("one", ""));
 	wait_for(h, is_bound, "one");
-	wait_for(h, has_event, (&(struct event_wanted){"Scheduled", "Successfully assigned default/one to n1"}));
+	wait_for(h, has_event, (&(struct event_wanted){ "Scheduled", "Successfully assigned default/one to n1" }));
 	scheduler_get_stats(h->scheduler, &stats);
 	assert_int_equal(stats.scheduled, 1);
 	assert_int_equal(stats.binding, 0);
@@ -267,8 +267,8 @@ static void test_waits_for_room(void **state)
 	create(h, POD_CPU("big", "1500m"));
 	wait_for(h, is_bound, "big");
 	create(h, POD_CPU("waiting", "1"));
-	wait_for(h, has_condition, (&(struct condition_wanted){"waiting", "Unschedulable", NO_CPU}));
-	wait_for(h, has_event, (&(struct event_wanted){"FailedScheduling", NO_CPU}));
+	wait_for(h, has_condition, (&(struct condition_wanted){ "waiting", "Unschedulable", NO_CPU }));
+	wait_for(h, has_event, (&(struct event_wanted){ "FailedScheduling", NO_CPU }));
 	delete_now(h, KIND_POD, "default", "big");
 	wait_for(h, is_bound, "waiting");
 	delete_now(h, KIND_POD, "default", "waiting");
@@ -287,7 +287,7 @@ static bool two_of_three(struct house *h, void *arg)
 static void test_assumed_pods_count(void **state)
 {
 	struct house *h = *state;
-	static const char *const texts[] = {POD_CPU("c1", "1"), POD_CPU("c2", "900m"), POD_CPU("c3", "1")};
+	static const char *const texts[] = { POD_CPU("c1", "1"), POD_CPU("c2", "900m"), POD_CPU("c3", "1") };
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
@@ -318,9 +318,9 @@ static void test_cordon(void **state)
 	update(h, KIND_NODE, "", "n1", NULL, set_unschedulable, &cordoned);
 	create(h, POD("kept-out", ""));
 	wait_for(h, has_condition,
-	         (&(struct condition_wanted){"kept-out", "Unschedulable",
-	                                     "0/1 nodes are available: 1 node(s) were unschedulable. preemption: 0/1 "
-	                                     "nodes are available: 1 Preemption is not helpful for scheduling."}));
+		 (&(struct condition_wanted){ "kept-out", "Unschedulable",
+					      "0/1 nodes are available: 1 node(s) were unschedulable. preemption: 0/1 "
+					      "nodes are available: 1 Preemption is not helpful for scheduling." }));
 	cordoned = false;
 	update(h, KIND_NODE, "", "n1", NULL, set_unschedulable, &cordoned);
 	wait_for(h, is_bound, "kept-out");
@@ -339,8 +339,8 @@ static void test_gates(void **state)
 
 	create(h, POD("gated", "\"schedulingGates\":[{\"name\":\"example.com/g\"}],"));
 	wait_for(h, has_condition,
-	         (&(struct condition_wanted){"gated", "SchedulingGated",
-	                                     "Scheduling is blocked due to non-empty scheduling gates"}));
+		 (&(struct condition_wanted){ "gated", "SchedulingGated",
+					      "Scheduling is blocked due to non-empty scheduling gates" }));
 	scheduler_get_stats(h->scheduler, &stats);
 	assert_int_equal(stats.gated, 1);
 	update(h, KIND_POD, "default", "gated", NULL, remove_gates, NULL);
@@ -370,7 +370,7 @@ static void test_restart(void **state)
 	h->scheduler = NULL;
 	create(h, POD_CPU("meanwhile", "1"));
 	assert_int_equal(scheduler_create(h->loop, h->reg, &h->scheduler, &err), 0);
-	wait_for(h, has_condition, (&(struct condition_wanted){"meanwhile", "Unschedulable", NO_CPU}));
+	wait_for(h, has_condition, (&(struct condition_wanted){ "meanwhile", "Unschedulable", NO_CPU }));
 }
 
 static void test_queue_backoff(void **state)
@@ -411,15 +411,15 @@ static void test_queue_order(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_binds),
-	        cmocka_unit_test(test_waits_for_room),
-	        cmocka_unit_test(test_assumed_pods_count),
-	        cmocka_unit_test(test_cordon),
-	        cmocka_unit_test(test_gates),
-	        cmocka_unit_test(test_others_pods_are_left_alone),
-	        cmocka_unit_test(test_restart),
-	        cmocka_unit_test(test_queue_backoff),
-	        cmocka_unit_test(test_queue_order),
+		cmocka_unit_test(test_binds),
+		cmocka_unit_test(test_waits_for_room),
+		cmocka_unit_test(test_assumed_pods_count),
+		cmocka_unit_test(test_cordon),
+		cmocka_unit_test(test_gates),
+		cmocka_unit_test(test_others_pods_are_left_alone),
+		cmocka_unit_test(test_restart),
+		cmocka_unit_test(test_queue_backoff),
+		cmocka_unit_test(test_queue_order),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

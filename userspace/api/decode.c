@@ -28,18 +28,18 @@ int decode_parse_field_validation(struct str text, enum decode_field_validation 
 		*ret = DECODE_STRICT;
 	else
 		return err_set_status(err, -EINVAL, 422, "Invalid",
-		                      "fieldValidation: Unsupported value: \"%.*s\": supported values: \"Ignore\", "
-		                      "\"Warn\", \"Strict\"",
-		                      (int)(text.n > 64 ? 64 : text.n), text.p);
+				      "fieldValidation: Unsupported value: \"%.*s\": supported values: \"Ignore\", "
+				      "\"Warn\", \"Strict\"",
+				      (int)(text.n > 64 ? 64 : text.n), text.p);
 	return 0;
 }
 
 /* ---- the walk ---- */
 
 static int walk_message(struct decoder *d, const struct api_message *m, struct json *object,
-                        const struct field_path *path);
+			const struct field_path *path);
 static int walk_value(struct decoder *d, const struct api_message *in, const struct api_field *f, struct json *v,
-                      const struct field_path *path);
+		      const struct field_path *path);
 
 static void note(struct decode_warnings *w, struct arena *arena, const char *what, struct str path)
 {
@@ -61,7 +61,7 @@ static void set_zero(const struct api_field *f, struct json *v)
 	struct str key = v->key;
 	struct json *next = v->next;
 
-	*v = (struct json){.type = JSON_NULL, .key = key, .next = next};
+	*v = (struct json){ .type = JSON_NULL, .key = key, .next = next };
 	switch (f->type) {
 	case API_STRING:
 	case API_BYTES:
@@ -95,12 +95,11 @@ static void set_zero(const struct api_field *f, struct json *v)
 }
 
 static int walk_elements(struct decoder *d, const struct api_message *in, const struct api_field *f, struct json *v,
-                         const struct field_path *path)
+			 const struct field_path *path)
 {
 	size_t i = 0;
 
-	json_foreach(it, v)
-	{
+	json_foreach(it, v) {
 		const struct field_path *at = v->type == JSON_ARRAY ? FIELD_INDEX(path, i) : FIELD_KEY(path, it->key);
 		int r;
 
@@ -115,7 +114,7 @@ static int walk_elements(struct decoder *d, const struct api_message *in, const 
 }
 
 static int walk_value(struct decoder *d, const struct api_message *in, const struct api_field *f, struct json *v,
-                      const struct field_path *path)
+		      const struct field_path *path)
 {
 	enum json_type wanted = f->type == API_ARRAY ? JSON_ARRAY : JSON_OBJECT;
 
@@ -135,7 +134,7 @@ static bool is_omitted(const struct api_field *f, const struct json *v)
 }
 
 static int walk_message(struct decoder *d, const struct api_message *m, struct json *object,
-                        const struct field_path *path)
+			const struct field_path *path)
 {
 	struct json *it = object->first, *next;
 
@@ -171,7 +170,7 @@ static int walk_message(struct decoder *d, const struct api_message *m, struct j
 static int bad_request(const struct api_kind *kind, struct err *err, const char *why)
 {
 	return err_set_status(err, -EINVAL, 400, "BadRequest", "%s in version \"%s\" cannot be handled as a %s: %s",
-	                      kind->kind, kind->version, kind->kind, why);
+			      kind->kind, kind->version, kind->kind, why);
 }
 
 /* "strict decoding error: a, b" in the arena, or NULL. */
@@ -202,30 +201,30 @@ static int parse_error(const struct api_kind *kind, int r, struct err *cause, st
 {
 	if (r == -E2BIG)
 		return err_set_status(err, -E2BIG, 413, "RequestEntityTooLarge", "Request entity too large: %s",
-		                      err_message(cause));
+				      err_message(cause));
 	if (!kind)
 		return err_set_status(err, -EINVAL, 400, "BadRequest",
-		                      "couldn't get version/kind; json parse error: %s", err_message(cause));
+				      "couldn't get version/kind; json parse error: %s", err_message(cause));
 	return err_set_status(
-	        err, -EINVAL, 400, "BadRequest",
-	        "the object provided is unrecognized (must be of type %s): couldn't get version/kind; json "
-	        "parse error: %s",
-	        kind->kind, err_message(cause));
+		err, -EINVAL, 400, "BadRequest",
+		"the object provided is unrecognized (must be of type %s): couldn't get version/kind; json "
+		"parse error: %s",
+		kind->kind, err_message(cause));
 }
 
 /* Duplicates are added to `found` where `report` asks for it. */
 static int parse(struct arena *arena, const struct api_kind *kind, struct str text, enum decode_media media,
-                 bool report, struct decode_warnings *found, struct json **ret, struct err *err)
+		 bool report, struct decode_warnings *found, struct json **ret, struct err *err)
 {
 	_cleanup_err_ struct err cause = ERR_INIT;
 	struct str paths[DECODE_WARNINGS_MAX];
-	struct json_duplicates dups = {.paths = paths, .max = DECODE_WARNINGS_MAX};
+	struct json_duplicates dups = { .paths = paths, .max = DECODE_WARNINGS_MAX };
 	struct json *tree;
 	int r;
 
 	if (text.n > DECODE_BYTES_MAX)
 		return err_set_status(err, -E2BIG, 413, "RequestEntityTooLarge",
-		                      "Request entity too large: limit is %d", DECODE_BYTES_MAX);
+				      "Request entity too large: limit is %d", DECODE_BYTES_MAX);
 	if (media == DECODE_PROTOBUF)
 		return pb_decode(arena, kind, text, ret, err);
 	if (media == DECODE_YAML)
@@ -238,9 +237,9 @@ static int parse(struct arena *arena, const struct api_kind *kind, struct str te
 		return parse_error(kind, r, &cause, err);
 	if (tree->type != JSON_OBJECT) {
 		err_set(&cause, -EINVAL,
-		        "json: cannot unmarshal %s into Go value of type struct { APIVersion string "
-		        "\"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }",
-		        decode_json_word(tree));
+			"json: cannot unmarshal %s into Go value of type struct { APIVersion string "
+			"\"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }",
+			decode_json_word(tree));
 		return parse_error(kind, -EINVAL, &cause, err);
 	}
 	for (size_t i = 0; i < dups.n && i < dups.max; i++)
@@ -250,10 +249,10 @@ static int parse(struct arena *arena, const struct api_kind *kind, struct str te
 }
 
 int decode_parse(struct arena *arena, const struct api_kind *kind, struct str text, enum decode_media media,
-                 enum decode_field_validation validation, struct decode_warnings *warnings, struct json **ret,
-                 struct err *err)
+		 enum decode_field_validation validation, struct decode_warnings *warnings, struct json **ret,
+		 struct err *err)
 {
-	struct decode_warnings found = {.n = 0};
+	struct decode_warnings found = { .n = 0 };
 	struct json *tree;
 	int r = parse(arena, kind, text, media, validation != DECODE_IGNORE, &found, &tree, err);
 
@@ -261,7 +260,7 @@ int decode_parse(struct arena *arena, const struct api_kind *kind, struct str te
 		return r;
 	if (validation == DECODE_STRICT && found.n)
 		return kind ? bad_request(kind, err, strict_error(arena, &found))
-		            : err_set_status(err, -EINVAL, 400, "BadRequest", "%s", strict_error(arena, &found));
+			    : err_set_status(err, -EINVAL, 400, "BadRequest", "%s", strict_error(arena, &found));
 	if (validation == DECODE_WARN)
 		add_warnings(warnings, &found);
 	*ret = tree;
@@ -277,16 +276,16 @@ static int check_type_meta(struct arena *arena, const struct api_kind *kind, str
 
 	if (json_is(api_version, JSON_STRING) && api_version->text.n && !str_is(api_version->text, kind->api_version))
 		return err_set_status(err, -EINVAL, 400, "BadRequest",
-		                      "the API version in the data (%.*s) does not match the expected API version (%s)",
-		                      (int)(api_version->text.n > 256 ? 256 : api_version->text.n), api_version->text.p,
-		                      kind->api_version);
+				      "the API version in the data (%.*s) does not match the expected API version (%s)",
+				      (int)(api_version->text.n > 256 ? 256 : api_version->text.n), api_version->text.p,
+				      kind->api_version);
 	if (json_is(name, JSON_STRING) && name->text.n && !str_is(name->text, kind->kind))
 		return err_set_status(
-		        err, -EINVAL, 400, "BadRequest",
-		        "%.*s in version \"%s\" cannot be handled as a %s: converting to (%s.%s): unknown "
-		        "conversion",
-		        (int)(name->text.n > 256 ? 256 : name->text.n), name->text.p, kind->version, kind->kind,
-		        *kind->group ? kind->group : "core", kind->kind);
+			err, -EINVAL, 400, "BadRequest",
+			"%.*s in version \"%s\" cannot be handled as a %s: converting to (%s.%s): unknown "
+			"conversion",
+			(int)(name->text.n > 256 ? 256 : name->text.n), name->text.p, kind->version, kind->kind,
+			*kind->group ? kind->group : "core", kind->kind);
 	if (!json_str(api_version).n)
 		json_set_cstr(arena, tree, "apiVersion", kind->api_version);
 	if (!json_str(name).n)
@@ -296,11 +295,11 @@ static int check_type_meta(struct arena *arena, const struct api_kind *kind, str
 
 /* The walk with its words; `found` may already hold duplicates. */
 static int fit(struct arena *arena, const struct api_message *message, const char *what, const char *version,
-               struct json *tree, enum decode_field_validation validation, const struct decode_warnings *found,
-               struct decode_warnings *warnings, struct err *err)
+	       struct json *tree, enum decode_field_validation validation, const struct decode_warnings *found,
+	       struct decode_warnings *warnings, struct err *err)
 {
 	_cleanup_err_ struct err cause = ERR_INIT;
-	struct decoder d = {.arena = arena, .report = validation != DECODE_IGNORE, .err = &cause};
+	struct decoder d = { .arena = arena, .report = validation != DECODE_IGNORE, .err = &cause };
 	const char *why = NULL;
 
 	if (found)
@@ -311,14 +310,14 @@ static int fit(struct arena *arena, const struct api_message *message, const cha
 		why = strict_error(arena, &d.found);
 	if (why)
 		return err_set_status(err, -EINVAL, 400, "BadRequest",
-		                      "%s in version \"%s\" cannot be handled as a %s: %s", what, version, what, why);
+				      "%s in version \"%s\" cannot be handled as a %s: %s", what, version, what, why);
 	if (validation == DECODE_WARN)
 		add_warnings(warnings, &d.found);
 	return 0;
 }
 
 int decode_tree(struct arena *arena, const struct api_kind *kind, struct json *tree,
-                enum decode_field_validation validation, struct decode_warnings *warnings, struct err *err)
+		enum decode_field_validation validation, struct decode_warnings *warnings, struct err *err)
 {
 	int r;
 
@@ -331,10 +330,10 @@ int decode_tree(struct arena *arena, const struct api_kind *kind, struct json *t
 }
 
 int decode_text(struct arena *arena, const struct api_kind *kind, struct str text, enum decode_media media,
-                enum decode_field_validation validation, struct decode_warnings *warnings, struct json **ret,
-                struct err *err)
+		enum decode_field_validation validation, struct decode_warnings *warnings, struct json **ret,
+		struct err *err)
 {
-	struct decode_warnings found = {.n = 0};
+	struct decode_warnings found = { .n = 0 };
 	struct json *tree;
 	int r = parse(arena, kind, text, media, validation != DECODE_IGNORE, &found, &tree, err);
 
@@ -349,7 +348,7 @@ int decode_text(struct arena *arena, const struct api_kind *kind, struct str tex
 }
 
 int decode_message(struct arena *arena, const struct api_message *message, const char *what, struct json *tree,
-                   enum decode_field_validation validation, struct decode_warnings *warnings, struct err *err)
+		   enum decode_field_validation validation, struct decode_warnings *warnings, struct err *err)
 {
 	if (!json_is(tree, JSON_OBJECT))
 		return err_set_status(err, -EINVAL, 400, "BadRequest", "%s: the object is not a JSON object", what);
@@ -357,7 +356,7 @@ int decode_message(struct arena *arena, const struct api_message *message, const
 }
 
 int decode_type_meta(const struct json *tree, struct str *ret_group, struct str *ret_version, struct str *ret_kind,
-                     struct err *err)
+		     struct err *err)
 {
 	struct str api_version = json_get_str(tree, "apiVersion"), kind = json_get_str(tree, "kind");
 
@@ -367,7 +366,7 @@ int decode_type_meta(const struct json *tree, struct str *ret_group, struct str 
 		return err_set_status(err, -EINVAL, 400, "BadRequest", "Object 'apiVersion' is missing");
 	if (api_parse_api_version(api_version, ret_group, ret_version) < 0)
 		return err_set_status(err, -EINVAL, 400, "BadRequest", "unexpected GroupVersion string: %.*s",
-		                      (int)(api_version.n > 256 ? 256 : api_version.n), api_version.p);
+				      (int)(api_version.n > 256 ? 256 : api_version.n), api_version.p);
 	*ret_kind = kind;
 	return 0;
 }

@@ -37,25 +37,25 @@ struct decode_warnings {
  * Duplicate members go to `warnings` or are the strict error. `text` must outlive the tree. `kind` only words
  * errors, may be NULL. warnings may be NULL. */
 int decode_parse(struct arena *arena, const struct api_kind *kind, struct str text, enum decode_media media,
-                 enum decode_field_validation validation, struct decode_warnings *warnings, struct json **ret,
-                 struct err *err);
+		 enum decode_field_validation validation, struct decode_warnings *warnings, struct json **ret,
+		 struct err *err);
 
 /* A raw tree (a body, a patch's result, what an in-process client built) is checked against the kind and made
  * canonical in place: apiVersion and kind (filled in when absent; 400 when they are another kind's), types
  * (400 in the words of Go's decoder), unknown fields. Also what a patch made of a stored object goes this way. */
 int decode_tree(struct arena *arena, const struct api_kind *kind, struct json *tree,
-                enum decode_field_validation validation, struct decode_warnings *warnings, struct err *err);
+		enum decode_field_validation validation, struct decode_warnings *warnings, struct err *err);
 
 /* decode_parse() and decode_tree(). */
 int decode_text(struct arena *arena, const struct api_kind *kind, struct str text, enum decode_media media,
-                enum decode_field_validation validation, struct decode_warnings *warnings, struct json **ret,
-                struct err *err);
+		enum decode_field_validation validation, struct decode_warnings *warnings, struct json **ret,
+		struct err *err);
 
 /* The same for a message that is not a stored kind (a subresource's body, DeleteOptions, Table). apiVersion and
  * kind are not looked at but kept. `what` words errors ("DeleteOptions"). */
 int decode_message(struct arena *arena, const struct api_message *message, const char *what, struct json *tree,
-                   enum decode_field_validation validation, struct decode_warnings *warnings, struct err *err);
+		   enum decode_field_validation validation, struct decode_warnings *warnings, struct err *err);
 
 /* apiVersion and kind of a raw tree; 400 when one is missing. Borrowed. */
 int decode_type_meta(const struct json *tree, struct str *ret_group, struct str *ret_version, struct str *ret_kind,
-                     struct err *err);
+		     struct err *err);

@@ -15,8 +15,8 @@
 const char *decode_json_word(const struct json *v)
 {
 	static const char *const words[] = {
-	        [JSON_NULL] = "null",     [JSON_BOOL] = "bool",   [JSON_NUMBER] = "number",
-	        [JSON_STRING] = "string", [JSON_ARRAY] = "array", [JSON_OBJECT] = "object",
+		[JSON_NULL] = "null",     [JSON_BOOL] = "bool",   [JSON_NUMBER] = "number",
+		[JSON_STRING] = "string", [JSON_ARRAY] = "array", [JSON_OBJECT] = "object",
 	};
 
 	return words[v->type];
@@ -38,17 +38,17 @@ static const char *go_name(const struct api_message *m, bool package)
 static void go_type(const struct api_field *f, struct buf *out)
 {
 	static const char *const names[] = {
-	        [API_STRING] = "string",
-	        [API_BOOL] = "bool",
-	        [API_INT32] = "int32",
-	        [API_INT64] = "int64",
-	        [API_DOUBLE] = "float64",
-	        [API_BYTES] = "[]uint8",
-	        [API_TIME] = "v1.Time",
-	        [API_MICRO_TIME] = "v1.MicroTime",
-	        [API_QUANTITY] = "resource.Quantity",
-	        [API_RAW] = "interface {}",
-	        [API_INT_OR_STRING] = "intstr.IntOrString",
+		[API_STRING] = "string",
+		[API_BOOL] = "bool",
+		[API_INT32] = "int32",
+		[API_INT64] = "int64",
+		[API_DOUBLE] = "float64",
+		[API_BYTES] = "[]uint8",
+		[API_TIME] = "v1.Time",
+		[API_MICRO_TIME] = "v1.MicroTime",
+		[API_QUANTITY] = "resource.Quantity",
+		[API_RAW] = "interface {}",
+		[API_INT_OR_STRING] = "intstr.IntOrString",
 	};
 
 	if (f->type == API_ARRAY) {
@@ -77,7 +77,7 @@ static void go_path(const struct field_path *path, struct buf *out)
 }
 
 int decode_type_error(const struct api_message *in, const struct api_field *f, const struct json *v,
-                      const struct field_path *path, struct err *err)
+		      const struct field_path *path, struct err *err)
 {
 	_cleanup_(buf_finish) struct buf where = BUF_INIT, type = BUF_INIT;
 	bool number = v->type == JSON_NUMBER && (f->type == API_INT32 || f->type == API_INT64 || f->type == API_DOUBLE);
@@ -85,9 +85,9 @@ int decode_type_error(const struct api_message *in, const struct api_field *f, c
 	go_path(path, &where);
 	go_type(f, &type);
 	return err_set(err, -EINVAL, "json: cannot unmarshal %s%s%.*s into Go struct field %s%s of type %s",
-	               decode_json_word(v), number ? " " : "",
-	               number ? (int)(v->text.n > NUMBER_SHOWN_MAX ? NUMBER_SHOWN_MAX : v->text.n) : 0,
-	               number ? v->text.p : "", go_name(in, false), buf_cstr(&where), buf_cstr(&type));
+		       decode_json_word(v), number ? " " : "",
+		       number ? (int)(v->text.n > NUMBER_SHOWN_MAX ? NUMBER_SHOWN_MAX : v->text.n) : 0,
+		       number ? v->text.p : "", go_name(in, false), buf_cstr(&where), buf_cstr(&type));
 }
 
 static int go_value_error(const struct json *v, const char *type, struct err *err)
@@ -140,9 +140,9 @@ static int decode_time(struct arena *arena, bool micro, struct json *v, struct e
 		int n = (int)(v->text.n > TEXT_SHOWN_MAX ? TEXT_SHOWN_MAX : v->text.n);
 
 		return err_set(
-		        err, -EINVAL,
-		        "parsing time \"%.*s\" as \"2006-01-02T15:04:05%sZ07:00\": cannot parse \"%.*s\" as \"2006\"",
-		        n, v->text.p, micro ? ".000000" : "", n, v->text.p);
+			err, -EINVAL,
+			"parsing time \"%.*s\" as \"2006-01-02T15:04:05%sZ07:00\": cannot parse \"%.*s\" as \"2006\"",
+			n, v->text.p, micro ? ".000000" : "", n, v->text.p);
 	}
 	if (micro)
 		clock_format_rfc3339_micro(ns, text);
@@ -187,7 +187,7 @@ static int decode_base64(struct arena *arena, struct json *v, struct err *err)
 }
 
 int decode_value(struct arena *arena, const struct api_message *in, const struct api_field *f, struct json *v,
-                 const struct field_path *path, struct err *err)
+		 const struct field_path *path, struct err *err)
 {
 	switch (f->type) {
 	case API_STRING:

@@ -26,7 +26,7 @@ static void walk_value(struct arena *arena, const struct api_field *f, struct js
 	if (f->type == API_OBJECT && v->type == JSON_OBJECT) {
 		walk_message(arena, f->ref, v);
 	} else if ((f->type == API_ARRAY || f->type == API_MAP) &&
-	           (f->elem->type == API_OBJECT || f->elem->type == API_ARRAY || f->elem->type == API_MAP)) {
+		   (f->elem->type == API_OBJECT || f->elem->type == API_ARRAY || f->elem->type == API_MAP)) {
 		json_foreach(it, v)
 			walk_value(arena, f->elem, it);
 	}

@@ -41,14 +41,14 @@ static void add_verbs(struct buf *out, unsigned verbs)
 		unsigned verb;
 		const char *name;
 	} names[] = {
-	        {API_VERB_CREATE, "create"},
-	        {API_VERB_DELETE, "delete"},
-	        {API_VERB_DELETECOLLECTION, "deletecollection"},
-	        {API_VERB_GET, "get"},
-	        {API_VERB_LIST, "list"},
-	        {API_VERB_PATCH, "patch"},
-	        {API_VERB_UPDATE, "update"},
-	        {API_VERB_WATCH, "watch"},
+		{ API_VERB_CREATE, "create" },
+		{ API_VERB_DELETE, "delete" },
+		{ API_VERB_DELETECOLLECTION, "deletecollection" },
+		{ API_VERB_GET, "get" },
+		{ API_VERB_LIST, "list" },
+		{ API_VERB_PATCH, "patch" },
+		{ API_VERB_UPDATE, "update" },
+		{ API_VERB_WATCH, "watch" },
 	};
 	bool first = true;
 
@@ -83,8 +83,8 @@ struct chunk *discovery_api_versions(struct str server_address)
 	_cleanup_(buf_finish) struct buf out = BUF_INIT;
 
 	buf_add_cstr(&out,
-	             "{\"kind\":\"APIVersions\",\"versions\":[\"v1\"],\"serverAddressByClientCIDRs\":[{\"clientCIDR\":"
-	             "\"0.0.0.0/0\",\"serverAddress\":");
+		     "{\"kind\":\"APIVersions\",\"versions\":[\"v1\"],\"serverAddressByClientCIDRs\":[{\"clientCIDR\":"
+		     "\"0.0.0.0/0\",\"serverAddress\":");
 	json_write_str(&out, server_address);
 	buf_add_cstr(&out, "}]}");
 	return to_chunk(&out);
@@ -167,7 +167,7 @@ static void add_resource(struct buf *out, const struct api_kind *k)
 static void add_subresource(struct buf *out, const struct api_kind *k, const struct api_subresource *s)
 {
 	buf_printf(out, ",{\"name\":\"%s/%s\",\"singularName\":\"\",\"namespaced\":%s,", k->plural, s->name,
-	           k->namespaced ? "true" : "false");
+		   k->namespaced ? "true" : "false");
 	if (strcmp(s->group, k->group) || strcmp(s->version, k->version))
 		buf_printf(out, "\"group\":\"%s\",\"version\":\"%s\",", s->group, s->version);
 	add_str(out, "kind", s->kind);
@@ -189,7 +189,7 @@ struct chunk *discovery_resources(struct str group, struct str version)
 	if (cache.resources[slot])
 		return chunk_ref(cache.resources[slot]);
 	buf_printf(&out, "{\"kind\":\"APIResourceList\",\"apiVersion\":\"v1\",\"groupVersion\":\"%s\",\"resources\":[",
-	           gv->api_version);
+		   gv->api_version);
 	for (size_t i = 0; i < gv->n_kinds; i++) {
 		const struct api_kind *k = api_kind_at(gv->first + i);
 
@@ -218,7 +218,7 @@ static void add_aggregated_resource(struct buf *out, const struct api_kind *k)
 	buf_printf(out, "{\"resource\":\"%s\",", k->plural);
 	add_response_kind(out, k->group, k->version, k->kind);
 	buf_printf(out, ",\"scope\":\"%s\",\"singularResource\":\"%s\"", k->namespaced ? "Namespaced" : "Cluster",
-	           k->singular);
+		   k->singular);
 	add_verbs(out, k->verbs);
 	add_strings(out, "shortNames", k->short_names);
 	add_strings(out, "categories", k->categories);
@@ -256,9 +256,9 @@ static void build_aggregated(struct buf *out, enum discovery_aggregated form, bo
 	const char *group = NULL;
 
 	buf_printf(out,
-	           "{\"kind\":\"APIGroupDiscoveryList\",\"apiVersion\":\"apidiscovery.k8s.io/%s\",\"metadata\":{},"
-	           "\"items\":[",
-	           form == DISCOVERY_V2 ? "v2" : "v2beta1");
+		   "{\"kind\":\"APIGroupDiscoveryList\",\"apiVersion\":\"apidiscovery.k8s.io/%s\",\"metadata\":{},"
+		   "\"items\":[",
+		   form == DISCOVERY_V2 ? "v2" : "v2beta1");
 	for (size_t i = 0; i < api_group_version_count(); i++) {
 		const struct api_group_version *gv = api_group_version_at(i);
 
@@ -279,7 +279,7 @@ static void build_aggregated(struct buf *out, enum discovery_aggregated form, bo
 }
 
 struct chunk *discovery_aggregated(enum discovery_aggregated form, bool legacy,
-                                   char ret_etag[static DISCOVERY_ETAG_MAX])
+				   char ret_etag[static DISCOVERY_ETAG_MAX])
 {
 	struct chunk **slot = &cache.aggregated[form][legacy];
 	struct str text;
@@ -301,7 +301,7 @@ struct chunk *discovery_aggregated(enum discovery_aggregated form, bool legacy,
 const char *discovery_aggregated_type(enum discovery_aggregated form)
 {
 	return form == DISCOVERY_V2 ? "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
-	                            : "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
+				    : "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
 }
 
 int discovery_wants_aggregated(struct str accept, enum discovery_aggregated *ret)

@@ -23,7 +23,7 @@ enum discovery_aggregated { DISCOVERY_V2, DISCOVERY_V2BETA1 };
 /* GET /api (legacy) or /apis with Accept `application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList`.
  * The etag is for If-None-Match. */
 struct chunk *discovery_aggregated(enum discovery_aggregated form, bool legacy,
-                                   char ret_etag[static DISCOVERY_ETAG_MAX]);
+				   char ret_etag[static DISCOVERY_ETAG_MAX]);
 /* What the Content-Type must be. */
 const char *discovery_aggregated_type(enum discovery_aggregated form);
 /* From an Accept header: 1 and `*ret` when the first acceptable form is an aggregated one, 0 when plain JSON is. */

@@ -67,8 +67,8 @@ void hooks_validate_update(const struct api_kind *kind, const struct json *objec
 			   struct field_errors *e);
 void hooks_validate_status(const struct api_kind *kind, const struct json *object, const struct json *old,
 			   struct field_errors *e);
-void hooks_warnings(struct arena *arena, const struct api_kind *kind, const struct json *object,
-		    const struct json *old, struct hooks_warnings *w);
+void hooks_warnings(struct arena *arena, const struct api_kind *kind, const struct json *object, const struct json *old,
+		    struct hooks_warnings *w);
 /* -1: delete at once, without a deletionTimestamp phase. `requested`: -1 when the client gave none. */
 int64_t hooks_grace_period_s(const struct api_kind *kind, const struct json *object, int64_t requested);
 /* "Background" or what the kind says. */

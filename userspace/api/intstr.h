@@ -13,8 +13,7 @@
 bool intstr_percent(const struct json *v, int64_t *ret);
 /* A number as it is, "x%" of `total`, rounded up or down. -EINVAL for other strings:
  * `invalid value for IntOrString: invalid type: string is not a percentage`. Absent: `otherwise`. */
-int intstr_scaled(const struct json *v, int64_t total, bool round_up, int64_t otherwise, int64_t *ret,
-		  struct err *err);
+int intstr_scaled(const struct json *v, int64_t total, bool round_up, int64_t otherwise, int64_t *ret, struct err *err);
 /* A deployment's maxSurge and maxUnavailable in pods; when both come to 0, maxUnavailable is 1. */
 int intstr_rolling_update(const struct json *max_surge, const struct json *max_unavailable, int64_t replicas,
 			  int64_t *ret_surge, int64_t *ret_unavailable, struct err *err);

@@ -17,15 +17,15 @@ enum api_type {
 	API_INT32,
 	API_INT64,
 	API_DOUBLE,
-	API_BYTES,         /* base64 in JSON */
-	API_OBJECT,        /* `ref` names the message */
-	API_ARRAY,         /* `elem` */
-	API_MAP,           /* string keys; `elem` is the value */
+	API_BYTES,  /* base64 in JSON */
+	API_OBJECT, /* `ref` names the message */
+	API_ARRAY,  /* `elem` */
+	API_MAP,    /* string keys; `elem` is the value */
 	API_QUANTITY,
 	API_INT_OR_STRING,
 	API_TIME,
 	API_MICRO_TIME,
-	API_RAW,           /* any JSON: RawExtension, FieldsV1, JSON */
+	API_RAW, /* any JSON: RawExtension, FieldsV1, JSON */
 };
 
 enum api_list_type { API_LIST_ATOMIC, API_LIST_SET, API_LIST_MAP };
@@ -75,19 +75,19 @@ struct api_field {
 	uint32_t pb_number;             /* 0: not in protobuf */
 	uint8_t pb_type;                /* enum api_pb_type */
 	bool pb_repeated;
-	bool pointer;                   /* of a scalar: its zero differs from its absence (in Go it is a pointer) */
-	const char *description;        /* own words, or NULL */
+	bool pointer;            /* of a scalar: its zero differs from its absence (in Go it is a pointer) */
+	const char *description; /* own words, or NULL */
 	/* Simple limits, from the data files; INT64_MIN/INT64_MAX: none. */
 	int64_t min, max;
-	const char *format;             /* name of a string format checked by validate.c ("dns1123label", ...), or NULL */
-	bool immutable;                 /* may not change after creation */
-	bool default_zero;              /* the default also replaces "" and 0 (in Go it is no pointer) */
-	bool unique;                    /* no two items of the list have the same list_keys[0] */
+	const char *format; /* name of a string format checked by validate.c ("dns1123label", ...), or NULL */
+	bool immutable;     /* may not change after creation */
+	bool default_zero;  /* the default also replaces "" and 0 (in Go it is no pointer) */
+	bool unique;        /* no two items of the list have the same list_keys[0] */
 };
 
 /* A protobuf field whose own fields JSON shows in the message around it (Probe's handler). */
 struct api_pb_inline {
-	uint32_t number; /* 0: the end */
+	uint32_t number;                   /* 0: the end */
 	const struct api_message *message; /* its JSON names are members of the message around it */
 };
 
@@ -121,7 +121,7 @@ struct api_column {
 };
 
 struct api_subresource {
-	const char *name;             /* "status", "scale", "log", ... */
+	const char *name; /* "status", "scale", "log", ... */
 	unsigned verbs;
 	const char *group, *version, *kind; /* of the body */
 	const struct api_message *message;  /* of the body, or NULL (log, exec: no body kind) */
@@ -136,25 +136,25 @@ enum api_name_rule {
 	API_NAME_IP,           /* a canonical address (IPAddress) */
 };
 
-#define API_SELECTABLE_MAX 10     /* paths of `selectable`; as OBJECT_FIELDS_MAX */
-#define API_RESOURCE_NONE 0xffff  /* of kinds that are never stored (reviews, bodies of subresources) */
+#define API_SELECTABLE_MAX 10    /* paths of `selectable`; as OBJECT_FIELDS_MAX */
+#define API_RESOURCE_NONE 0xffff /* of kinds that are never stored (reviews, bodies of subresources) */
 
 struct api_kind;
 struct api_hooks; /* api/hooks.h: behaviour of the kinds that have some */
 
 struct api_kind {
-	const char *group;   /* "" for core */
+	const char *group; /* "" for core */
 	const char *version;
 	const char *api_version; /* "v1", "apps/v1" */
 	const char *kind;
 	const char *list_kind;
-	const char *plural;  /* the resource name; "" of kinds that are only bodies */
+	const char *plural; /* the resource name; "" of kinds that are only bodies */
 	const char *singular;
 	const char *const *short_names; /* NULL-terminated, or NULL */
 	const char *const *categories;
 	bool namespaced;
-	unsigned verbs; /* enum api_verb; create-only kinds (reviews) are never stored */
-	bool lazy;      /* live at once, on disk later (leases, events) */
+	unsigned verbs;    /* enum api_verb; create-only kinds (reviews) are never stored */
+	bool lazy;         /* live at once, on disk later (leases, events) */
 	uint8_t name_rule; /* enum api_name_rule */
 	const struct api_message *message;
 	const struct api_subresource *subresources;
@@ -166,7 +166,8 @@ struct api_kind {
 	const struct api_kind *storage;
 	const struct api_hooks *hooks; /* NULL: plain data */
 	/* (Paths of `selectable` stand in the same order in both.)
-	 * Index of the storage resource, dense from 0, equal for all views of one resource; stable only in one process. */
+	 * Index of the storage resource, dense from 0, equal for all views of one resource; stable only in one process.
+	 */
 	uint16_t resource;
 };
 
@@ -197,11 +198,27 @@ const struct api_subresource *api_kind_subresource(const struct api_kind *k, str
 int api_parse_api_version(struct str api_version, struct str *ret_group, struct str *ret_version);
 
 /* Built-in kinds that code names. Resolved once, never NULL: `KIND_POD->resource`. */
-extern const struct api_kind *const KIND_NAMESPACE, *const KIND_POD, *const KIND_NODE, *const KIND_SERVICE,
-	*const KIND_ENDPOINTS, *const KIND_ENDPOINTSLICE, *const KIND_CONFIGMAP, *const KIND_SECRET,
-	*const KIND_SERVICEACCOUNT, *const KIND_EVENT, *const KIND_DEPLOYMENT, *const KIND_REPLICASET,
-	*const KIND_DAEMONSET, *const KIND_STATEFULSET, *const KIND_JOB, *const KIND_CRONJOB, *const KIND_LEASE,
-	*const KIND_NETWORKPOLICY, *const KIND_PRIORITYCLASS, *const KIND_RUNTIMECLASS, *const KIND_PERSISTENTVOLUME,
-	*const KIND_PERSISTENTVOLUMECLAIM, *const KIND_STORAGECLASS, *const KIND_PODDISRUPTIONBUDGET,
-	*const KIND_REPLICATIONCONTROLLER, *const KIND_CONTROLLERREVISION, *const KIND_RESOURCEQUOTA,
-	*const KIND_LIMITRANGE, *const KIND_IPADDRESS, *const KIND_SERVICECIDR;
+extern const struct api_kind *const KIND_NAMESPACE,
+	*const KIND_POD,
+		*const KIND_NODE,
+			*const KIND_SERVICE,
+				*const KIND_ENDPOINTS,
+					*const KIND_ENDPOINTSLICE,
+						*const KIND_CONFIGMAP,
+							*const KIND_SECRET,
+								*const KIND_SERVICEACCOUNT,
+									*const KIND_EVENT,
+										*const KIND_DEPLOYMENT,
+											*const KIND_REPLICASET,
+												*const KIND_DAEMONSET,
+													*const
+														KIND_STATEFULSET,
+															*const
+																KIND_JOB,
+																	*const
+																		KIND_CRONJOB,
+																			*const KIND_LEASE, *const KIND_NETWORKPOLICY, *const KIND_PRIORITYCLASS, *const KIND_RUNTIMECLASS, *const KIND_PERSISTENTVOLUME, *const KIND_PERSISTENTVOLUMECLAIM, *const KIND_STORAGECLASS, *const KIND_PODDISRUPTIONBUDGET, *const KIND_REPLICATIONCONTROLLER,
+																																															       *const KIND_CONTROLLERREVISION, *const KIND_RESOURCEQUOTA,
+																																																				       *const KIND_LIMITRANGE,
+																																																					       *const KIND_IPADDRESS,
+																																																						       *const KIND_SERVICECIDR;

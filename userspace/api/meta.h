@@ -29,10 +29,10 @@ struct api_owner {
 
 struct api_header {
 	struct str ns, name, uid;
-	int64_t revision;        /* metadata.resourceVersion; 0: absent or not a number */
+	int64_t revision; /* metadata.resourceVersion; 0: absent or not a number */
 	int64_t generation;
-	int64_t created_real_ns; /* 0: absent */
-	int64_t deleted_real_ns; /* 0: not being deleted */
+	int64_t created_real_ns;  /* 0: absent */
+	int64_t deleted_real_ns;  /* 0: not being deleted */
 	int64_t deletion_grace_s; /* -1: absent */
 	bool deleting;
 	bool has_finalizers;

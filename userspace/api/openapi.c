@@ -47,7 +47,7 @@ struct chunk *openapi_v3_index(void)
 
 		hash_of(path, hash);
 		buf_printf(&out, "%s\"%s\":{\"serverRelativeURL\":\"/openapi/v3/%s?hash=%s\"}", i ? "," : "", path,
-		           path, hash);
+			   path, hash);
 	}
 	buf_add_cstr(&out, "}}");
 	return to_chunk(&out);
@@ -78,7 +78,7 @@ struct chunk *openapi_v3(struct str path, char ret_hash[static OPENAPI_HASH_MAX]
 	const struct api_group_version *gv = NULL;
 	_cleanup_(buf_finish) struct buf out = BUF_INIT;
 	_cleanup_free_ bool *messages = NULL;
-	struct openapi_writer w = {.out = &out, .form = OPENAPI_V3, .first_path = true};
+	struct openapi_writer w = { .out = &out, .form = OPENAPI_V3, .first_path = true };
 
 	for (size_t i = 0; i < api_group_version_count() && !gv; i++) {
 		_cleanup_free_ char *p = path_of(api_group_version_at(i));
@@ -94,7 +94,7 @@ struct chunk *openapi_v3(struct str path, char ret_hash[static OPENAPI_HASH_MAX]
 	mark_common(&w);
 	mark_kinds(&w, gv->first, (size_t)gv->first + gv->n_kinds);
 	buf_add_cstr(&out,
-	             "{\"openapi\":\"3.0.0\",\"info\":{\"title\":\"Kubernetes\",\"version\":\"v1.36.0\"},\"paths\":{");
+		     "{\"openapi\":\"3.0.0\",\"info\":{\"title\":\"Kubernetes\",\"version\":\"v1.36.0\"},\"paths\":{");
 	openapi_paths(&w, gv);
 	buf_add_cstr(&out, "},\"components\":{\"schemas\":{");
 	openapi_schemas(&w, gv);
@@ -106,12 +106,12 @@ struct chunk *openapi_v2(char ret_hash[static OPENAPI_HASH_MAX])
 {
 	_cleanup_(buf_finish) struct buf out = BUF_INIT;
 	_cleanup_free_ bool *messages = mem_new_array(bool, api_builtin_n_messages);
-	struct openapi_writer w = {.out = &out, .form = OPENAPI_V2, .messages = messages, .first_path = true};
+	struct openapi_writer w = { .out = &out, .form = OPENAPI_V2, .messages = messages, .first_path = true };
 
 	mark_common(&w);
 	mark_kinds(&w, 0, api_kind_count());
 	buf_add_cstr(&out,
-	             "{\"swagger\":\"2.0\",\"info\":{\"title\":\"Kubernetes\",\"version\":\"v1.36.0\"},\"paths\":{");
+		     "{\"swagger\":\"2.0\",\"info\":{\"title\":\"Kubernetes\",\"version\":\"v1.36.0\"},\"paths\":{");
 	for (size_t i = 0; i < api_group_version_count(); i++)
 		openapi_paths(&w, api_group_version_at(i));
 	buf_add_cstr(&out, "},\"definitions\":{");

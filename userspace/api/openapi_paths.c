@@ -12,36 +12,36 @@ struct parameter {
 };
 
 static const struct parameter list_parameters[] = {
-        {"allowWatchBookmarks", "boolean"},
-        {"continue", "string"},
-        {"fieldSelector", "string"},
-        {"labelSelector", "string"},
-        {"limit", "integer"},
-        {"resourceVersion", "string"},
-        {"resourceVersionMatch", "string"},
-        {"sendInitialEvents", "boolean"},
-        {"timeoutSeconds", "integer"},
-        {"watch", "boolean"},
-        {NULL, NULL},
+	{ "allowWatchBookmarks", "boolean" },
+	{ "continue", "string" },
+	{ "fieldSelector", "string" },
+	{ "labelSelector", "string" },
+	{ "limit", "integer" },
+	{ "resourceVersion", "string" },
+	{ "resourceVersionMatch", "string" },
+	{ "sendInitialEvents", "boolean" },
+	{ "timeoutSeconds", "integer" },
+	{ "watch", "boolean" },
+	{ NULL, NULL },
 };
 static const struct parameter write_parameters[] = {
-        {"dryRun", "string"},
-        {"fieldManager", "string"},
-        {"fieldValidation", "string"},
-        {NULL, NULL},
+	{ "dryRun", "string" },
+	{ "fieldManager", "string" },
+	{ "fieldValidation", "string" },
+	{ NULL, NULL },
 };
 static const struct parameter patch_parameters[] = {
-        {"dryRun", "string"}, {"fieldManager", "string"}, {"fieldValidation", "string"}, {"force", "boolean"},
-        {NULL, NULL},
+	{ "dryRun", "string" }, { "fieldManager", "string" }, { "fieldValidation", "string" }, { "force", "boolean" },
+	{ NULL, NULL },
 };
 static const struct parameter delete_parameters[] = {
-        {"dryRun", "string"},
-        {"gracePeriodSeconds", "integer"},
-        {"orphanDependents", "boolean"},
-        {"propagationPolicy", "string"},
-        {NULL, NULL},
+	{ "dryRun", "string" },
+	{ "gracePeriodSeconds", "integer" },
+	{ "orphanDependents", "boolean" },
+	{ "propagationPolicy", "string" },
+	{ NULL, NULL },
 };
-static const struct parameter no_parameters[] = {{NULL, NULL}};
+static const struct parameter no_parameters[] = { { NULL, NULL } };
 
 enum body { BODY_NONE, BODY_OBJECT, BODY_PATCH, BODY_DELETE };
 enum reply { REPLY_OBJECT, REPLY_LIST, REPLY_STATUS };
@@ -56,17 +56,17 @@ struct operation {
 };
 
 static const struct operation collection_operations[] = {
-        {API_VERB_LIST, "get", "list", "list", list_parameters, BODY_NONE, REPLY_LIST},
-        {API_VERB_CREATE, "post", "post", "create", write_parameters, BODY_OBJECT, REPLY_OBJECT},
-        {API_VERB_DELETECOLLECTION, "delete", "deletecollection", "deleteCollection", delete_parameters, BODY_DELETE,
-         REPLY_STATUS},
+	{ API_VERB_LIST, "get", "list", "list", list_parameters, BODY_NONE, REPLY_LIST },
+	{ API_VERB_CREATE, "post", "post", "create", write_parameters, BODY_OBJECT, REPLY_OBJECT },
+	{ API_VERB_DELETECOLLECTION, "delete", "deletecollection", "deleteCollection", delete_parameters, BODY_DELETE,
+	  REPLY_STATUS },
 };
 static const struct operation item_operations[] = {
-        {API_VERB_GET, "get", "get", "read", no_parameters, BODY_NONE, REPLY_OBJECT},
-        {API_VERB_CREATE, "post", "post", "create", write_parameters, BODY_OBJECT, REPLY_OBJECT},
-        {API_VERB_UPDATE, "put", "put", "replace", write_parameters, BODY_OBJECT, REPLY_OBJECT},
-        {API_VERB_PATCH, "patch", "patch", "patch", patch_parameters, BODY_PATCH, REPLY_OBJECT},
-        {API_VERB_DELETE, "delete", "delete", "delete", delete_parameters, BODY_DELETE, REPLY_STATUS},
+	{ API_VERB_GET, "get", "get", "read", no_parameters, BODY_NONE, REPLY_OBJECT },
+	{ API_VERB_CREATE, "post", "post", "create", write_parameters, BODY_OBJECT, REPLY_OBJECT },
+	{ API_VERB_UPDATE, "put", "put", "replace", write_parameters, BODY_OBJECT, REPLY_OBJECT },
+	{ API_VERB_PATCH, "patch", "patch", "patch", patch_parameters, BODY_PATCH, REPLY_OBJECT },
+	{ API_VERB_DELETE, "delete", "delete", "delete", delete_parameters, BODY_DELETE, REPLY_STATUS },
 };
 
 /* What a path serves. */
@@ -94,10 +94,10 @@ static void parameter(struct openapi_writer *w, const struct parameter *p, const
 		buf_printf(w->out, "\"schema\":{\"type\":\"%s\",\"uniqueItems\":true}}", p->type);
 }
 
-static const char *const json_types[] = {"application/json", "application/yaml", NULL};
-static const char *const patch_types[] = {"application/apply-patch+yaml", "application/json-patch+json",
-                                          "application/merge-patch+json", "application/strategic-merge-patch+json",
-                                          NULL};
+static const char *const json_types[] = { "application/json", "application/yaml", NULL };
+static const char *const patch_types[] = { "application/apply-patch+yaml", "application/json-patch+json",
+					   "application/merge-patch+json", "application/strategic-merge-patch+json",
+					   NULL };
 
 static void media_names(struct openapi_writer *w, const char *key, const char *const *types)
 {
@@ -120,14 +120,14 @@ static void content(struct openapi_writer *w, const char *const *types, const ch
 
 static void request_body(struct openapi_writer *w, const struct target *t, const struct operation *op, bool first)
 {
-	static const char *const any[] = {"*/*", NULL};
+	static const char *const any[] = { "*/*", NULL };
 	const char *name = op->body == BODY_OBJECT  ? body_message(t)
-	                   : op->body == BODY_PATCH ? OPENAPI_META "Patch"
-	                                            : OPENAPI_META "DeleteOptions";
+			   : op->body == BODY_PATCH ? OPENAPI_META "Patch"
+						    : OPENAPI_META "DeleteOptions";
 
 	if (w->form == OPENAPI_V2) {
 		buf_printf(w->out, "%s{\"name\":\"body\",\"in\":\"body\",\"required\":%s,\"schema\":", first ? "" : ",",
-		           op->body == BODY_DELETE ? "false" : "true");
+			   op->body == BODY_DELETE ? "false" : "true");
 		openapi_ref(w, name, "");
 		buf_add_char(w->out, '}');
 		return;
@@ -195,15 +195,15 @@ static void operation(struct openapi_writer *w, const struct target *t, const st
 		request_body(w, t, op, true);
 	responses(w, t, op);
 	buf_printf(out,
-	           "\"x-kubernetes-action\":\"%s\",\"x-kubernetes-group-version-kind\":{\"group\":\"%s\",\"kind\":"
-	           "\"%s\",\"version\":\"%s\"}}",
-	           op->action, group, kind, version);
+		   "\"x-kubernetes-action\":\"%s\",\"x-kubernetes-group-version-kind\":{\"group\":\"%s\",\"kind\":"
+		   "\"%s\",\"version\":\"%s\"}}",
+		   op->action, group, kind, version);
 }
 
 static void path(struct openapi_writer *w, const struct target *t)
 {
-	static const struct parameter name = {"name", "string"}, ns = {"namespace", "string"},
-	                              pretty = {"pretty", "string"};
+	static const struct parameter name = { "name", "string" }, ns = { "namespace", "string" },
+				      pretty = { "pretty", "string" };
 	const struct operation *ops = t->item ? item_operations : collection_operations;
 	size_t n = t->item ? ARRAY_SIZE(item_operations) : ARRAY_SIZE(collection_operations);
 	unsigned verbs = t->sub ? t->sub->verbs : t->kind->verbs;
@@ -216,8 +216,8 @@ static void path(struct openapi_writer *w, const struct target *t)
 	if (!t->item && t->kind->namespaced && !t->namespaced)
 		verbs &= API_VERB_LIST;
 	buf_printf(out, "%s\"%s/%s%s/%s%s%s%s\":{", w->first_path ? "" : ",", *t->kind->group ? "/apis" : "/api",
-	           t->kind->api_version, t->namespaced ? "/namespaces/{namespace}" : "", t->kind->plural,
-	           t->item ? "/{name}" : "", t->sub ? "/" : "", t->sub ? t->sub->name : "");
+		   t->kind->api_version, t->namespaced ? "/namespaces/{namespace}" : "", t->kind->plural,
+		   t->item ? "/{name}" : "", t->sub ? "/" : "", t->sub ? t->sub->name : "");
 	w->first_path = false;
 	buf_add_cstr(out, "\"parameters\":[");
 	if (t->item)
@@ -239,13 +239,13 @@ void openapi_paths(struct openapi_writer *w, const struct api_group_version *gv)
 {
 	for (size_t i = 0; i < gv->n_kinds; i++) {
 		const struct api_kind *k = api_kind_at(gv->first + i);
-		struct target t = {.kind = k, .namespaced = k->namespaced};
+		struct target t = { .kind = k, .namespaced = k->namespaced };
 
 		if (!*k->plural)
 			continue;
 		path(w, &t);
 		if (k->namespaced && k->verbs & API_VERB_LIST)
-			path(w, &(struct target){.kind = k});
+			path(w, &(struct target){ .kind = k });
 		t.item = true;
 		if (k->verbs & (API_VERB_GET | API_VERB_UPDATE | API_VERB_PATCH | API_VERB_DELETE))
 			path(w, &t);

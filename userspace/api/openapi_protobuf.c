@@ -35,92 +35,95 @@ struct desc {
 
 static const struct desc schema_desc;
 static const struct row schema_rows[] = {
-        {.key = "$ref", .number = 1, .shape = SHAPE_STRING},
-        {.key = "format", .number = 2, .shape = SHAPE_STRING},
-        {.key = "description", .number = 4, .shape = SHAPE_STRING},
-        {.key = "default", .number = 5, .shape = SHAPE_ANY},
-        {.key = "required", .number = 19, .shape = SHAPE_STRING},
-        {.key = "enum", .number = 20, .shape = SHAPE_ANY},
-        {.key = "additionalProperties", .number = 21, .shape = SHAPE_MESSAGE, .desc = &schema_desc, .wrap = {1}},
-        {.key = "type", .number = 22, .shape = SHAPE_STRING, .wrap = {1}},
-        {.key = "items", .number = 23, .shape = SHAPE_MESSAGE, .desc = &schema_desc, .wrap = {1}},
-        {.key = "properties", .number = 25, .shape = SHAPE_MAP, .desc = &schema_desc, .entries = 1},
-        {0},
+	{ .key = "$ref", .number = 1, .shape = SHAPE_STRING },
+	{ .key = "format", .number = 2, .shape = SHAPE_STRING },
+	{ .key = "description", .number = 4, .shape = SHAPE_STRING },
+	{ .key = "default", .number = 5, .shape = SHAPE_ANY },
+	{ .key = "required", .number = 19, .shape = SHAPE_STRING },
+	{ .key = "enum", .number = 20, .shape = SHAPE_ANY },
+	{ .key = "additionalProperties", .number = 21, .shape = SHAPE_MESSAGE, .desc = &schema_desc, .wrap = { 1 } },
+	{ .key = "type", .number = 22, .shape = SHAPE_STRING, .wrap = { 1 } },
+	{ .key = "items", .number = 23, .shape = SHAPE_MESSAGE, .desc = &schema_desc, .wrap = { 1 } },
+	{ .key = "properties", .number = 25, .shape = SHAPE_MAP, .desc = &schema_desc, .entries = 1 },
+	{ 0 },
 };
-static const struct desc schema_desc = {schema_rows, 31};
+static const struct desc schema_desc = { schema_rows, 31 };
 
 static const struct row body_rows[] = {
-        {.key = "name", .number = 2, .shape = SHAPE_STRING},
-        {.key = "in", .number = 3, .shape = SHAPE_STRING},
-        {.key = "required", .number = 4, .shape = SHAPE_BOOL},
-        {.key = "schema", .number = 5, .shape = SHAPE_MESSAGE, .desc = &schema_desc},
-        {0},
+	{ .key = "name", .number = 2, .shape = SHAPE_STRING },
+	{ .key = "in", .number = 3, .shape = SHAPE_STRING },
+	{ .key = "required", .number = 4, .shape = SHAPE_BOOL },
+	{ .key = "schema", .number = 5, .shape = SHAPE_MESSAGE, .desc = &schema_desc },
+	{ 0 },
 };
 static const struct row query_rows[] = {
-        {.key = "in", .number = 2, .shape = SHAPE_STRING},
-        {.key = "name", .number = 4, .shape = SHAPE_STRING},
-        {.key = "type", .number = 6, .shape = SHAPE_STRING},
-        {.key = "uniqueItems", .number = 20, .shape = SHAPE_BOOL},
-        {0},
+	{ .key = "in", .number = 2, .shape = SHAPE_STRING },
+	{ .key = "name", .number = 4, .shape = SHAPE_STRING },
+	{ .key = "type", .number = 6, .shape = SHAPE_STRING },
+	{ .key = "uniqueItems", .number = 20, .shape = SHAPE_BOOL },
+	{ 0 },
 };
 static const struct row path_parameter_rows[] = {
-        {.key = "required", .number = 1, .shape = SHAPE_BOOL},     {.key = "in", .number = 2, .shape = SHAPE_STRING},
-        {.key = "name", .number = 4, .shape = SHAPE_STRING},       {.key = "type", .number = 5, .shape = SHAPE_STRING},
-        {.key = "uniqueItems", .number = 19, .shape = SHAPE_BOOL}, {0},
+	{ .key = "required", .number = 1, .shape = SHAPE_BOOL },
+	{ .key = "in", .number = 2, .shape = SHAPE_STRING },
+	{ .key = "name", .number = 4, .shape = SHAPE_STRING },
+	{ .key = "type", .number = 5, .shape = SHAPE_STRING },
+	{ .key = "uniqueItems", .number = 19, .shape = SHAPE_BOOL },
+	{ 0 },
 };
-static const struct desc body_desc = {body_rows, 6};
-static const struct desc query_desc = {query_rows, 23};
-static const struct desc path_parameter_desc = {path_parameter_rows, 22};
+static const struct desc body_desc = { body_rows, 6 };
+static const struct desc query_desc = { query_rows, 23 };
+static const struct desc path_parameter_desc = { path_parameter_rows, 22 };
 
 static const struct row response_rows[] = {
-        {.key = "description", .number = 1, .shape = SHAPE_STRING},
-        {.key = "schema", .number = 2, .shape = SHAPE_MESSAGE, .desc = &schema_desc, .wrap = {1}},
-        {0},
+	{ .key = "description", .number = 1, .shape = SHAPE_STRING },
+	{ .key = "schema", .number = 2, .shape = SHAPE_MESSAGE, .desc = &schema_desc, .wrap = { 1 } },
+	{ 0 },
 };
-static const struct desc response_desc = {response_rows, 5};
+static const struct desc response_desc = { response_rows, 5 };
 /* ResponseValue { oneof { Response response = 1; } } */
 static const struct row response_value_rows[] = {
-        {.key = "", .number = 1, .shape = SHAPE_MESSAGE, .desc = &response_desc},
-        {0},
+	{ .key = "", .number = 1, .shape = SHAPE_MESSAGE, .desc = &response_desc },
+	{ 0 },
 };
-static const struct desc response_value_desc = {response_value_rows, 0};
+static const struct desc response_value_desc = { response_value_rows, 0 };
 
 static const struct row operation_rows[] = {
-        {.key = "operationId", .number = 5, .shape = SHAPE_STRING},
-        {.key = "produces", .number = 6, .shape = SHAPE_STRING},
-        {.key = "consumes", .number = 7, .shape = SHAPE_STRING},
-        {.key = "parameters", .number = 8, .shape = SHAPE_PARAMETER},
-        {.key = "responses", .number = 9, .shape = SHAPE_MAP, .desc = &response_value_desc, .entries = 1},
-        {0},
+	{ .key = "operationId", .number = 5, .shape = SHAPE_STRING },
+	{ .key = "produces", .number = 6, .shape = SHAPE_STRING },
+	{ .key = "consumes", .number = 7, .shape = SHAPE_STRING },
+	{ .key = "parameters", .number = 8, .shape = SHAPE_PARAMETER },
+	{ .key = "responses", .number = 9, .shape = SHAPE_MAP, .desc = &response_value_desc, .entries = 1 },
+	{ 0 },
 };
-static const struct desc operation_desc = {operation_rows, 13};
+static const struct desc operation_desc = { operation_rows, 13 };
 
 static const struct row path_item_rows[] = {
-        {.key = "get", .number = 2, .shape = SHAPE_MESSAGE, .desc = &operation_desc},
-        {.key = "put", .number = 3, .shape = SHAPE_MESSAGE, .desc = &operation_desc},
-        {.key = "post", .number = 4, .shape = SHAPE_MESSAGE, .desc = &operation_desc},
-        {.key = "delete", .number = 5, .shape = SHAPE_MESSAGE, .desc = &operation_desc},
-        {.key = "patch", .number = 8, .shape = SHAPE_MESSAGE, .desc = &operation_desc},
-        {.key = "parameters", .number = 9, .shape = SHAPE_PARAMETER},
-        {0},
+	{ .key = "get", .number = 2, .shape = SHAPE_MESSAGE, .desc = &operation_desc },
+	{ .key = "put", .number = 3, .shape = SHAPE_MESSAGE, .desc = &operation_desc },
+	{ .key = "post", .number = 4, .shape = SHAPE_MESSAGE, .desc = &operation_desc },
+	{ .key = "delete", .number = 5, .shape = SHAPE_MESSAGE, .desc = &operation_desc },
+	{ .key = "patch", .number = 8, .shape = SHAPE_MESSAGE, .desc = &operation_desc },
+	{ .key = "parameters", .number = 9, .shape = SHAPE_PARAMETER },
+	{ 0 },
 };
-static const struct desc path_item_desc = {path_item_rows, 10};
+static const struct desc path_item_desc = { path_item_rows, 10 };
 
 static const struct row info_rows[] = {
-        {.key = "title", .number = 1, .shape = SHAPE_STRING},
-        {.key = "version", .number = 2, .shape = SHAPE_STRING},
-        {0},
+	{ .key = "title", .number = 1, .shape = SHAPE_STRING },
+	{ .key = "version", .number = 2, .shape = SHAPE_STRING },
+	{ 0 },
 };
-static const struct desc info_desc = {info_rows, 7};
+static const struct desc info_desc = { info_rows, 7 };
 
 static const struct row document_rows[] = {
-        {.key = "swagger", .number = 1, .shape = SHAPE_STRING},
-        {.key = "info", .number = 2, .shape = SHAPE_MESSAGE, .desc = &info_desc},
-        {.key = "paths", .number = 8, .shape = SHAPE_MAP, .desc = &path_item_desc, .entries = 2},
-        {.key = "definitions", .number = 9, .shape = SHAPE_MAP, .desc = &schema_desc, .entries = 1},
-        {0},
+	{ .key = "swagger", .number = 1, .shape = SHAPE_STRING },
+	{ .key = "info", .number = 2, .shape = SHAPE_MESSAGE, .desc = &info_desc },
+	{ .key = "paths", .number = 8, .shape = SHAPE_MAP, .desc = &path_item_desc, .entries = 2 },
+	{ .key = "definitions", .number = 9, .shape = SHAPE_MAP, .desc = &schema_desc, .entries = 1 },
+	{ 0 },
 };
-static const struct desc document_desc = {document_rows, 16};
+static const struct desc document_desc = { document_rows, 16 };
 
 /* ---- wire ---- */
 
@@ -162,7 +165,8 @@ static void wrapped(struct buf *out, const struct row *row, struct str value)
 /* ParametersItem { parameter = 1 { body_parameter = 1 | non_body_parameter = 2 { query = 3 | path = 4 } } } */
 static void parameter(struct buf *out, unsigned number, const struct json *v)
 {
-	static const struct row body = {.wrap = {1, 1}}, query = {.wrap = {1, 2, 3}}, path = {.wrap = {1, 2, 4}};
+	static const struct row body = { .wrap = { 1, 1 } }, query = { .wrap = { 1, 2, 3 } },
+				path = { .wrap = { 1, 2, 4 } };
 	_cleanup_(buf_finish) struct buf value = BUF_INIT;
 	struct str in = json_get_str(v, "in");
 	struct row row = str_is(in, "body") ? body : str_is(in, "path") ? path : query;

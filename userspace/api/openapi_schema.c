@@ -33,7 +33,7 @@ void openapi_mark(struct openapi_writer *w, const struct api_message *m)
 static void ref_member(struct openapi_writer *w, const char *name, const char *suffix)
 {
 	buf_printf(w->out, "\"$ref\":\"#/%s/%s%s\"", w->form == OPENAPI_V2 ? "definitions" : "components/schemas", name,
-	           suffix);
+		   suffix);
 }
 
 void openapi_ref(struct openapi_writer *w, const char *name, const char *suffix)
@@ -67,12 +67,12 @@ static const char *ref_name(const struct api_field *f)
 static void plain_type(struct buf *out, enum api_type type)
 {
 	static const char *const texts[] = {
-	        [API_STRING] = "\"type\":\"string\"",
-	        [API_BOOL] = "\"type\":\"boolean\"",
-	        [API_INT32] = "\"type\":\"integer\",\"format\":\"int32\"",
-	        [API_INT64] = "\"type\":\"integer\",\"format\":\"int64\"",
-	        [API_DOUBLE] = "\"type\":\"number\",\"format\":\"double\"",
-	        [API_BYTES] = "\"type\":\"string\",\"format\":\"byte\"",
+		[API_STRING] = "\"type\":\"string\"",
+		[API_BOOL] = "\"type\":\"boolean\"",
+		[API_INT32] = "\"type\":\"integer\",\"format\":\"int32\"",
+		[API_INT64] = "\"type\":\"integer\",\"format\":\"int64\"",
+		[API_DOUBLE] = "\"type\":\"number\",\"format\":\"double\"",
+		[API_BYTES] = "\"type\":\"string\",\"format\":\"byte\"",
 	};
 
 	buf_add_cstr(out, texts[type]);
@@ -95,7 +95,8 @@ static void schema(struct openapi_writer *w, const struct api_field *f);
 static void list_extensions(struct buf *out, const struct api_field *f)
 {
 	static const char *const types[] = {
-	        [API_LIST_ATOMIC] = "atomic", [API_LIST_SET] = "set", [API_LIST_MAP] = "map"};
+		[API_LIST_ATOMIC] = "atomic", [API_LIST_SET] = "set", [API_LIST_MAP] = "map"
+	};
 
 	if (f->list_keys)
 		strings(out, "x-kubernetes-list-map-keys", f->list_keys);
@@ -108,9 +109,9 @@ static void patch_extensions(struct buf *out, const struct api_field *f)
 		buf_printf(out, ",\"x-kubernetes-patch-merge-key\":\"%s\"", f->patch_merge_key);
 	if (f->patch_strategy)
 		buf_printf(out, ",\"x-kubernetes-patch-strategy\":\"%s%s%s\"",
-		           f->patch_strategy & API_PATCH_MERGE ? "merge" : "",
-		           f->patch_strategy == (API_PATCH_MERGE | API_PATCH_RETAIN_KEYS) ? "," : "",
-		           f->patch_strategy & API_PATCH_RETAIN_KEYS ? "retainKeys" : "");
+			   f->patch_strategy & API_PATCH_MERGE ? "merge" : "",
+			   f->patch_strategy == (API_PATCH_MERGE | API_PATCH_RETAIN_KEYS) ? "," : "",
+			   f->patch_strategy & API_PATCH_RETAIN_KEYS ? "retainKeys" : "");
 }
 
 /* Members of a schema, without braces. */
@@ -157,8 +158,8 @@ static void schema(struct openapi_writer *w, const struct api_field *f)
 static void gvk_extension(struct buf *out, const struct api_kind *k, const char *suffix)
 {
 	buf_printf(out,
-	           ",\"x-kubernetes-group-version-kind\":[{\"group\":\"%s\",\"kind\":\"%s%s\",\"version\":\"%s\"}]",
-	           k->group, k->kind, suffix, k->version);
+		   ",\"x-kubernetes-group-version-kind\":[{\"group\":\"%s\",\"kind\":\"%s%s\",\"version\":\"%s\"}]",
+		   k->group, k->kind, suffix, k->version);
 }
 
 /* The kind whose objects the message describes, or NULL. */
@@ -207,9 +208,9 @@ static void list_schema(struct openapi_writer *w, const struct api_kind *k)
 	struct buf *out = w->out;
 
 	buf_printf(out,
-	           ",\"%sList\":{\"type\":\"object\",\"required\":[\"items\"],\"properties\":{\"apiVersion\":{\"type\":"
-	           "\"string\"},\"items\":{\"type\":\"array\",\"items\":",
-	           k->message->name);
+		   ",\"%sList\":{\"type\":\"object\",\"required\":[\"items\"],\"properties\":{\"apiVersion\":{\"type\":"
+		   "\"string\"},\"items\":{\"type\":\"array\",\"items\":",
+		   k->message->name);
 	openapi_ref(w, k->message->name, "");
 	buf_add_cstr(out, "},\"kind\":{\"type\":\"string\"},\"metadata\":");
 	openapi_ref(w, OPENAPI_META "ListMeta", "");
@@ -222,12 +223,12 @@ static void list_schema(struct openapi_writer *w, const struct api_kind *k)
 static void special_schemas(struct openapi_writer *w)
 {
 	buf_add_cstr(w->out, w->form == OPENAPI_V3 ? "\"" QUANTITY
-	                                             "\":{\"oneOf\":[{\"type\":\"string\"},{\"type\":\"number\"}]}"
-	                                           : "\"" QUANTITY "\":{\"type\":\"string\"}");
+						     "\":{\"oneOf\":[{\"type\":\"string\"},{\"type\":\"number\"}]}"
+						   : "\"" QUANTITY "\":{\"type\":\"string\"}");
 	buf_add_cstr(w->out, w->form == OPENAPI_V3
-	                             ? ",\"" INT_OR_STRING "\":{\"format\":\"int-or-string\",\"oneOf\":[{\"type\":"
-	                               "\"integer\"},{\"type\":\"string\"}]}"
-	                             : ",\"" INT_OR_STRING "\":{\"type\":\"string\",\"format\":\"int-or-string\"}");
+				     ? ",\"" INT_OR_STRING "\":{\"format\":\"int-or-string\",\"oneOf\":[{\"type\":"
+				       "\"integer\"},{\"type\":\"string\"}]}"
+				     : ",\"" INT_OR_STRING "\":{\"type\":\"string\",\"format\":\"int-or-string\"}");
 	buf_add_cstr(w->out, ",\"" OPENAPI_META "Time\":{\"type\":\"string\",\"format\":\"date-time\"}");
 	buf_add_cstr(w->out, ",\"" OPENAPI_META "MicroTime\":{\"type\":\"string\",\"format\":\"date-time\"}");
 	buf_add_cstr(w->out, ",\"" OPENAPI_META "Patch\":{\"type\":\"object\"}");

@@ -10,8 +10,8 @@
 #include "userspace/base/err.h"
 #include "userspace/base/json.h"
 
-#define PATCH_OPERATIONS_MAX 10000               /* as upstream */
-#define PATCH_NODES_MAX 1000000                  /* nodes that copying may add */
+#define PATCH_OPERATIONS_MAX 10000 /* as upstream */
+#define PATCH_NODES_MAX 1000000    /* nodes that copying may add */
 #define PATCH_POINTER_DEPTH_MAX JSON_DEPTH_MAX
 
 enum patch_type { PATCH_JSON, PATCH_MERGE, PATCH_STRATEGIC, PATCH_APPLY };

@@ -35,7 +35,7 @@ struct wire_field {
 
 static int read_message(struct reader *r, const struct api_message *m, struct str text, struct json *object, int depth);
 static int read_value(struct reader *r, const struct api_field *f, const struct wire_field *w, struct json *before,
-                      int depth, struct json **ret);
+		      int depth, struct json **ret);
 
 /* ---- wire ---- */
 
@@ -79,7 +79,7 @@ static int read_fixed(struct str *rest, size_t n, uint64_t *ret, struct err *err
 /* A tag and what follows it; of groups only the tag. */
 static int read_wire(struct str *rest, struct wire_field *ret, struct err *err)
 {
-	struct wire_field w = {.bytes = STR("")};
+	struct wire_field w = { .bytes = STR("") };
 	uint64_t tag, n;
 	int r = read_varint(rest, &tag, err);
 
@@ -198,7 +198,9 @@ static bool too_deep(const struct json *v, int depth)
 {
 	if (depth > DECODE_DEPTH_MAX)
 		return true;
-	json_foreach(it, v) if (too_deep(it, depth + 1)) return true;
+	json_foreach(it, v)
+		if (too_deep(it, depth + 1))
+			return true;
 	return false;
 }
 
@@ -351,11 +353,14 @@ static int read_entry(struct reader *r, const struct api_field *f, struct str te
 
 /* `before`: what the field has so far, of objects, lists and maps. `ret` NULL: nothing to set. */
 static int read_value(struct reader *r, const struct api_field *f, const struct wire_field *w, struct json *before,
-                      int depth, struct json **ret)
+		      int depth, struct json **ret)
 {
 	bool varint = f->type == API_BOOL || f->type == API_INT32 || f->type == API_INT64;
-	int k = want_wire(w, varint ? PB_WIRE_VARINT : f->type == API_DOUBLE ? PB_WIRE_FIXED64 : PB_WIRE_BYTES,
-	                  f->name ? f->name : "value", r->err);
+	int k = want_wire(w,
+			  varint                  ? PB_WIRE_VARINT
+			  : f->type == API_DOUBLE ? PB_WIRE_FIXED64
+						  : PB_WIRE_BYTES,
+			  f->name ? f->name : "value", r->err);
 
 	if (k < 0)
 		return k;
@@ -421,7 +426,7 @@ static bool is_zero(const struct json *v)
 
 /* One element more of a repeated field; numbers may come packed. */
 static int read_repeated(struct reader *r, const struct api_field *f, const struct wire_field *w, struct json *object,
-                         int depth)
+			 int depth)
 {
 	bool numbers = f->elem->type == API_INT32 || f->elem->type == API_INT64 || f->elem->type == API_BOOL;
 	struct json *array = json_get(object, f->name), *v = NULL;
@@ -452,7 +457,7 @@ static int read_repeated(struct reader *r, const struct api_field *f, const stru
 }
 
 static int read_field(struct reader *r, const struct api_field *f, const struct wire_field *w, struct json *object,
-                      int depth)
+		      int depth)
 {
 	bool grows = f->type == API_OBJECT || f->type == API_MAP || f->type == API_ARRAY;
 	struct json *before = grows ? json_get(object, f->name) : NULL, *v = NULL;
@@ -532,9 +537,8 @@ static void settle_map(struct json *map)
 	if (map->count < 2)
 		return;
 	all = mem_new_array(struct entry, map->count);
-	json_foreach(it, map)
-	{
-		all[n] = (struct entry){it, n};
+	json_foreach(it, map) {
+		all[n] = (struct entry){ it, n };
 		n++;
 	}
 	qsort(all, n, sizeof(*all), by_key);
@@ -553,8 +557,7 @@ static void settle_map(struct json *map)
 
 static void settle(const struct api_message *m, struct json *object)
 {
-	json_foreach(it, object)
-	{
+	json_foreach(it, object) {
 		const struct api_field *f = api_message_field(m, it->key);
 
 		if (!f)
@@ -564,7 +567,8 @@ static void settle(const struct api_message *m, struct json *object)
 		if (f->type == API_OBJECT)
 			settle(f->ref, it);
 		if ((f->type == API_ARRAY || f->type == API_MAP) && f->elem->type == API_OBJECT)
-			json_foreach(item, it) settle(f->elem->ref, item);
+			json_foreach(item, it)
+				settle(f->elem->ref, item);
 	}
 }
 
@@ -609,13 +613,14 @@ static int read_type_meta(struct str text, struct envelope *e, struct err *err)
 
 static int read_envelope(struct str text, struct envelope *ret, struct err *err)
 {
-	struct envelope e = {.raw = STR("")};
+	struct envelope e = { .raw = STR("") };
 	struct wire_field w;
 	int k;
 
 	if (!str_starts(text, PB_MAGIC))
-		return err_set(err, -EINVAL,
-		               "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]");
+		return err_set(
+			err, -EINVAL,
+			"provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]");
 	text = str_make(text.p + PB_MAGIC.n, text.n - PB_MAGIC.n);
 	while ((k = next_field(&text, &w, err)) > 0) {
 		if (w.wire != PB_WIRE_BYTES)
@@ -645,13 +650,13 @@ static struct str shown(struct arena *arena, struct str s)
 static int unrecognized(const struct api_kind *kind, const struct err *cause, struct err *err)
 {
 	return api_err_bad_request(err, "the object provided is unrecognized (must be of type %s): %s",
-	                           kind ? kind->kind : "a known kind", err_message(cause));
+				   kind ? kind->kind : "a known kind", err_message(cause));
 }
 
 int pb_decode(struct arena *arena, const struct api_kind *kind, struct str text, struct json **ret, struct err *err)
 {
 	_cleanup_err_ struct err cause = ERR_INIT;
-	struct reader r = {.arena = arena, .err = &cause};
+	struct reader r = { .arena = arena, .err = &cause };
 	const struct api_message *m = kind ? kind->message : NULL;
 	struct envelope e;
 	struct json *tree;
@@ -665,7 +670,7 @@ int pb_decode(struct arena *arena, const struct api_kind *kind, struct str text,
 			struct str v = shown(arena, e.api_version), n = shown(arena, e.kind);
 
 			return api_err_bad_request(err, "no kind \"%.*s\" is registered for version \"%.*s\"",
-			                           STR_ARG(n), STR_ARG(v));
+						   STR_ARG(n), STR_ARG(v));
 		}
 	}
 	tree = json_new_object(arena);

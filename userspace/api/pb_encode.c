@@ -139,8 +139,7 @@ static void write_base64(struct buf *out, uint32_t number, const struct json *v)
 
 static void write_map(struct buf *out, uint32_t number, const struct api_field *f, const struct json *v)
 {
-	json_foreach(it, v)
-	{
+	json_foreach(it, v) {
 		size_t from = open_bytes(out, number);
 
 		add_bytes(out, PB_MAP_KEY, it->key);
@@ -155,21 +154,23 @@ static void write_list(struct buf *out, uint32_t number, const struct api_field 
 	size_t from;
 
 	if (f->pb_repeated) {
-		json_foreach(it, v) write_value(out, number, f->elem, it);
+		json_foreach(it, v)
+			write_value(out, number, f->elem, it);
 		return;
 	}
 	from = open_bytes(out, number);
-	json_foreach(it, v) write_value(out, PB_ONLY, f->elem, it);
+	json_foreach(it, v)
+		write_value(out, PB_ONLY, f->elem, it);
 	close_bytes(out, from);
 }
 
 static enum json_type json_type_of(const struct api_field *f)
 {
 	static const enum json_type types[] = {
-	        [API_STRING] = JSON_STRING, [API_BOOL] = JSON_BOOL,       [API_INT32] = JSON_NUMBER,
-	        [API_INT64] = JSON_NUMBER,  [API_DOUBLE] = JSON_NUMBER,   [API_BYTES] = JSON_STRING,
-	        [API_OBJECT] = JSON_OBJECT, [API_ARRAY] = JSON_ARRAY,     [API_MAP] = JSON_OBJECT,
-	        [API_TIME] = JSON_STRING,   [API_MICRO_TIME] = JSON_STRING, [API_QUANTITY] = JSON_STRING,
+		[API_STRING] = JSON_STRING, [API_BOOL] = JSON_BOOL,         [API_INT32] = JSON_NUMBER,
+		[API_INT64] = JSON_NUMBER,  [API_DOUBLE] = JSON_NUMBER,     [API_BYTES] = JSON_STRING,
+		[API_OBJECT] = JSON_OBJECT, [API_ARRAY] = JSON_ARRAY,       [API_MAP] = JSON_OBJECT,
+		[API_TIME] = JSON_STRING,   [API_MICRO_TIME] = JSON_STRING, [API_QUANTITY] = JSON_STRING,
 	};
 
 	return types[f->type];
@@ -229,8 +230,7 @@ static void write_value(struct buf *out, uint32_t number, const struct api_field
 
 static void write_message(struct buf *out, const struct api_message *m, const struct json *v)
 {
-	json_foreach(it, v)
-	{
+	json_foreach(it, v) {
 		const struct api_field *f = api_message_field(m, it->key);
 
 		if (f && f->pb_number && it->type != JSON_NULL)
@@ -270,7 +270,7 @@ void pb_list_begin(struct pb_list *l, struct buf *out, const struct api_kind *ki
 {
 	size_t from;
 
-	*l = (struct pb_list){.out = out, .kind = kind};
+	*l = (struct pb_list){ .out = out, .kind = kind };
 	l->raw = open_envelope(out, str_of(kind->api_version), str_of(kind->list_kind));
 	from = open_bytes(out, PB_LIST_METADATA);
 	write_message(out, api_message_by_name(STR(PB_MESSAGE_LIST_META)), meta);
@@ -317,7 +317,8 @@ int pb_encode(struct buf *out, const struct json *tree)
 	if (!of)
 		return -ENOENT;
 	pb_list_begin(&list, out, of, json_get(tree, "metadata"));
-	json_foreach(it, json_get(tree, "items")) pb_list_item(&list, it);
+	json_foreach(it, json_get(tree, "items"))
+		pb_list_item(&list, it);
 	pb_list_end(&list);
 	return 0;
 }

@@ -202,7 +202,7 @@ static int parse_operator(struct lexer *l, enum selector_op *ret, bool *ret_set,
 	} else if (l->token == TOKEN_OPERATOR) {
 		char c = l->text.p[0];
 
-		*ret = c == '='	  ? SELECTOR_IN
+		*ret = c == '='   ? SELECTOR_IN
 		       : c == '!' ? SELECTOR_NOT_IN
 		       : c == '>' ? SELECTOR_GREATER
 				  : SELECTOR_LESS;
@@ -283,7 +283,7 @@ static const struct {
 	enum selector_op op;
 	bool node_only;
 } operators[] = {
-	{ "In", SELECTOR_IN, false },	      { "NotIn", SELECTOR_NOT_IN, false },
+	{ "In", SELECTOR_IN, false },         { "NotIn", SELECTOR_NOT_IN, false },
 	{ "Exists", SELECTOR_EXISTS, false }, { "DoesNotExist", SELECTOR_NOT_EXISTS, false },
 	{ "Gt", SELECTOR_GREATER, true },     { "Lt", SELECTOR_LESS, true },
 };
@@ -429,7 +429,7 @@ void selector_write(struct buf *out, const struct selector *s)
 {
 	static const char *const between[] = {
 		[SELECTOR_IN] = "=",   [SELECTOR_NOT_IN] = "!=", [SELECTOR_GREATER] = ">",
-		[SELECTOR_LESS] = "<", [SELECTOR_EXISTS] = "",	 [SELECTOR_NOT_EXISTS] = "",
+		[SELECTOR_LESS] = "<", [SELECTOR_EXISTS] = "",   [SELECTOR_NOT_EXISTS] = "",
 	};
 
 	for (size_t i = 0; i < s->n; i++) {

@@ -30,11 +30,11 @@ struct selector_requirement {
 	enum selector_op op;
 	struct str *values; /* sorted */
 	size_t n_values;
-	int64_t number;     /* GREATER, LESS */
+	int64_t number; /* GREATER, LESS */
 };
 
 struct selector {
-	bool nothing; /* matches no object (an absent LabelSelector) */
+	bool nothing;                              /* matches no object (an absent LabelSelector) */
 	struct selector_requirement *requirements; /* all must hold; none: everything matches. Sorted by key */
 	size_t n;
 };
@@ -77,8 +77,8 @@ struct field_selector {
 
 /* `metadata.name=x,status.phase!=Running`; empty: everything. 400
  * `field label not supported: x` (worded with the kind as upstream does). */
-int field_selector_parse(struct arena *arena, const struct api_kind *kind, struct str text,
-			 struct field_selector *ret, struct err *err);
+int field_selector_parse(struct arena *arena, const struct api_kind *kind, struct str text, struct field_selector *ret,
+			 struct err *err);
 /* `fields`: the values of kind->selectable, as in struct api_header and in the store's objects. */
 bool field_selector_matches(const struct field_selector *s, struct str ns, struct str name, const struct str *fields,
 			    size_t n_fields);

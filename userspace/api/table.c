@@ -14,7 +14,7 @@
 #include "userspace/base/mem.h"
 
 static const struct table_printers *const printers[] = {
-	&table_printers_pods,	 &table_printers_workloads, &table_printers_network,
+	&table_printers_pods,    &table_printers_workloads, &table_printers_network,
 	&table_printers_cluster, &table_printers_storage,
 };
 

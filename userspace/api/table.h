@@ -21,9 +21,9 @@ int table_parse_include(struct str text, enum table_include *ret, struct err *er
 
 struct table_options {
 	enum table_include include;
-	bool no_headers;      /* columnDefinitions are left out (later events of a watch) */
-	bool v1beta1;         /* as=Table;v=v1beta1 */
-	int64_t now_real_ns;  /* for ages; 0: the clock */
+	bool no_headers;     /* columnDefinitions are left out (later events of a watch) */
+	bool v1beta1;        /* as=Table;v=v1beta1 */
+	int64_t now_real_ns; /* for ages; 0: the clock */
 };
 
 /* One Table being written. */

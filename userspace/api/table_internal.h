@@ -11,8 +11,14 @@ struct table_column {
 	const char *description;
 };
 
-#define COLUMN_NAME { "Name", "string", 0, "The object's name, unique among its kind in its namespace." }
-#define COLUMN_AGE { "Age", "string", 0, "Time since the object was created." }
+#define COLUMN_NAME                                                                                                    \
+	{                                                                                                              \
+		"Name", "string", 0, "The object's name, unique among its kind in its namespace."                      \
+	}
+#define COLUMN_AGE                                                                                                     \
+	{                                                                                                              \
+		"Age", "string", 0, "Time since the object was created."                                               \
+	}
 
 /* The cells of one row. */
 struct table_cells {

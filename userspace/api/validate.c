@@ -7,12 +7,12 @@
 
 #include "userspace/api/validate.h"
 
-static const struct json empty_object = {.type = JSON_OBJECT};
+static const struct json empty_object = { .type = JSON_OBJECT };
 
 static void walk_message(const struct api_message *m, const struct json *object, const struct json *old,
-                         const struct field_path *path, struct field_errors *e);
+			 const struct field_path *path, struct field_errors *e);
 static void walk_value(const struct api_field *f, const struct json *v, const struct json *old,
-                       const struct field_path *path, struct field_errors *e);
+		       const struct field_path *path, struct field_errors *e);
 
 static bool is_message(const struct api_message *m, const char *name)
 {
@@ -56,7 +56,7 @@ static void check_int(const struct api_field *f, int64_t v, const struct field_p
 		field_invalid_int(e, path, v, "must be a number between 0 and 0777 (octal), both inclusive");
 	else if (f->max != INT64_MAX)
 		field_invalid_int(e, path, v, "must be between %lld and %lld, inclusive", (long long)f->min,
-		                  (long long)f->max);
+				  (long long)f->max);
 	else if (f->min == 1)
 		field_invalid_int(e, path, v, "must be greater than 0");
 	else
@@ -79,11 +79,11 @@ static void check_selector(const struct json *selector, const struct field_path 
 		if (str_is(op, "In") || str_is(op, "NotIn")) {
 			if (!n)
 				field_required(e, FIELD(at, "values"),
-				               "must be specified when `operator` is 'In' or 'NotIn'");
+					       "must be specified when `operator` is 'In' or 'NotIn'");
 		} else if (str_is(op, "Exists") || str_is(op, "DoesNotExist")) {
 			if (n)
 				field_forbidden(e, FIELD(at, "values"),
-				                "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+						"may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
 		} else {
 			field_invalid_str(e, FIELD(at, "operator"), op, "not a valid selector operator");
 		}
@@ -107,7 +107,7 @@ static int by_text(const void *a, const void *b)
 
 /* Items of a list whose one key must not repeat. The last of two equal ones is told, as upstream does. */
 static void check_unique(const struct api_field *f, const struct json *array, const struct field_path *path,
-                         struct field_errors *e)
+			 struct field_errors *e)
 {
 	size_t n = json_count(array), i = 0;
 	const struct json **keys;
@@ -146,7 +146,7 @@ static void check_unique(const struct api_field *f, const struct json *array, co
 }
 
 static void walk_array(const struct api_field *f, const struct json *array, const struct field_path *path,
-                       struct field_errors *e)
+		       struct field_errors *e)
 {
 	size_t i = 0;
 
@@ -156,7 +156,7 @@ static void walk_array(const struct api_field *f, const struct json *array, cons
 }
 
 static void walk_object(const struct api_field *f, const struct json *v, const struct json *old,
-                        const struct field_path *path, struct field_errors *e)
+			const struct field_path *path, struct field_errors *e)
 {
 	if (is_message(f->ref, OBJECT_META)) {
 		validate_labels(json_get(v, "labels"), FIELD(path, "labels"), e);
@@ -169,7 +169,7 @@ static void walk_object(const struct api_field *f, const struct json *v, const s
 }
 
 static void walk_value(const struct api_field *f, const struct json *v, const struct json *old,
-                       const struct field_path *path, struct field_errors *e)
+		       const struct field_path *path, struct field_errors *e)
 {
 	switch (f->type) {
 	case API_STRING:
@@ -206,7 +206,7 @@ static bool is_empty(const struct json *v)
 }
 
 static void walk_field(const struct api_field *f, const struct json *v, const struct json *old,
-                       const struct field_path *path, struct field_errors *e)
+		       const struct field_path *path, struct field_errors *e)
 {
 	if (json_is(v, JSON_NULL))
 		v = NULL;
@@ -228,7 +228,7 @@ static void walk_field(const struct api_field *f, const struct json *v, const st
 }
 
 static void walk_message(const struct api_message *m, const struct json *object, const struct json *old,
-                         const struct field_path *path, struct field_errors *e)
+			 const struct field_path *path, struct field_errors *e)
 {
 	json_foreach(it, object) {
 		const struct api_field *f = api_message_field(m, it->key);
@@ -245,7 +245,7 @@ static void walk_message(const struct api_message *m, const struct json *object,
 }
 
 void validate_object(const struct api_kind *kind, const struct json *object, const struct json *old,
-                     struct field_errors *e)
+		     struct field_errors *e)
 {
 	validate_metadata(kind, object, old, e);
 	for (size_t i = 0; i < kind->message->n_fields; i++) {

@@ -26,10 +26,10 @@ struct field_path {
 };
 
 /* Frames for the length of the enclosing block: field_required(e, FIELD(spec, "replicas"), NULL). */
-#define FIELD(up_, literal_) (&(const struct field_path){.up = (up_), .type = FIELD_PATH_NAME, .name = STR(literal_)})
-#define FIELD_STR(up_, str_) (&(const struct field_path){.up = (up_), .type = FIELD_PATH_NAME, .name = (str_)})
-#define FIELD_INDEX(up_, i_) (&(const struct field_path){.up = (up_), .type = FIELD_PATH_INDEX, .index = (i_)})
-#define FIELD_KEY(up_, str_) (&(const struct field_path){.up = (up_), .type = FIELD_PATH_KEY, .name = (str_)})
+#define FIELD(up_, literal_) (&(const struct field_path){ .up = (up_), .type = FIELD_PATH_NAME, .name = STR(literal_) })
+#define FIELD_STR(up_, str_) (&(const struct field_path){ .up = (up_), .type = FIELD_PATH_NAME, .name = (str_) })
+#define FIELD_INDEX(up_, i_) (&(const struct field_path){ .up = (up_), .type = FIELD_PATH_INDEX, .index = (i_) })
+#define FIELD_KEY(up_, str_) (&(const struct field_path){ .up = (up_), .type = FIELD_PATH_KEY, .name = (str_) })
 
 #define FIELD_PATH_MAX 1024 /* bytes of a rendered path; a longer one is cut */
 
@@ -44,7 +44,7 @@ struct field_errors {
 	size_t n;       /* all findings, also those not kept */
 };
 
-#define FIELD_ERRORS_INIT ((struct field_errors){0})
+#define FIELD_ERRORS_INIT ((struct field_errors){ 0 })
 
 void field_errors_finish(struct field_errors *e);
 #define _cleanup_field_errors_ _cleanup_(field_errors_finish)
@@ -56,23 +56,23 @@ int field_errors_result(struct field_errors *e, const struct api_kind *kind, str
 /* In all of these `e` may not be NULL, and `detail` (NULL: none) is printf-like. */
 /* Required value[: detail] */
 void field_required(struct field_errors *e, const struct field_path *path, const char *detail, ...)
-        __attribute__((format(printf, 3, 4)));
+	__attribute__((format(printf, 3, 4)));
 /* Invalid value: <value>: detail. Strings are shown quoted, numbers and booleans bare, the rest as JSON. */
 void field_invalid(struct field_errors *e, const struct field_path *path, const struct json *value, const char *detail,
-                   ...) __attribute__((format(printf, 4, 5)));
+		   ...) __attribute__((format(printf, 4, 5)));
 void field_invalid_str(struct field_errors *e, const struct field_path *path, struct str value, const char *detail, ...)
-        __attribute__((format(printf, 4, 5)));
+	__attribute__((format(printf, 4, 5)));
 void field_invalid_int(struct field_errors *e, const struct field_path *path, int64_t value, const char *detail, ...)
-        __attribute__((format(printf, 4, 5)));
+	__attribute__((format(printf, 4, 5)));
 /* Unsupported value: "x": supported values: "A", "B" (NULL-terminated) */
 void field_not_supported(struct field_errors *e, const struct field_path *path, struct str value,
-                         const char *const *supported);
+			 const char *const *supported);
 /* Duplicate value: "x" */
 void field_duplicate(struct field_errors *e, const struct field_path *path, const struct json *value);
 void field_duplicate_str(struct field_errors *e, const struct field_path *path, struct str value);
 /* Forbidden: detail */
 void field_forbidden(struct field_errors *e, const struct field_path *path, const char *detail, ...)
-        __attribute__((format(printf, 3, 4)));
+	__attribute__((format(printf, 3, 4)));
 /* Not found: "x" */
 void field_not_found(struct field_errors *e, const struct field_path *path, struct str value);
 /* Too long: may not be more than N bytes */
@@ -81,7 +81,7 @@ void field_too_long(struct field_errors *e, const struct field_path *path, size_
 void field_too_many(struct field_errors *e, const struct field_path *path, size_t n, size_t max);
 /* Internal error: detail */
 void field_internal(struct field_errors *e, const struct field_path *path, const char *detail, ...)
-        __attribute__((format(printf, 3, 4)));
+	__attribute__((format(printf, 3, 4)));
 
 /* ---- string formats (the `format` of a field; hooks call them too) ---- */
 
@@ -108,16 +108,16 @@ const char *validate_format(const char *format, struct str s); /* by name; an un
  * (when `old` is there), and the metadata of the object and of templates within. `object` is decoded and
  * defaulted. `old`: the object before, or NULL on creation. Adds to `e`. */
 void validate_object(const struct api_kind *kind, const struct json *object, const struct json *old,
-                     struct field_errors *e);
+		     struct field_errors *e);
 /* Only the metadata; for writes of a subresource. */
 void validate_metadata(const struct api_kind *kind, const struct json *object, const struct json *old,
-                       struct field_errors *e);
+		       struct field_errors *e);
 /* Labels alone (selectors' matchLabels, templates): qualified names and values. */
 void validate_labels(const struct json *labels, const struct field_path *path, struct field_errors *e);
 void validate_annotations(const struct json *annotations, const struct field_path *path, struct field_errors *e);
 /* `a` differs from `b`: adds `Invalid value: <a>: field is immutable`. Absent and null are the same. */
 void validate_immutable(const struct json *a, const struct json *b, const struct field_path *path,
-                        struct field_errors *e);
+			struct field_errors *e);
 /* The name alone, by the kind's rule (and as `name` will be after generateName's suffix when `prefix`). */
 void validate_name(const struct api_kind *kind, struct str name, bool prefix, const struct field_path *path,
-                   struct field_errors *e);
+		   struct field_errors *e);

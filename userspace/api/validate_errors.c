@@ -131,7 +131,7 @@ void field_required(struct field_errors *e, const struct field_path *path, const
 }
 
 void field_invalid(struct field_errors *e, const struct field_path *path, const struct json *value, const char *detail,
-                   ...)
+		   ...)
 {
 	_cleanup_(buf_finish) struct buf m = BUF_INIT;
 	va_list ap;
@@ -170,7 +170,7 @@ void field_invalid_int(struct field_errors *e, const struct field_path *path, in
 }
 
 void field_not_supported(struct field_errors *e, const struct field_path *path, struct str value,
-                         const char *const *supported)
+			 const char *const *supported)
 {
 	_cleanup_(buf_finish) struct buf m = BUF_INIT;
 
@@ -278,8 +278,8 @@ int field_errors_result(struct field_errors *e, const struct api_kind *kind, str
 	object = mem_strndup(name.p ? name.p : "", name.n);
 	if (err) {
 		err_set_status(err, -EINVAL, 422, "Invalid", "%s%s%s \"%s\" is invalid: %s%s%s", kind->kind,
-		               *kind->group ? "." : "", kind->group, object, said > 1 ? "[" : "", buf_cstr(&m),
-		               said > 1 ? "]" : "");
+			       *kind->group ? "." : "", kind->group, object, said > 1 ? "[" : "", buf_cstr(&m),
+			       said > 1 ? "]" : "");
 		err_set_details(err, kind->group, kind->kind, object);
 		err->causes = TAKE_PTR(e->err.causes);
 		err->n_causes = e->err.n_causes;

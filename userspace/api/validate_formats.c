@@ -13,25 +13,25 @@
 #define PORT_NAME_MAX 15
 
 static const char label_text[] =
-        "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end "
-        "with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
-        "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+	"a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end "
+	"with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
+	"'[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
 static const char subdomain_text[] =
-        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start "
-        "and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
-        "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+	"a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start "
+	"and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+	"'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 static const char label_1035_text[] =
-        "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic "
-        "character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation "
-        "is '[a-z]([-a-z0-9]*[a-z0-9])?')";
+	"a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic "
+	"character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation "
+	"is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 static const char qualified_text[] =
-        "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
-        "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
-        "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+	"name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+	"alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+	"'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 static const char label_value_text[] =
-        "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start "
-        "and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for "
-        "validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+	"a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start "
+	"and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for "
+	"validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 
 static bool is_lower_alnum(char c)
 {
@@ -180,8 +180,8 @@ const char *validate_env_name(struct str s)
 	for (size_t i = 0; i < s.n; i++)
 		good &= s.p[i] >= ' ' && s.p[i] <= '~' && s.p[i] != '=';
 	return good ? NULL
-	            : "a valid environment variable name must consist only of printable ASCII characters other "
-	              "than '='";
+		    : "a valid environment variable name must consist only of printable ASCII characters other "
+		      "than '='";
 }
 
 const char *validate_port_name(struct str s)
@@ -216,7 +216,7 @@ const char *validate_cidr(struct str s)
 	struct names_cidr cidr;
 
 	return names_parse_cidr(s, &cidr) < 0 ? "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
-	                                      : NULL;
+					      : NULL;
 }
 
 const char *validate_format(const char *format, struct str s)
@@ -225,17 +225,17 @@ const char *validate_format(const char *format, struct str s)
 		const char *name;
 		const char *(*check)(struct str s);
 	} formats[] = {
-	        {"dns1123label", validate_dns1123_label},
-	        {"dns1123subdomain", validate_dns1123_subdomain},
-	        {"dns1035label", validate_dns1035_label},
-	        {"pathSegment", validate_path_segment},
-	        {"qualifiedName", validate_qualified_name},
-	        {"labelValue", validate_label_value},
-	        {"configMapKey", validate_config_map_key},
-	        {"envName", validate_env_name},
-	        {"portName", validate_port_name},
-	        {"ip", validate_ip},
-	        {"cidr", validate_cidr},
+		{ "dns1123label", validate_dns1123_label },
+		{ "dns1123subdomain", validate_dns1123_subdomain },
+		{ "dns1035label", validate_dns1035_label },
+		{ "pathSegment", validate_path_segment },
+		{ "qualifiedName", validate_qualified_name },
+		{ "labelValue", validate_label_value },
+		{ "configMapKey", validate_config_map_key },
+		{ "envName", validate_env_name },
+		{ "portName", validate_port_name },
+		{ "ip", validate_ip },
+		{ "cidr", validate_cidr },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(formats); i++)

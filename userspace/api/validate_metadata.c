@@ -13,7 +13,7 @@ static bool absent(const struct json *v)
 }
 
 void validate_immutable(const struct json *a, const struct json *b, const struct field_path *path,
-                        struct field_errors *e)
+			struct field_errors *e)
 {
 	if (absent(a) && absent(b))
 		return;
@@ -93,7 +93,7 @@ static const char *name_rule(const struct api_kind *kind, struct str name)
 }
 
 void validate_name(const struct api_kind *kind, struct str name, bool prefix, const struct field_path *path,
-                   struct field_errors *e)
+		   struct field_errors *e)
 {
 	struct str checked = name;
 	const char *why;
@@ -113,7 +113,7 @@ void validate_name(const struct api_kind *kind, struct str name, bool prefix, co
 /* ---- owners and finalizers ---- */
 
 static void owner_required(const struct json *owner, const char *key, const struct field_path *path,
-                           struct field_errors *e)
+			   struct field_errors *e)
 {
 	if (!json_get_str(owner, key).n)
 		field_invalid_str(e, FIELD_STR(path, str_of(key)), STR(""), "must not be empty");
@@ -128,7 +128,7 @@ static void validate_owners(const struct json *owners, const struct field_path *
 	json_foreach(it, owners) {
 		const struct field_path *at = FIELD_INDEX(path, i++);
 		struct str group, version, api_version = json_get_str(it, "apiVersion"),
-		                           kind = json_get_str(it, "kind");
+					   kind = json_get_str(it, "kind");
 
 		if (api_parse_api_version(api_version, &group, &version) < 0)
 			field_invalid_str(e, FIELD(at, "apiVersion"), api_version, "version must not be empty");
@@ -137,15 +137,15 @@ static void validate_owners(const struct json *owners, const struct field_path *
 		owner_required(it, "uid", at, e);
 		if (str_is(kind, "Event") && (str_is(api_version, "v1") || str_is(api_version, "events.k8s.io/v1")))
 			field_invalid(e, at, it, "%.*s, Kind=Event is disallowed from being an owner",
-			              STR_ARG(api_version));
+				      STR_ARG(api_version));
 		if (!json_get_bool(it, "controller", false))
 			continue;
 		if (controller)
 			field_invalid(
-			        e, path, owners,
-			        "Only one reference can have Controller set to true. Found \"true\" in references "
-			        "for %.*s and %.*s",
-			        STR_ARG(json_get_str(controller, "name")), STR_ARG(json_get_str(it, "name")));
+				e, path, owners,
+				"Only one reference can have Controller set to true. Found \"true\" in references "
+				"for %.*s and %.*s",
+				STR_ARG(json_get_str(controller, "name")), STR_ARG(json_get_str(it, "name")));
 		controller = it;
 	}
 }
@@ -164,9 +164,9 @@ static void validate_finalizers(const struct json *finalizers, const struct fiel
 		if (why)
 			field_invalid_str(e, path, s, "%s", why);
 		else if (str_find(s, '/') < 0 && !str_is(s, "orphan") && !str_is(s, "foregroundDeletion") &&
-		         !str_is(s, "kubernetes"))
+			 !str_is(s, "kubernetes"))
 			field_invalid_str(e, path, s,
-			                  "name is neither a standard finalizer name nor is it fully qualified");
+					  "name is neither a standard finalizer name nor is it fully qualified");
 	}
 	if (orphan && foreground)
 		field_invalid(e, path, finalizers, "finalizer orphan and foregroundDeletion cannot be both set");
@@ -181,7 +181,7 @@ static bool array_has(const struct json *array, struct str s)
 }
 
 static void validate_new_finalizers(const struct json *now, const struct json *old, const struct field_path *meta,
-                                    struct field_errors *e)
+				    struct field_errors *e)
 {
 	_cleanup_(buf_finish) struct buf fresh = BUF_INIT;
 
@@ -196,15 +196,15 @@ static void validate_new_finalizers(const struct json *now, const struct json *o
 	}
 	if (buf_len(&fresh))
 		field_forbidden(e, FIELD(meta, "finalizers"),
-		                "no new finalizers can be added if the object is being deleted, found new finalizers "
-		                "[]string{%s}",
-		                buf_cstr(&fresh));
+				"no new finalizers can be added if the object is being deleted, found new finalizers "
+				"[]string{%s}",
+				buf_cstr(&fresh));
 }
 
 /* ---- the whole ---- */
 
 static void validate_identity(const struct api_kind *kind, const struct json *meta, const struct field_path *path,
-                              struct field_errors *e)
+			      struct field_errors *e)
 {
 	struct str name = json_get_str(meta, "name"), generate = json_get_str(meta, "generateName");
 	struct str ns = json_get_str(meta, "namespace");
@@ -227,17 +227,18 @@ static void validate_identity(const struct api_kind *kind, const struct json *me
 }
 
 void validate_metadata(const struct api_kind *kind, const struct json *object, const struct json *old,
-                       struct field_errors *e)
+		       struct field_errors *e)
 {
 	static const char *const fixed[] = {
-	        "name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"};
+		"name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"
+	};
 	const struct json *meta = json_get(object, "metadata"), *before = json_get(old, "metadata");
 	const struct field_path *path = FIELD(NULL, "metadata");
 
 	validate_identity(kind, meta, path, e);
 	if (json_get_int(meta, "generation", 0) < 0)
 		field_invalid(e, FIELD(path, "generation"), json_get(meta, "generation"),
-		              "must be greater than or equal to 0");
+			      "must be greater than or equal to 0");
 	validate_labels(json_get(meta, "labels"), FIELD(path, "labels"), e);
 	validate_annotations(json_get(meta, "annotations"), FIELD(path, "annotations"), e);
 	validate_owners(json_get(meta, "ownerReferences"), path, e);
@@ -246,6 +247,6 @@ void validate_metadata(const struct api_kind *kind, const struct json *object, c
 		return;
 	for (size_t i = 0; i < sizeof(fixed) / sizeof(*fixed); i++)
 		validate_immutable(json_get(meta, fixed[i]), json_get(before, fixed[i]),
-		                   FIELD_STR(path, str_of(fixed[i])), e);
+				   FIELD_STR(path, str_of(fixed[i])), e);
 	validate_new_finalizers(meta, before, path, e);
 }

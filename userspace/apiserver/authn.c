@@ -109,7 +109,8 @@ static int authn_claims_user(struct authn *authn, const struct token_claims *c, 
 	return 0;
 }
 
-int authn_token(struct authn *authn, struct str token, struct str audience, struct arena *arena, struct request_user *ret)
+int authn_token(struct authn *authn, struct str token, struct str audience, struct arena *arena,
+		struct request_user *ret)
 {
 	const struct token_claims *known;
 	struct token_claims claims;

@@ -136,7 +136,8 @@ void authn_destroy(struct authn *authn);
 int authn_request(struct authn *authn, const struct http_request *http, struct arena *arena, struct request_user *ret);
 
 /* Whose token it is; `audience` empty: the API server's own. -EPERM. */
-int authn_token(struct authn *authn, struct str token, struct str audience, struct arena *arena, struct request_user *ret);
+int authn_token(struct authn *authn, struct str token, struct str audience, struct arena *arena,
+		struct request_user *ret);
 
 /* ---- authz.c ---- */
 

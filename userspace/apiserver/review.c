@@ -65,10 +65,11 @@ static int review_token(struct review *r, struct err *err)
 static int review_attributes(struct review *r, struct err *err)
 {
 	if (!json_get(r->spec, "resourceAttributes") == !json_get(r->spec, "nonResourceAttributes"))
-		return err_set_status(err, -EINVAL, 422, "Invalid",
-				      "%.*s.authorization.k8s.io \"\" is invalid: spec.resourceAttributes: Invalid value: "
-				      "\"null\": exactly one of nonResourceAttributes or resourceAttributes must be specified",
-				      STR_ARG(str_of(r->call->route.kind->kind)));
+		return err_set_status(
+			err, -EINVAL, 422, "Invalid",
+			"%.*s.authorization.k8s.io \"\" is invalid: spec.resourceAttributes: Invalid value: "
+			"\"null\": exactly one of nonResourceAttributes or resourceAttributes must be specified",
+			STR_ARG(str_of(r->call->route.kind->kind)));
 	return 0;
 }
 
@@ -93,18 +94,20 @@ static int review_access(struct review *r, struct err *err)
 	json_foreach(g, groups)
 		names[user.n_groups++] = json_str(g);
 	if (!user.name.n && !user.n_groups)
-		return err_set_status(err, -EINVAL, 422, "Invalid",
-				      "%s.authorization.k8s.io \"\" is invalid: spec.user: Invalid value: \"\": at least one of "
-				      "user or group must be specified",
-				      r->call->route.kind->kind);
+		return err_set_status(
+			err, -EINVAL, 422, "Invalid",
+			"%s.authorization.k8s.io \"\" is invalid: spec.user: Invalid value: \"\": at least one of "
+			"user or group must be specified",
+			r->call->route.kind->kind);
 	json_set_bool(r->arena, r->status, "allowed", authz_allows(&user));
 	return 0;
 }
 
 static int review_rules(struct review *r, struct err *err)
 {
-	static const char all[] = "{\"resourceRules\":[{\"verbs\":[\"*\"],\"apiGroups\":[\"*\"],\"resources\":[\"*\"]}],"
-				  "\"nonResourceRules\":[{\"verbs\":[\"*\"],\"nonResourceURLs\":[\"*\"]}],\"incomplete\":false}";
+	static const char all[] =
+		"{\"resourceRules\":[{\"verbs\":[\"*\"],\"apiGroups\":[\"*\"],\"resources\":[\"*\"]}],"
+		"\"nonResourceRules\":[{\"verbs\":[\"*\"],\"nonResourceURLs\":[\"*\"]}],\"incomplete\":false}";
 	static const char none[] = "{\"resourceRules\":[],\"nonResourceRules\":[],\"incomplete\":false}";
 	struct json *rules;
 	int ret;

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-
 struct json *json_get_n(const struct json *object, struct str key)
 {
 	if (!json_is(object, JSON_OBJECT))

@@ -20,8 +20,8 @@ enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSO
 
 struct json {
 	enum json_type type;
-	uint32_t count;   /* children of arrays and objects */
-	struct str key;   /* when the parent is an object */
+	uint32_t count; /* children of arrays and objects */
+	struct str key; /* when the parent is an object */
 	struct json *next;
 	union {
 		struct str text; /* JSON_STRING: decoded UTF-8; JSON_NUMBER: the literal */
@@ -52,8 +52,7 @@ int json_parse_report(struct arena *arena, struct str text, struct json_duplicat
 
 /* ---- looking ---- (every function takes NULL and wrong types: NULL, empty or the default) */
 
-#define json_foreach(it, v)                                                               \
-	for (struct json *it = json_first(v); it; it = it->next)
+#define json_foreach(it, v) for (struct json *it = json_first(v); it; it = it->next)
 
 static inline struct json *json_first(const struct json *v)
 {
@@ -95,7 +94,7 @@ struct json *json_new_cstr(struct arena *arena, const char *s);
 struct json *json_new_printf(struct arena *arena, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 struct json *json_new_int(struct arena *arena, int64_t v);
 struct json *json_new_bool(struct arena *arena, bool v);
-struct json *json_clone(struct arena *arena, const struct json *v); /* deep, strings shared; key dropped */
+struct json *json_clone(struct arena *arena, const struct json *v);      /* deep, strings shared; key dropped */
 struct json *json_clone_deep(struct arena *arena, const struct json *v); /* strings copied into the arena too */
 
 /* Replaces in place or appends; `v` must not have another parent. `key` is borrowed. */

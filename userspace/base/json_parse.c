@@ -442,7 +442,9 @@ static int parse_document(struct parser *p, struct json **ret)
 int json_parse(struct arena *arena, struct str text, unsigned flags, struct json **ret, struct err *err)
 {
 	const char *start = text.p ? text.p : ""; /* an empty text may have no address */
-	struct parser p = { .arena = arena, .start = start, .at = start, .end = start + text.n, .flags = flags, .err = err };
+	struct parser p = {
+		.arena = arena, .start = start, .at = start, .end = start + text.n, .flags = flags, .err = err
+	};
 
 	return parse_document(&p, ret);
 }
@@ -451,7 +453,9 @@ int json_parse_report(struct arena *arena, struct str text, struct json_duplicat
 		      struct err *err)
 {
 	const char *start = text.p ? text.p : "";
-	struct parser p = { .arena = arena, .start = start, .at = start, .end = start + text.n, .dups = dups, .err = err };
+	struct parser p = {
+		.arena = arena, .start = start, .at = start, .end = start + text.n, .dups = dups, .err = err
+	};
 
 	return parse_document(&p, ret);
 }

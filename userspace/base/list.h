@@ -10,7 +10,10 @@ struct list {
 	struct list *prev, *next;
 };
 
-#define LIST_INIT(head) { &(head), &(head) }
+#define LIST_INIT(head)                                                                                                \
+	{                                                                                                              \
+		&(head), &(head)                                                                                       \
+	}
 
 static inline void list_init(struct list *l)
 {
@@ -45,12 +48,11 @@ static inline void list_del(struct list *item)
 
 #define list_entry(ptr, type, member) container_of(ptr, type, member)
 #define list_first(head, type, member) list_entry((head)->next, type, member)
-#define list_foreach(it, head, type, member)                                              \
-	for (type *it = list_entry((head)->next, type, member); &it->member != (head);    \
+#define list_foreach(it, head, type, member)                                                                           \
+	for (type *it = list_entry((head)->next, type, member); &it->member != (head);                                 \
 	     it = list_entry(it->member.next, type, member))
 /* The current item may be deleted in the body. */
-#define list_foreach_safe(it, head, type, member)                                         \
-	for (type *it = list_entry((head)->next, type, member),                           \
-		  *it##_next = list_entry(it->member.next, type, member);                 \
-	     &it->member != (head);                                                       \
-	     it = it##_next, it##_next = list_entry(it->member.next, type, member))
+#define list_foreach_safe(it, head, type, member)                                                                      \
+	for (type *it = list_entry((head)->next, type, member),                                                        \
+		  *it##_next = list_entry(it->member.next, type, member);                                              \
+	     &it->member != (head); it = it##_next, it##_next = list_entry(it->member.next, type, member))

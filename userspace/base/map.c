@@ -15,12 +15,12 @@ static inline uint64_t rotl(uint64_t x, int b)
 	return (x << b) | (x >> (64 - b));
 }
 
-#define SIP_ROUND                                                                         \
-	do {                                                                              \
-		v0 += v1, v1 = rotl(v1, 13), v1 ^= v0, v0 = rotl(v0, 32);                 \
-		v2 += v3, v3 = rotl(v3, 16), v3 ^= v2;                                    \
-		v0 += v3, v3 = rotl(v3, 21), v3 ^= v0;                                    \
-		v2 += v1, v1 = rotl(v1, 17), v1 ^= v2, v2 = rotl(v2, 32);                 \
+#define SIP_ROUND                                                                                                      \
+	do {                                                                                                           \
+		v0 += v1, v1 = rotl(v1, 13), v1 ^= v0, v0 = rotl(v0, 32);                                              \
+		v2 += v3, v3 = rotl(v3, 16), v3 ^= v2;                                                                 \
+		v0 += v3, v3 = rotl(v3, 21), v3 ^= v0;                                                                 \
+		v2 += v1, v1 = rotl(v1, 17), v1 ^= v2, v2 = rotl(v2, 32);                                              \
 	} while (0)
 
 static uint64_t hash_seed[2];
@@ -76,7 +76,8 @@ static struct map_entry *map_find(const struct map *m, struct str key, uint32_t 
 	for (uint32_t i = hash & mask;; i = (i + 1) & mask) {
 		struct map_entry *e = &m->slots[i];
 
-		if (!e->key || (e->hash == hash && e->key_len == key.n && memcmp(e->key, key.p ? key.p : "", key.n) == 0))
+		if (!e->key ||
+		    (e->hash == hash && e->key_len == key.n && memcmp(e->key, key.p ? key.p : "", key.n) == 0))
 			return e;
 	}
 }

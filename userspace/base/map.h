@@ -34,6 +34,6 @@ void *map_put(struct map *m, struct str key, void *value);
 void *map_remove(struct map *m, struct str key);
 
 /* Order is arbitrary; the map must not change in the body. */
-#define map_foreach(e, m)                                                                 \
-	for (struct map_entry *e = (m)->slots; e && e < (m)->slots + (m)->cap; e++)       \
+#define map_foreach(e, m)                                                                                              \
+	for (struct map_entry *e = (m)->slots; e && e < (m)->slots + (m)->cap; e++)                                    \
 		if (e->key)

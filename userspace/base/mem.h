@@ -21,15 +21,15 @@ char *mem_printf(const char *fmt, ...) __attribute__((malloc, returns_nonnull, f
 #define mem_new_array(type, n) ((type *)mem_calloc((n), sizeof(type)))
 
 /* Grow `array` (element count in `cap`) so that it holds at least `need` elements. */
-#define mem_grow(array, cap, need)                                                        \
-	do {                                                                              \
-		if ((need) > (cap)) {                                                     \
-			size_t grow_to_ = (cap) ? (size_t)(cap)*2 : 8;                    \
-			if (grow_to_ < (size_t)(need))                                    \
-				grow_to_ = (size_t)(need);                                \
-			(array) = mem_realloc((array), grow_to_ * sizeof(*(array)));      \
-			(cap) = grow_to_;                                                 \
-		}                                                                         \
+#define mem_grow(array, cap, need)                                                                                     \
+	do {                                                                                                           \
+		if ((need) > (cap)) {                                                                                  \
+			size_t grow_to_ = (cap) ? (size_t)(cap)*2 : 8;                                                 \
+			if (grow_to_ < (size_t)(need))                                                                 \
+				grow_to_ = (size_t)(need);                                                             \
+			(array) = mem_realloc((array), grow_to_ * sizeof(*(array)));                                   \
+			(cap) = grow_to_;                                                                              \
+		}                                                                                                      \
 	} while (0)
 
 /* Locals that clean up after themselves: `_cleanup_(buf_finish) struct buf b = BUF_INIT;` */
@@ -48,17 +48,17 @@ static inline void mem_closep(const int *fd)
 }
 #define _cleanup_close_ _cleanup_(mem_closep)
 
-#define TAKE_PTR(p)                                                                       \
-	({                                                                                \
-		__typeof__(p) take_ = (p);                                                \
-		(p) = NULL;                                                               \
-		take_;                                                                    \
+#define TAKE_PTR(p)                                                                                                    \
+	({                                                                                                             \
+		__typeof__(p) take_ = (p);                                                                             \
+		(p) = NULL;                                                                                            \
+		take_;                                                                                                 \
 	})
-#define TAKE_FD(fd)                                                                       \
-	({                                                                                \
-		int take_ = (fd);                                                         \
-		(fd) = -1;                                                                \
-		take_;                                                                    \
+#define TAKE_FD(fd)                                                                                                    \
+	({                                                                                                             \
+		int take_ = (fd);                                                                                      \
+		(fd) = -1;                                                                                             \
+		take_;                                                                                                 \
 	})
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))

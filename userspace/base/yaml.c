@@ -128,10 +128,11 @@ static int yaml_mapping(struct yaml *y, struct json *object)
 		}
 		if (e.type != YAML_SCALAR_EVENT) {
 			yaml_event_delete(&e);
-			return err_set(y->err, -EINVAL, "yaml: line %zu: a key must be a scalar", y->parser.mark.line + 1);
+			return err_set(y->err, -EINVAL, "yaml: line %zu: a key must be a scalar",
+				       y->parser.mark.line + 1);
 		}
 		key = json_new_str(y->arena, arena_str(y->arena, str_make((const char *)e.data.scalar.value,
-									   e.data.scalar.length)));
+									  e.data.scalar.length)));
 		yaml_event_delete(&e);
 		r = yaml_next(y, &e);
 		if (r < 0)

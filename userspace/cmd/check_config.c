@@ -17,7 +17,10 @@ int cmd_check_config(int argc, char **argv)
 	if (geteuid() != 0)
 		fprintf(stderr, "k3c-bpf check-config: not run as root: what needs privileges shows as missing\n");
 	for (size_t i = 0; i < n; i++) {
-		printf("%-8s %-34s %s\n", features[i].present ? "ok" : features[i].required ? "MISSING" : "absent",
+		printf("%-8s %-34s %s\n",
+		       features[i].present    ? "ok"
+		       : features[i].required ? "MISSING"
+					      : "absent",
 		       features[i].name, features[i].needed_for);
 		missing += features[i].required && !features[i].present;
 	}

@@ -33,33 +33,44 @@ struct option {
 #define AT(member) offsetof(struct config, member)
 
 static const struct option options[] = {
-	{ "config", OPTION_STRING, AT(config_file), CONFIG_FILE_DEFAULT, 0, 0, "configuration file (YAML, keys as the flags)" },
+	{ "config", OPTION_STRING, AT(config_file), CONFIG_FILE_DEFAULT, 0, 0,
+	  "configuration file (YAML, keys as the flags)" },
 	{ "data-dir", OPTION_STRING, AT(data_dir), "/var/lib/k3c-bpf", 0, 0, "objects, certificates, images" },
 	{ "run-dir", OPTION_STRING, AT(run_dir), "/run/k3c-bpf", 0, 0, "sockets, bundles, volumes (tmpfs)" },
 	{ "log-dir", OPTION_STRING, AT(log_dir), "/var/log/pods", 0, 0, "logs of containers" },
-	{ "pin-dir", OPTION_STRING, AT(pin_dir), "/sys/fs/bpf/k3c-bpf", 0, 0, "where BPF programs and maps are pinned" },
+	{ "pin-dir", OPTION_STRING, AT(pin_dir), "/sys/fs/bpf/k3c-bpf", 0, 0,
+	  "where BPF programs and maps are pinned" },
 	{ "bind-address", OPTION_STRING, AT(bind_address), "", 0, 0, "address the API server listens on (empty: all)" },
 	{ "https-listen-port", OPTION_INT, AT(https_listen_port), "6443", 1, 65535, "port of the API server" },
-	{ "advertise-address", OPTION_STRING, AT(advertise_address), "", 0, 0, "address others reach the API server at (empty: node-ip)" },
+	{ "advertise-address", OPTION_STRING, AT(advertise_address), "", 0, 0,
+	  "address others reach the API server at (empty: node-ip)" },
 	{ "tls-san", OPTION_LIST, AT(tls_san), NULL, 0, 0, "further names or addresses of the server's certificate" },
 	{ "cluster-cidr", OPTION_STRING, AT(cluster_cidr), "10.42.0.0/16", 0, 0, "addresses of pods" },
 	{ "service-cidr", OPTION_STRING, AT(service_cidr), "10.43.0.0/16", 0, 0, "addresses of services" },
 	{ "cluster-dns", OPTION_STRING, AT(cluster_dns), "10.43.0.10", 0, 0, "address of the cluster DNS" },
 	{ "cluster-domain", OPTION_STRING, AT(cluster_domain), "cluster.local", 0, 0, "domain of the cluster" },
-	{ "service-node-port-range", OPTION_STRING, AT(service_node_port_range), "30000-32767", 0, 0, "ports for NodePort services" },
+	{ "service-node-port-range", OPTION_STRING, AT(service_node_port_range), "30000-32767", 0, 0,
+	  "ports for NodePort services" },
 	{ "node-name", OPTION_STRING, AT(node_name), "", 0, 0, "name of the Node (empty: the host's)" },
 	{ "node-ip", OPTION_STRING, AT(node_ip), "", 0, 0, "address of the Node (empty: of the default route's link)" },
 	{ "node-label", OPTION_LIST, AT(node_label), NULL, 0, 0, "labels of the Node (key=value)" },
-	{ "write-kubeconfig", OPTION_STRING, AT(write_kubeconfig), "/etc/k3c-bpf/kubeconfig.yaml", 0, 0, "where the administrator's kubeconfig goes" },
+	{ "write-kubeconfig", OPTION_STRING, AT(write_kubeconfig), "/etc/k3c-bpf/kubeconfig.yaml", 0, 0,
+	  "where the administrator's kubeconfig goes" },
 	{ "write-kubeconfig-mode", OPTION_STRING, AT(write_kubeconfig_mode), "0600", 0, 0, "its mode (octal)" },
-	{ "disable", OPTION_LIST, AT(disable), NULL, 0, 0, "parts to leave out (dns, network-policy, a controller's name)" },
-	{ "insecure-registry", OPTION_LIST, AT(insecure_registry), NULL, 0, 0, "registries (host:port) to speak plain HTTP with" },
+	{ "disable", OPTION_LIST, AT(disable), NULL, 0, 0,
+	  "parts to leave out (dns, network-policy, a controller's name)" },
+	{ "insecure-registry", OPTION_LIST, AT(insecure_registry), NULL, 0, 0,
+	  "registries (host:port) to speak plain HTTP with" },
 	{ "oci-runtime", OPTION_STRING, AT(oci_runtime), "", 0, 0, "OCI runtime (empty: crun, else runc)" },
-	{ "cgroup-root", OPTION_STRING, AT(cgroup_root), "k3c-bpf", 0, 0, "control group of all pods, below each hierarchy" },
-	{ "resolv-conf", OPTION_STRING, AT(resolv_conf), "/etc/resolv.conf", 0, 0, "the host's resolver configuration" },
+	{ "cgroup-root", OPTION_STRING, AT(cgroup_root), "k3c-bpf", 0, 0,
+	  "control group of all pods, below each hierarchy" },
+	{ "resolv-conf", OPTION_STRING, AT(resolv_conf), "/etc/resolv.conf", 0, 0,
+	  "the host's resolver configuration" },
 	{ "max-pods", OPTION_INT, AT(max_pods), "110", 1, 10000, "pods this node runs at most" },
-	{ "container-log-max-size", OPTION_STRING, AT(container_log_max_size), "10Mi", 0, 0, "size at which a container's log is rotated" },
-	{ "container-log-max-files", OPTION_INT, AT(container_log_max_files), "5", 2, 100, "log files kept for each container" },
+	{ "container-log-max-size", OPTION_STRING, AT(container_log_max_size), "10Mi", 0, 0,
+	  "size at which a container's log is rotated" },
+	{ "container-log-max-files", OPTION_INT, AT(container_log_max_files), "5", 2, 100,
+	  "log files kept for each container" },
 	{ "debug", OPTION_BOOL, AT(debug), "false", 0, 0, "log more" },
 };
 
@@ -103,8 +114,8 @@ static int option_set(struct config *c, const struct option *o, struct str value
 		return option_set_list(c, at, value, fresh, err);
 	case OPTION_INT:
 		if (str_to_int64(value, &n) < 0 || n < o->min || n > o->max)
-			return err_set(err, -EINVAL, "%s: \"%.*s\" is no number from %lld to %lld", o->name, STR_ARG(value),
-				       (long long)o->min, (long long)o->max);
+			return err_set(err, -EINVAL, "%s: \"%.*s\" is no number from %lld to %lld", o->name,
+				       STR_ARG(value), (long long)o->min, (long long)o->max);
 		*(int64_t *)at = n;
 		return 0;
 	case OPTION_BOOL:
@@ -133,7 +144,8 @@ static int config_file_value(struct config *c, const struct option *o, const str
 
 	if (json_is(v, JSON_ARRAY) && o->type == OPTION_LIST) {
 		json_foreach(item, v) {
-			r = option_set(c, o, json_is(item, JSON_STRING) ? item->text : json_text(&c->arena, item), fresh, err);
+			r = option_set(c, o, json_is(item, JSON_STRING) ? item->text : json_text(&c->arena, item),
+				       fresh, err);
 			if (r < 0)
 				return r;
 			fresh = false;
@@ -164,7 +176,8 @@ static int config_read_file(struct config *c, bool asked, struct err *err)
 	json_foreach(m, v) {
 		const struct option *o = option_find(m->key);
 
-		r = o ? config_file_value(c, o, m, err) : err_set(err, -EINVAL, "unknown key \"%.*s\"", STR_ARG(m->key));
+		r = o ? config_file_value(c, o, m, err)
+		      : err_set(err, -EINVAL, "unknown key \"%.*s\"", STR_ARG(m->key));
 		if (r < 0)
 			return err_wrap(err, r, "%s", c->config_file);
 	}
@@ -251,7 +264,8 @@ static int config_check_ranges(struct config *c, struct err *err)
 	if (address_parse_prefix(first, &service, &service_len) < 0)
 		return err_set(err, -EINVAL, "service-cidr: \"%s\" is no address range", c->service_cidr);
 	if (address_in(&pods, &service, service_len) || address_in(&service, &pods, pods_len))
-		return err_set(err, -EINVAL, "cluster-cidr %s and service-cidr %s overlap", c->cluster_cidr, c->service_cidr);
+		return err_set(err, -EINVAL, "cluster-cidr %s and service-cidr %s overlap", c->cluster_cidr,
+			       c->service_cidr);
 	if (address_parse(str_of(c->cluster_dns), &dns) < 0 || !address_in(&dns, &service, service_len))
 		return err_set(err, -EINVAL, "cluster-dns: \"%s\" is no address of service-cidr %s", c->cluster_dns,
 			       c->service_cidr);
@@ -267,14 +281,16 @@ static int config_derive(struct config *c, struct err *err)
 
 	if (!str_split(&range, '-', &low) || str_to_int64(low, &min) < 0 || str_to_int64(range, &max) < 0 || min < 1 ||
 	    max > 65535 || min > max)
-		return err_set(err, -EINVAL, "service-node-port-range: \"%s\" is no range of ports", c->service_node_port_range);
+		return err_set(err, -EINVAL, "service-node-port-range: \"%s\" is no range of ports",
+			       c->service_node_port_range);
 	c->node_port_min = (int)min;
 	c->node_port_max = (int)max;
 	c->kubeconfig_mode = (unsigned)strtoul(c->write_kubeconfig_mode, &end, 8);
 	if (*end || !*c->write_kubeconfig_mode || c->kubeconfig_mode > 0777)
 		return err_set(err, -EINVAL, "write-kubeconfig-mode: \"%s\" is no file mode", c->write_kubeconfig_mode);
 	if (quantity_parse(str_of(c->container_log_max_size), &size, NULL) < 0 || quantity_value(&size) < 4096)
-		return err_set(err, -EINVAL, "container-log-max-size: \"%s\" is no size of 4Ki or more", c->container_log_max_size);
+		return err_set(err, -EINVAL, "container-log-max-size: \"%s\" is no size of 4Ki or more",
+			       c->container_log_max_size);
 	c->container_log_max_bytes = (uint64_t)quantity_value(&size);
 	if (!*c->node_name) {
 		char host[256] = "";
@@ -361,8 +377,8 @@ const char *config_local_url(const struct config *config)
 		host = "127.0.0.1";
 	else if (strcmp(host, "::") == 0)
 		host = "::1";
-	return arena_printf((struct arena *)&config->arena, strchr(host, ':') ? "https://[%s]:%d" : "https://%s:%d", host,
-			    (int)config->https_listen_port);
+	return arena_printf((struct arena *)&config->arena, strchr(host, ':') ? "https://[%s]:%d" : "https://%s:%d",
+			    host, (int)config->https_listen_port);
 }
 
 const char *config_path(const struct config *config, const char *dir, const char *name)

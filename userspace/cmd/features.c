@@ -77,8 +77,10 @@ size_t features_probe(struct feature *ret, size_t max)
 	const struct feature own[] = {
 		{ "io_uring", "the event loop", true, features_io_uring() },
 		{ "pidfd", "exits of children", true, features_pidfd() },
-		{ "overlayfs", "root file systems of containers", true, features_file_names("/proc/filesystems", "overlay") },
-		{ "cgroup2", "service translation at the socket", true, features_file_names("/proc/filesystems", "cgroup2") },
+		{ "overlayfs", "root file systems of containers", true,
+		  features_file_names("/proc/filesystems", "overlay") },
+		{ "cgroup2", "service translation at the socket", true,
+		  features_file_names("/proc/filesystems", "cgroup2") },
 		{ "cgroup controller memory", "memory limits", true, features_controller("memory") },
 		{ "cgroup controller cpu", "CPU requests and limits", true, features_controller("cpu") },
 		{ "cgroup controller pids", "process limits", true, features_controller("pids") },

@@ -29,7 +29,7 @@ int cmd_kubectl(int argc, char **argv)
 	setenv("KUBECONFIG", config.write_kubeconfig, 0);
 	argv[0] = (char *)program;
 	execvp(program, argv);
-	fprintf(stderr, "k3c-bpf kubectl: %s: %s (install kubectl 1.30 or newer, or name one in K3C_KUBECTL)\n", program,
-		strerror(errno));
+	fprintf(stderr, "k3c-bpf kubectl: %s: %s (install kubectl 1.30 or newer, or name one in K3C_KUBECTL)\n",
+		program, strerror(errno));
 	return 127;
 }

@@ -25,8 +25,10 @@ int cmd_help(int argc, char **argv)
 {
 	_cleanup_buf_ struct buf b = BUF_INIT;
 
-	buf_add_cstr(&b, "k3c-bpf: a complete Kubernetes node and control plane with an eBPF dataplane\n\nUsage: k3c-bpf COMMAND "
-			 "[FLAGS]\n\nCommands:\n");
+	buf_add_cstr(
+		&b,
+		"k3c-bpf: a complete Kubernetes node and control plane with an eBPF dataplane\n\nUsage: k3c-bpf COMMAND "
+		"[FLAGS]\n\nCommands:\n");
 	for (const struct cmd *c = cmds; c->name; c++)
 		if (c->help)
 			buf_printf(&b, "  %-14s %s\n", c->name, c->help);

@@ -31,13 +31,16 @@ static int node_check_features(struct node *node, struct err *err)
 		if (features[i].present)
 			continue;
 		if (features[i].required)
-			log_error("kernel feature missing name=\"%s\" needed_for=\"%s\"", features[i].name, features[i].needed_for);
+			log_error("kernel feature missing name=\"%s\" needed_for=\"%s\"", features[i].name,
+				  features[i].needed_for);
 		else
-			log_info("kernel feature absent name=\"%s\" needed_for=\"%s\"", features[i].name, features[i].needed_for);
+			log_info("kernel feature absent name=\"%s\" needed_for=\"%s\"", features[i].name,
+				 features[i].needed_for);
 		missing += features[i].required;
 	}
 	if (missing)
-		return err_set(err, -ENOSYS, "%d required kernel feature(s) missing: see k3c-bpf check-config", missing);
+		return err_set(err, -ENOSYS, "%d required kernel feature(s) missing: see k3c-bpf check-config",
+			       missing);
 	return 0;
 }
 
@@ -118,7 +121,8 @@ static int node_first_certificates(struct node *node, struct err *err)
 
 static int node_tls(struct node *node, struct tls_context **ret, struct err *err)
 {
-	const struct tls_server_options options = { node->pki.server_cert, node->pki.server_key, node->pki.ca_cert, true };
+	const struct tls_server_options options = { node->pki.server_cert, node->pki.server_key, node->pki.ca_cert,
+						    true };
 
 	return tls_server_create(&options, ret, err);
 }
@@ -150,7 +154,8 @@ static int node_kubeconfig(struct node *node, struct err *err)
 	int r = 0;
 
 	if (slash && slash != c->write_kubeconfig)
-		r = fs_mkdirs(arena_strndup(&node->arena, c->write_kubeconfig, (size_t)(slash - c->write_kubeconfig)), 0755, err);
+		r = fs_mkdirs(arena_strndup(&node->arena, c->write_kubeconfig, (size_t)(slash - c->write_kubeconfig)),
+			      0755, err);
 	return r < 0 ? r : pki_write_kubeconfig(&node->pki, url, c->write_kubeconfig, c->kubeconfig_mode, err);
 }
 
@@ -159,8 +164,8 @@ static int node_objects(struct node *node, struct err *err)
 	const struct config *c = node->config;
 	const char *dir = config_path(c, c->data_dir, "db");
 	const struct store_options store = { .path = config_path(c, dir, "state.db") };
-	const struct registry_options registry = { c->service_cidr, c->node_port_min, c->node_port_max, c->cluster_domain,
-						   c->cluster_dns };
+	const struct registry_options registry = { c->service_cidr, c->node_port_min, c->node_port_max,
+						   c->cluster_domain, c->cluster_dns };
 	int r;
 
 	r = fs_mkdirs(dir, 0700, err);
@@ -175,7 +180,8 @@ static int node_extra(void *arg, struct str path, struct str query, struct arena
 		      struct err *err)
 {
 	if (!str_is(path, "/k3c-bpf/status"))
-		return err_set_status(err, -ENOENT, 404, "NotFound", "the server could not find the requested resource");
+		return err_set_status(err, -ENOENT, 404, "NotFound",
+				      "the server could not find the requested resource");
 	*ret_body = json_text(arena, node_status_json(arg, arena));
 	return 0;
 }
@@ -187,8 +193,8 @@ static int node_api(struct node *node, struct err *err)
 	int fd = -1, r;
 
 	r = token_keys_create(node->pki.sa_key,
-			      arena_printf(&node->arena, "https://kubernetes.default.svc.%s", c->cluster_domain), &node->tokens,
-			      err);
+			      arena_printf(&node->arena, "https://kubernetes.default.svc.%s", c->cluster_domain),
+			      &node->tokens, err);
 	if (r == 0)
 		r = node_tls(node, &node->tls, err);
 	if (r < 0)
@@ -207,7 +213,8 @@ static int node_api(struct node *node, struct err *err)
 static int node_network(struct node *node, struct err *err)
 {
 	const struct config *c = node->config;
-	struct dataplane_options dp = { .pin_dir = c->pin_dir, .node_port_min = (uint16_t)c->node_port_min,
+	struct dataplane_options dp = { .pin_dir = c->pin_dir,
+					.node_port_min = (uint16_t)c->node_port_min,
 					.node_port_max = (uint16_t)c->node_port_max };
 	const struct netctl_options net = {
 		.node_name = c->node_name,
@@ -246,8 +253,8 @@ static int node_network(struct node *node, struct err *err)
 static int node_kubelet(struct node *node, struct err *err)
 {
 	const struct config *c = node->config;
-	struct kubelet_image_registry *registries = arena_new_array(&node->arena, struct kubelet_image_registry,
-								    c->insecure_registry.n);
+	struct kubelet_image_registry *registries =
+		arena_new_array(&node->arena, struct kubelet_image_registry, c->insecure_registry.n);
 	struct kubelet_options options = {
 		.node_name = c->node_name,
 		.node_ips = { node->address },
@@ -291,7 +298,8 @@ static int node_control(struct node *node, struct err *err)
 		.kubernetes_service_ip = node->service_ip,
 		.disable = disable,
 	};
-	const struct dns_options dns = { .address = c->cluster_dns, .domain = c->cluster_domain,
+	const struct dns_options dns = { .address = c->cluster_dns,
+					 .domain = c->cluster_domain,
 					 .resolv_conf = c->resolv_conf };
 	size_t n = 0;
 	int r;
@@ -310,8 +318,8 @@ static int node_control(struct node *node, struct err *err)
 static int node_start(struct node *node, struct err *err)
 {
 	static int (*const steps[])(struct node *, struct err *) = {
-		node_check_features, node_folders, node_service_ip, node_first_certificates, node_objects,
-		node_api, node_network, node_control, node_kubelet, node_kubeconfig,
+		node_check_features, node_folders, node_service_ip, node_first_certificates, node_objects, node_api,
+		node_network,        node_control, node_kubelet,    node_kubeconfig,
 	};
 	int r = 0;
 

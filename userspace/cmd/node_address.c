@@ -23,8 +23,8 @@ static bool node_address_of_default_route(char ret[static NODE_ADDRESS_MAX])
 
 	inet_pton(AF_INET, "203.0.113.1", &to.sin_addr);
 	ok = fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0 &&
-	     getsockname(fd, (struct sockaddr *)&from, &len) == 0 &&
-	     (ntohl(from.sin_addr.s_addr) >> 24) != 127 && inet_ntop(AF_INET, &from.sin_addr, ret, NODE_ADDRESS_MAX);
+	     getsockname(fd, (struct sockaddr *)&from, &len) == 0 && (ntohl(from.sin_addr.s_addr) >> 24) != 127 &&
+	     inet_ntop(AF_INET, &from.sin_addr, ret, NODE_ADDRESS_MAX);
 	if (fd >= 0)
 		close(fd);
 	return ok;
@@ -41,7 +41,8 @@ static bool node_address_of_link(char ret[static NODE_ADDRESS_MAX])
 		if (!a->ifa_addr || a->ifa_addr->sa_family != AF_INET || !(a->ifa_flags & IFF_UP) ||
 		    (a->ifa_flags & IFF_LOOPBACK) || strncmp(a->ifa_name, "k3c", 3) == 0)
 			continue;
-		found = inet_ntop(AF_INET, &((struct sockaddr_in *)a->ifa_addr)->sin_addr, ret, NODE_ADDRESS_MAX) != NULL;
+		found = inet_ntop(AF_INET, &((struct sockaddr_in *)a->ifa_addr)->sin_addr, ret, NODE_ADDRESS_MAX) !=
+			NULL;
 	}
 	freeifaddrs(list);
 	return found;

@@ -45,11 +45,13 @@ void node_wire_network(struct node *node)
 int node_mint_token(void *ctx, const struct kubelet_token_request *request, struct buf *ret, struct err *err)
 {
 	struct node *node = ctx;
-	const struct object *sa = registry_get(node->reg, KIND_SERVICEACCOUNT, str_of(request->ns),
-					       str_of(request->service_account));
+	const struct object *sa =
+		registry_get(node->reg, KIND_SERVICEACCOUNT, str_of(request->ns), str_of(request->service_account));
 	const struct object *host = registry_get(node->reg, KIND_NODE, STR_NULL, str_of(node->config->node_name));
-	struct token_claims claims = { .ns = str_of(request->ns), .service_account = str_of(request->service_account),
-				       .pod_name = str_of(request->pod_name), .pod_uid = str_of(request->pod_uid) };
+	struct token_claims claims = { .ns = str_of(request->ns),
+				       .service_account = str_of(request->service_account),
+				       .pod_name = str_of(request->pod_name),
+				       .pod_uid = str_of(request->pod_uid) };
 
 	if (!sa)
 		return err_set(err, -ENOENT, "serviceaccounts \"%s\" not found", request->service_account);

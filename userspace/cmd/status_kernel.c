@@ -17,8 +17,9 @@ struct kernel_services {
 
 static char *frontend_key(struct arena *a, const struct json *f)
 {
-	return arena_printf(a, "%.*s/%.*s/%.*s/%lld", STR_ARG(json_get_str(f, "kind")), STR_ARG(json_get_str(f, "protocol")),
-			    STR_ARG(json_get_str(f, "address")), (long long)json_get_int(f, "port", 0));
+	return arena_printf(a, "%.*s/%.*s/%.*s/%lld", STR_ARG(json_get_str(f, "kind")),
+			    STR_ARG(json_get_str(f, "protocol")), STR_ARG(json_get_str(f, "address")),
+			    (long long)json_get_int(f, "port", 0));
 }
 
 static void kernel_service(void *arg, const struct dp_service *s)

@@ -32,8 +32,7 @@ static int status_get(const struct config *config, struct arena *a, struct buf *
 	curl = sym_curl_easy_init();
 	if (!curl)
 		return err_set(err, -ENOMEM, "curl could not be initialised");
-	sym_curl_easy_setopt(curl, CURLOPT_URL,
-			     arena_printf(a, "%s/k3c-bpf/status", config_local_url(config)));
+	sym_curl_easy_setopt(curl, CURLOPT_URL, arena_printf(a, "%s/k3c-bpf/status", config_local_url(config)));
 	sym_curl_easy_setopt(curl, CURLOPT_CAINFO, config_path(config, tls, "ca.crt"));
 	sym_curl_easy_setopt(curl, CURLOPT_SSLCERT, config_path(config, tls, "admin.crt"));
 	sym_curl_easy_setopt(curl, CURLOPT_SSLKEY, config_path(config, tls, "admin.key"));

@@ -30,27 +30,30 @@ static void print_server(const struct json *s)
 			printf("            files: %.*s\n", STR_ARG(json_get_str(server, "files")));
 		printf("Version     k3c-bpf %.*s (this program)\n", STR_ARG(json_get_str(s, "version")));
 		if (node)
-			printf("Node        %.*s\nPods        %" PRId64 " on disk, %" PRId64 " of them running when last seen\n",
+			printf("Node        %.*s\nPods        %" PRId64 " on disk, %" PRId64
+			       " of them running when last seen\n",
 			       STR_ARG(json_get_str(node, "name")), json_get_int(node, "podsOnDisk", 0),
 			       json_get_int(node, "podsRunning", 0));
 		return;
 	}
 	printf("Server      k3c-bpf %.*s, pid %" PRId64 ", up %" PRId64 "d%02" PRId64 "h%02" PRId64 "m%02" PRId64
 	       "s, ready %" PRId64 " ms after its start\n",
-	       STR_ARG(json_get_str(s, "version")), json_get_int(s, "pid", 0), up / 86400, up / 3600 % 24, up / 60 % 60, up % 60,
-	       json_get_int(s, "startedInMillis", 0));
+	       STR_ARG(json_get_str(s, "version")), json_get_int(s, "pid", 0), up / 86400, up / 3600 % 24, up / 60 % 60,
+	       up % 60, json_get_int(s, "startedInMillis", 0));
 	printf("Node        %.*s %.*s, %s, %.*s, supervisor pid %" PRId64 "\n", STR_ARG(json_get_str(node, "name")),
 	       STR_ARG(json_get_str(node, "address")), json_get_bool(node, "ready", false) ? "Ready" : "NotReady",
 	       STR_ARG(json_get_str(node, "runtime")), json_get_int(node, "supervisorPid", 0));
-	printf("Pods        %" PRId64 " running, %" PRId64 " ready, %" PRId64 " pending, %" PRId64 " terminating, %" PRId64
-	       " restarts\n",
-	       json_get_int(node, "podsRunning", 0), json_get_int(node, "podsReady", 0), json_get_int(node, "podsPending", 0),
-	       json_get_int(node, "podsTerminating", 0), json_get_int(node, "restarts", 0));
-	printf("Loop        %" PRId64 " turns, %" PRId64 " ms busy, longest callback %" PRId64 " us, workers %" PRId64 "\n",
+	printf("Pods        %" PRId64 " running, %" PRId64 " ready, %" PRId64 " pending, %" PRId64
+	       " terminating, %" PRId64 " restarts\n",
+	       json_get_int(node, "podsRunning", 0), json_get_int(node, "podsReady", 0),
+	       json_get_int(node, "podsPending", 0), json_get_int(node, "podsTerminating", 0),
+	       json_get_int(node, "restarts", 0));
+	printf("Loop        %" PRId64 " turns, %" PRId64 " ms busy, longest callback %" PRId64 " us, workers %" PRId64
+	       "\n",
 	       json_get_int(loop, "iterations", 0), json_get_int(loop, "busyMillis", 0),
 	       json_get_int(loop, "longestCallbackMicros", 0), json_get_int(loop, "workers", 0));
-	printf("API         %" PRId64 " requests, %" PRId64 " connections, %" PRId64 " watches\n", json_get_int(api, "requests", 0),
-	       json_get_int(api, "connections", 0), json_get_int(api, "watches", 0));
+	printf("API         %" PRId64 " requests, %" PRId64 " connections, %" PRId64 " watches\n",
+	       json_get_int(api, "requests", 0), json_get_int(api, "connections", 0), json_get_int(api, "watches", 0));
 }
 
 static void print_store(const struct json *store)
@@ -65,7 +68,8 @@ static void print_store(const struct json *store)
 	printf("\n");
 	if (!json_get(store, "commits"))
 		return;
-	printf("            %" PRId64 " commits, fsync p50 %" PRId64 " us p99 %" PRId64 " us, last %.*s, written since start ",
+	printf("            %" PRId64 " commits, fsync p50 %" PRId64 " us p99 %" PRId64
+	       " us, last %.*s, written since start ",
 	       json_get_int(store, "commits", 0), json_get_int(store, "fsyncP50Micros", 0),
 	       json_get_int(store, "fsyncP99Micros", 0), STR_ARG(json_get_str(store, "lastCommit")));
 	print_bytes(json_get_int(store, "bytesWrittenSinceStart", 0));
@@ -81,7 +85,8 @@ static void print_backends(const struct json *list)
 			printf(" +%zu", json_count(list) - STATUS_BACKENDS_SHOWN);
 			break;
 		}
-		printf("%s%.*s:%" PRId64, n > 1 ? " " : "", STR_ARG(json_get_str(b, "address")), json_get_int(b, "port", 0));
+		printf("%s%.*s:%" PRId64, n > 1 ? " " : "", STR_ARG(json_get_str(b, "address")),
+		       json_get_int(b, "port", 0));
 	}
 	if (!n)
 		printf("(none)");
@@ -95,10 +100,11 @@ static void print_services(const struct json *services)
 	json_foreach(s, services) {
 		char name[256], place[96];
 
-		snprintf(name, sizeof(name), "%.*s/%.*s", STR_ARG(json_get_str(s, "namespace")), STR_ARG(json_get_str(s, "name")));
+		snprintf(name, sizeof(name), "%.*s/%.*s", STR_ARG(json_get_str(s, "namespace")),
+			 STR_ARG(json_get_str(s, "name")));
 		snprintf(place, sizeof(place), "%.*s:%" PRId64 "/%.*s",
-			 STR_ARG(json_get(s, "address") ? json_get_str(s, "address") : STR("*")), json_get_int(s, "port", 0),
-			 STR_ARG(json_get_str(s, "protocol")));
+			 STR_ARG(json_get(s, "address") ? json_get_str(s, "address") : STR("*")),
+			 json_get_int(s, "port", 0), STR_ARG(json_get_str(s, "protocol")));
 		printf("%-32s %-10.*s %-28s ", name, STR_ARG(json_get_str(s, "kind")), place);
 		print_backends(json_get(s, "backends"));
 		if (json_get(s, "difference")) {
@@ -113,16 +119,19 @@ static void print_policies(const struct json *policies)
 {
 	if (!json_count(policies))
 		return;
-	printf("\n%-40s %-16s %-10s %-10s %-6s %s\n", "POD POLICY", "ADDRESS", "INGRESS", "EGRESS", "RULES", "POLICIES");
+	printf("\n%-40s %-16s %-10s %-10s %-6s %s\n", "POD POLICY", "ADDRESS", "INGRESS", "EGRESS", "RULES",
+	       "POLICIES");
 	json_foreach(p, policies) {
 		char name[256];
 
-		snprintf(name, sizeof(name), "%.*s/%.*s", STR_ARG(json_get_str(p, "namespace")), STR_ARG(json_get_str(p, "pod")));
+		snprintf(name, sizeof(name), "%.*s/%.*s", STR_ARG(json_get_str(p, "namespace")),
+			 STR_ARG(json_get_str(p, "pod")));
 		printf("%-40s %-16.*s %-10s %-10s %-6" PRId64 " ", name, STR_ARG(json_get_str(p, "address")),
 		       json_get_bool(p, "isolatedIngress", false) ? "isolated" : "open",
 		       json_get_bool(p, "isolatedEgress", false) ? "isolated" : "open", json_get_int(p, "rules", 0));
 		json_foreach(policy, json_get(p, "policies"))
-			printf("%s%.*s", policy == json_first(json_get(p, "policies")) ? "" : ",", STR_ARG(json_str(policy)));
+			printf("%s%.*s", policy == json_first(json_get(p, "policies")) ? "" : ",",
+			       STR_ARG(json_str(policy)));
 		printf("\n");
 	}
 }
@@ -149,7 +158,8 @@ static void print_dataplane(const struct json *d)
 	json_foreach(drop, json_get(d, "drops")) {
 		if (!json_get_int(drop, "packets", 0))
 			continue;
-		printf("%s%.*s %" PRId64, any ? ", " : "", STR_ARG(json_get_str(drop, "reason")), json_get_int(drop, "packets", 0));
+		printf("%s%.*s %" PRId64, any ? ", " : "", STR_ARG(json_get_str(drop, "reason")),
+		       json_get_int(drop, "packets", 0));
 		any = true;
 	}
 	printf("%s\n", any ? " packets" : "none");

@@ -41,7 +41,8 @@ static pid_t stop_server_pid(const struct config *config)
 
 	if (fd < 0 || flock(fd, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK)
 		return 0;
-	if (fs_read(path, STOP_PID_FILE_MAX, &text, NULL) < 0 || str_to_int64(str_trim(buf_str(&text)), &pid) < 0 || pid <= 1)
+	if (fs_read(path, STOP_PID_FILE_MAX, &text, NULL) < 0 || str_to_int64(str_trim(buf_str(&text)), &pid) < 0 ||
+	    pid <= 1)
 		return 0;
 	return (pid_t)pid;
 }

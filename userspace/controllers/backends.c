@@ -20,8 +20,8 @@ const char *backends_ports_key(struct arena *arena, const struct json *ports)
 		struct str protocol = json_get_str(p, "protocol");
 
 		key = arena_printf(arena, "%s%.*s/%.*s/%" PRId64 "/%.*s;", key, STR_ARG(json_get_str(p, "name")),
-		                   STR_ARG(protocol.n ? protocol : STR("TCP")), json_get_int(p, "port", 0),
-		                   STR_ARG(json_get_str(p, "appProtocol")));
+				   STR_ARG(protocol.n ? protocol : STR("TCP")), json_get_int(p, "port", 0),
+				   STR_ARG(json_get_str(p, "appProtocol")));
 	}
 	return key;
 }
@@ -78,7 +78,7 @@ static void find_addresses(struct backend *b)
 }
 
 static bool fill(struct arena *arena, struct backend *b, const struct object *service, const struct json *service_json,
-                 bool publish_not_ready)
+		 bool publish_not_ready)
 {
 	struct pod pod = pod_of(arena, b->pod);
 
@@ -99,17 +99,17 @@ static bool fill(struct arena *arena, struct backend *b, const struct object *se
 }
 
 struct backends backends_of(struct reconcile *ctx, const struct object *service, const struct json *service_json,
-                            bool include_terminating)
+			    bool include_terminating)
 {
 	struct selector selector = selector_of_map(ctx->arena, json_at(service_json, "spec.selector"));
 	struct objects pods = objects_all(ctx->arena, ctx->reg, KIND_POD, service->ns);
 	struct backends all = {
-	        .items = arena_new_array(ctx->arena, struct backend, pods.n + 1),
-	        .publish_not_ready = json_at_bool(service_json, "spec.publishNotReadyAddresses", false),
+		.items = arena_new_array(ctx->arena, struct backend, pods.n + 1),
+		.publish_not_ready = json_at_bool(service_json, "spec.publishNotReadyAddresses", false),
 	};
 
 	for (size_t i = 0; i < pods.n; i++) {
-		struct backend b = {.pod = pods.items[i]};
+		struct backend b = { .pod = pods.items[i] };
 
 		if (!object_matches(b.pod, &selector) || (b.pod->deleting && !include_terminating))
 			continue;

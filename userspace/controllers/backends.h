@@ -24,7 +24,7 @@ struct backends {
 
 /* Pods that the Service selects, have an address and have not ended. include_terminating: also those being deleted. */
 struct backends backends_of(struct reconcile *ctx, const struct object *service, const struct json *service_json,
-                            bool include_terminating);
+			    bool include_terminating);
 /* The text that two lists of endpoint ports share exactly when they are the same. */
 const char *backends_ports_key(struct arena *arena, const struct json *ports);
 /* {kind: Pod, namespace, name, uid} */

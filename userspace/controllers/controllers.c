@@ -9,21 +9,21 @@
 #include "userspace/controllers/table.h"
 
 static const struct controller *const table[] = {
-        &controller_namespace,
-        &controller_serviceaccount,
-        &controller_root_ca,
-        &controller_kubernetes_service,
-        &controller_deployment,
-        &controller_replicaset,
-        &controller_replicationcontroller,
-        &controller_daemonset,
-        &controller_statefulset,
-        &controller_job,
-        &controller_endpointslice,
-        &controller_endpoints,
-        &controller_garbage,
-        &controller_pod_gc,
-        &controller_node_lifecycle,
+	&controller_namespace,
+	&controller_serviceaccount,
+	&controller_root_ca,
+	&controller_kubernetes_service,
+	&controller_deployment,
+	&controller_replicaset,
+	&controller_replicationcontroller,
+	&controller_daemonset,
+	&controller_statefulset,
+	&controller_job,
+	&controller_endpointslice,
+	&controller_endpoints,
+	&controller_garbage,
+	&controller_pod_gc,
+	&controller_node_lifecycle,
 };
 
 struct controllers {
@@ -67,7 +67,7 @@ static char *dup_or_null(const char *s)
 }
 
 int controllers_start(struct loop *loop, struct registry *reg, const struct controllers_options *options,
-                      struct controllers **ret, struct err *err)
+		      struct controllers **ret, struct err *err)
 {
 	struct controllers *c;
 	int rc;
@@ -82,7 +82,7 @@ int controllers_start(struct loop *loop, struct registry *reg, const struct cont
 	c->options.kubernetes_service_ip = c->kubernetes_service_ip = dup_or_null(options->kubernetes_service_ip);
 	c->options.apiserver_port = options->apiserver_port;
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
-		struct runner_options ro = {.loop = loop, .reg = reg, .controllers = &c->options};
+		struct runner_options ro = { .loop = loop, .reg = reg, .controllers = &c->options };
 
 		if (is_disabled(options, table[i]->name)) {
 			log_info("controller is disabled controller=%s", table[i]->name);

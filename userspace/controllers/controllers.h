@@ -18,7 +18,7 @@ struct controllers_options {
 
 /* Copies what it needs of the options. An unknown name in `disable` is an error (-EINVAL). */
 int controllers_start(struct loop *loop, struct registry *reg, const struct controllers_options *options,
-                      struct controllers **ret, struct err *err);
+		      struct controllers **ret, struct err *err);
 void controllers_stop(struct controllers *c);
 
 size_t controllers_count(const struct controllers *c);

@@ -11,13 +11,13 @@ static const struct toleration {
 	const char *key, *effect;
 	bool host_network_only;
 } tolerations[] = {
-        {"node.kubernetes.io/not-ready", "NoExecute"},
-        {"node.kubernetes.io/unreachable", "NoExecute"},
-        {"node.kubernetes.io/disk-pressure", "NoSchedule"},
-        {"node.kubernetes.io/memory-pressure", "NoSchedule"},
-        {"node.kubernetes.io/pid-pressure", "NoSchedule"},
-        {"node.kubernetes.io/unschedulable", "NoSchedule"},
-        {"node.kubernetes.io/network-unavailable", "NoSchedule", true},
+	{ "node.kubernetes.io/not-ready", "NoExecute" },
+	{ "node.kubernetes.io/unreachable", "NoExecute" },
+	{ "node.kubernetes.io/disk-pressure", "NoSchedule" },
+	{ "node.kubernetes.io/memory-pressure", "NoSchedule" },
+	{ "node.kubernetes.io/pid-pressure", "NoSchedule" },
+	{ "node.kubernetes.io/unschedulable", "NoSchedule" },
+	{ "node.kubernetes.io/network-unavailable", "NoSchedule", true },
 };
 
 void daemon_add_tolerations(struct arena *arena, struct json *spec)
@@ -60,10 +60,10 @@ static bool affine(struct arena *arena, const struct json *spec, const struct js
 
 struct daemon_verdict daemon_judge_node(struct arena *arena, const struct json *spec, const struct json *node)
 {
-	struct daemon_verdict v = {true, true};
+	struct daemon_verdict v = { true, true };
 
 	if (!affine(arena, spec, node))
-		return (struct daemon_verdict){false, false};
+		return (struct daemon_verdict){ false, false };
 	json_foreach(taint, json_at(node, "spec.taints")) {
 		struct str effect = json_get_str(taint, "effect");
 
@@ -95,7 +95,7 @@ struct str daemon_node_of(const struct json *pod)
 {
 	struct str node = json_at_str(pod, "spec.nodeName");
 	struct json *required =
-	        json_at(pod, "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution");
+		json_at(pod, "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution");
 
 	if (node.n > 0)
 		return node;

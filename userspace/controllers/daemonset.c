@@ -254,8 +254,8 @@ static void write_status(struct daemon *d)
 
 static int reconcile(struct reconcile *ctx, struct err *err)
 {
-	struct daemon d = {.ctx = ctx, .now_ns = clock_real_ns()};
-	const char *live[] = {NULL, NULL};
+	struct daemon d = { .ctx = ctx, .now_ns = clock_real_ns() };
+	const char *live[] = { NULL, NULL };
 	struct selector selector;
 	struct objects owned;
 	int rc;
@@ -288,7 +288,7 @@ static int reconcile(struct reconcile *ctx, struct err *err)
 	for (size_t i = 0; i < d.n_nodes && !live[0]; i++)
 		if (d.nodes[i].old)
 			live[0] = arena_printf(ctx->arena, "%.*s",
-			                       STR_ARG(object_label(d.nodes[i].old->object, STR(REVISION_HASH_LABEL))));
+					       STR_ARG(object_label(d.nodes[i].old->object, STR(REVISION_HASH_LABEL))));
 	revisions_trim(ctx, &d.revisions, json_get_int(d.spec, "revisionHistoryLimit", 10), live);
 	return 0;
 }
@@ -321,14 +321,14 @@ static void map_node(struct runner *r, enum registry_event_type type, const stru
 }
 
 static const struct controller_watch watches[] = {
-        {&KIND_DAEMONSET, runner_enqueue_self},
-        {&KIND_POD, map_pod},
-        {&KIND_NODE, map_node},
+	{ &KIND_DAEMONSET, runner_enqueue_self },
+	{ &KIND_POD, map_pod },
+	{ &KIND_NODE, map_node },
 };
 
 const struct controller controller_daemonset = {
-        .name = "daemonset",
-        .watches = watches,
-        .n_watches = ARRAY_SIZE(watches),
-        .reconcile = reconcile,
+	.name = "daemonset",
+	.watches = watches,
+	.n_watches = ARRAY_SIZE(watches),
+	.reconcile = reconcile,
 };

@@ -35,8 +35,8 @@ static int load(struct deployment *d, struct err *err)
 	if (d->rollout.recreate)
 		return 0;
 	rc = intstr_rolling_update(json_at(strategy, "rollingUpdate.maxSurge"),
-	                           json_at(strategy, "rollingUpdate.maxUnavailable"), d->rollout.replicas,
-	                           &d->rollout.max_surge, &d->rollout.max_unavailable, err);
+				   json_at(strategy, "rollingUpdate.maxUnavailable"), d->rollout.replicas,
+				   &d->rollout.max_surge, &d->rollout.max_unavailable, err);
 	if (rc < 0)
 		return rc;
 	if (d->rollout.max_unavailable > d->rollout.replicas)
@@ -55,13 +55,13 @@ static struct rollout_set *rollout_sets(struct deployment *d, bool with_pods_onl
 		if (with_pods_only && s->replicas == 0)
 			continue;
 		sets[n++] = (struct rollout_set){
-		        .replicas = s->replicas,
-		        .available = s->available,
-		        .created_ns = s->object->created_real_ns,
-		        .max_annotation = s->max,
-		        .is_new = s == d->new_set,
-		        .target = s->replicas,
-		        .tag = i,
+			.replicas = s->replicas,
+			.available = s->available,
+			.created_ns = s->object->created_real_ns,
+			.max_annotation = s->max,
+			.is_new = s == d->new_set,
+			.target = s->replicas,
+			.tag = i,
 		};
 	}
 	*ret_n = n;
@@ -230,7 +230,7 @@ static void step(struct deployment *d)
 
 static int reconcile(struct reconcile *ctx, struct err *err)
 {
-	struct deployment d = {.ctx = ctx};
+	struct deployment d = { .ctx = ctx };
 	struct selector selector;
 	struct objects owned;
 	int rc;
@@ -244,7 +244,7 @@ static int reconcile(struct reconcile *ctx, struct err *err)
 	selector = selector_of_labels(ctx->arena, json_get(d.spec, "selector"));
 	if (selector_is_everything(&selector)) {
 		registry_event(ctx->reg, DEPLOYMENT_COMPONENT, d.object, "Warning", "SelectingAll",
-		               "This deployment is selecting all pods. A non-empty selector is required.");
+			       "This deployment is selecting all pods. A non-empty selector is required.");
 		return 0;
 	}
 	if (!owning_claim(ctx, KIND_DEPLOYMENT, d.object, KIND_REPLICASET, &selector, &owned))
@@ -276,14 +276,14 @@ static void map_pod(struct runner *r, enum registry_event_type type, const struc
 }
 
 static const struct controller_watch watches[] = {
-        {&KIND_DEPLOYMENT, runner_enqueue_self},
-        {&KIND_REPLICASET, map_set},
-        {&KIND_POD, map_pod},
+	{ &KIND_DEPLOYMENT, runner_enqueue_self },
+	{ &KIND_REPLICASET, map_set },
+	{ &KIND_POD, map_pod },
 };
 
 const struct controller controller_deployment = {
-        .name = "deployment",
-        .watches = watches,
-        .n_watches = ARRAY_SIZE(watches),
-        .reconcile = reconcile,
+	.name = "deployment",
+	.watches = watches,
+	.n_watches = ARRAY_SIZE(watches),
+	.reconcile = reconcile,
 };

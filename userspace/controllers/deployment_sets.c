@@ -8,12 +8,12 @@
 
 /* Annotations of a deployment that are its own affair. */
 static const char *const not_copied[] = {
-        "kubectl.kubernetes.io/last-applied-configuration",
-        DEPLOYMENT_REVISION,
-        DEPLOYMENT_REVISION_HISTORY,
-        DEPLOYMENT_DESIRED,
-        DEPLOYMENT_MAX,
-        "deprecated.deployment.rollback.to",
+	"kubectl.kubernetes.io/last-applied-configuration",
+	DEPLOYMENT_REVISION,
+	DEPLOYMENT_REVISION_HISTORY,
+	DEPLOYMENT_DESIRED,
+	DEPLOYMENT_MAX,
+	"deprecated.deployment.rollback.to",
 };
 
 static int64_t annotation_int(const struct json *object, const char *key, int64_t otherwise)
@@ -27,7 +27,7 @@ static bool template_matches(struct arena *arena, const struct json *set, const 
 {
 	struct json *of_set = json_clone(arena, json_at(set, "spec.template"));
 	struct json *of_deployment = json_clone(arena, template);
-	struct json *labels[] = {json_at(of_set, "metadata.labels"), json_at(of_deployment, "metadata.labels")};
+	struct json *labels[] = { json_at(of_set, "metadata.labels"), json_at(of_deployment, "metadata.labels") };
 
 	for (size_t i = 0; i < ARRAY_SIZE(labels); i++)
 		if (labels[i])
@@ -53,17 +53,17 @@ void deployment_find_sets(struct deployment *d, const struct objects *owned)
 		struct json *j = registry_parse(arena, owned->items[i]);
 
 		d->sets[d->n++] = (struct deployment_set){
-		        .object = owned->items[i],
-		        .json = j,
-		        .replicas = json_at_int(j, "spec.replicas", 1),
-		        .status_replicas = json_at_int(j, "status.replicas", 0),
-		        .ready = json_at_int(j, "status.readyReplicas", 0),
-		        .available = json_at_int(j, "status.availableReplicas", 0),
-		        .revision = annotation_int(j, DEPLOYMENT_REVISION, 0),
-		        .desired = annotation_int(j, DEPLOYMENT_DESIRED, -1),
-		        .max = annotation_int(j, DEPLOYMENT_MAX, -1),
-		        .target = -1,
-		        .min_ready_s = -1,
+			.object = owned->items[i],
+			.json = j,
+			.replicas = json_at_int(j, "spec.replicas", 1),
+			.status_replicas = json_at_int(j, "status.replicas", 0),
+			.ready = json_at_int(j, "status.readyReplicas", 0),
+			.available = json_at_int(j, "status.availableReplicas", 0),
+			.revision = annotation_int(j, DEPLOYMENT_REVISION, 0),
+			.desired = annotation_int(j, DEPLOYMENT_DESIRED, -1),
+			.max = annotation_int(j, DEPLOYMENT_MAX, -1),
+			.target = -1,
+			.min_ready_s = -1,
 		};
 	}
 	if (d->n > 1)
@@ -124,8 +124,8 @@ static void sync_own_revision(struct deployment *d, int64_t revision)
 
 	if (!str_is(meta_annotation(d->json, DEPLOYMENT_REVISION), text))
 		/* With the status: as its own change it would count as a new generation. */
-		reconcile_update(d->ctx, KIND_DEPLOYMENT, d->object->ns, d->object->name, "status", mutate_revision, text,
-		                 NULL);
+		reconcile_update(d->ctx, KIND_DEPLOYMENT, d->object->ns, d->object->name, "status", mutate_revision,
+				 text, NULL);
 }
 
 void deployment_sync_revision(struct deployment *d)
@@ -144,8 +144,8 @@ void deployment_sync_revision(struct deployment *d)
 		set_int_annotation(arena, annotations, DEPLOYMENT_REVISION, revision);
 		if (set->revision > 0)
 			json_set(annotations, DEPLOYMENT_REVISION_HISTORY,
-			         json_new_printf(arena, "%.*s%s%" PRId64, STR_ARG(history), history.n ? "," : "",
-			                         set->revision));
+				 json_new_printf(arena, "%.*s%s%" PRId64, STR_ARG(history), history.n ? "," : "",
+						 set->revision));
 	} else {
 		revision = set->revision;
 	}
@@ -156,11 +156,11 @@ void deployment_sync_revision(struct deployment *d)
 	sync_own_revision(d, revision);
 	if (d->deadline_s != DEPLOYMENT_NO_DEADLINE && !meta_condition(d->conditions, "Progressing")) {
 		const struct condition c = {
-		        "Progressing",
-		        "True",
-		        "FoundNewReplicaSet",
-		        arena_printf(arena, "Found new replica set \"%s\"", d->new_name),
-		        true,
+			"Progressing",
+			"True",
+			"FoundNewReplicaSet",
+			arena_printf(arena, "Found new replica set \"%s\"", d->new_name),
+			true,
 		};
 
 		deployment_set_condition(d, &c, false);
@@ -179,7 +179,7 @@ static struct json *build_set(struct deployment *d, const char *hash, int64_t si
 	struct json *annotations = json_new_object(arena);
 
 	json_set_cstr(arena, json_ensure_object(arena, json_ensure_object(arena, template, "metadata"), "labels"),
-	              DEPLOYMENT_HASH_LABEL, hash);
+		      DEPLOYMENT_HASH_LABEL, hash);
 	json_set_cstr(arena, json_ensure_object(arena, selector, "matchLabels"), DEPLOYMENT_HASH_LABEL, hash);
 	json_set_int(arena, spec, "replicas", size);
 	if (d->min_ready_s > 0)
@@ -203,12 +203,12 @@ static void tell_creation_failed(struct deployment *d)
 	if (!f || f->verb != RECONCILE_CREATE || f->kind != KIND_REPLICASET)
 		return;
 	deployment_set_condition(
-	        d,
-	        &(struct condition){"Progressing", "False", "ReplicaSetCreateError",
-	                            arena_printf(d->ctx->arena, "Failed to create new replica set \"%s\": %s",
-	                                         d->new_name, f->message),
-	                            true},
-	        false);
+		d,
+		&(struct condition){ "Progressing", "False", "ReplicaSetCreateError",
+				     arena_printf(d->ctx->arena, "Failed to create new replica set \"%s\": %s",
+						  d->new_name, f->message),
+				     true },
+		false);
 }
 
 void deployment_make_new_set(struct deployment *d)
@@ -216,10 +216,10 @@ void deployment_make_new_set(struct deployment *d)
 	struct arena *arena = d->ctx->arena;
 	const char *hash = object_hash(arena, json_get(d->spec, "template"), d->collisions);
 	struct reconcile_note note = {
-	        .component = DEPLOYMENT_COMPONENT,
-	        .about = d->object,
-	        .ok_prefix = "",
-	        .fail_reason = "ReplicaSetCreateError",
+		.component = DEPLOYMENT_COMPONENT,
+		.about = d->object,
+		.ok_prefix = "",
+		.fail_reason = "ReplicaSetCreateError",
 	};
 	struct rollout_set *sets;
 
@@ -232,23 +232,23 @@ void deployment_make_new_set(struct deployment *d)
 	}
 	sets = arena_new_array(arena, struct rollout_set, d->n + 1);
 	for (size_t i = 0; i < d->n; i++)
-		sets[i] = (struct rollout_set){.replicas = d->sets[i].replicas};
+		sets[i] = (struct rollout_set){ .replicas = d->sets[i].replicas };
 	d->new_size = rollout_new_size(&d->rollout, sets, d->n);
 	note.fail_prefix = arena_printf(arena, "Failed to create new replica set \"%s\": ", d->new_name);
 	if (d->new_size > 0) {
 		note.ok_reason = "ScalingReplicaSet";
 		note.ok_message =
-		        arena_printf(arena, "Scaled up replica set %s from 0 to %" PRId64, d->new_name, d->new_size);
+			arena_printf(arena, "Scaled up replica set %s from 0 to %" PRId64, d->new_name, d->new_size);
 	}
 	sync_own_revision(d, next_revision(d));
 	reconcile_create(d->ctx, KIND_REPLICASET, build_set(d, hash, d->new_size), &note);
 	tell_creation_failed(d);
 	if (d->deadline_s != DEPLOYMENT_NO_DEADLINE && !d->ctx->failure)
 		deployment_set_condition(
-		        d,
-		        &(struct condition){"Progressing", "True", "NewReplicaSetCreated",
-		                            arena_printf(arena, "Created new replica set \"%s\"", d->new_name), true},
-		        false);
+			d,
+			&(struct condition){ "Progressing", "True", "NewReplicaSetCreated",
+					     arena_printf(arena, "Created new replica set \"%s\"", d->new_name), true },
+			false);
 }
 
 /* ---- writing ---- */
@@ -276,7 +276,7 @@ static int mutate_set(void *arg, struct arena *arena, struct json *object, struc
 	if (c->set->stamp_size) {
 		set_int_annotation(arena, annotations, DEPLOYMENT_DESIRED, c->d->rollout.replicas);
 		set_int_annotation(arena, annotations, DEPLOYMENT_MAX,
-		                   c->d->rollout.replicas + c->d->rollout.max_surge);
+				   c->d->rollout.replicas + c->d->rollout.max_surge);
 	}
 	return 0;
 }
@@ -284,7 +284,7 @@ static int mutate_set(void *arg, struct arena *arena, struct json *object, struc
 static void write_set(struct deployment *d, struct deployment_set *set)
 {
 	struct set_change *change = arena_new(d->ctx->arena, struct set_change);
-	struct reconcile_note note = {.component = DEPLOYMENT_COMPONENT, .about = d->object, .ok_prefix = ""};
+	struct reconcile_note note = { .component = DEPLOYMENT_COMPONENT, .about = d->object, .ok_prefix = "" };
 	bool resized = set->target >= 0 && set->target != set->replicas;
 
 	if (set->stamp_size && set->desired == d->rollout.replicas &&
@@ -292,12 +292,12 @@ static void write_set(struct deployment *d, struct deployment_set *set)
 		set->stamp_size = false;
 	if (!resized && !set->stamp_size && !set->annotations && set->min_ready_s < 0)
 		return;
-	*change = (struct set_change){d, set};
+	*change = (struct set_change){ d, set };
 	if (resized) {
 		note.ok_reason = "ScalingReplicaSet";
 		note.ok_message = arena_printf(d->ctx->arena, "Scaled %s replica set %.*s from %" PRId64 " to %" PRId64,
-		                               set->target > set->replicas ? "up" : "down", STR_ARG(set->object->name),
-		                               set->replicas, set->target);
+					       set->target > set->replicas ? "up" : "down", STR_ARG(set->object->name),
+					       set->replicas, set->target);
 	}
 	reconcile_update(d->ctx, KIND_REPLICASET, set->object->ns, set->object->name, NULL, mutate_set, change, &note);
 	if (resized)

@@ -7,7 +7,7 @@
 
 struct deployment_counts deployment_count(const struct deployment *d)
 {
-	struct deployment_counts c = {0};
+	struct deployment_counts c = { 0 };
 	int64_t wanted = d->creating ? d->new_size : 0;
 
 	for (size_t i = 0; i < d->n; i++) {
@@ -50,10 +50,10 @@ void deployment_pause_conditions(struct deployment *d)
 	    d->paused == is_paused)
 		return;
 	deployment_set_condition(
-	        d,
-	        &(struct condition){"Progressing", "Unknown", d->paused ? "DeploymentPaused" : "DeploymentResumed",
-	                            d->paused ? "Deployment is paused" : "Deployment is resumed", true},
-	        false);
+		d,
+		&(struct condition){ "Progressing", "Unknown", d->paused ? "DeploymentPaused" : "DeploymentResumed",
+				     d->paused ? "Deployment is paused" : "Deployment is resumed", true },
+		false);
 }
 
 static bool is_progressing(const struct deployment *d, const struct deployment_counts *c)
@@ -101,19 +101,20 @@ static void judge_progress(struct deployment *d, const struct deployment_counts 
 		return;
 	if (deployment_is_complete(d, c))
 		deployment_set_condition(d,
-		                         &(struct condition){"Progressing", "True", "NewReplicaSetAvailable",
-		                                             progress_message(d, "has successfully progressed."), true},
-		                         false);
+					 &(struct condition){ "Progressing", "True", "NewReplicaSetAvailable",
+							      progress_message(d, "has successfully progressed."),
+							      true },
+					 false);
 	else if (is_progressing(d, c))
 		deployment_set_condition(d,
-		                         &(struct condition){"Progressing", "True", "ReplicaSetUpdated",
-		                                             progress_message(d, "is progressing."), true},
-		                         true);
+					 &(struct condition){ "Progressing", "True", "ReplicaSetUpdated",
+							      progress_message(d, "is progressing."), true },
+					 true);
 	else if (is_timed_out(d))
 		deployment_set_condition(d,
-		                         &(struct condition){"Progressing", "False", "ProgressDeadlineExceeded",
-		                                             progress_message(d, "has timed out progressing."), true},
-		                         false);
+					 &(struct condition){ "Progressing", "False", "ProgressDeadlineExceeded",
+							      progress_message(d, "has timed out progressing."), true },
+					 false);
 }
 
 static struct json *failure_of(const struct deployment_set *s)
@@ -133,24 +134,25 @@ static void copy_failure(struct deployment *d)
 		return;
 	}
 	deployment_set_condition(
-	        d,
-	        &(struct condition){"ReplicaFailure", arena_printf(arena, "%.*s", STR_ARG(json_get_str(f, "status"))),
-	                            arena_printf(arena, "%.*s", STR_ARG(json_get_str(f, "reason"))),
-	                            arena_printf(arena, "%.*s", STR_ARG(json_get_str(f, "message"))), true},
-	        false);
+		d,
+		&(struct condition){ "ReplicaFailure", arena_printf(arena, "%.*s", STR_ARG(json_get_str(f, "status"))),
+				     arena_printf(arena, "%.*s", STR_ARG(json_get_str(f, "reason"))),
+				     arena_printf(arena, "%.*s", STR_ARG(json_get_str(f, "message"))), true },
+		false);
 }
 
 static void judge_available(struct deployment *d, const struct deployment_counts *c)
 {
 	bool enough = c->available >= d->rollout.replicas - d->rollout.max_unavailable;
 
-	deployment_set_condition(d,
-	                         &(struct condition){"Available", enough ? "True" : "False",
-	                                             enough ? "MinimumReplicasAvailable" : "MinimumReplicasUnavailable",
-	                                             enough ? "Deployment has minimum availability."
-	                                                    : "Deployment does not have minimum availability.",
-	                                             true},
-	                         false);
+	deployment_set_condition(
+		d,
+		&(struct condition){ "Available", enough ? "True" : "False",
+				     enough ? "MinimumReplicasAvailable" : "MinimumReplicasUnavailable",
+				     enough ? "Deployment has minimum availability."
+					    : "Deployment does not have minimum availability.",
+				     true },
+		false);
 }
 
 /* A rollout that stands still tells nobody: look again when its time is over. */

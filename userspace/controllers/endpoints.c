@@ -72,7 +72,7 @@ static struct json *build_subsets(struct arena *arena, struct backends *all, int
 			key = b->ports_key;
 		}
 		json_append(json_ensure_array(arena, subset, b->ready ? "addresses" : "notReadyAddresses"),
-		            build_address(arena, b, family));
+			    build_address(arena, b, family));
 	}
 	return subsets;
 }
@@ -125,11 +125,11 @@ static void write_endpoints(struct reconcile *ctx, const struct object *service,
 {
 	const struct object *have = registry_get(ctx->reg, KIND_ENDPOINTS, service->ns, service->name);
 	const struct reconcile_note note = {
-	        .component = "endpoint-controller",
-	        .about = service,
-	        .fail_reason = have ? "FailedToUpdateEndpoint" : "FailedToCreateEndpoint",
-	        .fail_prefix = arena_printf(ctx->arena, "Failed to %s endpoint %.*s/%.*s: ", have ? "update" : "create",
-	                                    STR_ARG(service->ns), STR_ARG(service->name)),
+		.component = "endpoint-controller",
+		.about = service,
+		.fail_reason = have ? "FailedToUpdateEndpoint" : "FailedToCreateEndpoint",
+		.fail_prefix = arena_printf(ctx->arena, "Failed to %s endpoint %.*s/%.*s: ", have ? "update" : "create",
+					    STR_ARG(service->ns), STR_ARG(service->name)),
 	};
 	struct json *o;
 
@@ -149,7 +149,7 @@ static int reconcile(struct reconcile *ctx, struct err *err)
 	const struct object *have;
 	struct json *json;
 	struct backends backends;
-	struct wanted w = {0};
+	struct wanted w = { 0 };
 	bool headless;
 
 	if (!service) {
@@ -165,32 +165,33 @@ static int reconcile(struct reconcile *ctx, struct err *err)
 	headless = backends_is_headless(json);
 	backends = backends_of(ctx, service, json, json_at_bool(json, "spec.publishNotReadyAddresses", false));
 	w.subsets = build_subsets(ctx->arena, &backends, first_family(json), &w.truncated);
-	w.labels = backends_labels(ctx->arena, json,
-	                           (const char *const[]){"endpoints.kubernetes.io/managed-by", "endpoint-controller",
-	                                                 headless ? "service.kubernetes.io/headless" : NULL, "", NULL});
+	w.labels =
+		backends_labels(ctx->arena, json,
+				(const char *const[]){ "endpoints.kubernetes.io/managed-by", "endpoint-controller",
+						       headless ? "service.kubernetes.io/headless" : NULL, "", NULL });
 	write_endpoints(ctx, service, &w);
 	return 0;
 }
 
 /* Only those of a Service: Endpoints that stand alone are their user's. */
 static void map_endpoints(struct runner *r, enum registry_event_type type, const struct object *o,
-                          const struct object *prev)
+			  const struct object *prev)
 {
 	if (registry_get(runner_registry(r), KIND_SERVICE, o->ns, o->name))
 		runner_enqueue(r, o->ns, o->name);
 }
 
 static const struct controller_watch watches[] = {
-        {&KIND_SERVICE, service_index_map_service},
-        {&KIND_POD, service_index_map_pod},
-        {&KIND_ENDPOINTS, map_endpoints},
+	{ &KIND_SERVICE, service_index_map_service },
+	{ &KIND_POD, service_index_map_pod },
+	{ &KIND_ENDPOINTS, map_endpoints },
 };
 
 const struct controller controller_endpoints = {
-        .name = "endpoints",
-        .watches = watches,
-        .n_watches = ARRAY_SIZE(watches),
-        .start = service_index_start,
-        .stop = service_index_stop,
-        .reconcile = reconcile,
+	.name = "endpoints",
+	.watches = watches,
+	.n_watches = ARRAY_SIZE(watches),
+	.start = service_index_start,
+	.stop = service_index_stop,
+	.reconcile = reconcile,
 };

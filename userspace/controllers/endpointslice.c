@@ -207,7 +207,7 @@ static const struct reconcile_note *note_of(struct service *s)
 	note->about = s->object;
 	note->fail_reason = "FailedToUpdateEndpointSlices";
 	note->fail_prefix = arena_printf(s->ctx->arena, "Error updating Endpoint Slices for Service %.*s/%.*s: ",
-	                                 STR_ARG(s->object->ns), STR_ARG(s->object->name));
+					 STR_ARG(s->object->ns), STR_ARG(s->object->name));
 	return note;
 }
 
@@ -243,9 +243,9 @@ static void write_group(struct service *s, struct group *g, int family)
 		} else if (it->changed && keep) {
 			struct slice_change *c = arena_new(s->ctx->arena, struct slice_change);
 
-			*c = (struct slice_change){it->endpoints, g->ports, s->labels};
+			*c = (struct slice_change){ it->endpoints, g->ports, s->labels };
 			reconcile_update(s->ctx, KIND_ENDPOINTSLICE, it->object->ns, it->object->name, NULL,
-			                 mutate_slice, c, note_of(s));
+					 mutate_slice, c, note_of(s));
 		}
 	}
 }
@@ -296,8 +296,8 @@ static void reconcile_family(struct service *s, int family)
 
 static int reconcile(struct reconcile *ctx, struct err *err)
 {
-	struct service s = {.ctx = ctx};
-	const char *pairs[] = {SLICE_SERVICE_LABEL, NULL, SLICE_MANAGER_LABEL, SLICE_MANAGER, NULL, NULL, NULL};
+	struct service s = { .ctx = ctx };
+	const char *pairs[] = { SLICE_SERVICE_LABEL, NULL, SLICE_MANAGER_LABEL, SLICE_MANAGER, NULL, NULL, NULL };
 
 	s.object = registry_get(ctx->reg, KIND_SERVICE, ctx->ns, ctx->name);
 	if (!s.object || s.object->deleting)
@@ -321,7 +321,7 @@ static int reconcile(struct reconcile *ctx, struct err *err)
 
 /* Somebody else's change to one of our slices is undone. */
 static void map_slice(struct runner *r, enum registry_event_type type, const struct object *o,
-                      const struct object *prev)
+		      const struct object *prev)
 {
 	struct str service = object_label(o, STR(SLICE_SERVICE_LABEL));
 
@@ -330,16 +330,16 @@ static void map_slice(struct runner *r, enum registry_event_type type, const str
 }
 
 static const struct controller_watch watches[] = {
-        {&KIND_SERVICE, service_index_map_service},
-        {&KIND_POD, service_index_map_pod},
-        {&KIND_ENDPOINTSLICE, map_slice},
+	{ &KIND_SERVICE, service_index_map_service },
+	{ &KIND_POD, service_index_map_pod },
+	{ &KIND_ENDPOINTSLICE, map_slice },
 };
 
 const struct controller controller_endpointslice = {
-        .name = "endpointslice",
-        .watches = watches,
-        .n_watches = ARRAY_SIZE(watches),
-        .start = service_index_start,
-        .stop = service_index_stop,
-        .reconcile = reconcile,
+	.name = "endpointslice",
+	.watches = watches,
+	.n_watches = ARRAY_SIZE(watches),
+	.start = service_index_start,
+	.stop = service_index_stop,
+	.reconcile = reconcile,
 };

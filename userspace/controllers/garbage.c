@@ -9,8 +9,8 @@
 #include "userspace/controllers/objects.h"
 #include "userspace/controllers/table.h"
 
-static const struct str orphan = {"orphan", sizeof("orphan") - 1};
-static const struct str foreground = {"foregroundDeletion", sizeof("foregroundDeletion") - 1};
+static const struct str orphan = { "orphan", sizeof("orphan") - 1 };
+static const struct str foreground = { "foregroundDeletion", sizeof("foregroundDeletion") - 1 };
 
 /* ---- what changes ask for a look ---- */
 
@@ -69,7 +69,7 @@ struct item {
 
 static struct item item_of(struct reconcile *ctx, const struct object *o)
 {
-	return (struct item){ctx, o, api_kind_by_index(o->resource), registry_parse(ctx->arena, o)};
+	return (struct item){ ctx, o, api_kind_by_index(o->resource), registry_parse(ctx->arena, o) };
 }
 
 static bool has_finalizer(const struct item *it, struct str finalizer)
@@ -94,7 +94,7 @@ static void collect(void *arg, const struct object *o)
 
 static struct objects dependents_of(struct reconcile *ctx, const struct object *o)
 {
-	struct objects list = {.arena = ctx->arena};
+	struct objects list = { .arena = ctx->arena };
 
 	registry_each_owned(ctx->reg, o->uid, collect, &list);
 	return list;
@@ -129,7 +129,7 @@ static void strip_owners(const struct item *it, struct str *uids, size_t n)
 {
 	struct strip *s = arena_new(it->ctx->arena, struct strip);
 
-	*s = (struct strip){uids, n};
+	*s = (struct strip){ uids, n };
 	reconcile_update(it->ctx, it->kind, it->object->ns, it->object->name, NULL, mutate_strip, s, NULL);
 }
 
@@ -150,7 +150,7 @@ static void remove_finalizer(const struct item *it, struct str finalizer)
 {
 	struct finalizer_removal *f = arena_new(it->ctx->arena, struct finalizer_removal);
 
-	*f = (struct finalizer_removal){finalizer, it->object->uid};
+	*f = (struct finalizer_removal){ finalizer, it->object->uid };
 	reconcile_update(it->ctx, it->kind, it->object->ns, it->object->name, NULL, mutate_remove_finalizer, f, NULL);
 }
 
@@ -208,9 +208,9 @@ static enum owner_state owner_state(const struct item *it, const struct object_o
 static void delete_item(const struct item *it, const char *propagation)
 {
 	const struct registry_delete_options options = {
-	        .grace_period_s = -1,
-	        .propagation = propagation,
-	        .uid = it->object->uid,
+		.grace_period_s = -1,
+		.propagation = propagation,
+		.uid = it->object->uid,
 	};
 
 	reconcile_delete(it->ctx, it->object, it->kind, &options, NULL);
@@ -219,7 +219,7 @@ static void delete_item(const struct item *it, const char *propagation)
 static void judge_dependent(const struct item *it)
 {
 	struct str *gone = arena_new_array(it->ctx->arena, struct str, it->object->n_owners);
-	size_t n[3] = {0}, n_gone = 0;
+	size_t n[3] = { 0 }, n_gone = 0;
 
 	for (size_t i = 0; i < it->object->n_owners; i++) {
 		enum owner_state state = owner_state(it, &it->object->owners[i]);
@@ -261,12 +261,12 @@ static int reconcile(struct reconcile *ctx, struct err *err)
 }
 
 static const struct controller_watch watches[] = {
-        {NULL, map_any},
+	{ NULL, map_any },
 };
 
 const struct controller controller_garbage = {
-        .name = "garbage-collector",
-        .watches = watches,
-        .n_watches = ARRAY_SIZE(watches),
-        .reconcile = reconcile,
+	.name = "garbage-collector",
+	.watches = watches,
+	.n_watches = ARRAY_SIZE(watches),
+	.reconcile = reconcile,
 };

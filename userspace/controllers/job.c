@@ -20,7 +20,8 @@
 #define JOB_COMPONENT "job-controller"
 #define JOB_INDEX "batch.kubernetes.io/job-completion-index"
 
-static const struct str tracking = {"batch.kubernetes.io/job-tracking", sizeof("batch.kubernetes.io/job-tracking") - 1};
+static const struct str tracking = { "batch.kubernetes.io/job-tracking",
+				     sizeof("batch.kubernetes.io/job-tracking") - 1 };
 
 struct job_pod {
 	struct pod pod;
@@ -63,14 +64,14 @@ static struct job_pod *pod_find(struct job *j, struct str uid)
 
 static struct job_pod judge(struct arena *arena, const struct object *o)
 {
-	struct job_pod p = {.pod = pod_of(arena, o), .index = -1};
+	struct job_pod p = { .pod = pod_of(arena, o), .index = -1 };
 	struct str index = meta_annotation(p.pod.json, JOB_INDEX);
 
 	p.tracked = meta_has_finalizer(p.pod.json, tracking);
 	p.succeeded = p.pod.phase == POD_SUCCEEDED;
 	/* A deleted pod whose time is over ended without saying how. */
 	p.finished = p.succeeded || p.pod.phase == POD_FAILED ||
-	             (p.pod.deleting && json_at_int(p.pod.json, "metadata.deletionGracePeriodSeconds", 1) == 0);
+		     (p.pod.deleting && json_at_int(p.pod.json, "metadata.deletionGracePeriodSeconds", 1) == 0);
 	if (str_to_int64(index, &p.index) < 0)
 		p.index = -1;
 	return p;
@@ -107,7 +108,7 @@ static void count_finished(struct job *j, struct job_pod *p)
 {
 	struct json *list = p->succeeded ? j->uncounted_succeeded : j->uncounted_failed;
 	struct json *stored = json_at(j->json, p->succeeded ? "status.uncountedTerminatedPods.succeeded"
-	                                                    : "status.uncountedTerminatedPods.failed");
+							    : "status.uncountedTerminatedPods.failed");
 
 	if (p->succeeded && j->indexed)
 		job_indexes_add(&j->done, p->index);
@@ -184,19 +185,20 @@ static bool past_deadline(struct job *j)
 /* An ending once chosen stays, while its pods go. */
 static bool find_ending(struct job *j, struct ending *ret)
 {
-	static const struct ending success = {true, "CompletionsReached", "Reached expected number of succeeded pods"};
+	static const struct ending success = { true, "CompletionsReached",
+					       "Reached expected number of succeeded pods" };
 	struct json *target = meta_condition(j->conditions, "FailureTarget");
 
 	if (meta_condition(j->conditions, "SuccessCriteriaMet")) {
 		*ret = success;
 	} else if (target) {
-		*ret = (struct ending){false,
-		                       arena_printf(j->ctx->arena, "%.*s", STR_ARG(json_get_str(target, "reason"))),
-		                       arena_printf(j->ctx->arena, "%.*s", STR_ARG(json_get_str(target, "message")))};
+		*ret = (struct ending){ false,
+					arena_printf(j->ctx->arena, "%.*s", STR_ARG(json_get_str(target, "reason"))),
+					arena_printf(j->ctx->arena, "%.*s", STR_ARG(json_get_str(target, "message"))) };
 	} else if (all_failed(j) > j->backoff_limit || too_many_restarts(j)) {
-		*ret = (struct ending){false, "BackoffLimitExceeded", "Job has reached the specified backoff limit"};
+		*ret = (struct ending){ false, "BackoffLimitExceeded", "Job has reached the specified backoff limit" };
 	} else if (past_deadline(j)) {
-		*ret = (struct ending){false, "DeadlineExceeded", "Job was active longer than specified deadline"};
+		*ret = (struct ending){ false, "DeadlineExceeded", "Job was active longer than specified deadline" };
 	} else if (j->completions >= 0 ? all_succeeded(j) >= j->completions : all_succeeded(j) > 0 && j->active == 0) {
 		*ret = success;
 	} else {
@@ -208,12 +210,12 @@ static bool find_ending(struct job *j, struct ending *ret)
 static void delete_pod(struct job *j, const struct pod *p)
 {
 	const struct reconcile_note note = {
-	        .component = JOB_COMPONENT,
-	        .about = j->object,
-	        .ok_reason = "SuccessfulDelete",
-	        .ok_prefix = "Deleted pod: ",
-	        .fail_reason = "FailedDelete",
-	        .fail_prefix = "Error deleting: ",
+		.component = JOB_COMPONENT,
+		.about = j->object,
+		.ok_reason = "SuccessfulDelete",
+		.ok_prefix = "Deleted pod: ",
+		.fail_reason = "FailedDelete",
+		.fail_prefix = "Error deleting: ",
 	};
 
 	reconcile_delete(j->ctx, p->object, KIND_POD, NULL, &note);
@@ -230,7 +232,7 @@ static void delete_active(struct job *j, int64_t n)
 
 static void set_condition(struct job *j, const char *type, const char *status, const char *reason, const char *message)
 {
-	condition_set(j->ctx->arena, j->conditions, &(struct condition){type, status, reason, message});
+	condition_set(j->ctx->arena, j->conditions, &(struct condition){ type, status, reason, message });
 }
 
 static void end(struct job *j, const struct ending *e)
@@ -305,12 +307,12 @@ static void make_pod(struct job *j, int64_t index)
 	struct arena *arena = j->ctx->arena;
 	struct json *pod = pod_from_template(arena, json_get(j->spec, "template"), KIND_JOB, j->object, STR_NULL);
 	const struct reconcile_note note = {
-	        .component = JOB_COMPONENT,
-	        .about = j->object,
-	        .ok_reason = "SuccessfulCreate",
-	        .ok_prefix = "Created pod: ",
-	        .fail_reason = "FailedCreate",
-	        .fail_prefix = "Error creating: ",
+		.component = JOB_COMPONENT,
+		.about = j->object,
+		.ok_reason = "SuccessfulCreate",
+		.ok_prefix = "Created pod: ",
+		.fail_reason = "FailedCreate",
+		.fail_prefix = "Error creating: ",
 	};
 
 	meta_add_finalizer(arena, pod, tracking);
@@ -320,10 +322,10 @@ static void make_pod(struct job *j, int64_t index)
 		meta_set_annotation(arena, pod, JOB_INDEX, text);
 		meta_set_label(arena, pod, JOB_INDEX, text);
 		json_set_cstr(arena, json_get(pod, "metadata"), "generateName",
-		              arena_printf(arena, "%.*s-%" PRId64 "-", STR_ARG(j->object->name), index));
+			      arena_printf(arena, "%.*s-%" PRId64 "-", STR_ARG(j->object->name), index));
 		if (json_at_str(pod, "spec.hostname").n == 0)
 			json_set_cstr(arena, json_get(pod, "spec"), "hostname",
-			              arena_printf(arena, "%.*s-%" PRId64, STR_ARG(j->object->name), index));
+				      arena_printf(arena, "%.*s-%" PRId64, STR_ARG(j->object->name), index));
 		add_index_env(arena, json_at(pod, "spec.containers"));
 		add_index_env(arena, json_at(pod, "spec.initContainers"));
 	}
@@ -399,7 +401,7 @@ static void load(struct job *j, const struct objects *owned)
 	j->completions = json_get_int(j->spec, "completions", -1);
 	j->backoff_limit = json_get_int(j->spec, "backoffLimit", 6);
 	j->done =
-	        job_indexes_parse(arena, json_get_str(j->status, "completedIndexes"), j->indexed ? j->completions : 0);
+		job_indexes_parse(arena, json_get_str(j->status, "completedIndexes"), j->indexed ? j->completions : 0);
 	j->pods = arena_new_array(arena, struct job_pod, owned->n + 1);
 	for (size_t i = 0; i < owned->n; i++)
 		j->pods[j->n++] = judge(arena, owned->items[i]);
@@ -448,7 +450,7 @@ static void release_pods(struct reconcile *ctx, const struct objects *pods)
 static void release_strays(struct reconcile *ctx)
 {
 	struct objects all = objects_all(ctx->arena, ctx->reg, KIND_POD, ctx->ns);
-	struct objects strays = {.arena = ctx->arena};
+	struct objects strays = { .arena = ctx->arena };
 
 	for (size_t i = 0; i < all.n; i++) {
 		const struct object_owner *owner = object_controller(all.items[i]);
@@ -465,9 +467,9 @@ static void after_end(struct job *j, const struct objects *owned)
 	struct json *ttl = json_get(j->spec, "ttlSecondsAfterFinished");
 	struct json *condition = meta_condition(j->conditions, "Complete");
 	const struct registry_delete_options options = {
-	        .grace_period_s = -1,
-	        .propagation = "Foreground",
-	        .uid = j->object->uid,
+		.grace_period_s = -1,
+		.propagation = "Foreground",
+		.uid = j->object->uid,
 	};
 	int64_t left;
 
@@ -485,7 +487,7 @@ static void after_end(struct job *j, const struct objects *owned)
 
 static int reconcile(struct reconcile *ctx, struct err *err)
 {
-	struct job j = {.ctx = ctx, .now_ns = clock_real_ns()};
+	struct job j = { .ctx = ctx, .now_ns = clock_real_ns() };
 	struct selector selector;
 	struct objects owned;
 	struct ending ending;
@@ -523,13 +525,13 @@ static void map_pod(struct runner *r, enum registry_event_type type, const struc
 }
 
 static const struct controller_watch watches[] = {
-        {&KIND_JOB, runner_enqueue_self},
-        {&KIND_POD, map_pod},
+	{ &KIND_JOB, runner_enqueue_self },
+	{ &KIND_POD, map_pod },
 };
 
 const struct controller controller_job = {
-        .name = "job",
-        .watches = watches,
-        .n_watches = ARRAY_SIZE(watches),
-        .reconcile = reconcile,
+	.name = "job",
+	.watches = watches,
+	.n_watches = ARRAY_SIZE(watches),
+	.reconcile = reconcile,
 };

@@ -19,7 +19,7 @@ void job_indexes_add(struct job_indexes *set, int64_t i)
 
 struct job_indexes job_indexes_parse(struct arena *arena, struct str text, int64_t completions)
 {
-	struct job_indexes set = {.n = completions < JOB_INDEXES_MAX ? completions : JOB_INDEXES_MAX};
+	struct job_indexes set = { .n = completions < JOB_INDEXES_MAX ? completions : JOB_INDEXES_MAX };
 	struct str part;
 
 	set.n = set.n > 0 ? set.n : 0;

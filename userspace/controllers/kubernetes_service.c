@@ -11,15 +11,15 @@
 
 #define HTTPS_PORT 443
 
-static const struct str service_ns = {"default", sizeof("default") - 1};
-static const struct str service_name = {"kubernetes", sizeof("kubernetes") - 1};
+static const struct str service_ns = { "default", sizeof("default") - 1 };
+static const struct str service_name = { "kubernetes", sizeof("kubernetes") - 1 };
 
 static void map_one(struct runner *r, enum registry_event_type type, const struct object *o, const struct object *prev)
 {
 	const struct api_kind *kind = api_kind_by_index(o->resource);
 
 	if (kind == KIND_NAMESPACE ? str_eq(o->name, service_ns)
-	                           : str_eq(o->ns, service_ns) && str_eq(o->name, service_name))
+				   : str_eq(o->ns, service_ns) && str_eq(o->name, service_name))
 		runner_enqueue(r, service_ns, service_name);
 }
 
@@ -103,12 +103,12 @@ static struct wanted wanted_slice(struct reconcile *ctx, int family)
 	struct json *conditions = json_ensure_object(arena, endpoint, "conditions");
 
 	json_append(json_ensure_array(arena, endpoint, "addresses"),
-	            json_new_cstr(arena, ctx->options->apiserver_address));
+		    json_new_cstr(arena, ctx->options->apiserver_address));
 	json_set_bool(arena, conditions, "ready", true);
 	json_set_cstr(arena, members, "addressType", family == 6 ? "IPv6" : "IPv4");
 	json_append(json_ensure_array(arena, members, "endpoints"), endpoint);
 	json_append(json_ensure_array(arena, members, "ports"), port_new(arena, ctx->options->apiserver_port));
-	return (struct wanted){members};
+	return (struct wanted){ members };
 }
 
 static struct wanted wanted_endpoints(struct reconcile *ctx)
@@ -122,7 +122,7 @@ static struct wanted wanted_endpoints(struct reconcile *ctx)
 	json_append(json_ensure_array(arena, subset, "addresses"), address);
 	json_append(json_ensure_array(arena, subset, "ports"), port_new(arena, ctx->options->apiserver_port));
 	json_append(json_ensure_array(arena, members, "subsets"), subset);
-	return (struct wanted){members};
+	return (struct wanted){ members };
 }
 
 static int reconcile(struct reconcile *ctx, struct err *err)
@@ -141,7 +141,7 @@ static int reconcile(struct reconcile *ctx, struct err *err)
 	rc = names_parse_ip(str_of(ctx->options->apiserver_address), &ip);
 	if (rc < 0)
 		return err_set(err, rc, "the API server's address \"%s\" is no IP address",
-		               ctx->options->apiserver_address);
+			       ctx->options->apiserver_address);
 	slice = wanted_slice(ctx, ip.family);
 	endpoints = wanted_endpoints(ctx);
 	ensure(ctx, KIND_ENDPOINTSLICE, &slice);
@@ -156,16 +156,16 @@ static int start(struct runner *r, struct err *err)
 }
 
 static const struct controller_watch watches[] = {
-        {&KIND_NAMESPACE, map_one},
-        {&KIND_SERVICE, map_one},
-        {&KIND_ENDPOINTSLICE, map_one},
-        {&KIND_ENDPOINTS, map_one},
+	{ &KIND_NAMESPACE, map_one },
+	{ &KIND_SERVICE, map_one },
+	{ &KIND_ENDPOINTSLICE, map_one },
+	{ &KIND_ENDPOINTS, map_one },
 };
 
 const struct controller controller_kubernetes_service = {
-        .name = "kubernetes-service",
-        .watches = watches,
-        .n_watches = ARRAY_SIZE(watches),
-        .start = start,
-        .reconcile = reconcile,
+	.name = "kubernetes-service",
+	.watches = watches,
+	.n_watches = ARRAY_SIZE(watches),
+	.start = start,
+	.reconcile = reconcile,
 };

@@ -9,7 +9,7 @@
 #include "userspace/controllers/objects.h"
 #include "userspace/controllers/table.h"
 
-static const char *const always[] = {"default", "kube-system", "kube-public", "kube-node-lease"};
+static const char *const always[] = { "default", "kube-system", "kube-public", "kube-node-lease" };
 
 static bool is_always(struct str name)
 {
@@ -21,7 +21,7 @@ static bool is_always(struct str name)
 
 /* An object that left a dying namespace may have been the last; one that entered it late must go too. */
 static void map_content(struct runner *r, enum registry_event_type type, const struct object *o,
-                        const struct object *prev)
+			const struct object *prev)
 {
 	const struct object *ns;
 
@@ -68,9 +68,9 @@ static void remove_one(void *arg, const struct object *o)
 		count_finalizers(r, o);
 	if (!o->deleting && !reconcile_full(r->ctx)) {
 		const struct registry_delete_options options = {
-		        .grace_period_s = -1,
-		        .propagation = "Background",
-		        .uid = o->uid,
+			.grace_period_s = -1,
+			.propagation = "Background",
+			.uid = o->uid,
 		};
 
 		reconcile_delete(r->ctx, o, r->kind, &options, NULL);
@@ -91,7 +91,7 @@ static void remove_content(struct remains *r, struct str ns)
 		if (r->of_kind == 0)
 			continue;
 		buf_printf(&r->kinds, "%s%s.%s has %zu resource instances", r->total ? ", " : "", kind->plural,
-		           kind->group, r->of_kind);
+			   kind->group, r->of_kind);
 		r->total += r->of_kind;
 	}
 }
@@ -114,18 +114,18 @@ static int mutate_status(void *arg, struct arena *arena, struct json *object, st
 	bool finalizers = json_count(r->finalizers) > 0;
 	const char *left = arena_printf(arena, "Some resources are remaining: %s", buf_cstr(&r->kinds));
 	const struct condition all[] = {
-	        {"NamespaceDeletionDiscoveryFailure", "False", "ResourcesDiscovered",
-	         "All resources successfully discovered"},
-	        {"NamespaceDeletionGroupVersionParsingFailure", "False", "ParsedGroupVersions",
-	         "All legacy kube types successfully parsed"},
-	        {"NamespaceDeletionContentFailure", "False", "ContentDeleted",
-	         "All content successfully deleted, may be waiting on finalization"},
-	        {"NamespaceContentRemaining", r->total ? "True" : "False",
-	         r->total ? "SomeResourcesRemain" : "ContentRemoved",
-	         r->total ? left : "All content successfully removed"},
-	        {"NamespaceFinalizersRemaining", finalizers ? "True" : "False",
-	         finalizers ? "SomeFinalizersRemain" : "ContentHasNoFinalizers",
-	         finalizers ? arena_strdup(arena, finalizers_text(r)) : "All content-preserving finalizers finished"},
+		{ "NamespaceDeletionDiscoveryFailure", "False", "ResourcesDiscovered",
+		  "All resources successfully discovered" },
+		{ "NamespaceDeletionGroupVersionParsingFailure", "False", "ParsedGroupVersions",
+		  "All legacy kube types successfully parsed" },
+		{ "NamespaceDeletionContentFailure", "False", "ContentDeleted",
+		  "All content successfully deleted, may be waiting on finalization" },
+		{ "NamespaceContentRemaining", r->total ? "True" : "False",
+		  r->total ? "SomeResourcesRemain" : "ContentRemoved",
+		  r->total ? left : "All content successfully removed" },
+		{ "NamespaceFinalizersRemaining", finalizers ? "True" : "False",
+		  finalizers ? "SomeFinalizersRemain" : "ContentHasNoFinalizers",
+		  finalizers ? arena_strdup(arena, finalizers_text(r)) : "All content-preserving finalizers finished" },
 	};
 	bool changed = !str_is(json_get_str(status, "phase"), "Terminating");
 
@@ -155,7 +155,7 @@ static bool has_finalizer(struct reconcile *ctx, const struct object *ns)
 
 static int empty_namespace(struct reconcile *ctx, const struct object *ns)
 {
-	struct remains r = {.ctx = ctx, .finalizers = json_new_object(ctx->arena)};
+	struct remains r = { .ctx = ctx, .finalizers = json_new_object(ctx->arena) };
 
 	remove_content(&r, ns->name);
 	if (has_finalizer(ctx, ns)) {
@@ -163,7 +163,7 @@ static int empty_namespace(struct reconcile *ctx, const struct object *ns)
 			reconcile_update(ctx, KIND_NAMESPACE, STR_NULL, ns->name, "status", mutate_status, &r, NULL);
 		else
 			reconcile_update(ctx, KIND_NAMESPACE, STR_NULL, ns->name, "finalize", mutate_finalize, NULL,
-			                 NULL);
+					 NULL);
 	}
 	buf_finish(&r.kinds);
 	return 0;
@@ -177,19 +177,19 @@ static int reconcile(struct reconcile *ctx, struct err *err)
 		return empty_namespace(ctx, ns);
 	if (!ns && is_always(ctx->name))
 		reconcile_create(ctx, KIND_NAMESPACE, object_new(ctx->arena, KIND_NAMESPACE, STR_NULL, ctx->name),
-		                 NULL);
+				 NULL);
 	return 0;
 }
 
 static const struct controller_watch watches[] = {
-        {&KIND_NAMESPACE, runner_enqueue_self},
-        {NULL, map_content},
+	{ &KIND_NAMESPACE, runner_enqueue_self },
+	{ NULL, map_content },
 };
 
 const struct controller controller_namespace = {
-        .name = "namespace",
-        .watches = watches,
-        .n_watches = ARRAY_SIZE(watches),
-        .start = start,
-        .reconcile = reconcile,
+	.name = "namespace",
+	.watches = watches,
+	.n_watches = ARRAY_SIZE(watches),
+	.start = start,
+	.reconcile = reconcile,
 };

@@ -11,7 +11,7 @@
 
 #define NODE_MONITOR_GRACE_NS (50 * NS_PER_S)
 
-static const struct str lease_ns = {"kube-node-lease", sizeof("kube-node-lease") - 1};
+static const struct str lease_ns = { "kube-node-lease", sizeof("kube-node-lease") - 1 };
 
 struct health {
 	int64_t lease_revision, node_revision;
@@ -21,7 +21,7 @@ struct health {
 
 /* A renewal matters at once only to a node that was given up. */
 static void map_lease(struct runner *r, enum registry_event_type type, const struct object *o,
-                      const struct object *prev)
+		      const struct object *prev)
 {
 	struct health *h;
 
@@ -61,17 +61,17 @@ static struct health *observe(struct reconcile *ctx, const struct object *node)
 
 static int mutate_unknown(void *arg, struct arena *arena, struct json *object, struct err *err)
 {
-	static const char *const types[] = {"Ready", "MemoryPressure", "DiskPressure", "PIDPressure"};
+	static const char *const types[] = { "Ready", "MemoryPressure", "DiskPressure", "PIDPressure" };
 	struct json *conditions = json_ensure_array(arena, json_ensure_object(arena, object, "status"), "conditions");
 	bool changed = false;
 
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
 		bool known = meta_condition(conditions, types[i]) != NULL;
 		const struct condition c = {
-		        types[i],
-		        "Unknown",
-		        known ? "NodeStatusUnknown" : "NodeStatusNeverUpdated",
-		        known ? "Kubelet stopped posting node status." : "Kubelet never posted node status.",
+			types[i],
+			"Unknown",
+			known ? "NodeStatusUnknown" : "NodeStatusNeverUpdated",
+			known ? "Kubelet stopped posting node status." : "Kubelet never posted node status.",
 		};
 
 		if (meta_condition_is(conditions, types[i], "Unknown"))
@@ -102,7 +102,7 @@ static void mark_pods(struct reconcile *ctx)
 		if (str_eq(json_at_str(pod, "spec.nodeName"), ctx->name) &&
 		    meta_condition_is(json_at(pod, "status.conditions"), "Ready", "True"))
 			reconcile_update(ctx, KIND_POD, pods.items[i]->ns, pods.items[i]->name, "status",
-			                 mutate_pod_not_ready, NULL, NULL);
+					 mutate_pod_not_ready, NULL, NULL);
 	}
 }
 
@@ -128,16 +128,17 @@ static void wanted_taints(const struct json *node, struct taint ret[static TAINT
 	bool unknown = meta_condition_is(conditions, "Ready", "Unknown");
 	bool not_ready = !unknown && !meta_condition_is(conditions, "Ready", "True");
 	const struct taint all[TAINTS] = {
-	        {"node.kubernetes.io/not-ready", "NoSchedule", not_ready},
-	        {"node.kubernetes.io/not-ready", "NoExecute", not_ready},
-	        {"node.kubernetes.io/unreachable", "NoSchedule", unknown},
-	        {"node.kubernetes.io/unreachable", "NoExecute", unknown},
-	        {"node.kubernetes.io/memory-pressure", "NoSchedule",
-	         meta_condition_is(conditions, "MemoryPressure", "True")},
-	        {"node.kubernetes.io/disk-pressure", "NoSchedule",
-	         meta_condition_is(conditions, "DiskPressure", "True")},
-	        {"node.kubernetes.io/pid-pressure", "NoSchedule", meta_condition_is(conditions, "PIDPressure", "True")},
-	        {"node.kubernetes.io/unschedulable", "NoSchedule", json_at_bool(node, "spec.unschedulable", false)},
+		{ "node.kubernetes.io/not-ready", "NoSchedule", not_ready },
+		{ "node.kubernetes.io/not-ready", "NoExecute", not_ready },
+		{ "node.kubernetes.io/unreachable", "NoSchedule", unknown },
+		{ "node.kubernetes.io/unreachable", "NoExecute", unknown },
+		{ "node.kubernetes.io/memory-pressure", "NoSchedule",
+		  meta_condition_is(conditions, "MemoryPressure", "True") },
+		{ "node.kubernetes.io/disk-pressure", "NoSchedule",
+		  meta_condition_is(conditions, "DiskPressure", "True") },
+		{ "node.kubernetes.io/pid-pressure", "NoSchedule",
+		  meta_condition_is(conditions, "PIDPressure", "True") },
+		{ "node.kubernetes.io/unschedulable", "NoSchedule", json_at_bool(node, "spec.unschedulable", false) },
 	};
 
 	memcpy(ret, all, sizeof(all));
@@ -198,7 +199,7 @@ static int reconcile(struct reconcile *ctx, struct err *err)
 	h = observe(ctx, node);
 	if (h->stale && !meta_condition_is(json_at(json, "status.conditions"), "Ready", "Unknown")) {
 		registry_event(ctx->reg, "node-controller", node, "Normal", "NodeNotReady",
-		               "Node %.*s status is now: NodeNotReady", STR_ARG(node->name));
+			       "Node %.*s status is now: NodeNotReady", STR_ARG(node->name));
 		reconcile_update(ctx, KIND_NODE, STR_NULL, node->name, "status", mutate_unknown, NULL, NULL);
 		mark_pods(ctx);
 		reconcile_again(ctx);
@@ -226,15 +227,15 @@ static void stop(struct runner *r)
 }
 
 static const struct controller_watch watches[] = {
-        {&KIND_NODE, runner_enqueue_self},
-        {&KIND_LEASE, map_lease},
+	{ &KIND_NODE, runner_enqueue_self },
+	{ &KIND_LEASE, map_lease },
 };
 
 const struct controller controller_node_lifecycle = {
-        .name = "node-lifecycle",
-        .watches = watches,
-        .n_watches = ARRAY_SIZE(watches),
-        .start = start,
-        .stop = stop,
-        .reconcile = reconcile,
+	.name = "node-lifecycle",
+	.watches = watches,
+	.n_watches = ARRAY_SIZE(watches),
+	.start = start,
+	.stop = stop,
+	.reconcile = reconcile,
 };

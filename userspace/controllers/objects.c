@@ -29,7 +29,7 @@ static void collect(void *arg, const struct object *o)
 
 struct objects objects_all(struct arena *arena, struct registry *reg, const struct api_kind *kind, struct str ns)
 {
-	struct objects list = {.arena = arena};
+	struct objects list = { .arena = arena };
 
 	registry_each(reg, kind, ns, collect, &list);
 	return list;
@@ -50,7 +50,7 @@ static void collect_kind(void *arg, const struct object *o)
 
 struct objects objects_owned(struct arena *arena, struct registry *reg, const struct api_kind *kind, struct str uid)
 {
-	struct collect_filter f = {.list = {.arena = arena}, .kind = kind};
+	struct collect_filter f = { .list = { .arena = arena }, .kind = kind };
 
 	registry_each_owned(reg, uid, collect_kind, &f);
 	return f.list;
@@ -64,7 +64,7 @@ static void collect_orphan(void *arg, const struct object *o)
 
 struct objects objects_orphans(struct arena *arena, struct registry *reg, const struct api_kind *kind, struct str ns)
 {
-	struct objects list = {.arena = arena};
+	struct objects list = { .arena = arena };
 
 	registry_each(reg, kind, ns, collect_orphan, &list);
 	return list;
@@ -92,7 +92,7 @@ struct selector selector_of_labels(struct arena *arena, const struct json *label
 	struct selector s;
 
 	if (selector_from_json(arena, label_selector, &s, NULL) < 0)
-		s = (struct selector){.nothing = true};
+		s = (struct selector){ .nothing = true };
 	return s;
 }
 
@@ -101,7 +101,7 @@ struct selector selector_of_map(struct arena *arena, const struct json *map)
 	struct selector s;
 
 	if (json_count(map) == 0)
-		return (struct selector){.nothing = true};
+		return (struct selector){ .nothing = true };
 	selector_from_map(arena, map, &s);
 	return s;
 }
@@ -124,7 +124,7 @@ struct json *object_new(struct arena *arena, const struct api_kind *kind, struct
 }
 
 void object_set_controller(struct arena *arena, struct json *object, const struct api_kind *kind,
-                           const struct object *owner)
+			   const struct object *owner)
 {
 	struct json *meta = json_ensure_object(arena, object, "metadata");
 	struct json *owners = json_ensure_array(arena, meta, "ownerReferences");

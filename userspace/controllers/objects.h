@@ -37,7 +37,7 @@ struct selector selector_of_map(struct arena *arena, const struct json *map);
 struct json *object_new(struct arena *arena, const struct api_kind *kind, struct str ns, struct str name);
 /* Appends a controlling owner reference with blockOwnerDeletion. */
 void object_set_controller(struct arena *arena, struct json *object, const struct api_kind *kind,
-                           const struct object *owner);
+			   const struct object *owner);
 
 /* Stable hash of a pod template as names and labels carry it; `collisions` gives another one. */
 const char *object_hash(struct arena *arena, const struct json *v, int64_t collisions);

@@ -26,16 +26,16 @@ static int mutate_release(void *arg, struct arena *arena, struct json *object, s
 }
 
 static void change(struct reconcile *ctx, const struct api_kind *owner_kind, const struct object *owner,
-                   const struct api_kind *child_kind, const struct object *child, registry_mutate_fn *mutate)
+		   const struct api_kind *child_kind, const struct object *child, registry_mutate_fn *mutate)
 {
 	struct adoption *a = arena_new(ctx->arena, struct adoption);
 
-	*a = (struct adoption){.kind = owner_kind, .owner = owner, .child_uid = child->uid};
+	*a = (struct adoption){ .kind = owner_kind, .owner = owner, .child_uid = child->uid };
 	reconcile_update(ctx, child_kind, child->ns, child->name, NULL, mutate, a, NULL);
 }
 
 bool owning_claim(struct reconcile *ctx, const struct api_kind *owner_kind, const struct object *owner,
-                  const struct api_kind *child_kind, const struct selector *selector, struct objects *ret)
+		  const struct api_kind *child_kind, const struct selector *selector, struct objects *ret)
 {
 	struct objects owned = objects_owned(ctx->arena, ctx->reg, child_kind, owner->uid);
 	struct objects orphans;
@@ -79,16 +79,16 @@ static void enqueue_if_selects(void *arg, const struct object *owner)
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	struct json *selector = json_at(registry_parse(&arena, owner), "spec.selector");
 	struct selector s = c->owner_kind == KIND_REPLICATIONCONTROLLER ? selector_of_map(&arena, selector)
-	                                                                : selector_of_labels(&arena, selector);
+									: selector_of_labels(&arena, selector);
 
 	if (object_matches(c->child, &s))
 		runner_enqueue(c->runner, owner->ns, owner->name);
 }
 
 void owning_enqueue(struct runner *r, const struct api_kind *owner_kind, const struct object *child,
-                    const struct object *prev, enum registry_event_type type)
+		    const struct object *prev, enum registry_event_type type)
 {
-	struct orphan c = {.runner = r, .owner_kind = owner_kind, .child = child};
+	struct orphan c = { .runner = r, .owner_kind = owner_kind, .child = child };
 
 	runner_enqueue_controller(r, owner_kind, child, prev);
 	if (type != REGISTRY_DELETED && !child->deleting && !object_controller(child))

@@ -15,7 +15,7 @@
 #define POD_GC_QUARANTINE_NS (40 * NS_PER_S) /* a node may come back under its name */
 #define POD_GC_BATCH 100
 
-static const struct str ended_key = {"ended", sizeof("ended") - 1};
+static const struct str ended_key = { "ended", sizeof("ended") - 1 };
 
 static void enqueue_pod(void *arg, const struct object *pod)
 {
@@ -44,10 +44,10 @@ static int mutate_disrupted(void *arg, struct arena *arena, struct json *object,
 	struct json *status = json_ensure_object(arena, object, "status");
 	struct json *conditions = json_ensure_array(arena, status, "conditions");
 	const struct condition c = {
-	        "DisruptionTarget",
-	        "True",
-	        "DeletionByPodGC",
-	        "PodGC: node no longer exists",
+		"DisruptionTarget",
+		"True",
+		"DeletionByPodGC",
+		"PodGC: node no longer exists",
 	};
 
 	json_set_cstr(arena, status, "phase", "Failed");
@@ -57,7 +57,7 @@ static int mutate_disrupted(void *arg, struct arena *arena, struct json *object,
 
 static void force_delete(struct reconcile *ctx, const struct object *pod)
 {
-	const struct registry_delete_options options = {.grace_period_s = 0, .uid = pod->uid};
+	const struct registry_delete_options options = { .grace_period_s = 0, .uid = pod->uid };
 
 	reconcile_delete(ctx, pod, KIND_POD, &options, NULL);
 }
@@ -131,7 +131,7 @@ static int reconcile(struct reconcile *ctx, struct err *err)
 /* ---- since when a node is known to be missing ---- */
 
 static void map_node_back(struct runner *r, enum registry_event_type type, const struct object *o,
-                          const struct object *prev)
+			  const struct object *prev)
 {
 	if (type == REGISTRY_ADDED)
 		free(map_remove(runner_state(r), o->name));
@@ -168,15 +168,15 @@ static void stop(struct runner *r)
 }
 
 static const struct controller_watch watches[] = {
-        {&KIND_NODE, map_node_back},
-        {&KIND_POD, map_pod},
+	{ &KIND_NODE, map_node_back },
+	{ &KIND_POD, map_pod },
 };
 
 const struct controller controller_pod_gc = {
-        .name = "pod-gc",
-        .watches = watches,
-        .n_watches = ARRAY_SIZE(watches),
-        .start = start,
-        .stop = stop,
-        .reconcile = reconcile,
+	.name = "pod-gc",
+	.watches = watches,
+	.n_watches = ARRAY_SIZE(watches),
+	.start = start,
+	.stop = stop,
+	.reconcile = reconcile,
 };

@@ -39,13 +39,13 @@ struct pod pod_of(struct arena *arena, const struct object *o)
 	struct json *status = json_get(j, "status");
 	struct json *ready = meta_condition(json_get(status, "conditions"), "Ready");
 	struct pod p = {
-	        .object = o,
-	        .json = j,
-	        .phase = phase_of(json_get_str(status, "phase")),
-	        .deleting = o->deleting,
-	        .ready = str_is(json_get_str(ready, "status"), "True"),
-	        .node = json_at_str(j, "spec.nodeName"),
-	        .created_ns = o->created_real_ns,
+		.object = o,
+		.json = j,
+		.phase = phase_of(json_get_str(status, "phase")),
+		.deleting = o->deleting,
+		.ready = str_is(json_get_str(ready, "status"), "True"),
+		.node = json_at_str(j, "spec.nodeName"),
+		.created_ns = o->created_real_ns,
 	};
 	int64_t cost = 0;
 
@@ -120,9 +120,9 @@ void pods_sort_for_deletion(struct pod *pods, size_t n, int64_t now_real_ns)
 }
 
 struct json *pod_from_template(struct arena *arena, const struct json *template, const struct api_kind *owner_kind,
-                               const struct object *owner, struct str name)
+			       const struct object *owner, struct str name)
 {
-	static const char *const carried[] = {"labels", "annotations", "finalizers"};
+	static const char *const carried[] = { "labels", "annotations", "finalizers" };
 	struct json *pod = object_new(arena, KIND_POD, owner->ns, name);
 	struct json *meta = json_get(pod, "metadata");
 	int prefix = owner->name.n < POD_NAME_PREFIX_MAX ? (int)owner->name.n : POD_NAME_PREFIX_MAX - 1;

@@ -43,4 +43,4 @@ void pods_sort_for_deletion(struct pod *pods, size_t n, int64_t now_real_ns);
 /* A pod from `template` (a PodTemplateSpec) in the owner's namespace, controlled by the owner: labels, annotations,
  * finalizers, spec. `name` empty: generateName of the owner's name. */
 struct json *pod_from_template(struct arena *arena, const struct json *template, const struct api_kind *owner_kind,
-                               const struct object *owner, struct str name);
+			       const struct object *owner, struct str name);

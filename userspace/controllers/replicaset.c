@@ -30,7 +30,7 @@ static struct selector selector_of(struct replicas *r)
 	struct json *selector = json_get(r->spec, "selector");
 
 	return r->kind == KIND_REPLICATIONCONTROLLER ? selector_of_map(r->ctx->arena, selector)
-	                                             : selector_of_labels(r->ctx->arena, selector);
+						     : selector_of_labels(r->ctx->arena, selector);
 }
 
 /* A set whose pods wait for an adoption or release looks again when that is done. */
@@ -56,28 +56,28 @@ static bool load_pods(struct replicas *r)
 static void make_pods(struct replicas *r, int64_t missing)
 {
 	const struct reconcile_note note = {
-	        .component = r->component,
-	        .about = r->set,
-	        .ok_reason = "SuccessfulCreate",
-	        .ok_prefix = "Created pod: ",
-	        .fail_reason = "FailedCreate",
-	        .fail_prefix = "Error creating: ",
+		.component = r->component,
+		.about = r->set,
+		.ok_reason = "SuccessfulCreate",
+		.ok_prefix = "Created pod: ",
+		.fail_reason = "FailedCreate",
+		.fail_prefix = "Error creating: ",
 	};
 	/* After a refusal one try is enough to see whether the next would fare better. */
 	int64_t n = r->ctx->failure ? 1 : missing < REPLICASET_BURST ? missing : REPLICASET_BURST;
 
 	for (int64_t i = 0; i < n && i < missing; i++)
 		reconcile_create(
-		        r->ctx, KIND_POD,
-		        pod_from_template(r->ctx->arena, json_get(r->spec, "template"), r->kind, r->set, STR_NULL),
-		        &note);
+			r->ctx, KIND_POD,
+			pod_from_template(r->ctx->arena, json_get(r->spec, "template"), r->kind, r->set, STR_NULL),
+			&note);
 }
 
 /* How many active pods of this set and its siblings (sets of one deployment) share each pod's node. */
 static void rank_pods(struct replicas *r)
 {
 	const struct object_owner *parent = object_controller(r->set);
-	struct objects sets = {.arena = r->ctx->arena};
+	struct objects sets = { .arena = r->ctx->arena };
 
 	if (parent)
 		sets = objects_owned(r->ctx->arena, r->ctx->reg, r->kind, parent->uid);
@@ -101,12 +101,12 @@ static void rank_pods(struct replicas *r)
 static void delete_pods(struct replicas *r, int64_t surplus)
 {
 	const struct reconcile_note note = {
-	        .component = r->component,
-	        .about = r->set,
-	        .ok_reason = "SuccessfulDelete",
-	        .ok_prefix = "Deleted pod: ",
-	        .fail_reason = "FailedDelete",
-	        .fail_prefix = "Error deleting: ",
+		.component = r->component,
+		.about = r->set,
+		.ok_reason = "SuccessfulDelete",
+		.ok_prefix = "Deleted pod: ",
+		.fail_reason = "FailedDelete",
+		.fail_prefix = "Error deleting: ",
 	};
 
 	if (surplus < (int64_t)r->n) {
@@ -127,10 +127,10 @@ static void add_failure(struct replicas *r, struct json *status)
 		conditions = json_new_array(r->ctx->arena);
 	if (f && f->kind == KIND_POD && f->verb != RECONCILE_UPDATE) {
 		const struct condition c = {
-		        .type = "ReplicaFailure",
-		        .status = "True",
-		        .reason = f->verb == RECONCILE_CREATE ? "FailedCreate" : "FailedDelete",
-		        .message = f->message,
+			.type = "ReplicaFailure",
+			.status = "True",
+			.reason = f->verb == RECONCILE_CREATE ? "FailedCreate" : "FailedDelete",
+			.message = f->message,
 		};
 
 		condition_set(r->ctx->arena, conditions, &c);
@@ -178,7 +178,7 @@ static void write_status(struct replicas *r)
 
 static int reconcile_kind(struct reconcile *ctx, const struct api_kind *kind, const char *component)
 {
-	struct replicas r = {.ctx = ctx, .kind = kind, .component = component, .now_ns = clock_real_ns()};
+	struct replicas r = { .ctx = ctx, .kind = kind, .component = component, .now_ns = clock_real_ns() };
 
 	r.set = registry_get(ctx->reg, kind, ctx->ns, ctx->name);
 	if (!r.set)
@@ -212,37 +212,37 @@ static int reconcile_replicationcontroller(struct reconcile *ctx, struct err *er
 }
 
 static void map_replicaset_pod(struct runner *r, enum registry_event_type type, const struct object *o,
-                               const struct object *prev)
+			       const struct object *prev)
 {
 	owning_enqueue(r, KIND_REPLICASET, o, prev, type);
 }
 
 static void map_replicationcontroller_pod(struct runner *r, enum registry_event_type type, const struct object *o,
-                                          const struct object *prev)
+					  const struct object *prev)
 {
 	owning_enqueue(r, KIND_REPLICATIONCONTROLLER, o, prev, type);
 }
 
 static const struct controller_watch replicaset_watches[] = {
-        {&KIND_REPLICASET, runner_enqueue_self},
-        {&KIND_POD, map_replicaset_pod},
+	{ &KIND_REPLICASET, runner_enqueue_self },
+	{ &KIND_POD, map_replicaset_pod },
 };
 
 const struct controller controller_replicaset = {
-        .name = "replicaset",
-        .watches = replicaset_watches,
-        .n_watches = ARRAY_SIZE(replicaset_watches),
-        .reconcile = reconcile_replicaset,
+	.name = "replicaset",
+	.watches = replicaset_watches,
+	.n_watches = ARRAY_SIZE(replicaset_watches),
+	.reconcile = reconcile_replicaset,
 };
 
 static const struct controller_watch replicationcontroller_watches[] = {
-        {&KIND_REPLICATIONCONTROLLER, runner_enqueue_self},
-        {&KIND_POD, map_replicationcontroller_pod},
+	{ &KIND_REPLICATIONCONTROLLER, runner_enqueue_self },
+	{ &KIND_POD, map_replicationcontroller_pod },
 };
 
 const struct controller controller_replicationcontroller = {
-        .name = "replicationcontroller",
-        .watches = replicationcontroller_watches,
-        .n_watches = ARRAY_SIZE(replicationcontroller_watches),
-        .reconcile = reconcile_replicationcontroller,
+	.name = "replicationcontroller",
+	.watches = replicationcontroller_watches,
+	.n_watches = ARRAY_SIZE(replicationcontroller_watches),
+	.reconcile = reconcile_replicationcontroller,
 };

@@ -39,7 +39,7 @@ static int mutate_number(void *arg, struct arena *arena, struct json *object, st
 }
 
 static void create_revision(struct reconcile *ctx, const struct api_kind *owner_kind, const struct object *owner,
-                            const struct json *owner_json, struct json *data, int64_t number, const char *hash)
+			    const struct json *owner_json, struct json *data, int64_t number, const char *hash)
 {
 	struct arena *arena = ctx->arena;
 	const char *name = arena_printf(arena, "%.*s-%s", STR_ARG(owner->name), hash);
@@ -68,7 +68,7 @@ static const char *free_hash(struct reconcile *ctx, const struct object *owner, 
 }
 
 bool revisions_sync(struct reconcile *ctx, const struct api_kind *owner_kind, const struct object *owner,
-                    const struct json *owner_json, struct revisions *ret)
+		    const struct json *owner_json, struct revisions *ret)
 {
 	struct arena *arena = ctx->arena;
 	struct objects owned = objects_owned(arena, ctx->reg, KIND_CONTROLLERREVISION, owner->uid);
@@ -78,7 +78,7 @@ bool revisions_sync(struct reconcile *ctx, const struct api_kind *owner_kind, co
 	int64_t last = 0, *next = arena_new(arena, int64_t);
 
 	for (size_t i = 0; i < owned.n; i++)
-		all[i] = (struct numbered){owned.items[i], number_of(arena, owned.items[i])};
+		all[i] = (struct numbered){ owned.items[i], number_of(arena, owned.items[i]) };
 	if (owned.n > 1)
 		qsort(all, owned.n, sizeof(*all), by_number);
 	for (size_t i = 0; i < owned.n; i++) {
@@ -99,10 +99,10 @@ bool revisions_sync(struct reconcile *ctx, const struct api_kind *owner_kind, co
 		return false;
 	}
 	*ret = (struct revisions){
-	        .items = owned.items,
-	        .n = owned.n,
-	        .hash = arena_printf(arena, "%.*s", STR_ARG(object_label(same, STR(REVISION_HASH_LABEL)))),
-	        .name = arena_printf(arena, "%.*s", STR_ARG(same->name)),
+		.items = owned.items,
+		.n = owned.n,
+		.hash = arena_printf(arena, "%.*s", STR_ARG(object_label(same, STR(REVISION_HASH_LABEL)))),
+		.name = arena_printf(arena, "%.*s", STR_ARG(same->name)),
 	};
 	return true;
 }

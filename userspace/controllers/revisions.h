@@ -18,6 +18,6 @@ struct revisions {
 /* The revisions of `owner`, its template's being the newest. False when a write was issued for that: the key runs
  * again. Adopts nothing; a name that a stranger bears gets another hash. */
 bool revisions_sync(struct reconcile *ctx, const struct api_kind *owner_kind, const struct object *owner,
-                    const struct json *owner_json, struct revisions *ret);
+		    const struct json *owner_json, struct revisions *ret);
 /* Deletes the oldest beyond `limit` that neither is the newest nor has its hash among `live` (NULL-terminated). */
 void revisions_trim(struct reconcile *ctx, const struct revisions *r, int64_t limit, const char *const *live);

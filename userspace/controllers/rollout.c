@@ -130,7 +130,7 @@ static int64_t share_of(const struct rollout *r, const struct rollout_set *s, in
 		share = 0;
 	else
 		share = llround((double)s->replicas * (double)(r->replicas + r->max_surge) / (double)base) -
-		        s->replicas;
+			s->replicas;
 	return to_add > 0 ? min64(share, to_add - added) : max64(share, to_add - added);
 }
 

@@ -5,10 +5,10 @@
 #include "userspace/controllers/objects.h"
 #include "userspace/controllers/table.h"
 
-static const struct str wanted = {"kube-root-ca.crt", sizeof("kube-root-ca.crt") - 1};
+static const struct str wanted = { "kube-root-ca.crt", sizeof("kube-root-ca.crt") - 1 };
 
 static void map_config(struct runner *r, enum registry_event_type type, const struct object *o,
-                       const struct object *prev)
+		       const struct object *prev)
 {
 	if (str_eq(o->name, wanted))
 		runner_enqueue(r, STR_NULL, o->ns);
@@ -48,22 +48,22 @@ static int reconcile(struct reconcile *ctx, struct err *err)
 	}
 	o = object_new(ctx->arena, KIND_CONFIGMAP, ns->name, wanted);
 	meta_set_annotation(ctx->arena, o, "kubernetes.io/description",
-	                    STR("Contains a CA bundle that can be used to verify the kube-apiserver when using "
-	                        "internal endpoints such as the internal service IP or kubernetes.default.svc. No "
-	                        "other usage is guaranteed across distributions of Kubernetes clusters."));
+			    STR("Contains a CA bundle that can be used to verify the kube-apiserver when using "
+				"internal endpoints such as the internal service IP or kubernetes.default.svc. No "
+				"other usage is guaranteed across distributions of Kubernetes clusters."));
 	json_set(o, "data", wanted_data(ctx->arena, ctx));
 	reconcile_create(ctx, KIND_CONFIGMAP, o, NULL);
 	return 0;
 }
 
 static const struct controller_watch watches[] = {
-        {&KIND_NAMESPACE, runner_enqueue_self},
-        {&KIND_CONFIGMAP, map_config},
+	{ &KIND_NAMESPACE, runner_enqueue_self },
+	{ &KIND_CONFIGMAP, map_config },
 };
 
 const struct controller controller_root_ca = {
-        .name = "root-ca",
-        .watches = watches,
-        .n_watches = ARRAY_SIZE(watches),
-        .reconcile = reconcile,
+	.name = "root-ca",
+	.watches = watches,
+	.n_watches = ARRAY_SIZE(watches),
+	.reconcile = reconcile,
 };

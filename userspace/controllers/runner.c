@@ -173,7 +173,7 @@ static void key_settle(struct runner_key *key)
 		key->failures++;
 		key->runner->stats.errors++;
 		log_debug("reconcile comes again controller=%s key=%s/%s failures=%u", key->runner->controller->name,
-		          key->ns, key->name, key->failures);
+			  key->ns, key->name, key->failures);
 		key_delay(key, runner_backoff_ns(key->failures));
 	} else {
 		/* Once more without the failure in sight, so that conditions that told of it go. */
@@ -191,7 +191,7 @@ void runner_enqueue(struct runner *r, struct str ns, struct str name)
 }
 
 void runner_enqueue_self(struct runner *r, enum registry_event_type type, const struct object *o,
-                         const struct object *prev)
+			 const struct object *prev)
 {
 	runner_enqueue(r, o->ns, o->name);
 }
@@ -208,7 +208,7 @@ static void enqueue_owner(struct runner *r, const struct api_kind *kind, const s
 }
 
 void runner_enqueue_controller(struct runner *r, const struct api_kind *kind, const struct object *o,
-                               const struct object *prev)
+			       const struct object *prev)
 {
 	enqueue_owner(r, kind, o);
 	enqueue_owner(r, kind, prev);
@@ -223,14 +223,14 @@ static void key_run(struct runner_key *key)
 	_cleanup_free_ char *message = TAKE_PTR(key->failure_message);
 	struct reconcile_failure failure = key->failure;
 	struct reconcile ctx = {
-	        .runner = r,
-	        .reg = r->options.reg,
-	        .loop = r->options.loop,
-	        .options = r->options.controllers,
-	        .arena = &r->arena,
-	        .ns = str_of(key->ns),
-	        .name = str_of(key->name),
-	        .key = key,
+		.runner = r,
+		.reg = r->options.reg,
+		.loop = r->options.loop,
+		.options = r->options.controllers,
+		.arena = &r->arena,
+		.ns = str_of(key->ns),
+		.name = str_of(key->name),
+		.key = key,
 	};
 	int64_t began = clock_monotonic_ns();
 	int64_t took;
@@ -258,7 +258,7 @@ static void key_run(struct runner_key *key)
 	if (rc < 0) {
 		key->failed = true;
 		log_warn("reconcile failed controller=%s key=%s/%s err=\"%s\"", r->controller->name, key->ns, key->name,
-		         err.code ? err_message(&err) : strerror(-rc));
+			 err.code ? err_message(&err) : strerror(-rc));
 	}
 	if (key->outstanding > 0)
 		r->stats.waiting++;
@@ -317,14 +317,14 @@ static void write_tell(const struct runner_write *w, const struct object *o, con
 		return;
 	if (err && n->fail_reason)
 		registry_event(reg, n->component, w->about, "Warning", n->fail_reason, "%s%s", n->fail_prefix,
-		               err_message(err));
+			       err_message(err));
 	else if (!err && n->ok_reason && w->ok_message)
 		registry_event(reg, n->component, w->about, "Normal", n->ok_reason, "%s", w->ok_message);
 	else if (!err && n->ok_reason && w->name)
 		registry_event(reg, n->component, w->about, "Normal", n->ok_reason, "%s%s", n->ok_prefix, w->name);
 	else if (!err && n->ok_reason && o)
 		registry_event(reg, n->component, w->about, "Normal", n->ok_reason, "%s%.*s", n->ok_prefix,
-		               STR_ARG(o->name));
+			       STR_ARG(o->name));
 }
 
 static void key_failed(struct runner_key *key, const struct runner_write *w, const struct err *err)
@@ -333,9 +333,9 @@ static void key_failed(struct runner_key *key, const struct runner_write *w, con
 	if (key->failure_message)
 		return; /* the first one tells */
 	key->failure_message = mem_strdup(err_message(err));
-	key->failure = (struct reconcile_failure){.verb = w->verb, .kind = w->kind, .status = err->status};
+	key->failure = (struct reconcile_failure){ .verb = w->verb, .kind = w->kind, .status = err->status };
 	log_warn("write failed controller=%s key=%s/%s kind=%s err=\"%s\"", key->runner->controller->name, key->ns,
-	         key->name, w->kind->kind, err_message(err));
+		 key->name, w->kind->kind, err_message(err));
 }
 
 static void write_done(void *arg, const struct object *o, const struct err *err)
@@ -350,7 +350,7 @@ static void write_done(void *arg, const struct object *o, const struct err *err)
 	}
 	if (err && ((err->status == 404 && w->verb != RECONCILE_CREATE) || write_refused_by_dying_namespace(w))) {
 		log_debug("write is void controller=%s key=%s/%s err=\"%s\"", r->controller->name, key->ns, key->name,
-		          err_message(err));
+			  err_message(err));
 	} else {
 		write_tell(w, o, err);
 		if (err)
@@ -365,7 +365,7 @@ static void write_done(void *arg, const struct object *o, const struct err *err)
 }
 
 static struct runner_write *write_begin(struct reconcile *ctx, enum reconcile_verb verb, const struct api_kind *kind,
-                                        struct str ns, struct str name, const struct reconcile_note *note)
+					struct str ns, struct str name, const struct reconcile_note *note)
 {
 	struct runner_write *w = mem_new(struct runner_write);
 
@@ -388,17 +388,17 @@ static struct runner_write *write_begin(struct reconcile *ctx, enum reconcile_ve
 }
 
 void reconcile_create(struct reconcile *ctx, const struct api_kind *kind, struct json *object,
-                      const struct reconcile_note *note)
+		      const struct reconcile_note *note)
 {
 	struct runner_write *w =
-	        write_begin(ctx, RECONCILE_CREATE, kind, json_at_str(object, "metadata.namespace"), STR_NULL, note);
+		write_begin(ctx, RECONCILE_CREATE, kind, json_at_str(object, "metadata.namespace"), STR_NULL, note);
 
 	registry_create(ctx->reg, kind, object, write_done, w);
 }
 
 void reconcile_update(struct reconcile *ctx, const struct api_kind *kind, struct str ns, struct str name,
-                      const char *subresource, registry_mutate_fn *mutate, void *mutate_arg,
-                      const struct reconcile_note *note)
+		      const char *subresource, registry_mutate_fn *mutate, void *mutate_arg,
+		      const struct reconcile_note *note)
 {
 	struct runner_write *w = write_begin(ctx, RECONCILE_UPDATE, kind, ns, name, note);
 
@@ -406,10 +406,10 @@ void reconcile_update(struct reconcile *ctx, const struct api_kind *kind, struct
 }
 
 void reconcile_delete(struct reconcile *ctx, const struct object *o, const struct api_kind *kind,
-                      const struct registry_delete_options *options, const struct reconcile_note *note)
+		      const struct registry_delete_options *options, const struct reconcile_note *note)
 {
 	struct runner_write *w = write_begin(ctx, RECONCILE_DELETE, kind, o->ns, o->name, note);
-	struct registry_delete_options own = {.grace_period_s = -1, .uid = o->uid};
+	struct registry_delete_options own = { .grace_period_s = -1, .uid = o->uid };
 
 	registry_delete(ctx->reg, kind, o->ns, o->name, options ? options : &own, write_done, w);
 }
@@ -425,7 +425,7 @@ static int mutate_status(void *arg, struct arena *arena, struct json *object, st
 }
 
 void reconcile_set_status(struct reconcile *ctx, const struct api_kind *kind, const struct object *o,
-                          struct json *status)
+			  struct json *status)
 {
 	struct json *now = registry_parse(ctx->arena, o);
 
@@ -455,7 +455,7 @@ bool reconcile_full(struct reconcile *ctx)
 /* ---- life ---- */
 
 static void on_change(struct registry_watch *watch, enum registry_event_type type, const struct object *o,
-                      const struct object *prev)
+		      const struct object *prev)
 {
 	struct runner_watch *w = container_of(watch, struct runner_watch, watch);
 
@@ -472,7 +472,7 @@ static void add_watch(struct runner *r, const struct api_kind *kind, controller_
 {
 	struct runner_watch *w = &r->watches[r->n_watches++];
 
-	*w = (struct runner_watch){.watch = {.fn = on_change, .kind = kind}, .runner = r, .map = map};
+	*w = (struct runner_watch){ .watch = { .fn = on_change, .kind = kind }, .runner = r, .map = map };
 	list_init(&w->watch.link);
 }
 
@@ -499,7 +499,7 @@ static void add_watches(struct runner *r)
 }
 
 int runner_create(const struct controller *controller, const struct runner_options *options, struct runner **ret,
-                  struct err *err)
+		  struct err *err)
 {
 	struct runner *r = mem_new(struct runner);
 	int rc;

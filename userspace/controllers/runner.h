@@ -30,7 +30,7 @@ struct controllers_options;
 
 /* Turns a change into keys by calling runner_enqueue(). prev: as in struct registry_watch. */
 typedef void controller_map_fn(struct runner *r, enum registry_event_type type, const struct object *o,
-                               const struct object *prev);
+			       const struct object *prev);
 
 struct controller_watch {
 	const struct api_kind *const *kind; /* &KIND_X; NULL: every stored kind */
@@ -55,16 +55,16 @@ struct runner_options {
 };
 
 int runner_create(const struct controller *controller, const struct runner_options *options, struct runner **ret,
-                  struct err *err);
+		  struct err *err);
 void runner_destroy(struct runner *r);
 
 void runner_enqueue(struct runner *r, struct str ns, struct str name);
 /* Common maps. */
 void runner_enqueue_self(struct runner *r, enum registry_event_type type, const struct object *o,
-                         const struct object *prev);
+			 const struct object *prev);
 /* The controlling owner, when it is of that group and kind, of the object now and before. */
 void runner_enqueue_controller(struct runner *r, const struct api_kind *kind, const struct object *o,
-                               const struct object *prev);
+			       const struct object *prev);
 
 struct registry *runner_registry(struct runner *r);
 void *runner_state(struct runner *r);
@@ -117,15 +117,15 @@ struct reconcile_note {
 /* Like their registry_ namesakes; `note` may be NULL. 404 of an update or delete is no failure: the object is gone,
  * which is a change of its own. */
 void reconcile_create(struct reconcile *ctx, const struct api_kind *kind, struct json *object,
-                      const struct reconcile_note *note);
+		      const struct reconcile_note *note);
 void reconcile_update(struct reconcile *ctx, const struct api_kind *kind, struct str ns, struct str name,
-                      const char *subresource, registry_mutate_fn *mutate, void *mutate_arg,
-                      const struct reconcile_note *note);
+		      const char *subresource, registry_mutate_fn *mutate, void *mutate_arg,
+		      const struct reconcile_note *note);
 void reconcile_delete(struct reconcile *ctx, const struct object *o, const struct api_kind *kind,
-                      const struct registry_delete_options *options, const struct reconcile_note *note);
+		      const struct registry_delete_options *options, const struct reconcile_note *note);
 /* Replaces .status when it differs. */
 void reconcile_set_status(struct reconcile *ctx, const struct api_kind *kind, const struct object *o,
-                          struct json *status);
+			  struct json *status);
 /* Run this key again no later than this. */
 void reconcile_after(struct reconcile *ctx, int64_t delay_ns);
 /* Run this key again when its writes are done. */

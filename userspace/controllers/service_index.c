@@ -83,7 +83,7 @@ static void remember(struct service_index *index, const struct object *o)
 }
 
 void service_index_map_service(struct runner *r, enum registry_event_type type, const struct object *o,
-                               const struct object *prev)
+			       const struct object *prev)
 {
 	struct service_index *index = runner_state(r);
 
@@ -107,8 +107,8 @@ static bool same_labels(const struct object *a, const struct object *b)
 /* Whether anything that endpoints show differs: addresses, phase, readiness, node, names, labels, leaving. */
 static bool same_endpoint(const struct object *a, const struct object *b)
 {
-	static const char *const paths[] = {"spec.nodeName", "spec.hostname", "spec.subdomain", "status.phase",
-	                                    "status.podIP"};
+	static const char *const paths[] = { "spec.nodeName", "spec.hostname", "spec.subdomain", "status.phase",
+					     "status.podIP" };
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	struct json *ja, *jb;
 
@@ -121,11 +121,11 @@ static bool same_endpoint(const struct object *a, const struct object *b)
 			return false;
 	return json_equal(json_at(ja, "status.podIPs"), json_at(jb, "status.podIPs")) &&
 	       meta_condition_is(json_at(ja, "status.conditions"), "Ready", "True") ==
-	               meta_condition_is(json_at(jb, "status.conditions"), "Ready", "True");
+		       meta_condition_is(json_at(jb, "status.conditions"), "Ready", "True");
 }
 
 void service_index_map_pod(struct runner *r, enum registry_event_type type, const struct object *o,
-                           const struct object *prev)
+			   const struct object *prev)
 {
 	struct service_index *index = runner_state(r);
 	struct service_namespace *ns = map_get(&index->namespaces, o->ns);

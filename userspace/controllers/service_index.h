@@ -11,10 +11,10 @@ struct service_index *service_index_create(void);
 void service_index_destroy(struct service_index *index);
 /* Map of a Service's change: updates the index (runner_state()) and enqueues the Service. */
 void service_index_map_service(struct runner *r, enum registry_event_type type, const struct object *o,
-                               const struct object *prev);
+			       const struct object *prev);
 /* Map of a pod's change: enqueues the Services that select it or did, when what endpoints show of it changed. */
 void service_index_map_pod(struct runner *r, enum registry_event_type type, const struct object *o,
-                           const struct object *prev);
+			   const struct object *prev);
 /* start and stop of a controller that keeps an index. */
 int service_index_start(struct runner *r, struct err *err);
 void service_index_stop(struct runner *r);

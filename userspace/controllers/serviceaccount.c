@@ -4,10 +4,10 @@
 #include "userspace/controllers/objects.h"
 #include "userspace/controllers/table.h"
 
-static const struct str wanted = {"default", sizeof("default") - 1};
+static const struct str wanted = { "default", sizeof("default") - 1 };
 
 static void map_account(struct runner *r, enum registry_event_type type, const struct object *o,
-                        const struct object *prev)
+			const struct object *prev)
 {
 	if (type == REGISTRY_DELETED && str_eq(o->name, wanted))
 		runner_enqueue(r, STR_NULL, o->ns);
@@ -24,13 +24,13 @@ static int reconcile(struct reconcile *ctx, struct err *err)
 }
 
 static const struct controller_watch watches[] = {
-        {&KIND_NAMESPACE, runner_enqueue_self},
-        {&KIND_SERVICEACCOUNT, map_account},
+	{ &KIND_NAMESPACE, runner_enqueue_self },
+	{ &KIND_SERVICEACCOUNT, map_account },
 };
 
 const struct controller controller_serviceaccount = {
-        .name = "serviceaccount",
-        .watches = watches,
-        .n_watches = ARRAY_SIZE(watches),
-        .reconcile = reconcile,
+	.name = "serviceaccount",
+	.watches = watches,
+	.n_watches = ARRAY_SIZE(watches),
+	.reconcile = reconcile,
 };

@@ -125,7 +125,7 @@ static void add_claims(struct stateful *s, struct json *pod, int64_t ordinal)
 	json_foreach(t, json_get(s->spec, "volumeClaimTemplates")) {
 		struct str name = json_at_str(t, "metadata.name");
 		const char *claim =
-		        arena_printf(arena, "%.*s-%.*s-%" PRId64, STR_ARG(name), STR_ARG(s->set->name), ordinal);
+			arena_printf(arena, "%.*s-%.*s-%" PRId64, STR_ARG(name), STR_ARG(s->set->name), ordinal);
 		struct json *volume = json_new_object(arena);
 
 		for (struct json *v = json_first(volumes), *next; v; v = next) {
@@ -146,15 +146,15 @@ static struct reconcile_note note_of(struct stateful *s, const char *verb, const
 	bool is_create = !strcmp(verb, "create");
 
 	return (struct reconcile_note){
-	        .component = STATEFULSET_COMPONENT,
-	        .about = s->set,
-	        .ok_reason = is_create ? "SuccessfulCreate" : "SuccessfulDelete",
-	        .ok_prefix = "",
-	        .ok_message = arena_printf(arena, "%s Pod %s in StatefulSet %.*s successful", verb, pod,
-	                                   STR_ARG(s->set->name)),
-	        .fail_reason = is_create ? "FailedCreate" : "FailedDelete",
-	        .fail_prefix = arena_printf(arena, "%s Pod %s in StatefulSet %.*s failed error: ", verb, pod,
-	                                    STR_ARG(s->set->name)),
+		.component = STATEFULSET_COMPONENT,
+		.about = s->set,
+		.ok_reason = is_create ? "SuccessfulCreate" : "SuccessfulDelete",
+		.ok_prefix = "",
+		.ok_message = arena_printf(arena, "%s Pod %s in StatefulSet %.*s successful", verb, pod,
+					   STR_ARG(s->set->name)),
+		.fail_reason = is_create ? "FailedCreate" : "FailedDelete",
+		.fail_prefix = arena_printf(arena, "%s Pod %s in StatefulSet %.*s failed error: ", verb, pod,
+					    STR_ARG(s->set->name)),
 	};
 }
 
@@ -180,7 +180,7 @@ static void make_pod(struct stateful *s, int64_t ordinal)
 static void delete_pod(struct stateful *s, const struct stateful_pod *p)
 {
 	struct reconcile_note note =
-	        note_of(s, "delete", arena_printf(s->ctx->arena, "%.*s", STR_ARG(p->pod.object->name)));
+		note_of(s, "delete", arena_printf(s->ctx->arena, "%.*s", STR_ARG(p->pod.object->name)));
 
 	reconcile_delete(s->ctx, p->pod.object, KIND_POD, NULL, &note);
 }
@@ -292,8 +292,8 @@ static void write_status(struct stateful *s)
 static void trim(struct stateful *s)
 {
 	const struct object *current =
-	        registry_get(s->ctx->reg, KIND_CONTROLLERREVISION, s->set->ns, str_of(s->current));
-	const char *live[] = {NULL, NULL};
+		registry_get(s->ctx->reg, KIND_CONTROLLERREVISION, s->set->ns, str_of(s->current));
+	const char *live[] = { NULL, NULL };
 
 	if (current)
 		live[0] = arena_printf(s->ctx->arena, "%.*s", STR_ARG(object_label(current, STR(REVISION_HASH_LABEL))));
@@ -302,7 +302,7 @@ static void trim(struct stateful *s)
 
 static int reconcile(struct reconcile *ctx, struct err *err)
 {
-	struct stateful s = {.ctx = ctx, .now_ns = clock_real_ns()};
+	struct stateful s = { .ctx = ctx, .now_ns = clock_real_ns() };
 	struct selector selector;
 	struct objects owned;
 
@@ -314,7 +314,7 @@ static int reconcile(struct reconcile *ctx, struct err *err)
 	s.min_ready_s = json_get_int(s.spec, "minReadySeconds", 0);
 	if (json_get_int(s.spec, "replicas", 1) > STATEFULSET_REPLICAS_MAX) {
 		registry_event(ctx->reg, STATEFULSET_COMPONENT, s.set, "Warning", "FailedCreate",
-		               "a StatefulSet has at most %d replicas", STATEFULSET_REPLICAS_MAX);
+			       "a StatefulSet has at most %d replicas", STATEFULSET_REPLICAS_MAX);
 		return 0;
 	}
 	selector = selector_of_labels(ctx->arena, json_get(s.spec, "selector"));
@@ -335,13 +335,13 @@ static void map_pod(struct runner *r, enum registry_event_type type, const struc
 }
 
 static const struct controller_watch watches[] = {
-        {&KIND_STATEFULSET, runner_enqueue_self},
-        {&KIND_POD, map_pod},
+	{ &KIND_STATEFULSET, runner_enqueue_self },
+	{ &KIND_POD, map_pod },
 };
 
 const struct controller controller_statefulset = {
-        .name = "statefulset",
-        .watches = watches,
-        .n_watches = ARRAY_SIZE(watches),
-        .reconcile = reconcile,
+	.name = "statefulset",
+	.watches = watches,
+	.n_watches = ARRAY_SIZE(watches),
+	.reconcile = reconcile,
 };

@@ -5,6 +5,6 @@
 #include "userspace/controllers/runner.h"
 
 extern const struct controller controller_namespace, controller_serviceaccount, controller_root_ca,
-        controller_kubernetes_service, controller_deployment, controller_replicaset, controller_replicationcontroller,
-        controller_daemonset, controller_statefulset, controller_job, controller_endpointslice, controller_endpoints,
-        controller_garbage, controller_pod_gc, controller_node_lifecycle;
+	controller_kubernetes_service, controller_deployment, controller_replicaset, controller_replicationcontroller,
+	controller_daemonset, controller_statefulset, controller_job, controller_endpointslice, controller_endpoints,
+	controller_garbage, controller_pod_gc, controller_node_lifecycle;

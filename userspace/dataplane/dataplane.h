@@ -13,14 +13,18 @@
 
 struct dataplane;
 
-struct dp_addr { uint8_t b[16]; };
+struct dp_addr {
+	uint8_t b[16];
+};
 
 struct dataplane_options {
-	const char *pin_dir;      /* /sys/fs/bpf/k3c-bpf */
-	const char *cgroup2_dir;  /* NULL: found from /proc/self/mountinfo */
-	struct dp_addr pod_cidr;  uint8_t pod_prefix; /* bits, of 128 */
-	struct dp_addr service_cidr; uint8_t service_prefix; /* never masqueraded; unknown ones are unreachable at once */
-	struct dp_addr node_ip;   /* source of host traffic to pods, where a link (or lo) has it */
+	const char *pin_dir;     /* /sys/fs/bpf/k3c-bpf */
+	const char *cgroup2_dir; /* NULL: found from /proc/self/mountinfo */
+	struct dp_addr pod_cidr;
+	uint8_t pod_prefix; /* bits, of 128 */
+	struct dp_addr service_cidr;
+	uint8_t service_prefix; /* never masqueraded; unknown ones are unreachable at once */
+	struct dp_addr node_ip; /* source of host traffic to pods, where a link (or lo) has it */
 	uint16_t node_port_min, node_port_max;
 	uint32_t max_services, max_backends, max_connections, max_policy_entries; /* 0: defaults by memory */
 };
@@ -38,22 +42,26 @@ int dataplane_purge(const char *pin_dir, struct err *err);
 
 enum dp_frontend_kind { DP_CLUSTER_IP, DP_NODE_PORT /* addr ignored: every address of the node */, DP_EXTERNAL };
 
-struct dp_backend { struct dp_addr addr; uint16_t port; };
+struct dp_backend {
+	struct dp_addr addr;
+	uint16_t port;
+};
 
 struct dp_service {
-	uint32_t id;                /* chosen by the caller, one for each frontend, stable (affinity hangs on it): 1.. */
-	uint8_t kind;               /* enum dp_frontend_kind */
-	uint8_t proto;              /* IPPROTO_TCP, IPPROTO_UDP */
-	uint16_t port;              /* host byte order */
+	uint32_t id;   /* chosen by the caller, one for each frontend, stable (affinity hangs on it): 1.. */
+	uint8_t kind;  /* enum dp_frontend_kind */
+	uint8_t proto; /* IPPROTO_TCP, IPPROTO_UDP */
+	uint16_t port; /* host byte order */
 	struct dp_addr addr;
-	uint32_t affinity_s;        /* 0: none */
+	uint32_t affinity_s;               /* 0: none */
 	const struct dp_backend *backends; /* none: connections are refused (ECONNREFUSED at connect) */
 	size_t n_backends;
 };
 
 /* DP_NODE_PORT also serves hostPorts: any port. From a socket on the host 127.0.0.1 and ::1 count as addresses of
  * the node; in a pod they are the pod's own.
- * Makes or replaces the frontend; setting what is there already changes nothing. No lookup ever sees a half-made one. */
+ * Makes or replaces the frontend; setting what is there already changes nothing. No lookup ever sees a half-made one.
+ */
 int dataplane_service_set(struct dataplane *dp, const struct dp_service *s, struct err *err);
 int dataplane_service_delete(struct dataplane *dp, const struct dp_service *frontend, struct err *err);
 /* What the maps really hold (for status and drift). Backends borrowed for the call. */
@@ -65,9 +73,9 @@ int dataplane_backend_gone(struct dataplane *dp, const struct dp_backend *backen
 /* ---- pods ---- */
 
 struct dp_pod {
-	const char *key;            /* pod uid; link names are derived from it */
+	const char *key; /* pod uid; link names are derived from it */
 	struct dp_addr addr;
-	uint32_t identity;          /* of its labels and namespace */
+	uint32_t identity; /* of its labels and namespace */
 	const char *netns_path;
 };
 
@@ -86,10 +94,10 @@ enum dp_direction { DP_INGRESS, DP_EGRESS };
 struct dp_policy_rule {
 	uint8_t direction;
 	uint8_t proto;
-	uint16_t port, end_port;    /* host byte order; end_port 0: just port */
+	uint16_t port, end_port; /* host byte order; end_port 0: just port */
 	uint32_t identity;
 	struct dp_addr prefix;
-	uint8_t prefix_len;         /* of 128 */
+	uint8_t prefix_len; /* of 128 */
 	/* An `except`: carved out of the nearest allow rule before it with the same direction, proto and ports whose
 	 * prefix contains it (none: -EINVAL). Other allow rules are not touched: rules add up, as in NetworkPolicy. */
 	bool deny;
@@ -121,15 +129,31 @@ int dataplane_links_process(struct dataplane *dp, struct err *err);
 int dataplane_local_address_add(struct dataplane *dp, const struct dp_addr *addr, struct err *err);
 int dataplane_local_address_delete(struct dataplane *dp, const struct dp_addr *addr, struct err *err);
 /* Pods that have a link here (after a restart: to find those whose object is gone). key borrowed for the call. */
-int dataplane_pod_each(struct dataplane *dp, void (*fn)(void *arg, const char *key, const struct dp_addr *addr), void *arg,
-		       struct err *err);
+int dataplane_pod_each(struct dataplane *dp, void (*fn)(void *arg, const char *key, const struct dp_addr *addr),
+		       void *arg, struct err *err);
 
 /* ---- what is really there ---- (all work on the pins alone: `status` with the server down) */
 
-struct dp_drop { const char *reason; uint64_t packets, bytes; };
-struct dp_program_info { char name[64]; uint32_t id, instructions; uint64_t memory_bytes, run_count, run_ns; bool attached; };
-struct dp_map_info { char name[64]; uint32_t id, entries, max_entries; uint64_t memory_bytes; };
-struct dp_policy_info { struct dp_addr pod; bool isolated_ingress, isolated_egress; uint32_t n_rules; };
+struct dp_drop {
+	const char *reason;
+	uint64_t packets, bytes;
+};
+struct dp_program_info {
+	char name[64];
+	uint32_t id, instructions;
+	uint64_t memory_bytes, run_count, run_ns;
+	bool attached;
+};
+struct dp_map_info {
+	char name[64];
+	uint32_t id, entries, max_entries;
+	uint64_t memory_bytes;
+};
+struct dp_policy_info {
+	struct dp_addr pod;
+	bool isolated_ingress, isolated_egress;
+	uint32_t n_rules;
+};
 
 int dataplane_open_readonly(const char *pin_dir, struct dataplane **ret, struct err *err); /* -ENOENT: nothing pinned */
 int dataplane_drops(struct dataplane *dp, struct dp_drop *ret, size_t max, size_t *ret_n, struct err *err);
@@ -139,5 +163,8 @@ int dataplane_policy_each(struct dataplane *dp, void (*fn)(void *arg, const stru
 			  struct err *err);
 
 /* One line for each kernel feature that is missing; `required` ones stop the node. */
-struct dp_feature { const char *name, *needed_for; bool required, present; };
+struct dp_feature {
+	const char *name, *needed_for;
+	bool required, present;
+};
 size_t dataplane_features(struct dp_feature *ret, size_t max);

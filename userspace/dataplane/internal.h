@@ -54,7 +54,7 @@ enum dp_program {
 #define DP_LINK_PREFIX "k3c"
 #define DP_ALIAS_PREFIX "k3c-bpf pod "
 #define DP_ADDRESS_LABEL "lo:k3c" /* of every node of this host; then the node's own number */
-#define DP_ADDRESS_LABEL_SIZE 16 /* IFNAMSIZ */
+#define DP_ADDRESS_LABEL_SIZE 16  /* IFNAMSIZ */
 #define DP_ROUTE_PROTOCOL 107
 #define DP_MTU_DEFAULT 1500
 #define DP_PATH_MAX 512
@@ -73,8 +73,8 @@ struct dataplane {
 	struct nl *nl;
 	struct nl *links; /* subscribed */
 	uint32_t mtu;
-	struct map pods;  /* key -> struct pod_state */
-	struct map sets;  /* set number -> struct rule_set */
+	struct map pods; /* key -> struct pod_state */
+	struct map sets; /* set number -> struct rule_set */
 };
 
 struct pod_state {

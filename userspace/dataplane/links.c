@@ -108,8 +108,7 @@ static bool view_counts(struct dataplane *dp, const struct k3c_addr *a, const st
 		return false;
 	if (dp_addr_is_v4(a))
 		return a->b[12] != 127;
-	return !(a->b[0] == 0xfe && (a->b[1] & 0xc0) == 0x80) &&
-	       !(a->q[0] == 0 && a->w[2] == 0 && a->w[3] == htonl(1));
+	return !(a->b[0] == 0xfe && (a->b[1] & 0xc0) == 0x80) && !(a->q[0] == 0 && a->w[2] == 0 && a->w[3] == htonl(1));
 }
 
 static int view_address(const struct nlmsghdr *h, void *arg)
@@ -197,8 +196,7 @@ static int links_attach(struct dataplane *dp, const struct host_link *l, struct 
 
 	nl_put_clsact(dp->nl, l->ifindex, EEXIST);
 	nl_put_filter(dp->nl, l->ifindex, true, dp->programs[DP_PROGRAM_HOST_IN], programs_name(DP_PROGRAM_HOST_IN));
-	nl_put_filter(dp->nl, l->ifindex, false, dp->programs[DP_PROGRAM_HOST_OUT],
-		      programs_name(DP_PROGRAM_HOST_OUT));
+	nl_put_filter(dp->nl, l->ifindex, false, dp->programs[DP_PROGRAM_HOST_OUT], programs_name(DP_PROGRAM_HOST_OUT));
 	r = nl_commit(dp->nl, err);
 	if (r < 0)
 		return r == -ENODEV ? 0 : err_wrap(err, r, "link %s", l->name);
@@ -317,7 +315,8 @@ int dataplane_links_process(struct dataplane *dp, struct err *err)
 static void links_put_unreachable(struct dataplane *dp, const struct dp_addr *net, unsigned bits)
 {
 	struct k3c_addr a = dp_addr_in(net), mask = dp_mask(bits);
-	struct nl_route4 route = { .type = RTN_UNREACHABLE, .scope = RT_SCOPE_UNIVERSE,
+	struct nl_route4 route = { .type = RTN_UNREACHABLE,
+				   .scope = RT_SCOPE_UNIVERSE,
 				   .metric = LINKS_UNREACHABLE_METRIC };
 
 	if (bits <= 96 || !dp_addr_is_v4(&a))

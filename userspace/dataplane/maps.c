@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The maps: name, layout version, size. Each is pinned as <name>_v<version> (bpffs takes no dots): a new layout is a new pin, and the old
- * one is dropped. PRESERVE maps hold the state of connections; REBUILD maps are reconciled to the objects by whoever
- * opens the dataplane, so losing one costs work, never truth. */
+/* The maps: name, layout version, size. Each is pinned as <name>_v<version> (bpffs takes no dots): a new layout is a
+ * new pin, and the old one is dropped. PRESERVE maps hold the state of connections; REBUILD maps are reconciled to the
+ * objects by whoever opens the dataplane, so losing one costs work, never truth. */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <dirent.h>

@@ -276,8 +276,8 @@ void nl_put_filter(struct nl *nl, int ifindex, bool ingress, int program_fd, con
 void nl_put_filter_delete(struct nl *nl, int ifindex, bool ingress)
 {
 	struct nlmsghdr *h;
-	struct tcmsg *t = nl_tc(nl, RTM_DELTFILTER, 0, "tc filter", ENOENT, ifindex, nl_tc_parent(ingress),
-				NL_TC_HANDLE, &h);
+	struct tcmsg *t =
+		nl_tc(nl, RTM_DELTFILTER, 0, "tc filter", ENOENT, ifindex, nl_tc_parent(ingress), NL_TC_HANDLE, &h);
 
 	t->tcm_info = TC_H_MAKE((uint32_t)NL_TC_PRIORITY << 16, htons(ETH_P_ALL));
 	mnl_attr_put_strz(h, TCA_KIND, "bpf");

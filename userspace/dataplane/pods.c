@@ -61,7 +61,8 @@ static void pod_names(const char *key, char ret_link[static IFNAMSIZ], uint8_t r
 	uint8_t hash[SHA256_LEN];
 
 	sha256(key, strlen(key), hash);
-	snprintf(ret_link, IFNAMSIZ, DP_LINK_PREFIX "%02x%02x%02x%02x%02x", hash[0], hash[1], hash[2], hash[3], hash[4]);
+	snprintf(ret_link, IFNAMSIZ, DP_LINK_PREFIX "%02x%02x%02x%02x%02x", hash[0], hash[1], hash[2], hash[3],
+		 hash[4]);
 	memcpy(ret_mac, hash + 5, 6);
 	ret_mac[0] = (uint8_t)((ret_mac[0] & 0xfcu) | 0x02u);
 }
@@ -141,10 +142,12 @@ static void put_veth(struct nl *nl, const char *name, const uint8_t *mac, int ne
 static int pod_inner_setup(struct nl *inner, const struct dp_pod *pod, int ifindex, struct err *err)
 {
 	struct k3c_addr addr = dp_addr_in(&pod->addr);
-	struct nl_route4 gateway = { .dst = POD_GATEWAY, .bits = 32, .type = RTN_UNICAST, .scope = RT_SCOPE_LINK,
-				     .ifindex = ifindex };
-	struct nl_route4 world = { .type = RTN_UNICAST, .scope = RT_SCOPE_UNIVERSE, .ifindex = ifindex,
-				   .gateway = POD_GATEWAY };
+	struct nl_route4 gateway = {
+		.dst = POD_GATEWAY, .bits = 32, .type = RTN_UNICAST, .scope = RT_SCOPE_LINK, .ifindex = ifindex
+	};
+	struct nl_route4 world = {
+		.type = RTN_UNICAST, .scope = RT_SCOPE_UNIVERSE, .ifindex = ifindex, .gateway = POD_GATEWAY
+	};
 
 	nl_put_link_up(inner, 1, NULL, false);
 	nl_put_address4(inner, RTM_NEWADDR, ifindex, addr.w[3], 32, RT_SCOPE_UNIVERSE, NULL, 0);
@@ -170,8 +173,12 @@ static int pod_host_setup(struct dataplane *dp, const struct dp_pod *pod, int if
 			  struct err *err)
 {
 	struct k3c_addr addr = dp_addr_in(&pod->addr);
-	struct nl_route4 route = { .dst = addr.w[3], .bits = 32, .type = RTN_UNICAST, .scope = RT_SCOPE_LINK,
-				   .ifindex = ifindex, .source = pod_route_source(dp) };
+	struct nl_route4 route = { .dst = addr.w[3],
+				   .bits = 32,
+				   .type = RTN_UNICAST,
+				   .scope = RT_SCOPE_LINK,
+				   .ifindex = ifindex,
+				   .source = pod_route_source(dp) };
 	char alias[POD_ALIAS_MAX + 1];
 
 	snprintf(alias, sizeof(alias), DP_ALIAS_PREFIX "%s %s %s", pod->key, pod->netns_path, dp->pin_dir);
@@ -184,7 +191,8 @@ static int pod_host_setup(struct dataplane *dp, const struct dp_pod *pod, int if
 	return nl_commit(dp->nl, err);
 }
 
-static int pod_endpoint(struct dataplane *dp, const struct dp_pod *pod, int ifindex, const uint8_t *mac, struct err *err)
+static int pod_endpoint(struct dataplane *dp, const struct dp_pod *pod, int ifindex, const uint8_t *mac,
+			struct err *err)
 {
 	struct k3c_addr addr = dp_addr_in(&pod->addr);
 	struct k3c_endpoint e, before;
@@ -331,8 +339,8 @@ static void nl_closep(struct nl **nl)
 	nl_close(*nl);
 }
 
-/* An end that was up before its other end gets its queue from a kernel worker; until then it drops what is sent. Usually
- * a fraction of a millisecond; a worker that takes longer than the limit costs a packet, not the pod. */
+/* An end that was up before its other end gets its queue from a kernel worker; until then it drops what is sent.
+ * Usually a fraction of a millisecond; a worker that takes longer than the limit costs a packet, not the pod. */
 static void pod_await_carrier(struct nl *inner)
 {
 	struct timespec pause = { .tv_nsec = POD_CARRIER_PAUSE_NS };
@@ -357,7 +365,8 @@ int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct 
 		return err_set(err, -errno, "%s: %s", pod->netns_path, strerror(errno));
 	if (!dp_addr_is_v4(&addr))
 		return err_set(err, -EAFNOSUPPORT, "pod addresses are IPv4");
-	if (strlen(DP_ALIAS_PREFIX) + strlen(pod->key) + strlen(pod->netns_path) + strlen(dp->pin_dir) + 2 > POD_ALIAS_MAX)
+	if (strlen(DP_ALIAS_PREFIX) + strlen(pod->key) + strlen(pod->netns_path) + strlen(dp->pin_dir) + 2 >
+	    POD_ALIAS_MAX)
 		return err_set(err, -ENAMETOOLONG, "pod key and paths are longer than a link's alias");
 	r = netns_socket(netns_fd, NETLINK_ROUTE, &fd);
 	if (r < 0)
@@ -409,8 +418,8 @@ int dataplane_pod_detach(struct dataplane *dp, const char *key, const struct dp_
 	return r < 0 ? err_wrap(err, r, "pod %s", key) : 0;
 }
 
-int dataplane_pod_each(struct dataplane *dp, void (*fn)(void *arg, const char *key, const struct dp_addr *addr), void *arg,
-		       struct err *err)
+int dataplane_pod_each(struct dataplane *dp, void (*fn)(void *arg, const char *key, const struct dp_addr *addr),
+		       void *arg, struct err *err)
 {
 	map_foreach(e, &dp->pods) {
 		const struct pod_state *s = e->value;

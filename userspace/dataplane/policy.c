@@ -88,8 +88,8 @@ static int set_write(struct dataplane *dp, struct rule_set *s, struct err *err)
 
 		p->key.set = s->number;
 		if (bpf_map_update_elem(dp->maps[DP_MAP_PREFIX], &p->key, &p->class, BPF_ANY) < 0)
-			return err_set(err, errno == E2BIG ? -ENOSPC : -errno, "write %s: %s",
-				       maps_name(DP_MAP_PREFIX), strerror(errno));
+			return err_set(err, errno == E2BIG ? -ENOSPC : -errno, "write %s: %s", maps_name(DP_MAP_PREFIX),
+				       strerror(errno));
 	}
 	return 0;
 }

@@ -257,8 +257,8 @@ static void compiler_prefixes(struct compiler *c)
 		const struct piece *p = &c->pieces[i];
 		struct level *l;
 
-		while (depth && !prefix_contains(&stack[depth - 1].piece->addr, stack[depth - 1].piece->bits, &p->addr,
-						 p->bits))
+		while (depth &&
+		       !prefix_contains(&stack[depth - 1].piece->addr, stack[depth - 1].piece->bits, &p->addr, p->bits))
 			free(stack[--depth].set.ports);
 		l = &stack[depth];
 		*l = (struct level){ .piece = p };

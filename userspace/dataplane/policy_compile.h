@@ -9,8 +9,8 @@
 #include "userspace/base/err.h"
 #include "userspace/dataplane/dataplane.h"
 
-#define POLICY_RULES_MAX 65536     /* of one pod, as given */
-#define POLICY_ENTRIES_MAX 262144  /* of one pod, as compiled */
+#define POLICY_RULES_MAX 65536    /* of one pod, as given */
+#define POLICY_ENTRIES_MAX 262144 /* of one pod, as compiled */
 
 struct policy_prefix {
 	struct k3c_prefix_key key;

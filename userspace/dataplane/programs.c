@@ -116,8 +116,7 @@ static int programs_prepare(struct dataplane *dp, struct bpf_object *object, con
 	struct bpf_map *map;
 	int r;
 
-	bpf_object__for_each_map(map, object)
-	{
+	bpf_object__for_each_map(map, object) {
 		const char *name = bpf_map__name(map);
 
 		if (strcmp(name, ".rodata.options") == 0) {
@@ -258,7 +257,8 @@ static int programs_attach_one(struct dataplane *dp, enum dp_program p, int cgro
 		if (bpf_link_update(link, dp->programs[p], NULL) < 0)
 			return err_set(err, -errno, "replace %s: %s", program_rows[p].name, strerror(errno));
 	} else {
-		link = bpf_link_create(dp->programs[p], cgroup_fd, (enum bpf_attach_type)program_rows[p].attach_type, NULL);
+		link = bpf_link_create(dp->programs[p], cgroup_fd, (enum bpf_attach_type)program_rows[p].attach_type,
+				       NULL);
 		if (link < 0)
 			return err_set(err, -errno, "attach %s to %s: %s", program_rows[p].name, dp->cgroup2_dir,
 				       strerror(errno));

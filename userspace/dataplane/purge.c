@@ -58,7 +58,8 @@ static int purge_link(const struct nlmsghdr *h, void *arg)
 	} else if (name && alias && strncmp(name, DP_LINK_PREFIX, strlen(DP_LINK_PREFIX)) == 0 &&
 		   strncmp(alias, DP_ALIAS_PREFIX, strlen(DP_ALIAS_PREFIX)) == 0) {
 		p->neighbour = true;
-	} else if (!(i->ifi_flags & IFF_LOOPBACK) && !(name && strncmp(name, DP_LINK_PREFIX, strlen(DP_LINK_PREFIX)) == 0)) {
+	} else if (!(i->ifi_flags & IFF_LOOPBACK) &&
+		   !(name && strncmp(name, DP_LINK_PREFIX, strlen(DP_LINK_PREFIX)) == 0)) {
 		mem_grow(p->others, p->cap_others, p->n_others + 1);
 		p->others[p->n_others++] = i->ifi_index;
 	}

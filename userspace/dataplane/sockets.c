@@ -16,7 +16,8 @@
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
 
-#define SOCKETS_TCP_STATES ((1u << TCP_ESTABLISHED) | (1u << TCP_SYN_SENT) | (1u << TCP_FIN_WAIT1) | (1u << TCP_CLOSE_WAIT))
+#define SOCKETS_TCP_STATES                                                                                             \
+	((1u << TCP_ESTABLISHED) | (1u << TCP_SYN_SENT) | (1u << TCP_FIN_WAIT1) | (1u << TCP_CLOSE_WAIT))
 #define SOCKETS_UDP_STATES (1u << TCP_ESTABLISHED)
 
 struct socket_ref {
@@ -132,7 +133,8 @@ int dataplane_backend_gone(struct dataplane *dp, const struct dp_backend *backen
 	nl_close(nl);
 	map_foreach(e, &dp->pods) {
 		const struct pod_state *s = e->value;
-		int one = s->netns_path ? sockets_destroy_path(s->netns_path, &addr, port, proto, r < 0 ? NULL : err) : 0;
+		int one =
+			s->netns_path ? sockets_destroy_path(s->netns_path, &addr, port, proto, r < 0 ? NULL : err) : 0;
 
 		if (r == 0)
 			r = one;

@@ -78,8 +78,8 @@ static bool status_attached(struct dataplane *dp, enum dp_program p)
 		return bpf_map_get_next_key(dp->maps[DP_MAP_LINK], NULL, &link) == 0;
 	case DP_PROGRAM_POD_OUT:
 	case DP_PROGRAM_POD_IN:
-		for (bool first = true; bpf_map_get_next_key(dp->maps[DP_MAP_ENDPOINT], first ? NULL : &addr, &next) == 0;
-		     first = false) {
+		for (bool first = true;
+		     bpf_map_get_next_key(dp->maps[DP_MAP_ENDPOINT], first ? NULL : &addr, &next) == 0; first = false) {
 			uint32_t value[5];
 
 			addr = next;

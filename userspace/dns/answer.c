@@ -226,9 +226,9 @@ enum answer_verdict answer_query(struct zone *z, struct str query, bool tcp, boo
 	*ret = (struct answer){ 0 };
 	if (query.n < HEADER_BYTES || ldns_wire2pkt(&q, (const uint8_t *)query.p, query.n) != LDNS_STATUS_OK)
 		return query.n >= HEADER_BYTES && !(query.p[2] & 0x80) &&
-				       answer_failure(query, LDNS_RCODE_FORMERR, &ret->wire) == 0 ?
-			       ANSWER_READY :
-			       ANSWER_DROP;
+				       answer_failure(query, LDNS_RCODE_FORMERR, &ret->wire) == 0
+			       ? ANSWER_READY
+			       : ANSWER_DROP;
 	if (ldns_pkt_qr(q))
 		return ANSWER_DROP;
 	ret->id = ldns_pkt_id(q);

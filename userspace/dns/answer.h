@@ -16,12 +16,12 @@
 enum answer_verdict { ANSWER_DROP, ANSWER_READY, ANSWER_FORWARD };
 
 struct answer {
-	struct buf wire;         /* READY: the answer. FORWARD: the query for the upstream */
-	uint16_t id;             /* of the client's query */
-	size_t udp_max;          /* what the client takes in one datagram */
-	bool alias;              /* FORWARD: what comes back goes behind `prefix` */
-	struct buf query;        /* FORWARD with alias: the client's query, for answer_join() */
-	int rcode;               /* READY */
+	struct buf wire;  /* READY: the answer. FORWARD: the query for the upstream */
+	uint16_t id;      /* of the client's query */
+	size_t udp_max;   /* what the client takes in one datagram */
+	bool alias;       /* FORWARD: what comes back goes behind `prefix` */
+	struct buf query; /* FORWARD with alias: the client's query, for answer_join() */
+	int rcode;        /* READY */
 };
 
 void answer_finish(struct answer *a);

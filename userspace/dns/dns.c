@@ -27,7 +27,7 @@ struct dns {
 	struct udp_server *udp;
 	int listen_fd;
 	struct loop_op accept_op;
-	struct list waits; /* datagrams that an upstream holds */
+	struct list waits;       /* datagrams that an upstream holds */
 	struct list connections; /* while any of their buffers is in the ring */
 	unsigned n_connections;
 	struct dns_stats stats;

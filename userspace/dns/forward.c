@@ -79,8 +79,8 @@ static void forwarder_read(struct forwarder *f)
 			continue;
 		address = str_dup(str_trim(str_make(line.p + 10, line.n - 10)));
 		if (strcmp(address, f->skip) != 0 &&
-		    listen_parse_address(address, f->port, &f->upstreams[f->n_upstreams], &f->upstream_lens[f->n_upstreams],
-					 NULL) == 0)
+		    listen_parse_address(address, f->port, &f->upstreams[f->n_upstreams],
+					 &f->upstream_lens[f->n_upstreams], NULL) == 0)
 			f->n_upstreams++;
 	}
 }
@@ -174,7 +174,8 @@ static void forward_received(struct loop_op *op, int res, bool more);
 
 static void forward_receive(struct forward *q)
 {
-	loop_recv(q->f->loop, &q->recv_op, q->fd, q->reply + q->reply_len, q->reply_cap - q->reply_len, forward_received);
+	loop_recv(q->f->loop, &q->recv_op, q->fd, q->reply + q->reply_len, q->reply_cap - q->reply_len,
+		  forward_received);
 }
 
 /* Over TCP: two bytes of length, then the message. 1: complete. */

@@ -176,7 +176,8 @@ static void endpoint_emit(struct endpoint_walk *w, const struct json *slice, str
 	json_foreach(p, json_get(slice, "ports")) {
 		_cleanup_free_ char *key = NULL;
 
-		if (!str_eq_fold(json_get_str(p, "name"), w->port) || !str_eq_fold(json_get_str(p, "protocol"), w->proto))
+		if (!str_eq_fold(json_get_str(p, "name"), w->port) ||
+		    !str_eq_fold(json_get_str(p, "protocol"), w->proto))
 			continue;
 		w->matched = true;
 		key = mem_printf("%.*s %lld", STR_ARG(address), (long long)json_get_int(p, "port", 0));
@@ -374,7 +375,8 @@ static void reverse_service(void *arg, const struct object *o)
 
 	json_foreach(ip, json_at(service, "spec.clusterIPs"))
 		if (!str_is(json_str(ip), "None"))
-			reverse_put(z, json_str(ip), mem_printf("%.*s.%.*s.svc.%s.", STR_ARG(o->name), STR_ARG(o->ns), z->domain));
+			reverse_put(z, json_str(ip),
+				    mem_printf("%.*s.%.*s.svc.%s.", STR_ARG(o->name), STR_ARG(o->ns), z->domain));
 }
 
 static void reverse_slice(void *arg, const struct object *o)
@@ -453,8 +455,9 @@ static enum zone_result zone_reverse(struct lookup *l, struct str name)
 enum zone_result zone_lookup(struct zone *z, struct str name, const ldns_rdf *owner, ldns_rr_type type,
 			     ldns_rr_list *answer, ldns_rr_list *additional, char ret_target[static ZONE_NAME_MAX])
 {
-	struct lookup l = { .z = z, .owner = owner, .type = type, .answer = answer, .additional = additional,
-			    .target = ret_target };
+	struct lookup l = {
+		.z = z, .owner = owner, .type = type, .answer = answer, .additional = additional, .target = ret_target
+	};
 	struct str domain = str_of(z->domain);
 	enum zone_result r;
 
@@ -472,8 +475,8 @@ enum zone_result zone_lookup(struct zone *z, struct str name, const ldns_rdf *ow
 
 ldns_rr *zone_soa(const struct zone *z)
 {
-	_cleanup_free_ char *text = mem_printf("%s. %d IN SOA ns.dns.%s. hostmaster.%s. 1 7200 1800 86400 %d", z->domain,
-					       ZONE_TTL_S, z->domain, z->domain, ZONE_TTL_S);
+	_cleanup_free_ char *text = mem_printf("%s. %d IN SOA ns.dns.%s. hostmaster.%s. 1 7200 1800 86400 %d",
+					       z->domain, ZONE_TTL_S, z->domain, z->domain, ZONE_TTL_S);
 	ldns_rr *rr = NULL;
 
 	return ldns_rr_new_frm_str(&rr, text, ZONE_TTL_S, NULL, NULL) == LDNS_STATUS_OK ? rr : NULL;

@@ -16,7 +16,7 @@
 
 struct zone {
 	struct registry *reg;
-	char *domain; /* lower case, no final dot */
+	char *domain;       /* lower case, no final dot */
 	struct map reverse; /* address text -> name (heap); made when first asked for, dropped on changes */
 	bool reverse_valid;
 	struct registry_watch services, slices;
@@ -26,11 +26,11 @@ void zone_init(struct zone *z, struct registry *reg, const char *domain);
 void zone_finish(struct zone *z);
 
 enum zone_result {
-	ZONE_NOT_OURS,  /* forward */
-	ZONE_FOUND,     /* records in answer (and additional) */
-	ZONE_NO_DATA,   /* the name exists, not with this type */
+	ZONE_NOT_OURS, /* forward */
+	ZONE_FOUND,    /* records in answer (and additional) */
+	ZONE_NO_DATA,  /* the name exists, not with this type */
 	ZONE_NO_NAME,
-	ZONE_ALIAS,     /* a CNAME in answer leads out of the zone: *ret_target is to be resolved */
+	ZONE_ALIAS, /* a CNAME in answer leads out of the zone: *ret_target is to be resolved */
 };
 
 /* `name` in lower case without the final dot; `owner` as asked. */

@@ -27,17 +27,17 @@ static int ring_init(struct io_uring *ring, unsigned entries, struct err *err)
 {
 	/* From the best to the plainest: older kernels know fewer flags. */
 	static const unsigned tries[] = {
-	        IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-	                IORING_SETUP_COOP_TASKRUN,
-	        IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN,
-	        0,
+		IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+			IORING_SETUP_COOP_TASKRUN,
+		IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN,
+		0,
 	};
 	int r = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(tries); i++) {
 		struct io_uring_params params = {
-		        .flags = tries[i] | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
-		        .cq_entries = entries * 8,
+			.flags = tries[i] | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+			.cq_entries = entries * 8,
 		};
 
 		r = io_uring_queue_init_params(entries, ring, &params);
@@ -48,14 +48,14 @@ static int ring_init(struct io_uring *ring, unsigned entries, struct err *err)
 		return err_set(err, r, "io_uring is not available: the kernel has no io_uring (CONFIG_IO_URING)");
 	if (r == -EPERM || r == -EACCES)
 		return err_set(err, r,
-		               "io_uring is not available: the kernel forbids it (kernel.io_uring_disabled=2? "
-		               "a seccomp filter?)");
+			       "io_uring is not available: the kernel forbids it (kernel.io_uring_disabled=2? "
+			       "a seccomp filter?)");
 	if (r < 0)
 		return err_set(err, r, "io_uring is not available: %s", strerror(-r));
 	if (!(ring->features & IORING_FEAT_EXT_ARG)) {
 		io_uring_queue_exit(ring);
 		return err_set(err, -ENOSYS,
-		               "io_uring is not available: the kernel's is too old (Linux 6.1 is needed)");
+			       "io_uring is not available: the kernel's is too old (Linux 6.1 is needed)");
 	}
 	/* Saves a descriptor look-up per iteration; works without. */
 	io_uring_register_ring_fd(ring);
@@ -101,7 +101,7 @@ static struct io_uring_sqe *get_sqe(struct loop *loop);
 /* The kernel may still write into buffers of pending operations: cancel and reap until none is left. */
 static void drain(struct loop *loop)
 {
-	struct __kernel_timespec ts = {.tv_nsec = 10 * NS_PER_MS};
+	struct __kernel_timespec ts = { .tv_nsec = 10 * NS_PER_MS };
 
 	loop->draining = true;
 	for (int round = 0; loop->ops_pending && round < LOOP_DRAIN_ROUNDS_MAX; round++) {
@@ -214,7 +214,7 @@ static void submit_op(struct loop *loop, struct loop_op *op)
 }
 
 static void start_op(struct loop *loop, struct loop_op *op, enum op_kind kind, int fd, const void *at, size_t n,
-                     int64_t offset, loop_op_fn *fn)
+		     int64_t offset, loop_op_fn *fn)
 {
 	note_armed(loop, op, fn);
 	op->kind = (uint8_t)kind;
@@ -250,7 +250,7 @@ static bool goes_on(struct loop *loop, struct loop_op *op, int res)
 }
 
 void loop_connect(struct loop *loop, struct loop_op *op, int fd, const struct sockaddr *addr, socklen_t len,
-                  loop_op_fn *fn)
+		  loop_op_fn *fn)
 {
 	start_op(loop, op, OP_CONNECT, fd, addr, len, 0, fn);
 }
@@ -281,7 +281,7 @@ void loop_read(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t 
 }
 
 void loop_write(struct loop *loop, struct loop_op *op, int fd, const void *buf, size_t n, int64_t offset,
-                loop_op_fn *fn)
+		loop_op_fn *fn)
 {
 	start_op(loop, op, OP_WRITE, fd, buf, n, offset, fn);
 }
@@ -315,7 +315,7 @@ void loop_cancel(struct loop *loop, struct loop_op *op)
 static void recv_buffer_give_back(struct loop *loop, int id)
 {
 	io_uring_buf_ring_add(loop->recv_ring, loop->recv_buffers + (size_t)id * LOOP_RECV_BUFFER_BYTES,
-	                      LOOP_RECV_BUFFER_BYTES, (unsigned short)id, LOOP_RECV_BUFFERS - 1, 0);
+			      LOOP_RECV_BUFFER_BYTES, (unsigned short)id, LOOP_RECV_BUFFERS - 1, 0);
 	io_uring_buf_ring_advance(loop->recv_ring, 1);
 }
 
@@ -323,7 +323,7 @@ static bool recv_ring_ready(struct loop *loop)
 {
 	const size_t ring_bytes = LOOP_RECV_BUFFERS * sizeof(struct io_uring_buf);
 	const size_t buffer_bytes = (size_t)LOOP_RECV_BUFFERS * LOOP_RECV_BUFFER_BYTES;
-	struct io_uring_buf_reg reg = {.ring_entries = LOOP_RECV_BUFFERS, .bgid = LOOP_RECV_GROUP};
+	struct io_uring_buf_reg reg = { .ring_entries = LOOP_RECV_BUFFERS, .bgid = LOOP_RECV_GROUP };
 	void *ring, *buffers;
 
 	if (loop->recv_ring)
@@ -420,7 +420,7 @@ static void reap(struct loop *loop)
 
 void loop_timer_init(struct loop_timer *timer, loop_timer_fn *fn)
 {
-	*timer = (struct loop_timer){.fn = fn};
+	*timer = (struct loop_timer){ .fn = fn };
 }
 
 void loop_timer_arm(struct loop *loop, struct loop_timer *timer, int64_t delay_ns)

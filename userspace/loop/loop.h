@@ -68,7 +68,7 @@ static inline bool loop_op_pending(const struct loop_op *op)
  * want blocking ones. */
 void loop_accept_multishot(struct loop *loop, struct loop_op *op, int fd, loop_op_fn *fn);
 void loop_connect(struct loop *loop, struct loop_op *op, int fd, const struct sockaddr *addr, socklen_t len,
-                  loop_op_fn *fn);
+		  loop_op_fn *fn);
 void loop_recv(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t n, loop_op_fn *fn);
 /* Receives into buffers of the loop's: an idle connection holds none. During the callback loop_recv_data() is where
  * the `res` bytes are. res 0: end of stream. -ENOBUFS with !more: arm again. */
@@ -81,7 +81,7 @@ void loop_sendmsg(struct loop *loop, struct loop_op *op, int fd, const struct ms
 /* offset -1: the file position (pipes, ttys) */
 void loop_read(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t n, int64_t offset, loop_op_fn *fn);
 void loop_write(struct loop *loop, struct loop_op *op, int fd, const void *buf, size_t n, int64_t offset,
-                loop_op_fn *fn);
+		loop_op_fn *fn);
 /* poll(2) events; res: revents. */
 void loop_poll(struct loop *loop, struct loop_op *op, int fd, unsigned events, bool multishot, loop_op_fn *fn);
 /* No effect when not pending. */
@@ -136,7 +136,7 @@ struct loop_child {
 };
 
 int loop_child_watch(struct loop *loop, struct loop_child *child, pid_t pid,
-                     void (*fn)(struct loop_child *child, int status));
+		     void (*fn)(struct loop_child *child, int status));
 /* `child` may be freed at once; the process is not reaped then. */
 void loop_child_forget(struct loop *loop, struct loop_child *child);
 

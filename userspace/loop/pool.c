@@ -14,7 +14,7 @@ void pool_init(struct pool *pool, struct loop *loop, unsigned max)
 {
 	pthread_condattr_t attr;
 
-	*pool = (struct pool){.loop = loop, .max = max};
+	*pool = (struct pool){ .loop = loop, .max = max };
 	pthread_mutex_init(&pool->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

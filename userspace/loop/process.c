@@ -89,7 +89,7 @@ static void child_polled(struct loop_op *op, int res, bool more)
 {
 	struct loop_child_watch *watch = container_of(op, struct loop_child_watch, op);
 	struct loop_child *child = watch->child;
-	siginfo_t info = {0};
+	siginfo_t info = { 0 };
 	int r;
 
 	if (child && res == -ECANCELED)
@@ -110,7 +110,7 @@ static void child_polled(struct loop_op *op, int res, bool more)
 }
 
 int loop_child_watch(struct loop *loop, struct loop_child *child, pid_t pid,
-                     void (*fn)(struct loop_child *child, int status))
+		     void (*fn)(struct loop_child *child, int status))
 {
 	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	struct loop_child_watch *watch;
@@ -120,7 +120,7 @@ int loop_child_watch(struct loop *loop, struct loop_child *child, pid_t pid,
 	watch = mem_new(struct loop_child_watch);
 	watch->pidfd = pidfd;
 	watch->child = child;
-	*child = (struct loop_child){.watch = watch, .pid = pid, .fn = fn, .loop = loop};
+	*child = (struct loop_child){ .watch = watch, .pid = pid, .fn = fn, .loop = loop };
 	loop_poll(loop, &watch->op, pidfd, POLLIN, false, child_polled);
 	return 0;
 }

@@ -104,19 +104,19 @@ struct str http_request_header(const struct http_request *req, const char *name)
  * all the same, it is not sent. */
 
 void http_respond(struct http_request *req, int status, const char *content_type, const struct http_header *headers,
-                  size_t n_headers, struct str body);
+		  size_t n_headers, struct str body);
 /* The body is shared, not copied: takes its own reference. */
 void http_respond_chunk(struct http_request *req, int status, const char *content_type,
-                        const struct http_header *headers, size_t n_headers, struct chunk *body);
+			const struct http_header *headers, size_t n_headers, struct chunk *body);
 /* Many chunks sent one after the other as one body (LIST: the stored bytes as they are). Own references. */
 void http_respond_chunks(struct http_request *req, int status, const char *content_type,
-                         const struct http_header *headers, size_t n_headers, struct chunk *const *chunks,
-                         size_t n_chunks);
+			 const struct http_header *headers, size_t n_headers, struct chunk *const *chunks,
+			 size_t n_chunks);
 
 /* ---- streaming answers (watch, log): headers at once, then chunks, then the end ---- */
 
 void http_stream_begin(struct http_request *req, int status, const char *content_type,
-                       const struct http_header *headers, size_t n_headers);
+		       const struct http_header *headers, size_t n_headers);
 /* Queues without copying; takes its own reference. Writes of one loop iteration leave together. */
 void http_stream_write(struct http_request *req, struct chunk *chunk);
 /* The same with a copy. */
@@ -156,7 +156,7 @@ typedef void http_handler_fn(void *arg, struct http_request *req);
 /* The answer to a request that never reaches the handler (400, 408, 413, 431, 501, 505): fill the body from the
  * arena or from literals. Default: text/plain with the message. */
 typedef void http_protocol_error_fn(void *arg, struct arena *arena, int status, const char *message,
-                                    struct str *ret_content_type, struct str *ret_body);
+				    struct str *ret_content_type, struct str *ret_body);
 
 struct http_server_options {
 	struct tls_context *tls; /* of tls_server_create(); shared, must outlive the server. NULL: plain */
@@ -167,7 +167,7 @@ struct http_server_options {
 };
 
 int http_server_create(struct loop *loop, const struct http_server_options *options, struct http_server **ret,
-                       struct err *err);
+		       struct err *err);
 /* Accepts on a listening socket (see listen.h); takes the descriptor. Any number of them. */
 int http_server_add_listener(struct http_server *server, int fd, struct err *err);
 /* New connections use this context from now on (renewed certificates). */

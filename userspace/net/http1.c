@@ -30,9 +30,9 @@ size_t http1_find_head_end(struct str in, size_t *scanned)
 static bool is_token_char(unsigned char c)
 {
 	static const bool table[256] = {
-	        ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1,         ['&'] = 1,         ['\''] = 1,
-	        ['*'] = 1, ['+'] = 1, ['-'] = 1, ['.'] = 1,         ['^'] = 1,         ['_'] = 1,
-	        ['`'] = 1, ['|'] = 1, ['~'] = 1, ['0' ... '9'] = 1, ['a' ... 'z'] = 1, ['A' ... 'Z'] = 1,
+		['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1,         ['&'] = 1,         ['\''] = 1,
+		['*'] = 1, ['+'] = 1, ['-'] = 1, ['.'] = 1,         ['^'] = 1,         ['_'] = 1,
+		['`'] = 1, ['|'] = 1, ['~'] = 1, ['0' ... '9'] = 1, ['a' ... 'z'] = 1, ['A' ... 'Z'] = 1,
 	};
 
 	return table[c];
@@ -105,7 +105,7 @@ static const char *parse_field(char *line, size_t n, struct http_header *ret)
 		if ((c < 0x20 && c != '\t') || c == 0x7f)
 			return "malformed header field value";
 	}
-	*ret = (struct http_header){name, value};
+	*ret = (struct http_header){ name, value };
 	return NULL;
 }
 
@@ -270,7 +270,7 @@ static int parse_request_line(struct str line, struct http1_head *ret, const cha
 
 int http1_parse_request(char *head, size_t n, struct arena *arena, struct http1_head *ret, const char **ret_message)
 {
-	struct http1_head parsed = {0};
+	struct http1_head parsed = { 0 };
 	char *at = head;
 	struct str line;
 	int r;
@@ -296,7 +296,7 @@ int http1_parse_request(char *head, size_t n, struct arena *arena, struct http1_
 
 int http1_parse_response(char *head, size_t n, struct arena *arena, struct http1_head *ret)
 {
-	struct http1_head parsed = {0};
+	struct http1_head parsed = { 0 };
 	const char *msg;
 	char *at = head;
 	struct str line;

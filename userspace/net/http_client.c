@@ -65,7 +65,7 @@ static void attempt_finish(struct http_client *c)
 	buf_finish(&c->body);
 	c->handshaken = c->sent = c->have_head = c->eof = false;
 	c->scanned = 0;
-	c->chunked = (struct http1_chunked){0};
+	c->chunked = (struct http1_chunked){ 0 };
 }
 
 static void try_free(struct http_client *c)
@@ -122,10 +122,10 @@ static void respond(struct http_client *c)
 {
 	size_t max = c->options.body_bytes_max;
 	struct http_client_response response = {
-	        .status = c->head.status,
-	        .headers = c->head.headers,
-	        .n_headers = c->head.n_headers,
-	        .body = buf_str(&c->body),
+		.status = c->head.status,
+		.headers = c->head.headers,
+		.n_headers = c->head.n_headers,
+		.body = buf_str(&c->body),
 	};
 
 	if (response.body.n > max) {
@@ -183,10 +183,10 @@ static struct str own_host(const struct http_client *c)
 static void redirect_elsewhere(struct http_client *c, struct str host)
 {
 	struct http_client_response response = {
-	        .status = c->head.status,
-	        .headers = c->head.headers,
-	        .n_headers = c->head.n_headers,
-	        .redirect_host = host,
+		.status = c->head.status,
+		.headers = c->head.headers,
+		.n_headers = c->head.n_headers,
+		.redirect_host = host,
 	};
 
 	finish(c, &response, NULL);
@@ -493,7 +493,7 @@ static void copy_options(struct http_client *c, const struct http_client_options
 }
 
 int http_client_start(struct loop *loop, const struct http_client_options *options, http_client_done_fn *done,
-                      void *arg, struct http_client **ret, struct err *err)
+		      void *arg, struct http_client **ret, struct err *err)
 {
 	struct sockaddr_storage addr;
 	struct http_client *c;
@@ -570,7 +570,7 @@ static void check_timeout(struct loop_timer *timer)
 }
 
 int tcp_check_start(struct loop *loop, const char *address, uint16_t port, int64_t timeout_ns, tcp_check_done_fn *done,
-                    void *arg, struct tcp_check **ret, struct err *err)
+		    void *arg, struct tcp_check **ret, struct err *err)
 {
 	struct sockaddr_storage addr;
 	struct tcp_check *check;
@@ -584,7 +584,7 @@ int tcp_check_start(struct loop *loop, const char *address, uint16_t port, int64
 	if (fd < 0)
 		return err_set(err, -errno, "socket: %s", strerror(errno));
 	check = mem_new(struct tcp_check);
-	*check = (struct tcp_check){.loop = loop, .done = done, .arg = arg, .addr = addr, .fd = fd};
+	*check = (struct tcp_check){ .loop = loop, .done = done, .arg = arg, .addr = addr, .fd = fd };
 	loop_timer_init(&check->timer, check_timeout);
 	loop_timer_arm(loop, &check->timer, timeout_ns);
 	loop_connect(loop, &check->op, fd, (struct sockaddr *)&check->addr, len, check_connected);

@@ -50,7 +50,7 @@ struct http_client_options {
 
 /* Copies everything. Errors in the options (-EINVAL) are returned, the rest comes to `done`. */
 int http_client_start(struct loop *loop, const struct http_client_options *options, http_client_done_fn *done,
-                      void *arg, struct http_client **ret, struct err *err);
+		      void *arg, struct http_client **ret, struct err *err);
 /* Before done: gives up silently. */
 void http_client_destroy(struct http_client *client);
 
@@ -61,5 +61,5 @@ struct tcp_check;
 typedef void tcp_check_done_fn(void *arg, int result);
 
 int tcp_check_start(struct loop *loop, const char *address, uint16_t port, int64_t timeout_ns, tcp_check_done_fn *done,
-                    void *arg, struct tcp_check **ret, struct err *err);
+		    void *arg, struct tcp_check **ret, struct err *err);
 void tcp_check_destroy(struct tcp_check *check);

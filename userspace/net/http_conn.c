@@ -27,7 +27,7 @@ static void deferred_work(struct loop_defer *defer);
 void conn_create(struct http_server *server, int fd)
 {
 	struct http_conn *conn = mem_new(struct http_conn);
-	struct sockaddr_storage addr = {0};
+	struct sockaddr_storage addr = { 0 };
 	socklen_t len = sizeof(addr);
 
 	conn->server = server;
@@ -43,7 +43,7 @@ void conn_create(struct http_server *server, int fd)
 	server->stats.connections_total++;
 	if (getpeername(fd, (struct sockaddr *)&addr, &len) == 0)
 		listen_format_address((struct sockaddr *)&addr, conn->peer.address, sizeof(conn->peer.address),
-		                      &conn->peer.port);
+				      &conn->peer.port);
 	if (!conn->tls)
 		conn->proto = HTTP_PROTO_H1;
 	else if (tls_conn_init(&conn->tls_conn, server->tls, &conn->out, NULL) < 0) {
@@ -146,7 +146,7 @@ size_t conn_pending(const struct http_conn *conn)
 static bool input_is_full(const struct http_conn *conn)
 {
 	size_t max = conn->server->limits.header_bytes > HTTP_INPUT_BYTES_MAX ? conn->server->limits.header_bytes * 2
-	                                                                      : HTTP_INPUT_BYTES_MAX;
+									      : HTTP_INPUT_BYTES_MAX;
 
 	return buf_len(&conn->in) >= max;
 }
@@ -219,7 +219,7 @@ static void decrypt(struct http_conn *conn)
 
 		if (r < 0) {
 			log_debug("TLS handshake failed peer=%s error=\"%s\"", conn->peer.address,
-			          conn->tls_conn.why ? conn->tls_conn.why : "end of stream");
+				  conn->tls_conn.why ? conn->tls_conn.why : "end of stream");
 			conn->server->stats.protocol_errors++;
 			conn->closing = true;
 		}
@@ -276,7 +276,7 @@ static bool decrypt_kept(struct http_conn *conn)
 static void arm_receive(struct http_conn *conn)
 {
 	bool want = !conn->dead && !conn->eof && buf_len(&conn->raw) < HTTP_INPUT_BYTES_MAX &&
-	            (conn->lingering || !input_is_full(conn));
+		    (conn->lingering || !input_is_full(conn));
 
 	if (want && !loop_op_pending(&conn->recv_op))
 		loop_recv_multishot(conn->server->loop, &conn->recv_op, conn->fd, recv_done);
@@ -402,7 +402,7 @@ static void flush(struct http_conn *conn)
 	conn->out = swap;
 	deadline_set(conn->server, &conn->stall, HTTP_DEADLINE_SEND);
 	loop_send(conn->server->loop, &conn->send_op, conn->fd, conn->sending.data + conn->sending.start,
-	          buf_len(&conn->sending), send_done);
+		  buf_len(&conn->sending), send_done);
 }
 
 static void send_done(struct loop_op *op, int res, bool more)
@@ -419,7 +419,7 @@ static void send_done(struct loop_op *op, int res, bool more)
 			if (buf_len(&conn->sending)) {
 				deadline_set(conn->server, &conn->stall, HTTP_DEADLINE_SEND);
 				loop_send(conn->server->loop, op, conn->fd, conn->sending.data + conn->sending.start,
-				          buf_len(&conn->sending), send_done);
+					  buf_len(&conn->sending), send_done);
 			}
 			conn_work(conn);
 		}

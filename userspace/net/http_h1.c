@@ -50,7 +50,7 @@ static char *put_header(char *at, struct str name, struct str value)
 
 /* content_length -1: not given. */
 static void put_head(struct http_stream *s, int status, const char *content_type, const struct http_header *headers,
-                     size_t n_headers, int64_t content_length, const char *connection)
+		     size_t n_headers, int64_t content_length, const char *connection)
 {
 	struct http_conn *conn = s->conn;
 	struct str type = str_of(content_type), text = str_of(http_status_text(status));
@@ -94,7 +94,7 @@ static const char *connection_value(struct http_stream *s)
 }
 
 void h1_respond(struct http_stream *s, int status, const char *content_type, const struct http_header *headers,
-                size_t n_headers, struct chunk *const *chunks, size_t n_chunks, struct str body)
+		size_t n_headers, struct chunk *const *chunks, size_t n_chunks, struct str body)
 {
 	struct out_queue *q = &s->conn->queue;
 	bool no_body = status == 204 || status == 304;
@@ -111,7 +111,7 @@ void h1_respond(struct http_stream *s, int status, const char *content_type, con
 }
 
 void h1_stream_begin(struct http_stream *s, int status, const char *content_type, const struct http_header *headers,
-                     size_t n_headers)
+		     size_t n_headers)
 {
 	s->chunked_out = s->req.version == HTTP_1_1;
 	if (!s->chunked_out)
@@ -297,7 +297,7 @@ size_t h1_input(struct http_conn *conn, struct str in)
 
 	while (rest.n && !conn->closing && !conn->dead && conn->proto == HTTP_PROTO_H1) {
 		struct http_stream *s =
-		        list_empty(&conn->streams) ? NULL : list_first(&conn->streams, struct http_stream, link);
+			list_empty(&conn->streams) ? NULL : list_first(&conn->streams, struct http_stream, link);
 		size_t used;
 
 		if (s && s->handed)

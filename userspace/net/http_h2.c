@@ -67,7 +67,7 @@ static void take_pseudo(struct http_stream *s, struct str name, const uint8_t *v
 }
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n,
-                     const uint8_t *value, size_t value_n, uint8_t flags, void *user_data)
+		     const uint8_t *value, size_t value_n, uint8_t flags, void *user_data)
 {
 	struct http_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
 	struct http_conn *conn = user_data;
@@ -138,7 +138,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 }
 
 static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *p, size_t n,
-                         void *user_data)
+			 void *user_data)
 {
 	struct http_stream *s = nghttp2_session_get_stream_user_data(session, stream_id);
 	struct http_conn *conn = user_data;
@@ -170,7 +170,7 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
 /* ---- sending ---- */
 
 static ssize_t read_data(nghttp2_session *session, int32_t stream_id, uint8_t *to, size_t room, uint32_t *flags,
-                         nghttp2_data_source *source, void *user_data)
+			 nghttp2_data_source *source, void *user_data)
 {
 	struct http_stream *s = source->ptr;
 	struct http_conn *conn = user_data;
@@ -210,7 +210,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 
 static nghttp2_nv make_nv(struct str name, struct str value, uint8_t flags)
 {
-	return (nghttp2_nv){(uint8_t *)name.p, (uint8_t *)value.p, name.n, value.n, flags};
+	return (nghttp2_nv){ (uint8_t *)name.p, (uint8_t *)value.p, name.n, value.n, flags };
 }
 
 /* Header names go in lower case; line breaks in values would make the peer drop the connection. */
@@ -229,12 +229,12 @@ static nghttp2_nv header_nv(struct arena *arena, const struct http_header *h)
 }
 
 void h2_respond(struct http_stream *s, int status, const char *content_type, const struct http_header *headers,
-                size_t n_headers, struct chunk *const *chunks, size_t n_chunks, struct str body, bool streaming)
+		size_t n_headers, struct chunk *const *chunks, size_t n_chunks, struct str body, bool streaming)
 {
 	struct arena *arena = &s->arena;
 	nghttp2_nv *nv = arena_alloc(arena, (n_headers + 4) * sizeof(*nv));
 	bool no_body = status == 204 || status == 304;
-	nghttp2_data_provider provider = {.source.ptr = s, .read_callback = read_data};
+	nghttp2_data_provider provider = { .source.ptr = s, .read_callback = read_data };
 	size_t n = 0, length = body.n;
 	char digits[24];
 
@@ -348,9 +348,9 @@ int h2_start(struct http_conn *conn)
 {
 	const struct http_limits *limits = &conn->server->limits;
 	nghttp2_settings_entry settings[] = {
-	        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits->streams},
-	        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW_BYTES},
-	        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)limits->header_bytes},
+		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits->streams },
+		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW_BYTES },
+		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)limits->header_bytes },
 	};
 
 	if (nghttp2_session_server_new2(&conn->h2, callbacks(), conn, options()) != 0)
@@ -432,7 +432,7 @@ void h2_output(struct http_conn *conn, size_t *staged)
 void h2_goaway(struct http_conn *conn)
 {
 	nghttp2_submit_goaway(conn->h2, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(conn->h2),
-	                      NGHTTP2_NO_ERROR, NULL, 0);
+			      NGHTTP2_NO_ERROR, NULL, 0);
 }
 
 bool h2_wants_close(struct http_conn *conn)

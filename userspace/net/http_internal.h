@@ -127,7 +127,7 @@ struct http_conn {
 	int fd;
 	enum http_proto proto;
 	bool tls, receiving_paused, eof, closing /* after what is queued */, lingering, dead, working, again, notified,
-	        write_shut;
+		write_shut;
 	struct loop_op recv_op, send_op;
 	struct loop_defer defer;
 	struct tls_conn tls_conn;
@@ -199,7 +199,7 @@ void stream_peer_gone(struct http_stream *s);
 bool stream_count_body(struct http_stream *s, size_t n);
 const char *server_date(struct http_server *server);
 void server_error_body(struct http_server *server, struct arena *arena, int status, const char *message,
-                       struct str *ret_content_type, struct str *ret_body);
+		       struct str *ret_content_type, struct str *ret_body);
 size_t stream_pending(const struct http_stream *s);
 void stream_check_drain(struct http_stream *s);
 
@@ -221,9 +221,9 @@ size_t h1_input(struct http_conn *conn, struct str in);
 size_t tunnel_input(struct http_conn *conn, struct str in);
 void h1_after(struct http_conn *conn); /* ends what was answered */
 void h1_respond(struct http_stream *s, int status, const char *content_type, const struct http_header *headers,
-                size_t n_headers, struct chunk *const *chunks, size_t n_chunks, struct str body);
+		size_t n_headers, struct chunk *const *chunks, size_t n_chunks, struct str body);
 void h1_stream_begin(struct http_stream *s, int status, const char *content_type, const struct http_header *headers,
-                     size_t n_headers);
+		     size_t n_headers);
 void h1_stream_write(struct http_stream *s, struct chunk *chunk, struct str bytes);
 void h1_stream_end(struct http_stream *s);
 void h1_refuse(struct http_conn *conn, struct http_stream *s, int status, const char *message);
@@ -238,7 +238,7 @@ size_t h2_input(struct http_conn *conn, struct str in);
 void h2_after(struct http_conn *conn);
 void h2_output(struct http_conn *conn, size_t *staged);
 void h2_respond(struct http_stream *s, int status, const char *content_type, const struct http_header *headers,
-                size_t n_headers, struct chunk *const *chunks, size_t n_chunks, struct str body, bool streaming);
+		size_t n_headers, struct chunk *const *chunks, size_t n_chunks, struct str body, bool streaming);
 void h2_resume(struct http_stream *s);
 void h2_abort(struct http_stream *s);
 void h2_refuse(struct http_stream *s, int status);

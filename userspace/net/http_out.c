@@ -10,7 +10,7 @@ void out_queue_finish(struct out_queue *q)
 		chunk_unref(q->segs[i].chunk);
 	free(q->segs);
 	buf_finish(&q->copied);
-	*q = (struct out_queue){0};
+	*q = (struct out_queue){ 0 };
 }
 
 static struct out_seg *add_seg(struct out_queue *q)
@@ -30,7 +30,7 @@ void out_add_chunk(struct out_queue *q, struct chunk *chunk)
 {
 	if (!chunk->len)
 		return;
-	*add_seg(q) = (struct out_seg){.chunk = chunk_ref(chunk), .n = chunk->len};
+	*add_seg(q) = (struct out_seg){ .chunk = chunk_ref(chunk), .n = chunk->len };
 	q->bytes += chunk->len;
 }
 
@@ -61,7 +61,7 @@ void out_commit(struct out_queue *q, size_t n)
 	if (q->end > q->first && !q->segs[q->end - 1].chunk && q->segs[q->end - 1].n < UINT32_MAX / 2)
 		q->segs[q->end - 1].n += (uint32_t)n;
 	else
-		*add_seg(q) = (struct out_seg){.n = (uint32_t)n};
+		*add_seg(q) = (struct out_seg){ .n = (uint32_t)n };
 }
 
 struct str out_peek(const struct out_queue *q)

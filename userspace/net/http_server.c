@@ -157,7 +157,7 @@ static void listener_free(struct http_listener *listener)
 /* Room for one more: the connection that has idled longest goes. */
 static bool make_room(struct http_server *server)
 {
-	static const enum http_deadline_kind kinds[] = {HTTP_DEADLINE_IDLE, HTTP_DEADLINE_RELEASE};
+	static const enum http_deadline_kind kinds[] = { HTTP_DEADLINE_IDLE, HTTP_DEADLINE_RELEASE };
 
 	if (server->stats.connections < server->limits.connections)
 		return true;
@@ -247,7 +247,7 @@ static void on_done(struct loop_defer *defer)
 #define OR_DEFAULT(value, otherwise) ((value) ? (value) : (otherwise))
 
 int http_server_create(struct loop *loop, const struct http_server_options *options, struct http_server **ret,
-                       struct err *err)
+		       struct err *err)
 {
 	struct http_server *server = mem_new(struct http_server);
 	struct http_limits *limits = &server->limits;
@@ -268,10 +268,10 @@ int http_server_create(struct loop *loop, const struct http_server_options *opti
 	server->durations_ns[HTTP_DEADLINE_LINGER] = HTTP_LINGER_NS;
 	server->durations_ns[HTTP_DEADLINE_IDLE] = OR_DEFAULT(limits->idle_timeout_ns, HTTP_IDLE_TIMEOUT_NS_DEFAULT);
 	server->durations_ns[HTTP_DEADLINE_HEADER] =
-	        OR_DEFAULT(limits->header_timeout_ns, HTTP_HEADER_TIMEOUT_NS_DEFAULT);
+		OR_DEFAULT(limits->header_timeout_ns, HTTP_HEADER_TIMEOUT_NS_DEFAULT);
 	server->durations_ns[HTTP_DEADLINE_BODY] = OR_DEFAULT(limits->body_timeout_ns, HTTP_BODY_TIMEOUT_NS_DEFAULT);
 	server->durations_ns[HTTP_DEADLINE_SEND] =
-	        OR_DEFAULT(limits->send_stall_timeout_ns, HTTP_SEND_STALL_TIMEOUT_NS_DEFAULT);
+		OR_DEFAULT(limits->send_stall_timeout_ns, HTTP_SEND_STALL_TIMEOUT_NS_DEFAULT);
 	server->durations_ns[HTTP_DEADLINE_STREAM_SEND] = server->durations_ns[HTTP_DEADLINE_SEND];
 	/* An idle connection first gives its memory back, then waits for the rest of its time. */
 	if (server->durations_ns[HTTP_DEADLINE_IDLE] <= HTTP_RELEASE_IDLE_NS)
@@ -404,7 +404,7 @@ struct http_stream *stream_create(struct http_conn *conn)
 		server->n_free_streams--;
 		arena = s->arena;
 		body = s->body;
-		*s = (struct http_stream){.arena = arena, .body = body};
+		*s = (struct http_stream){ .arena = arena, .body = body };
 	}
 	s->conn = conn;
 	s->req.server = server;
@@ -506,7 +506,7 @@ const char *server_date(struct http_server *server)
 }
 
 void server_error_body(struct http_server *server, struct arena *arena, int status, const char *message,
-                       struct str *ret_content_type, struct str *ret_body)
+		       struct str *ret_content_type, struct str *ret_body)
 {
 	server->stats.protocol_errors++;
 	if (server->on_protocol_error) {
@@ -538,7 +538,7 @@ struct str http_request_header(const struct http_request *req, const char *name)
 }
 
 static void respond(struct http_request *req, int status, const char *content_type, const struct http_header *headers,
-                    size_t n_headers, struct chunk *const *chunks, size_t n_chunks, struct str body)
+		    size_t n_headers, struct chunk *const *chunks, size_t n_chunks, struct str body)
 {
 	struct http_stream *s = stream_of(req);
 
@@ -552,26 +552,26 @@ static void respond(struct http_request *req, int status, const char *content_ty
 }
 
 void http_respond(struct http_request *req, int status, const char *content_type, const struct http_header *headers,
-                  size_t n_headers, struct str body)
+		  size_t n_headers, struct str body)
 {
 	respond(req, status, content_type, headers, n_headers, NULL, 0, body);
 }
 
 void http_respond_chunk(struct http_request *req, int status, const char *content_type,
-                        const struct http_header *headers, size_t n_headers, struct chunk *body)
+			const struct http_header *headers, size_t n_headers, struct chunk *body)
 {
 	respond(req, status, content_type, headers, n_headers, &body, 1, STR_NULL);
 }
 
 void http_respond_chunks(struct http_request *req, int status, const char *content_type,
-                         const struct http_header *headers, size_t n_headers, struct chunk *const *chunks,
-                         size_t n_chunks)
+			 const struct http_header *headers, size_t n_headers, struct chunk *const *chunks,
+			 size_t n_chunks)
 {
 	respond(req, status, content_type, headers, n_headers, chunks, n_chunks, STR_NULL);
 }
 
 void http_stream_begin(struct http_request *req, int status, const char *content_type,
-                       const struct http_header *headers, size_t n_headers)
+		       const struct http_header *headers, size_t n_headers)
 {
 	struct http_stream *s = stream_of(req);
 

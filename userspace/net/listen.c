@@ -16,16 +16,16 @@
 static bool host_has_ipv6(void)
 {
 	_cleanup_close_ int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_in6 any = {.sin6_family = AF_INET6};
+	struct sockaddr_in6 any = { .sin6_family = AF_INET6 };
 
 	return fd >= 0 && bind(fd, (struct sockaddr *)&any, sizeof(any)) == 0;
 }
 
 int listen_parse_address(const char *address, uint16_t port, struct sockaddr_storage *ret, socklen_t *ret_len,
-                         struct err *err)
+			 struct err *err)
 {
-	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port)};
-	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(port) };
+	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
 	bool any = !address || !*address;
 
 	if ((any && !host_has_ipv6()) || (!any && inet_pton(AF_INET, address, &v4.sin_addr) == 1)) {

@@ -12,7 +12,7 @@
 
 /* "1.2.3.4", "::1", or "" for any (dual-stack :: where the host has IPv6, else 0.0.0.0). -EINVAL. */
 int listen_parse_address(const char *address, uint16_t port, struct sockaddr_storage *ret, socklen_t *ret_len,
-                         struct err *err);
+			 struct err *err);
 /* Listening TCP socket; the error names address and port ("port 6443 is in use"). Port 0: the kernel chooses. */
 int listen_tcp(const char *address, uint16_t port, int *ret_fd, struct err *err);
 /* Bound UDP socket, with IP_PKTINFO / IPV6_RECVPKTINFO set, so that udp.h can answer from the address asked. */

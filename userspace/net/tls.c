@@ -147,7 +147,7 @@ static int verify_client(X509_STORE_CTX *store, void *arg)
 }
 
 static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n, const unsigned char *in,
-                       unsigned in_n, void *arg)
+		       unsigned in_n, void *arg)
 {
 	static const unsigned char both[] = "\x02h2\x08http/1.1", one[] = "\x08http/1.1";
 	struct tls_context *context = arg;
@@ -155,7 +155,7 @@ static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n
 	int r;
 
 	r = SSL_select_next_proto(&chosen, out_n, context->http2 ? both : one,
-	                          (unsigned)(context->http2 ? sizeof(both) : sizeof(one)) - 1, in, in_n);
+				  (unsigned)(context->http2 ? sizeof(both) : sizeof(one)) - 1, in, in_n);
 	if (r != OPENSSL_NPN_NEGOTIATED)
 		return SSL_TLSEXT_ERR_NOACK;
 	*out = chosen;
@@ -235,7 +235,7 @@ int tls_conn_init(struct tls_conn *conn, struct tls_context *context, struct buf
 {
 	BIO *bio;
 
-	*conn = (struct tls_conn){.out = out};
+	*conn = (struct tls_conn){ .out = out };
 	ERR_clear_error();
 	/* SSL_CTX is counted by its SSL objects; our own struct is reached through the ALPN callback only. */
 	conn->ssl = SSL_new(context->ssl);
@@ -388,7 +388,7 @@ void tls_conn_peer(const struct tls_conn *conn, struct arena *arena, struct tls_
 	unsigned char digest[EVP_MAX_MD_SIZE];
 	unsigned n = 0;
 
-	*ret = (struct tls_peer){0};
+	*ret = (struct tls_peer){ 0 };
 	if (!cert)
 		return;
 	/* A resumed session brings its old result: the dates must hold now. */

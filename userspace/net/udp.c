@@ -85,15 +85,15 @@ static void received(struct loop_op *op, int res, bool more);
 
 static void receive(struct receiver *r)
 {
-	r->peer = (struct udp_peer){0};
-	r->iov = (struct iovec){r->data, sizeof(r->data)};
+	r->peer = (struct udp_peer){ 0 };
+	r->iov = (struct iovec){ r->data, sizeof(r->data) };
 	r->msg = (struct msghdr){
-	        .msg_name = &r->peer.addr,
-	        .msg_namelen = sizeof(r->peer.addr),
-	        .msg_iov = &r->iov,
-	        .msg_iovlen = 1,
-	        .msg_control = r->control,
-	        .msg_controllen = sizeof(r->control),
+		.msg_name = &r->peer.addr,
+		.msg_namelen = sizeof(r->peer.addr),
+		.msg_iov = &r->iov,
+		.msg_iovlen = 1,
+		.msg_control = r->control,
+		.msg_controllen = sizeof(r->control),
 	};
 	r->server->refs++;
 	loop_recvmsg(r->server->loop, &r->op, r->server->fd, &r->msg, received);
@@ -125,7 +125,7 @@ static void received(struct loop_op *op, int res, bool more)
 }
 
 int udp_server_create(struct loop *loop, int fd, udp_receive_fn *fn, void *arg, struct udp_server **ret,
-                      struct err *err)
+		      struct err *err)
 {
 	struct udp_server *server = mem_new(struct udp_server);
 
@@ -161,7 +161,7 @@ static void write_control(struct sender *s, const struct udp_peer *peer)
 	struct cmsghdr *c = (struct cmsghdr *)s->control;
 
 	if (peer->local.ss_family == AF_INET) {
-		struct in_pktinfo info = {.ipi_spec_dst = ((const struct sockaddr_in *)&peer->local)->sin_addr};
+		struct in_pktinfo info = { .ipi_spec_dst = ((const struct sockaddr_in *)&peer->local)->sin_addr };
 
 		c->cmsg_level = IPPROTO_IP;
 		c->cmsg_type = IP_PKTINFO;
@@ -169,7 +169,7 @@ static void write_control(struct sender *s, const struct udp_peer *peer)
 		memcpy(CMSG_DATA(c), &info, sizeof(info));
 		s->msg.msg_controllen = CMSG_SPACE(sizeof(info));
 	} else if (peer->local.ss_family == AF_INET6) {
-		struct in6_pktinfo info = {.ipi6_addr = ((const struct sockaddr_in6 *)&peer->local)->sin6_addr};
+		struct in6_pktinfo info = { .ipi6_addr = ((const struct sockaddr_in6 *)&peer->local)->sin6_addr };
 
 		if (IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr))
 			info.ipi6_ifindex = (unsigned)peer->ifindex;
@@ -194,12 +194,12 @@ void udp_server_send(struct udp_server *server, const struct udp_peer *peer, str
 	s->server = server;
 	s->addr = peer->addr;
 	memcpy(s->data, datagram.p, datagram.n);
-	s->iov = (struct iovec){s->data, datagram.n};
+	s->iov = (struct iovec){ s->data, datagram.n };
 	s->msg = (struct msghdr){
-	        .msg_name = &s->addr,
-	        .msg_namelen = peer->addr_len,
-	        .msg_iov = &s->iov,
-	        .msg_iovlen = 1,
+		.msg_name = &s->addr,
+		.msg_namelen = peer->addr_len,
+		.msg_iov = &s->iov,
+		.msg_iovlen = 1,
 	};
 	write_control(s, peer);
 	server->refs++;

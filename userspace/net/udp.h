@@ -32,7 +32,7 @@ typedef void udp_receive_fn(void *arg, struct udp_server *server, const struct u
 
 /* Takes the descriptor (see listen_udp()). */
 int udp_server_create(struct loop *loop, int fd, udp_receive_fn *receive, void *arg, struct udp_server **ret,
-                      struct err *err);
+		      struct err *err);
 /* Copies. Errors of the network are dropped. */
 void udp_server_send(struct udp_server *server, const struct udp_peer *peer, struct str datagram);
 /* Frees itself when the ring has let go of its buffers. Takes NULL. */

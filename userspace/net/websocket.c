@@ -12,8 +12,8 @@
 void websocket_decoder_init(struct websocket_decoder *d, size_t message_bytes_max)
 {
 	*d = (struct websocket_decoder){
-	        .message_bytes_max = message_bytes_max ? message_bytes_max : WEBSOCKET_MESSAGE_BYTES_DEFAULT,
-	        .head_need = 2,
+		.message_bytes_max = message_bytes_max ? message_bytes_max : WEBSOCKET_MESSAGE_BYTES_DEFAULT,
+		.head_need = 2,
 	};
 }
 
@@ -164,7 +164,7 @@ static int close_event(struct websocket_decoder *d, struct websocket_event *ret)
 			return -EILSEQ;
 	}
 	d->closed = true;
-	*ret = (struct websocket_event){.opcode = WEBSOCKET_CLOSE, .data = data, .close_status = status};
+	*ret = (struct websocket_event){ .opcode = WEBSOCKET_CLOSE, .data = data, .close_status = status };
 	return 1;
 }
 
@@ -174,14 +174,14 @@ static int frame_done(struct websocket_decoder *d, struct websocket_event *ret)
 	if (d->opcode == WEBSOCKET_CLOSE)
 		return close_event(d, ret);
 	if (d->opcode > WEBSOCKET_CLOSE) {
-		*ret = (struct websocket_event){.opcode = d->opcode, .data = buf_str(&d->control)};
+		*ret = (struct websocket_event){ .opcode = d->opcode, .data = buf_str(&d->control) };
 		return 1;
 	}
 	if (d->opcode != WEBSOCKET_CONTINUATION)
 		d->message = d->opcode;
 	if (!d->fin)
 		return 0;
-	*ret = (struct websocket_event){.opcode = d->message, .data = buf_str(&d->payload)};
+	*ret = (struct websocket_event){ .opcode = d->message, .data = buf_str(&d->payload) };
 	d->message = 0;
 	if (ret->opcode == WEBSOCKET_TEXT && !is_utf8(ret->data))
 		return -EILSEQ;
@@ -233,7 +233,7 @@ int websocket_decode(struct websocket_decoder *d, struct str *in, struct websock
 /* ---- the other direction ---- */
 
 size_t websocket_encode_head(unsigned char ret[static WEBSOCKET_HEAD_BYTES_MAX], enum websocket_opcode opcode, bool fin,
-                             uint64_t payload_bytes)
+			     uint64_t payload_bytes)
 {
 	int wide = payload_bytes < 126 ? 0 : payload_bytes < 65536 ? 2 : 8;
 

@@ -71,7 +71,7 @@ int websocket_decode(struct websocket_decoder *d, struct str *in, struct websock
 
 #define WEBSOCKET_HEAD_BYTES_MAX 10
 size_t websocket_encode_head(unsigned char ret[static WEBSOCKET_HEAD_BYTES_MAX], enum websocket_opcode opcode, bool fin,
-                             uint64_t payload_bytes);
+			     uint64_t payload_bytes);
 
 /* The Sec-WebSocket-Accept value for a key. */
 void websocket_accept_key(struct str key, char ret[static WEBSOCKET_ACCEPT_KEY_SIZE]);
@@ -96,7 +96,7 @@ struct str websocket_choose_protocol(const struct http_request *req, const char 
 /* Answers 101 and ends the request; 0. On a bad handshake (version, key) it answers 400 (426) itself, ends the
  * request and returns -EPROTO. `protocol` may be empty. */
 int websocket_accept(struct http_request *req, struct str protocol, size_t message_bytes_max,
-                     const struct websocket_ops *ops, void *user, struct websocket **ret);
+		     const struct websocket_ops *ops, void *user, struct websocket **ret);
 void *websocket_user(const struct websocket *ws);
 void websocket_send(struct websocket *ws, enum websocket_opcode opcode, struct str data);
 /* One message of two parts (a channel byte and its data) without joining them first. */

@@ -205,10 +205,10 @@ static void on_close(struct http_tunnel *tunnel)
 /* ---- what owners call ---- */
 
 int websocket_accept(struct http_request *req, struct str protocol, size_t message_bytes_max,
-                     const struct websocket_ops *ops, void *user, struct websocket **ret)
+		     const struct websocket_ops *ops, void *user, struct websocket **ret)
 {
 	struct str key = http_request_header(req, "sec-websocket-key");
-	static const struct http_header version = {{"Sec-WebSocket-Version", 21}, {"13", 2}};
+	static const struct http_header version = { { "Sec-WebSocket-Version", 21 }, { "13", 2 } };
 	char accept[WEBSOCKET_ACCEPT_KEY_SIZE];
 	struct http_header headers[3];
 	struct websocket *ws;
@@ -223,10 +223,10 @@ int websocket_accept(struct http_request *req, struct str protocol, size_t messa
 		return -EPROTO;
 	}
 	websocket_accept_key(key, accept);
-	headers[n++] = (struct http_header){STR("Upgrade"), STR("websocket")};
-	headers[n++] = (struct http_header){STR("Sec-WebSocket-Accept"), str_of(accept)};
+	headers[n++] = (struct http_header){ STR("Upgrade"), STR("websocket") };
+	headers[n++] = (struct http_header){ STR("Sec-WebSocket-Accept"), str_of(accept) };
 	if (protocol.n)
-		headers[n++] = (struct http_header){STR("Sec-WebSocket-Protocol"), protocol};
+		headers[n++] = (struct http_header){ STR("Sec-WebSocket-Protocol"), protocol };
 	ws = mem_new(struct websocket);
 	websocket_decoder_init(&ws->decoder, message_bytes_max);
 	ws->ops = ops;

@@ -29,7 +29,7 @@ int address_parse(struct str text, struct dp_addr *ret)
 static void address_clear_host_bits(struct dp_addr *a, unsigned len)
 {
 	for (unsigned bit = len; bit < 128; bit++)
-		a->b[bit / 8] &= (uint8_t)~(0x80 >> bit % 8);
+		a->b[bit / 8] &= (uint8_t) ~(0x80 >> bit % 8);
 }
 
 int address_parse_prefix(struct str text, struct dp_addr *ret, uint8_t *ret_len)

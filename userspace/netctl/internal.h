@@ -21,7 +21,7 @@ struct net_service {
 
 /* A place in the maps. Two Services may claim one (externalIPs): the last to be written has it. */
 struct net_frontend {
-	uint32_t id; /* for the life of the frontend: affinity hangs on it */
+	uint32_t id;               /* for the life of the frontend: affinity hangs on it */
 	struct net_service *owner; /* NULL: of an earlier run */
 };
 
@@ -40,16 +40,16 @@ struct netctl {
 	struct loop_op links_op;
 	bool links_watching, destroying;
 
-	struct map services;     /* "ns/name" -> struct net_service */
+	struct map services; /* "ns/name" -> struct net_service */
 	struct list dirty_services;
-	struct map frontends;    /* frontend key -> struct net_frontend */
+	struct map frontends; /* frontend key -> struct net_frontend */
 	uint32_t next_id;
 
 	struct net_model model;
-	bool policies_dirty;     /* some pod of the model may be stale */
-	struct map marks;        /* pod uid -> struct pod_mark: what the kernel was told */
-	struct map addresses;    /* 16 bytes -> uid (heap) */
-	uint64_t cursor;         /* of the address search */
+	bool policies_dirty;  /* some pod of the model may be stale */
+	struct map marks;     /* pod uid -> struct pod_mark: what the kernel was told */
+	struct map addresses; /* 16 bytes -> uid (heap) */
+	uint64_t cursor;      /* of the address search */
 
 	struct netctl_stats stats;
 };

@@ -32,11 +32,11 @@ struct net_pod {
 	struct net_named_port *ports;
 	size_t n_ports;
 	struct dp_addr addr;
-	bool has_addr; /* never of hostNetwork pods: they are no pods to policies */
+	bool has_addr;              /* never of hostNetwork pods: they are no pods to policies */
 	bool host_network, virtual; /* virtual: an address that plays a pod (cluster DNS) */
-	bool attached;     /* has a link here: `addr` is what the node gave it, whatever the status says */
-	bool stale;        /* its rules may differ from those last translated; the owner clears it */
-	uint32_t identity; /* of namespace and labels */
+	bool attached;              /* has a link here: `addr` is what the node gave it, whatever the status says */
+	bool stale;                 /* its rules may differ from those last translated; the owner clears it */
+	uint32_t identity;          /* of namespace and labels */
 };
 
 /* Also there, without labels (and so in no namespaceSelector), while only its pods and policies are. */

@@ -10,7 +10,7 @@
 #include "userspace/netctl/internal.h"
 #include "userspace/netctl/policy.h"
 
-#define ADDRESS_FIRST 2           /* .0 is the network, .1 is left to the host */
+#define ADDRESS_FIRST 2 /* .0 is the network, .1 is left to the host */
 #define ADDRESS_SEARCH_MAX 1048576
 
 /* What the kernel was told of a pod. */
@@ -111,13 +111,18 @@ static int policy_install(struct netctl *nc, struct net_pod *pod, struct err *er
 
 	if (!nc->no_policy)
 		policy_translate(&arena, &nc->model, pod, &p);
-	now = (struct pod_mark){ .identity = old->identity, .has_policy = true, .ingress = p.isolated_ingress,
-				 .egress = p.isolated_egress, .addr = pod->addr, .n_rules = p.n_rules };
+	now = (struct pod_mark){ .identity = old->identity,
+				 .has_policy = true,
+				 .ingress = p.isolated_ingress,
+				 .egress = p.isolated_egress,
+				 .addr = pod->addr,
+				 .n_rules = p.n_rules };
 	sha256(p.rules, p.n_rules * sizeof(*p.rules), now.digest);
 	if (!mark_equal(old, &now)) {
 		if (p.truncated)
-			log_warn("policies of a pod have more rules than it may have, some are left out pod=%.*s/%.*s max=%d",
-				 STR_ARG(pod->ns), STR_ARG(pod->name), POLICY_RULES_MAX);
+			log_warn(
+				"policies of a pod have more rules than it may have, some are left out pod=%.*s/%.*s max=%d",
+				STR_ARG(pod->ns), STR_ARG(pod->name), POLICY_RULES_MAX);
 		policy = (struct dp_policy){ pod->addr, p.isolated_ingress, p.isolated_egress, p.rules, p.n_rules };
 		r = dataplane_policy_set(nc->dp, &policy, err);
 		if (r < 0) {
@@ -160,8 +165,8 @@ void netctl_sync_policies(struct netctl *nc)
 		_cleanup_err_ struct err err = ERR_INIT;
 
 		if (target->stale && target->attached && !target->virtual && policy_install(nc, target, &err) < 0)
-			log_warn("policy not installed pod=%.*s/%.*s error=\"%s\"", STR_ARG(target->ns), STR_ARG(target->name),
-				 err_message(&err));
+			log_warn("policy not installed pod=%.*s/%.*s error=\"%s\"", STR_ARG(target->ns),
+				 STR_ARG(target->name), err_message(&err));
 	}
 	list_foreach(peer, pods, struct net_pod, link)
 		if (peer->attached)
@@ -184,10 +189,11 @@ void netctl_pod_changed(struct netctl *nc, const struct object *o, bool removed)
 
 void netctl_add_dns_pod(struct netctl *nc)
 {
-	static const char text[] = "{\"metadata\":{\"name\":\"kube-dns\",\"namespace\":\"kube-system\",\"uid\":\"cluster-dns\","
-				   "\"labels\":{\"k8s-app\":\"kube-dns\"}},\"spec\":{\"containers\":[{\"ports\":["
-				   "{\"name\":\"dns\",\"protocol\":\"UDP\",\"containerPort\":53},"
-				   "{\"name\":\"dns-tcp\",\"protocol\":\"TCP\",\"containerPort\":53}]}]}}";
+	static const char text[] =
+		"{\"metadata\":{\"name\":\"kube-dns\",\"namespace\":\"kube-system\",\"uid\":\"cluster-dns\","
+		"\"labels\":{\"k8s-app\":\"kube-dns\"}},\"spec\":{\"containers\":[{\"ports\":["
+		"{\"name\":\"dns\",\"protocol\":\"UDP\",\"containerPort\":53},"
+		"{\"name\":\"dns-tcp\",\"protocol\":\"TCP\",\"containerPort\":53}]}]}}";
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	struct net_pod *pod;
 	struct json *v;

@@ -11,7 +11,7 @@
 struct policy_seen {
 	struct policy_seen_slot {
 		uint32_t id, stamp;
-	} *slots;
+	} * slots;
 	uint32_t mask, stamp;
 };
 
@@ -177,7 +177,8 @@ static void policy_resolve(struct policy_out *out, struct net_peer *peer)
 	peer->resolved = true;
 }
 
-static void policy_emit_peer(struct policy_out *out, uint8_t direction, const struct net_rule *rule, struct net_peer *peer)
+static void policy_emit_peer(struct policy_out *out, uint8_t direction, const struct net_rule *rule,
+			     struct net_peer *peer)
 {
 	/* On the way in, names are ports of the selected pod. */
 	const struct net_pod *owner = direction == DP_INGRESS ? out->self : NULL;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* NetworkPolicies -> the rules of one pod. Pure but for what it keeps in the model's peers. Rules of Kubernetes: a pod that a policy selects is isolated in the
- * policy's directions; what any policy allows is allowed; hostNetwork pods are not subject to policy. */
+/* NetworkPolicies -> the rules of one pod. Pure but for what it keeps in the model's peers. Rules of Kubernetes: a pod
+ * that a policy selects is isolated in the policy's directions; what any policy allows is allowed; hostNetwork pods are
+ * not subject to policy. */
 #pragma once
 
 #include <stdbool.h>

@@ -144,7 +144,8 @@ static void services_emit_text(struct frontend_base *f, uint8_t kind, struct str
 static void services_emit_port(struct frontend_base *f, const struct json *service, const struct json *port)
 {
 	const struct json *spec = json_get(service, "spec"), *ips = json_get(spec, "clusterIPs");
-	uint16_t number = (uint16_t)json_get_int(port, "port", 0), node_port = (uint16_t)json_get_int(port, "nodePort", 0);
+	uint16_t number = (uint16_t)json_get_int(port, "port", 0),
+		 node_port = (uint16_t)json_get_int(port, "nodePort", 0);
 
 	if (json_count(ips))
 		json_foreach(ip, ips)

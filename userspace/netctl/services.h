@@ -9,8 +9,8 @@
 #include "userspace/base/json.h"
 #include "userspace/dataplane/dataplane.h"
 
-#define SERVICES_BACKENDS_MAX 5000   /* of one frontend */
-#define SERVICES_FRONTENDS_MAX 4096  /* of one Service: ports times addresses */
+#define SERVICES_BACKENDS_MAX 5000  /* of one frontend */
+#define SERVICES_FRONTENDS_MAX 4096 /* of one Service: ports times addresses */
 
 struct services_result {
 	struct dp_service *frontends; /* id 0: the caller gives them */

@@ -143,7 +143,8 @@ static void service_tell_gone(struct netctl *nc, const struct dp_service *old, c
 		bool still = false;
 
 		for (size_t k = 0; k < now->n && !still; k++)
-			still = now->frontends[k].proto == old->proto && frontend_has_backend(&now->frontends[k], &old->backends[i]);
+			still = now->frontends[k].proto == old->proto &&
+				frontend_has_backend(&now->frontends[k], &old->backends[i]);
 		if (!still)
 			dataplane_backend_gone(nc->dp, &old->backends[i], old->proto, NULL);
 	}

@@ -36,8 +36,8 @@ static bool is_cpu_utilization(const struct json *metric, const char *side)
 {
 	const struct json *target = json_get(json_get(metric, "resource"), side);
 
-	return str_is(json_get_str(metric, "type"), "Resource") && str_is(json_at_str(metric, "resource.name"), "cpu") &&
-	       json_get(target, "averageUtilization");
+	return str_is(json_get_str(metric, "type"), "Resource") &&
+	       str_is(json_at_str(metric, "resource.name"), "cpu") && json_get(target, "averageUtilization");
 }
 
 static struct json *cpu_metric(struct arena *arena, const char *side, int64_t percent)

@@ -167,10 +167,11 @@ static int parse_policy(struct write *w, struct str policy, struct registry_dele
 				      "\"%.*s\": orphanDependents and deletionPropagation cannot be both set",
 				      STR_ARG(policy));
 	if (!str_is(policy, "Foreground") && !str_is(policy, "Background") && !str_is(policy, "Orphan"))
-		return err_set_status(err, -EINVAL, 422, "Invalid",
-				      "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: "
-				      "\"%.*s\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"",
-				      STR_ARG(policy));
+		return err_set_status(
+			err, -EINVAL, 422, "Invalid",
+			"DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: "
+			"\"%.*s\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"",
+			STR_ARG(policy));
 	o->options.propagation = arena_strndup(&w->arena, policy.p, policy.n);
 	return 0;
 }
@@ -310,8 +311,8 @@ static void collection_delete_all(struct collection *c, const struct registry_de
 {
 	c->open = c->n;
 	for (size_t i = 0; i < c->n; i++) {
-		struct write *w = write_create(c->reg, WRITE_DELETE, c->kind, NULL, c->victims[i]->ns,
-					       c->victims[i]->name);
+		struct write *w =
+			write_create(c->reg, WRITE_DELETE, c->kind, NULL, c->victims[i]->ns, c->victims[i]->name);
 
 		w->dry_run = o->dry_run;
 		w->simple_done = collection_done;
@@ -348,7 +349,8 @@ void delete_collection_run(struct registry *reg, const struct request *rq, reque
 	pick.c = c;
 	store_walk(reg->store, w->storage->resource, pick.selection.ns, 0, STR_NULL, STR_NULL, collection_look, &pick,
 		   NULL);
-	buf_printf(&c->body, "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":{\"resourceVersion\":\"%lld\"},\"items\":[",
+	buf_printf(&c->body,
+		   "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":{\"resourceVersion\":\"%lld\"},\"items\":[",
 		   rq->kind->list_kind, api_kind_api_version(rq->kind), (long long)store_revision(reg->store));
 	collection_delete_all(c, &o);
 	w->done = NULL;

@@ -12,8 +12,8 @@
 #include "userspace/registry/internal.h"
 
 #define EVENT_TTL_NS (3600 * NS_PER_S)
-#define EVENT_CACHE_MAX 4096            /* recent events that can be counted up; then all are forgotten */
-#define EVENT_BURST 25                  /* of one component about one object */
+#define EVENT_CACHE_MAX 4096             /* recent events that can be counted up; then all are forgotten */
+#define EVENT_BURST 25                   /* of one component about one object */
 #define EVENT_REFILL_NS (300 * NS_PER_S) /* one more */
 #define EVENT_MESSAGE_MAX 1024
 #define EVENT_KEY_MAX 2048
@@ -274,8 +274,8 @@ void registry_event(struct registry *reg, const char *component, const struct ob
 	va_end(ap);
 }
 
-void registry_event_at(struct registry *reg, const char *component, const struct object *about,
-		       const char *field_path, const char *type, const char *reason, const char *fmt, ...)
+void registry_event_at(struct registry *reg, const char *component, const struct object *about, const char *field_path,
+		       const char *type, const char *reason, const char *fmt, ...)
 {
 	va_list ap;
 

@@ -44,8 +44,8 @@
 
 struct ip_range {
 	struct names_cidr cidr;
-	struct map used;       /* by the text of the address */
-	uint64_t size;         /* usable addresses, capped */
+	struct map used; /* by the text of the address */
+	uint64_t size;   /* usable addresses, capped */
 };
 
 int ip_range_init(struct ip_range *r, struct str cidr, struct err *err);
@@ -92,22 +92,22 @@ enum write_outcome {
 
 /* One write on its way. Heap; frees itself after the answer. */
 struct write {
-	struct list link;               /* in registry.writes, from the store's acceptance to its answer */
-	struct registry *reg;           /* NULL: the registry is gone, nobody waits */
+	struct list link;     /* in registry.writes, from the store's acceptance to its answer */
+	struct registry *reg; /* NULL: the registry is gone, nobody waits */
 	struct arena arena;
 	enum write_op op;
-	const struct api_kind *kind;    /* as addressed */
+	const struct api_kind *kind; /* as addressed */
 	const struct api_kind *storage;
-	const char *subresource;        /* NULL: the object itself */
-	struct str ns, name;            /* as asked; arena */
+	const char *subresource;         /* NULL: the object itself */
+	struct str ns, name;             /* as asked; arena */
 	const struct request_user *user; /* only until the commit */
-	bool dry_run, internal;         /* internal: from within the process */
+	bool dry_run, internal;          /* internal: from within the process */
 	bool create_on_update;
-	bool waited;                    /* for what it depends on; not again */
-	int64_t deadline_ns;            /* while it waits */
-	bool removing;                  /* what was handed to the store removes the object */
+	bool waited;         /* for what it depends on; not again */
+	int64_t deadline_ns; /* while it waits */
+	bool removing;       /* what was handed to the store removes the object */
 	enum decode_field_validation validation;
-	struct json *object, *old;      /* storage form */
+	struct json *object, *old; /* storage form */
 	const struct object *old_object;
 	const struct object *result;
 	enum write_outcome outcome;
@@ -115,15 +115,15 @@ struct write {
 	struct str body;
 	struct str warnings[WRITE_WARNINGS_MAX]; /* arena */
 	size_t n_warnings;
-	request_done_fn *done;          /* either this */
-	registry_done_fn *simple_done;  /* or this */
+	request_done_fn *done;         /* either this */
+	registry_done_fn *simple_done; /* or this */
 	void *arg;
 	/* Renders `body` from the stored result (scale); NULL: none. */
 	void (*finish)(struct write *w);
 };
 
-struct write *write_create(struct registry *reg, enum write_op op, const struct api_kind *kind,
-			   const char *subresource, struct str ns, struct str name);
+struct write *write_create(struct registry *reg, enum write_op op, const struct api_kind *kind, const char *subresource,
+			   struct str ns, struct str name);
 void write_set_request(struct write *w, const struct request *rq, request_done_fn *done, void *arg);
 /* Ends it: with an error, or with what is in it. */
 void write_fail(struct write *w, const struct err *err);
@@ -216,7 +216,7 @@ struct registry_hub {
 struct registry {
 	struct loop *loop;
 	struct store *store;
-	struct list writes;     /* struct write: at the store */
+	struct list writes; /* struct write: at the store */
 	struct waiting waiting;
 	struct services services;
 	struct events *events;

@@ -159,8 +159,7 @@ static int list_steps(struct registry *reg, const struct request *rq, struct are
 {
 	struct place place = { 0 };
 	int64_t revision = 0;
-	int r = selection_parse(arena, rq->kind, rq->ns, rq->label_selector,
-				rq->field_selector, &l->selection, err);
+	int r = selection_parse(arena, rq->kind, rq->ns, rq->label_selector, rq->field_selector, &l->selection, err);
 
 	if (r >= 0 && rq->continue_token.n > 0)
 		r = token_parse(arena, rq->continue_token, rq->kind->namespaced, &place, err);
@@ -212,8 +211,8 @@ void list_run(struct registry *reg, const struct request *rq, request_done_fn *d
 	int r = 0;
 
 	if (rq->field_selector.n > 0)
-		r = selection_parse(&arena, rq->kind, rq->ns, rq->label_selector,
-				    rq->field_selector, &l.selection, &err);
+		r = selection_parse(&arena, rq->kind, rq->ns, rq->label_selector, rq->field_selector, &l.selection,
+				    &err);
 	if (r >= 0 && !(rq->field_selector.n > 0 && list_one(reg, rq, &l, &result)))
 		r = list_steps(reg, rq, &arena, &l, &result, &err);
 	done(arg, r < 0 ? NULL : &result, r < 0 ? &err : NULL);

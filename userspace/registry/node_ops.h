@@ -13,9 +13,9 @@
 struct node_log_options {
 	const char *container;
 	bool follow, previous, timestamps;
-	int64_t tail_lines;      /* -1: all */
-	int64_t since_real_ns;   /* 0: all */
-	int64_t limit_bytes;     /* -1: none */
+	int64_t tail_lines;    /* -1: all */
+	int64_t since_real_ns; /* 0: all */
+	int64_t limit_bytes;   /* -1: none */
 };
 
 /* The reader pulls: `write` returns false when the other side is full; then the source waits for resume(). */
@@ -35,7 +35,7 @@ typedef void node_started_fn(void *arg, uint64_t id, const struct node_streams *
 typedef void node_exited_fn(void *arg, uint64_t id, int exit_code);
 
 struct node_exec_options {
-	const char *container; /* resolved by the API server */
+	const char *container;   /* resolved by the API server */
 	const char *const *argv; /* NULL: attach to the container's own streams */
 	bool tty, want_stdin, want_stdout, want_stderr;
 };

@@ -89,9 +89,9 @@ static void hub_event(struct store_watch *sw, struct store_event *e)
 {
 	struct registry_hub *hub = container_of(sw, struct registry_hub, watch);
 	struct registry *reg = hub->reg;
-	enum registry_event_type type = e->type == STORE_ADDED	  ? REGISTRY_ADDED :
-					e->type == STORE_MODIFIED ? REGISTRY_MODIFIED :
-								    REGISTRY_DELETED;
+	enum registry_event_type type = e->type == STORE_ADDED      ? REGISTRY_ADDED
+					: e->type == STORE_MODIFIED ? REGISTRY_MODIFIED
+								    : REGISTRY_DELETED;
 
 	for (struct list *at = hub->watchers.next; at != &hub->watchers;) {
 		struct registry_watch *w = list_entry(at, struct registry_watch, link);
@@ -239,9 +239,9 @@ void registry_watch_stop(struct registry *reg, struct registry_watch *w)
 	if (reg->cursor == w) {
 		struct list *next = w->link.next;
 
-		reg->cursor = next == &reg->hubs[w->kind->resource].watchers ?
-				      NULL :
-				      list_entry(next, struct registry_watch, link);
+		reg->cursor = next == &reg->hubs[w->kind->resource].watchers
+				      ? NULL
+				      : list_entry(next, struct registry_watch, link);
 	}
 	list_del(&w->link);
 }

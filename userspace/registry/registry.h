@@ -22,10 +22,10 @@ struct store;
 struct loop;
 
 struct registry_options {
-	const char *service_cidr;        /* "10.43.0.0/16[,v6]" */
+	const char *service_cidr; /* "10.43.0.0/16[,v6]" */
 	int node_port_min, node_port_max;
 	const char *cluster_domain;
-	const char *cluster_dns;         /* reserved address */
+	const char *cluster_dns; /* reserved address */
 };
 
 int registry_create_all(struct loop *loop, struct store *store, const struct registry_options *options,
@@ -56,7 +56,8 @@ enum registry_event_type { REGISTRY_ADDED, REGISTRY_MODIFIED, REGISTRY_DELETED }
 
 struct registry_watch {
 	struct list link;
-	/* `prev`: the state before (MODIFIED, DELETED). For DELETED `o` is the last state, with the revision of the deletion. */
+	/* `prev`: the state before (MODIFIED, DELETED). For DELETED `o` is the last state, with the revision of the
+	 * deletion. */
 	void (*fn)(struct registry_watch *w, enum registry_event_type type, const struct object *o,
 		   const struct object *prev);
 	const struct api_kind *kind;
@@ -85,10 +86,10 @@ void registry_update(struct registry *reg, const struct api_kind *kind, struct s
 		     void *arg);
 
 struct registry_delete_options {
-	int64_t grace_period_s;       /* -1: the object's own */
-	const char *propagation;      /* NULL: the kind's default; "Orphan", "Background", "Foreground" */
-	struct str uid;               /* precondition, empty: none */
-	int64_t resource_version;     /* precondition, 0: none */
+	int64_t grace_period_s;   /* -1: the object's own */
+	const char *propagation;  /* NULL: the kind's default; "Orphan", "Background", "Foreground" */
+	struct str uid;           /* precondition, empty: none */
+	int64_t resource_version; /* precondition, 0: none */
 };
 
 void registry_delete(struct registry *reg, const struct api_kind *kind, struct str ns, struct str name,
@@ -98,6 +99,6 @@ void registry_delete(struct registry *reg, const struct api_kind *kind, struct s
 void registry_event(struct registry *reg, const char *component, const struct object *about, const char *type,
 		    const char *reason, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 /* The same, with involvedObject.fieldPath ("spec.containers{app}"). */
-void registry_event_at(struct registry *reg, const char *component, const struct object *about,
-		       const char *field_path, const char *type, const char *reason, const char *fmt, ...)
+void registry_event_at(struct registry *reg, const char *component, const struct object *about, const char *field_path,
+		       const char *type, const char *reason, const char *fmt, ...)
 	__attribute__((format(printf, 7, 8)));

@@ -123,8 +123,9 @@ static int check_revision(struct registry *reg, struct str text, struct err *err
 	if (text.n == 0)
 		return 0;
 	if (str_to_int64(text, &revision) < 0 || revision < 0)
-		return api_err_bad_request(err, "resourceVersion: Invalid value: \"%.*s\": strconv.ParseUint: parsing "
-						"\"%.*s\": invalid syntax",
+		return api_err_bad_request(err,
+					   "resourceVersion: Invalid value: \"%.*s\": strconv.ParseUint: parsing "
+					   "\"%.*s\": invalid syntax",
 					   STR_ARG(text), STR_ARG(text));
 	if (revision > store_revision(reg->store))
 		return err_set_status(err, -ETIMEDOUT, 504, "Timeout",
@@ -150,16 +151,18 @@ static void run_get(struct registry *reg, const struct request *rq, request_done
 static int check(const struct request *rq, struct err *err)
 {
 	if (rq->field_manager.n > REQUEST_FIELD_MANAGER_MAX)
-		return err_set_status(err, -EINVAL, 422, "Invalid",
-				      "%s.meta.k8s.io \"\" is invalid: fieldManager: Too long: may not be more than %d bytes",
-				      rq->verb == API_VERB_CREATE ? "CreateOptions" :
-				      rq->verb == API_VERB_PATCH  ? "PatchOptions" :
-								    "UpdateOptions",
-				      REQUEST_FIELD_MANAGER_MAX);
+		return err_set_status(
+			err, -EINVAL, 422, "Invalid",
+			"%s.meta.k8s.io \"\" is invalid: fieldManager: Too long: may not be more than %d bytes",
+			rq->verb == API_VERB_CREATE  ? "CreateOptions"
+			: rq->verb == API_VERB_PATCH ? "PatchOptions"
+						     : "UpdateOptions",
+			REQUEST_FIELD_MANAGER_MAX);
 	if (rq->force && rq->patch != REQUEST_PATCH_APPLY && rq->verb == API_VERB_PATCH)
-		return err_set_status(err, -EINVAL, 422, "Invalid",
-				      "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for "
-				      "non-apply patch");
+		return err_set_status(
+			err, -EINVAL, 422, "Invalid",
+			"PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for "
+			"non-apply patch");
 	if (rq->kind->namespaced && rq->ns.n == 0 && rq->verb != API_VERB_LIST && rq->verb != API_VERB_DELETECOLLECTION)
 		return api_err_bad_request(err, "an empty namespace may not be set when a resource name is provided");
 	return 0;

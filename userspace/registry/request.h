@@ -18,9 +18,9 @@
 #include "userspace/base/json.h"
 #include "userspace/registry/registry.h"
 
-#define REQUEST_LIST_LIMIT_MAX 1000000    /* a larger limit is taken as this */
-#define REQUEST_CONTINUE_MAX 2048         /* bytes of a continue token */
-#define REQUEST_SELECTOR_MAX 65536        /* bytes of a selector */
+#define REQUEST_LIST_LIMIT_MAX 1000000 /* a larger limit is taken as this */
+#define REQUEST_CONTINUE_MAX 2048      /* bytes of a continue token */
+#define REQUEST_SELECTOR_MAX 65536     /* bytes of a selector */
 #define REQUEST_FIELD_MANAGER_MAX 128
 
 struct request_user {
@@ -40,17 +40,17 @@ enum request_patch {
 };
 
 struct request {
-	enum api_verb verb;            /* get, list, create, update, patch, delete, deletecollection; watch: below */
-	const struct api_kind *kind;   /* as addressed (autoscaling/v1, not its storage form) */
-	const char *subresource;       /* NULL: the object itself */
-	struct str ns, name;           /* name empty: create, list, deletecollection */
+	enum api_verb verb;              /* get, list, create, update, patch, delete, deletecollection; watch: below */
+	const struct api_kind *kind;     /* as addressed (autoscaling/v1, not its storage form) */
+	const char *subresource;         /* NULL: the object itself */
+	struct str ns, name;             /* name empty: create, list, deletecollection */
 	const struct request_user *user; /* NULL: the node itself */
 
 	/* Body: object, patch, DeleteOptions, subresource's body. Either text or an already parsed tree in `arena`. */
 	struct str body;
 	enum decode_media media;
 	struct json *tree;
-	struct arena *arena;           /* of the tree; may be NULL with text */
+	struct arena *arena; /* of the tree; may be NULL with text */
 	enum request_patch patch;
 
 	/* Query parameters, as sent. */
@@ -59,9 +59,9 @@ struct request {
 	struct str field_manager;
 	enum decode_field_validation field_validation;
 	struct str label_selector, field_selector;
-	int64_t limit;                 /* 0: all */
+	int64_t limit; /* 0: all */
 	struct str continue_token;
-	struct str resource_version;   /* empty: not given */
+	struct str resource_version;       /* empty: not given */
 	struct str resource_version_match; /* "", "Exact", "NotOlderThan" */
 
 	/* Deletion by query parameters; the body's DeleteOptions win. */
@@ -73,7 +73,7 @@ struct request {
 
 /* Borrowed for the callback. */
 struct request_result {
-	int http_status;               /* 200, 201 */
+	int http_status; /* 200, 201 */
 	/* One of: an object in storage form (registry_render() gives the asked version's bytes), */
 	const struct object *object;
 	/* or a complete JSON body (Status, Scale, TokenRequest, the list of deletecollection), */
@@ -82,8 +82,8 @@ struct request_result {
 	const struct object *const *items;
 	size_t n_items;
 	int64_t list_revision;
-	struct str list_continue;      /* empty: the end */
-	int64_t list_remaining;        /* -1: not known (selectors, or the end) */
+	struct str list_continue; /* empty: the end */
+	int64_t list_remaining;   /* -1: not known (selectors, or the end) */
 	/* For the Warning headers: texts without the code. */
 	const struct str *warnings;
 	size_t n_warnings;
@@ -102,10 +102,14 @@ struct str registry_render(struct arena *arena, const struct api_kind *kind, con
 
 struct registry_stream;
 
-enum registry_stream_event { REGISTRY_STREAM_ADDED, REGISTRY_STREAM_MODIFIED, REGISTRY_STREAM_DELETED,
-			     /* All that existed was sent (sendInitialEvents): send the bookmark with the annotation
-			      * k8s.io/initial-events-end. `o` is NULL. */
-			     REGISTRY_STREAM_INITIAL_END };
+enum registry_stream_event {
+	REGISTRY_STREAM_ADDED,
+	REGISTRY_STREAM_MODIFIED,
+	REGISTRY_STREAM_DELETED,
+	/* All that existed was sent (sendInitialEvents): send the bookmark with the annotation
+	 * k8s.io/initial-events-end. `o` is NULL. */
+	REGISTRY_STREAM_INITIAL_END
+};
 
 /* `type` is what this watcher must be told (an object that leaves its selection is DELETED, one that enters it is
  * ADDED). `e`: NULL for what existed before; else use e->wire[type] for the bytes all watchers of the *stored* form
@@ -116,9 +120,9 @@ typedef void registry_stream_fn(void *arg, enum registry_stream_event type, cons
 
 struct registry_stream_options {
 	const struct api_kind *kind;
-	struct str ns, name;           /* name: as fieldSelector metadata.name */
+	struct str ns, name; /* name: as fieldSelector metadata.name */
 	struct str label_selector, field_selector;
-	struct str resource_version;   /* "" and "0": what exists as ADDED, then live */
+	struct str resource_version; /* "" and "0": what exists as ADDED, then live */
 	struct str resource_version_match;
 	bool has_send_initial_events, send_initial_events;
 	bool allow_bookmarks;

@@ -98,10 +98,11 @@ static int change(struct write *w, void *arg, struct err *err)
 		return r;
 	replicas = json_at_int(scale, "spec.replicas", 0);
 	if (replicas < 0)
-		return err_set_status(err, -EINVAL, 422, "Invalid",
-				      "Scale.autoscaling \"%.*s\" is invalid: spec.replicas: Invalid value: %lld: must be "
-				      "greater than or equal to 0",
-				      STR_ARG(w->name), (long long)replicas);
+		return err_set_status(
+			err, -EINVAL, 422, "Invalid",
+			"Scale.autoscaling \"%.*s\" is invalid: spec.replicas: Invalid value: %lld: must be "
+			"greater than or equal to 0",
+			STR_ARG(w->name), (long long)replicas);
 	w->object = json_clone(&w->arena, w->old);
 	json_set_int(&w->arena, json_ensure_object(&w->arena, w->object, "spec"), "replicas", replicas);
 	revision = meta_resource_version(scale);

@@ -145,7 +145,8 @@ static void keep(struct write *w, struct json *spec)
 				json_set(spec, kept[i], json_clone(&w->arena, json_get(old, kept[i])));
 		/* A changed clusterIP beside the old list: the list follows, and validation refuses the change. */
 		if (!json_equal(json_get(spec, "clusterIP"), json_get(old, "clusterIP")) &&
-		    json_equal(json_get(spec, "clusterIPs"), json_get(old, "clusterIPs")) && json_first(json_get(spec, "clusterIPs")))
+		    json_equal(json_get(spec, "clusterIPs"), json_get(old, "clusterIPs")) &&
+		    json_first(json_get(spec, "clusterIPs")))
 			json_replace(json_first(json_get(spec, "clusterIPs")), json_get(spec, "clusterIP"));
 	} else if (is_external_name(spec) && !is_external_name(old)) {
 		for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
@@ -188,8 +189,8 @@ static bool settle_families(struct write *w, struct json *spec, struct field_err
 	size_t i = 0, want;
 
 	if (policy.n == 0) {
-		policy = families->count > 1 || json_count(json_get(spec, "clusterIPs")) > 1 ? STR("RequireDualStack") :
-											       STR("SingleStack");
+		policy = families->count > 1 || json_count(json_get(spec, "clusterIPs")) > 1 ? STR("RequireDualStack")
+											     : STR("SingleStack");
 		json_set_str(&w->arena, spec, "ipFamilyPolicy", policy);
 	}
 	if (str_is(policy, "RequireDualStack") && s->n_ranges < 2) {
@@ -206,7 +207,8 @@ static bool settle_families(struct write *w, struct json *spec, struct field_err
 		i++;
 	}
 	json_foreach(given, json_get(spec, "clusterIPs")) {
-		if (names_parse_ip(json_str(given), &ip) == 0 && families->count < json_count(json_get(spec, "clusterIPs")))
+		if (names_parse_ip(json_str(given), &ip) == 0 &&
+		    families->count < json_count(json_get(spec, "clusterIPs")))
 			json_append(families, json_new_cstr(&w->arena, family_name(ip.family)));
 	}
 	if (families->count == 0)
@@ -250,20 +252,22 @@ static void check_address(struct write *w, const struct json *ips, struct str te
 		names_format_ip(&s->ranges[i].cidr.ip, net);
 		if (ip_range_contains(&s->ranges[i], &ip)) {
 			if (ip_range_used(&s->ranges[i], text))
-				allocation_failed(e, ips, arena_printf(&w->arena,
-								       "failed to allocate IP %.*s: provided IP is already "
-								       "allocated",
-								       STR_ARG(text)));
+				allocation_failed(e, ips,
+						  arena_printf(&w->arena,
+							       "failed to allocate IP %.*s: provided IP is already "
+							       "allocated",
+							       STR_ARG(text)));
 			return;
 		}
 		if (s->ranges[i].cidr.ip.family == ip.family)
 			buf_printf(&ranges, "%s/%u", net, s->ranges[i].cidr.prefix);
 	}
-	allocation_failed(e, ips,
-			  arena_printf(&w->arena,
-				       "failed to allocate IP %.*s: the provided IP (%.*s) is not in the valid range. The "
-				       "range of valid IPs is %s",
-				       STR_ARG(text), STR_ARG(text), buf_cstr(&ranges)));
+	allocation_failed(
+		e, ips,
+		arena_printf(&w->arena,
+			     "failed to allocate IP %.*s: the provided IP (%.*s) is not in the valid range. The "
+			     "range of valid IPs is %s",
+			     STR_ARG(text), STR_ARG(text), buf_cstr(&ranges)));
 }
 
 static bool is_api_service(const struct write *w)
@@ -341,7 +345,8 @@ static void check_port(struct write *w, int64_t port, uint8_t bit, const struct 
 	if (port_held_before(w, port, bit))
 		return;
 	if (port < s->port_min || port > s->port_max)
-		field_invalid_int(e, path, port, "provided port is not in the valid range. The range of valid ports is %d-%d",
+		field_invalid_int(e, path, port,
+				  "provided port is not in the valid range. The range of valid ports is %d-%d",
 				  s->port_min, s->port_max);
 	else if (s->ports[port - s->port_min] & bit)
 		field_invalid_int(e, path, port, "provided port is already allocated");

@@ -28,8 +28,8 @@ static void tell(struct registry_stream *s, enum registry_stream_event type, con
 static void tell_left(struct registry_stream *s, struct store_event *e)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	_cleanup_object_ const struct object *o = registry_build(
-		&arena, api_kind_by_index(e->prev->resource), registry_parse(&arena, e->prev), e->revision);
+	_cleanup_object_ const struct object *o = registry_build(&arena, api_kind_by_index(e->prev->resource),
+								 registry_parse(&arena, e->prev), e->revision);
 
 	tell(s, REGISTRY_STREAM_DELETED, o, e);
 }
@@ -75,8 +75,9 @@ static int check(struct registry *reg, const struct registry_stream_options *o, 
 	if (o->resource_version.n > 0 && (str_to_int64(o->resource_version, &from) < 0 || from < 0))
 		return api_err_bad_request(err, "invalid resource version \"%.*s\"", STR_ARG(o->resource_version));
 	if (o->resource_version_match.n > 0 && !o->has_send_initial_events)
-		return invalid(err, "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless "
-				    "sendInitialEvents is provided");
+		return invalid(err,
+			       "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless "
+			       "sendInitialEvents is provided");
 	if (o->has_send_initial_events && !str_is(o->resource_version_match, "NotOlderThan"))
 		return invalid(err, "resourceVersionMatch: Forbidden: sendInitialEvents requires setting "
 				    "resourceVersionMatch to NotOlderThan");
@@ -126,7 +127,8 @@ int registry_stream_start(struct registry *reg, const struct registry_stream_opt
 	s->arg = arg;
 	s->watch.fn = on_event;
 	if (r >= 0)
-		r = selection_parse(&s->arena, o->kind, o->ns, o->label_selector, o->field_selector, &s->selection, err);
+		r = selection_parse(&s->arena, o->kind, o->ns, o->label_selector, o->field_selector, &s->selection,
+				    err);
 	if (r < 0) {
 		registry_stream_stop(s);
 		return r;
@@ -136,8 +138,8 @@ int registry_stream_start(struct registry *reg, const struct registry_stream_opt
 			arena_new_array(&s->arena, struct field_requirement, s->selection.fields.n + 1);
 
 		memcpy(all, s->selection.fields.requirements, s->selection.fields.n * sizeof(*all));
-		all[s->selection.fields.n++] =
-			(struct field_requirement){ .field = FIELD_SELECTOR_NAME, .value = arena_str(&s->arena, o->name) };
+		all[s->selection.fields.n++] = (struct field_requirement){ .field = FIELD_SELECTOR_NAME,
+									   .value = arena_str(&s->arena, o->name) };
 		s->selection.fields.requirements = all;
 		s->selection.all = false;
 	}

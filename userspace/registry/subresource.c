@@ -40,16 +40,18 @@ static struct write *begin(struct registry *reg, const struct request *rq, enum 
 static int bind_conflict(struct write *w, struct err *err, struct str node)
 {
 	return err_set_status(err, -EAGAIN, 409, "Conflict",
-			      "Operation cannot be fulfilled on pods/binding \"%.*s\": pod %.*s %s%.*s%s", STR_ARG(w->name),
-			      STR_ARG(w->name), node.n ? "is already assigned to node \"" : "is being deleted, cannot be "
-												"assigned to a host",
+			      "Operation cannot be fulfilled on pods/binding \"%.*s\": pod %.*s %s%.*s%s",
+			      STR_ARG(w->name), STR_ARG(w->name),
+			      node.n ? "is already assigned to node \""
+				     : "is being deleted, cannot be "
+				       "assigned to a host",
 			      STR_ARG(node), node.n ? "\"" : "");
 }
 
 static void set_scheduled(struct write *w)
 {
-	struct json *conditions = json_ensure_array(
-		&w->arena, json_ensure_object(&w->arena, w->object, "status"), "conditions");
+	struct json *conditions =
+		json_ensure_array(&w->arena, json_ensure_object(&w->arena, w->object, "status"), "conditions");
 	struct json *c = meta_condition(conditions, "PodScheduled");
 	char now[CLOCK_RFC3339_MAX];
 
@@ -147,9 +149,10 @@ static int check_budget(struct write *w, const struct json *pod, struct err *err
 	if (s.n == 0)
 		return 0;
 	if (s.n > 1)
-		return err_set_status(err, -EIO, 500, "InternalError",
-				      "This pod has more than one PodDisruptionBudget, which the eviction subresource does "
-				      "not support.");
+		return err_set_status(
+			err, -EIO, 500, "InternalError",
+			"This pod has more than one PodDisruptionBudget, which the eviction subresource does "
+			"not support.");
 	if (json_at_int(s.found, "status.disruptionsAllowed", 0) > 0) {
 		if (!w->dry_run)
 			registry_update(w->reg, KIND_PODDISRUPTIONBUDGET, w->ns, meta_name(s.found), "status",
@@ -268,10 +271,11 @@ static int change_ephemeral(struct write *w, void *arg, struct err *err)
 		json_foreach(c, json_at(w->object, "spec.ephemeralContainers"))
 			kept = kept || json_equal(c, old);
 		if (!kept)
-			return api_err_invalid(err, w->kind, w->name,
-					       "spec.ephemeralContainers: Forbidden: existing ephemeral containers \"%.*s\" "
-					       "may not be removed or changed",
-					       STR_ARG(json_get_str(old, "name")));
+			return api_err_invalid(
+				err, w->kind, w->name,
+				"spec.ephemeralContainers: Forbidden: existing ephemeral containers \"%.*s\" "
+				"may not be removed or changed",
+				STR_ARG(json_get_str(old, "name")));
 	}
 	return 0;
 }

@@ -18,8 +18,8 @@
 
 /* ---- beginning and end ---- */
 
-struct write *write_create(struct registry *reg, enum write_op op, const struct api_kind *kind,
-			   const char *subresource, struct str ns, struct str name)
+struct write *write_create(struct registry *reg, enum write_op op, const struct api_kind *kind, const char *subresource,
+			   struct str ns, struct str name)
 {
 	struct write *w = mem_new(struct write);
 
@@ -140,8 +140,9 @@ int write_check_names(struct write *w, struct err *err)
 	} else if (ns.n == 0) {
 		json_set_str(&w->arena, meta_ensure(&w->arena, w->object), "namespace", w->ns);
 	} else if (w->ns.n > 0 && !str_eq(ns, w->ns)) {
-		return api_err_bad_request(err, "the namespace of the provided object does not match the namespace sent "
-						"on the request");
+		return api_err_bad_request(err,
+					   "the namespace of the provided object does not match the namespace sent "
+					   "on the request");
 	} else {
 		w->ns = ns;
 	}
@@ -152,7 +153,8 @@ int write_check_names(struct write *w, struct err *err)
 			return 0;
 		json_set_str(&w->arena, meta_ensure(&w->arena, w->object), "name", w->name);
 	} else if (!str_eq(name, w->name)) {
-		return api_err_bad_request(err, "the name of the object (%.*s) does not match the name on the URL (%.*s)",
+		return api_err_bad_request(err,
+					   "the name of the object (%.*s) does not match the name on the URL (%.*s)",
 					   STR_ARG(name), STR_ARG(w->name));
 	}
 	return 0;
@@ -191,7 +193,8 @@ enum store_durability write_durability(const struct write *w, bool remove)
 		return STORE_DURABLE;
 	if (w->storage->lazy)
 		return STORE_RIDER;
-	if (w->storage == KIND_NODE && w->op == WRITE_UPDATE && w->old && same_but_heartbeats((struct write *)(uintptr_t)w))
+	if (w->storage == KIND_NODE && w->op == WRITE_UPDATE && w->old &&
+	    same_but_heartbeats((struct write *)(uintptr_t)w))
 		return STORE_RIDER;
 	return STORE_DURABLE;
 }
@@ -240,8 +243,8 @@ void write_commit(struct write *w, bool remove)
 	w->removing = remove;
 	after_commit(w, remove);
 	list_add_tail(&w->reg->writes, &w->link);
-	r = store_commit(w->reg->store, &op, 1, durability, w->storage == KIND_SERVICE ? committed_service : committed, w,
-			 NULL, &err);
+	r = store_commit(w->reg->store, &op, 1, durability, w->storage == KIND_SERVICE ? committed_service : committed,
+			 w, NULL, &err);
 	if (r == 0)
 		return;
 	if (w->storage == KIND_SERVICE) {
@@ -258,7 +261,8 @@ static void answer_unchanged(struct write *w)
 
 	w->result = object_ref(w->old_object);
 	list_add_tail(&w->reg->writes, &w->link);
-	if (published == w->old_object || store_commit(w->reg->store, NULL, 0, STORE_RIDER, committed, w, NULL, NULL) < 0)
+	if (published == w->old_object ||
+	    store_commit(w->reg->store, NULL, 0, STORE_RIDER, committed, w, NULL, NULL) < 0)
 		write_succeed(w);
 }
 
@@ -372,8 +376,8 @@ static int create_steps(struct write *w, struct err *err)
 		return generated ? err_set_status(err, -EEXIST, 409, "AlreadyExists",
 						  "%s \"%.*s\" already exists, the server was not able to generate a "
 						  "unique name for the object",
-						  w->storage->plural, STR_ARG(w->name)) :
-				   api_err_already_exists(err, w->kind, w->name);
+						  w->storage->plural, STR_ARG(w->name))
+				 : api_err_already_exists(err, w->kind, w->name);
 	}
 	return 0;
 }
@@ -472,8 +476,8 @@ static bool may_create_on_update(const struct write *w)
 	const struct api_kind *k = w->storage;
 
 	return !w->subresource && !w->internal &&
-	       (k == KIND_ENDPOINTS || k == KIND_SERVICE || k == KIND_LEASE || k == KIND_EVENT || k == KIND_LIMITRANGE ||
-		strcmp(k->group, "rbac.authorization.k8s.io") == 0);
+	       (k == KIND_ENDPOINTS || k == KIND_SERVICE || k == KIND_LEASE || k == KIND_EVENT ||
+		k == KIND_LIMITRANGE || strcmp(k->group, "rbac.authorization.k8s.io") == 0);
 }
 
 void write_run_update(struct write *w, write_change_fn *change, void *arg)

@@ -49,8 +49,8 @@ static int n_messages;
 static int n_pb_messages; /* messages that only protobuf knows: made for each message that shows them inlined */
 static struct kind kinds[KINDS_MAX];
 static int n_kinds;
-static struct pool lists = {.prefix = "L", .type = "char *const"};
-static struct pool elems = {.prefix = "E", .type = "struct api_field"};
+static struct pool lists = { .prefix = "L", .type = "char *const" };
+static struct pool elems = { .prefix = "E", .type = "struct api_field" };
 static uint64_t digest = 0xcbf29ce484222325u; /* FNV-1a of all files */
 static const char *at = "?";                  /* what is being worked on, for error lines */
 
@@ -186,69 +186,73 @@ static const char *word_of(const struct word *words, const char *name, const cha
 }
 
 static const struct word types[] = {
-        {"string", "API_STRING"},
-        {"bool", "API_BOOL"},
-        {"int32", "API_INT32"},
-        {"int64", "API_INT64"},
-        {"double", "API_DOUBLE"},
-        {"bytes", "API_BYTES"},
-        {"object", "API_OBJECT"},
-        {"array", "API_ARRAY"},
-        {"map", "API_MAP"},
-        {"quantity", "API_QUANTITY"},
-        {"intOrString", "API_INT_OR_STRING"},
-        {"time", "API_TIME"},
-        {"microTime", "API_MICRO_TIME"},
-        {"raw", "API_RAW"},
-        {NULL, NULL},
+	{ "string", "API_STRING" },
+	{ "bool", "API_BOOL" },
+	{ "int32", "API_INT32" },
+	{ "int64", "API_INT64" },
+	{ "double", "API_DOUBLE" },
+	{ "bytes", "API_BYTES" },
+	{ "object", "API_OBJECT" },
+	{ "array", "API_ARRAY" },
+	{ "map", "API_MAP" },
+	{ "quantity", "API_QUANTITY" },
+	{ "intOrString", "API_INT_OR_STRING" },
+	{ "time", "API_TIME" },
+	{ "microTime", "API_MICRO_TIME" },
+	{ "raw", "API_RAW" },
+	{ NULL, NULL },
 };
 static const struct word list_types[] = {
-        {"atomic", "API_LIST_ATOMIC"},
-        {"set", "API_LIST_SET"},
-        {"map", "API_LIST_MAP"},
-        {NULL, NULL},
+	{ "atomic", "API_LIST_ATOMIC" },
+	{ "set", "API_LIST_SET" },
+	{ "map", "API_LIST_MAP" },
+	{ NULL, NULL },
 };
 static const struct word map_types[] = {
-        {"granular", "API_MAP_GRANULAR"},
-        {"atomic", "API_MAP_ATOMIC"},
-        {NULL, NULL},
+	{ "granular", "API_MAP_GRANULAR" },
+	{ "atomic", "API_MAP_ATOMIC" },
+	{ NULL, NULL },
 };
 static const struct word strategies[] = {
-        {"replace", "API_PATCH_REPLACE"},
-        {"merge", "API_PATCH_MERGE"},
-        {"retainKeys", "API_PATCH_RETAIN_KEYS"},
-        {"merge,retainKeys", "API_PATCH_MERGE | API_PATCH_RETAIN_KEYS"},
-        {NULL, NULL},
+	{ "replace", "API_PATCH_REPLACE" },
+	{ "merge", "API_PATCH_MERGE" },
+	{ "retainKeys", "API_PATCH_RETAIN_KEYS" },
+	{ "merge,retainKeys", "API_PATCH_MERGE | API_PATCH_RETAIN_KEYS" },
+	{ NULL, NULL },
 };
 static const struct word presences[] = {
-        {"any", "API_PRESENCE_ANY"},
-        {"set", "API_PRESENCE_SET"},
-        {"nonempty", "API_PRESENCE_NONEMPTY"},
-        {NULL, NULL},
+	{ "any", "API_PRESENCE_ANY" },
+	{ "set", "API_PRESENCE_SET" },
+	{ "nonempty", "API_PRESENCE_NONEMPTY" },
+	{ NULL, NULL },
 };
 static const struct word name_rules[] = {
-        {"subdomain", "API_NAME_SUBDOMAIN"},      {"label", "API_NAME_LABEL"}, {"label1035", "API_NAME_LABEL_1035"},
-        {"pathSegment", "API_NAME_PATH_SEGMENT"}, {"ip", "API_NAME_IP"},       {NULL, NULL},
+	{ "subdomain", "API_NAME_SUBDOMAIN" },
+	{ "label", "API_NAME_LABEL" },
+	{ "label1035", "API_NAME_LABEL_1035" },
+	{ "pathSegment", "API_NAME_PATH_SEGMENT" },
+	{ "ip", "API_NAME_IP" },
+	{ NULL, NULL },
 };
 static const struct word verbs[] = {
-        {"get", "API_VERB_GET"},
-        {"list", "API_VERB_LIST"},
-        {"watch", "API_VERB_WATCH"},
-        {"create", "API_VERB_CREATE"},
-        {"update", "API_VERB_UPDATE"},
-        {"patch", "API_VERB_PATCH"},
-        {"delete", "API_VERB_DELETE"},
-        {"deletecollection", "API_VERB_DELETECOLLECTION"},
-        {NULL, NULL},
+	{ "get", "API_VERB_GET" },
+	{ "list", "API_VERB_LIST" },
+	{ "watch", "API_VERB_WATCH" },
+	{ "create", "API_VERB_CREATE" },
+	{ "update", "API_VERB_UPDATE" },
+	{ "patch", "API_VERB_PATCH" },
+	{ "delete", "API_VERB_DELETE" },
+	{ "deletecollection", "API_VERB_DELETECOLLECTION" },
+	{ NULL, NULL },
 };
 static const struct word pb_types[] = {
-        {"double", "API_PB_DOUBLE"},
-        {"int32", "API_PB_INT32"},
-        {"int64", "API_PB_INT64"},
-        {"bool", "API_PB_BOOL"},
-        {"string", "API_PB_STRING"},
-        {"bytes", "API_PB_BYTES"},
-        {NULL, NULL},
+	{ "double", "API_PB_DOUBLE" },
+	{ "int32", "API_PB_INT32" },
+	{ "int64", "API_PB_INT64" },
+	{ "bool", "API_PB_BOOL" },
+	{ "string", "API_PB_STRING" },
+	{ "bytes", "API_PB_BYTES" },
+	{ NULL, NULL },
 };
 
 static const char *optional_word(const struct word *words, const cJSON *o, const char *key)
@@ -276,7 +280,7 @@ static char *protobuf(const cJSON *field)
 		if (!strcmp(w->name, type))
 			c = w->c;
 	return text(", .pb_number = %d, .pb_type = %s%s", cJSON_GetArrayItem(pb, 0)->valueint, c,
-	            strcmp(label, "repeated") ? "" : ", .pb_repeated = true");
+		    strcmp(label, "repeated") ? "" : ", .pb_repeated = true");
 }
 
 static char *limits(const cJSON *field)
@@ -329,14 +333,14 @@ static char *field(const cJSON *f, const char *name)
 	if (d && !default_fits(type, d))
 		die("%s: the default is not a %s", name, type);
 	out = text("%s, .required = %d, .presence = %s, .list_type = %s, .map_type = %s, .patch_strategy = %s", out,
-	           get_bool(f, "required"), optional_word(presences, f, "presence"),
-	           optional_word(list_types, f, "listType"), map_type, optional_word(strategies, f, "patchStrategy"));
+		   get_bool(f, "required"), optional_word(presences, f, "presence"),
+		   optional_word(list_types, f, "listType"), map_type, optional_word(strategies, f, "patchStrategy"));
 	out = text("%s, .patch_merge_key = %s, .list_keys = %s, .enum_values = %s", out,
-	           quote(get_str(f, "patchMergeKey")), string_list(cJSON_GetObjectItemCaseSensitive(f, "listMapKeys")),
-	           string_list(cJSON_GetObjectItemCaseSensitive(f, "enum")));
+		   quote(get_str(f, "patchMergeKey")), string_list(cJSON_GetObjectItemCaseSensitive(f, "listMapKeys")),
+		   string_list(cJSON_GetObjectItemCaseSensitive(f, "enum")));
 	out = text("%s, .default_json = %s, .format = %s, .immutable = %d, .unique = %d, .default_zero = %d%s%s", out,
-	           quote(d ? cJSON_PrintUnformatted(d) : NULL), quote(get_str(f, "format")), get_bool(f, "immutable"),
-	           get_bool(f, "unique"), get_bool(f, "defaultZero"), limits(f), protobuf(f));
+		   quote(d ? cJSON_PrintUnformatted(d) : NULL), quote(get_str(f, "format")), get_bool(f, "immutable"),
+		   get_bool(f, "unique"), get_bool(f, "defaultZero"), limits(f), protobuf(f));
 	if (get_bool(f, "pointer"))
 		out = text("%s, .pointer = true", out);
 	return text("%s, .description = %s }", out, quote(get_str(f, "doc")));
@@ -430,8 +434,8 @@ static char *emit_inline(FILE *tables, FILE *pb_rows, int index)
 		if (i < 0 && !pb)
 			die("unknown protobuf message %s", type);
 		rows = text("%s\t{ %d, &%s[%d] },\n", rows, cJSON_GetArrayItem(it, 0)->valueint,
-		            i < 0 ? "pb_messages" : "messages",
-		            i < 0 ? emit_pb_message(tables, pb_rows, messages[index], pb) : i);
+			    i < 0 ? "pb_messages" : "messages",
+			    i < 0 ? emit_pb_message(tables, pb_rows, messages[index], pb) : i);
 	}
 	fprintf(tables, "static const struct api_pb_inline I%d[] = {\n%s\t{ 0, NULL },\n};\n", index, rows);
 	return text("I%d", index);
@@ -442,12 +446,11 @@ static void emit_messages(FILE *tables, FILE *rows, FILE *pb_rows)
 	fprintf(rows, "static const struct api_message messages[%d] = {\n", n_messages);
 	for (int i = 0; i < n_messages; i++) {
 		const char *pb_inline = emit_inline(tables, pb_rows, i);
-		int n = emit_fields(tables, text("F%d", i),
-		                    cJSON_GetObjectItemCaseSensitive(messages[i], "fields"));
+		int n = emit_fields(tables, text("F%d", i), cJSON_GetObjectItemCaseSensitive(messages[i], "fields"));
 
 		at = messages[i]->string;
 		fprintf(rows, "\t{ .name = %s, .n_fields = %d, .description = %s, .pb_inline = %s", quote(at), n,
-		        quote(get_str(messages[i], "doc")), pb_inline);
+			quote(get_str(messages[i], "doc")), pb_inline);
 		fprintf(rows, n ? ", .fields = F%d },\n" : " },\n", i);
 	}
 	fprintf(rows, "};\n");
@@ -473,11 +476,11 @@ static void emit_subresources(FILE *out, int index, const cJSON *array)
 		const char *message = get_str(it, "message");
 
 		fprintf(out, "\t{ .name = %s, .verbs = %s, .group = %s, .version = %s, .kind = %s, .message = %s },\n",
-		        quote(need_str(it, "name")), verb_set(cJSON_GetObjectItemCaseSensitive(it, "verbs")),
-		        quote(cJSON_GetStringValue(cJSON_GetArrayItem(body, 0))),
-		        quote(cJSON_GetStringValue(cJSON_GetArrayItem(body, 1))),
-		        quote(cJSON_GetStringValue(cJSON_GetArrayItem(body, 2))),
-		        message ? text("&messages[%d]", message_index(message)) : "NULL");
+			quote(need_str(it, "name")), verb_set(cJSON_GetObjectItemCaseSensitive(it, "verbs")),
+			quote(cJSON_GetStringValue(cJSON_GetArrayItem(body, 0))),
+			quote(cJSON_GetStringValue(cJSON_GetArrayItem(body, 1))),
+			quote(cJSON_GetStringValue(cJSON_GetArrayItem(body, 2))),
+			message ? text("&messages[%d]", message_index(message)) : "NULL");
 	}
 	fprintf(out, "};\n");
 }
@@ -493,9 +496,9 @@ static void emit_columns(FILE *out, int index, const cJSON *array)
 		const char *format = get_str(it, "format"), *doc = get_str(it, "doc");
 
 		fprintf(out,
-		        "\t{ .name = %s, .type = %s, .format = %s, .description = %s, .priority = %d, .path = %s },\n",
-		        quote(need_str(it, "name")), quote(need_str(it, "type")), quote(format ? format : ""),
-		        quote(doc ? doc : ""), priority ? priority->valueint : 0, quote(get_str(it, "path")));
+			"\t{ .name = %s, .type = %s, .format = %s, .description = %s, .priority = %d, .path = %s },\n",
+			quote(need_str(it, "name")), quote(need_str(it, "type")), quote(format ? format : ""),
+			quote(doc ? doc : ""), priority ? priority->valueint : 0, quote(get_str(it, "path")));
 	}
 	fprintf(out, "};\n");
 }
@@ -517,8 +520,8 @@ static int storage_of(int index)
 	if (!s)
 		return index;
 	return kind_index(cJSON_GetStringValue(cJSON_GetArrayItem(s, 0)),
-	                  cJSON_GetStringValue(cJSON_GetArrayItem(s, 1)),
-	                  cJSON_GetStringValue(cJSON_GetArrayItem(s, 2)));
+			  cJSON_GetStringValue(cJSON_GetArrayItem(s, 1)),
+			  cJSON_GetStringValue(cJSON_GetArrayItem(s, 2)));
 }
 
 static bool stored(const cJSON *json)
@@ -526,7 +529,7 @@ static bool stored(const cJSON *json)
 	const cJSON *it;
 
 	cJSON_ArrayForEach(
-	        it, cJSON_GetObjectItemCaseSensitive(json, "verbs")) if (!strcmp(it->valuestring, "get")) return true;
+		it, cJSON_GetObjectItemCaseSensitive(json, "verbs")) if (!strcmp(it->valuestring, "get")) return true;
 	return false;
 }
 
@@ -561,20 +564,20 @@ static void emit_kind(FILE *tables, FILE *rows, int i)
 	if (columns)
 		emit_columns(tables, i, columns);
 	fprintf(rows, "\t{ .group = %s, .version = %s, .api_version = %s, .kind = %s, .list_kind = %s,\n",
-	        quote(kinds[i].file->group), quote(kinds[i].file->version), quote(api_version(kinds[i].file)),
-	        quote(at), quote(*plural ? text("%sList", at) : ""));
+		quote(kinds[i].file->group), quote(kinds[i].file->version), quote(api_version(kinds[i].file)),
+		quote(at), quote(*plural ? text("%sList", at) : ""));
 	fprintf(rows, "\t  .plural = %s, .singular = %s, .short_names = %s, .categories = %s,\n", quote(plural),
-	        quote(need_str(k, "singular")), string_list(cJSON_GetObjectItemCaseSensitive(k, "shortNames")),
-	        string_list(cJSON_GetObjectItemCaseSensitive(k, "categories")));
+		quote(need_str(k, "singular")), string_list(cJSON_GetObjectItemCaseSensitive(k, "shortNames")),
+		string_list(cJSON_GetObjectItemCaseSensitive(k, "categories")));
 	fprintf(rows, "\t  .namespaced = %d, .lazy = %d, .name_rule = %s, .verbs = %s,\n", get_bool(k, "namespaced"),
-	        get_bool(k, "lazy"), optional_word(name_rules, k, "nameRule"),
-	        verb_set(cJSON_GetObjectItemCaseSensitive(k, "verbs")));
+		get_bool(k, "lazy"), optional_word(name_rules, k, "nameRule"),
+		verb_set(cJSON_GetObjectItemCaseSensitive(k, "verbs")));
 	fprintf(rows, "\t  .message = &messages[%d], .subresources = %s, .n_subresources = %d,\n",
-	        message_index(need_str(k, "message")), subs ? text("S%d", i) : "NULL", cJSON_GetArraySize(subs));
+		message_index(need_str(k, "message")), subs ? text("S%d", i) : "NULL", cJSON_GetArraySize(subs));
 	fprintf(rows, "\t  .columns = %s, .n_columns = %d, .selectable = %s, .storage = &api_builtin_kinds[%d],\n",
-	        columns ? text("C%d", i) : "NULL", cJSON_GetArraySize(columns), string_list(selectable), storage_of(i));
+		columns ? text("C%d", i) : "NULL", cJSON_GetArraySize(columns), string_list(selectable), storage_of(i));
 	fprintf(rows, "\t  .resource = %s },\n",
-	        kinds[i].resource < 0 ? "API_RESOURCE_NONE" : text("%d", kinds[i].resource));
+		kinds[i].resource < 0 ? "API_RESOURCE_NONE" : text("%d", kinds[i].resource));
 }
 
 /* KIND_POD and the like: every kind that is stored in its own form. */
@@ -614,7 +617,7 @@ static void emit_groups(FILE *out)
 		if (!f->n_kinds)
 			continue;
 		fprintf(out, "\t{ .group = %s, .version = %s, .api_version = %s, .first = %d, .n_kinds = %d },\n",
-		        quote(f->group), quote(f->version), quote(api_version(f)), f->first, f->n_kinds);
+			quote(f->group), quote(f->version), quote(api_version(f)), f->first, f->n_kinds);
 		n++;
 	}
 	fprintf(out, "};\nconst size_t api_builtin_n_group_versions = %d;\n", n);
@@ -627,7 +630,7 @@ static int by_name(const void *a, const void *b)
 
 static int by_priority(const void *a, const void *b)
 {
-	static const char *const keys[] = {"groupPriority", "versionPriority"};
+	static const char *const keys[] = { "groupPriority", "versionPriority" };
 	const struct file *x = a, *y = b;
 
 	for (int i = 0; i < 2; i++) {
@@ -655,7 +658,7 @@ static void load_file(const char *path)
 	fclose(in);
 	for (const char *p = data; *p; p++)
 		digest = (digest ^ (unsigned char)*p) * 0x100000001b3u;
-	*f = (struct file){.path = path, .root = cJSON_Parse(data)};
+	*f = (struct file){ .path = path, .root = cJSON_Parse(data) };
 	if (!f->root)
 		die("not JSON, near: %.40s", cJSON_GetErrorPtr());
 	f->group = need_str(f->root, "group");
@@ -678,7 +681,7 @@ static void collect(struct file *f)
 	{
 		if (n_kinds == KINDS_MAX)
 			die("too many kinds");
-		kinds[n_kinds++] = (struct kind){.file = f, .name = need_str(it, "kind"), .json = it};
+		kinds[n_kinds++] = (struct kind){ .file = f, .name = need_str(it, "kind"), .json = it };
 	}
 	f->n_kinds = n_kinds - f->first;
 	qsort(kinds + f->first, (size_t)f->n_kinds, sizeof(*kinds), by_name);
@@ -704,7 +707,7 @@ static void emit_pool(FILE *out, const struct pool *pool)
 {
 	for (int i = 0; i < pool->n; i++)
 		fprintf(out, "static const %s %s%d%s = %s;\n", pool->type, pool->prefix, i, pool == &lists ? "[]" : "",
-		        pool->texts[i]);
+			pool->texts[i]);
 }
 
 int main(int argc, char **argv)
@@ -741,20 +744,20 @@ int main(int argc, char **argv)
 	if (!out)
 		die("%s", strerror(errno));
 	fprintf(out,
-	        "/* Made by kindgen from userspace/api/kinds; do not edit. */\n"
-	        "#include \"userspace/api/kind.h\"\n#include \"userspace/api/kind_tables.h\"\n\n"
-	        "static const struct api_message messages[%d], pb_messages[%d];\n",
-	        n_messages, n_pb_messages + 1);
+		"/* Made by kindgen from userspace/api/kinds; do not edit. */\n"
+		"#include \"userspace/api/kind.h\"\n#include \"userspace/api/kind_tables.h\"\n\n"
+		"static const struct api_message messages[%d], pb_messages[%d];\n",
+		n_messages, n_pb_messages + 1);
 	emit_pool(out, &lists);
 	emit_pool(out, &elems);
-	fprintf(out, "%s%sstatic const struct api_message pb_messages[%d] = {\n%s\t{ .name = NULL },\n};\n", tables_text,
-	        message_rows_text, n_pb_messages + 1, pb_rows_text);
+	fprintf(out, "%s%sstatic const struct api_message pb_messages[%d] = {\n%s\t{ .name = NULL },\n};\n",
+		tables_text, message_rows_text, n_pb_messages + 1, pb_rows_text);
 	fprintf(out,
-	        "const struct api_message *const api_builtin_messages = messages;\n"
-	        "const size_t api_builtin_n_messages = %d;\n"
-	        "const struct api_kind api_builtin_kinds[] = {\n%s};\n"
-	        "const size_t api_builtin_n_kinds = %d;\n",
-	        n_messages, kind_rows_text, n_kinds);
+		"const struct api_message *const api_builtin_messages = messages;\n"
+		"const size_t api_builtin_n_messages = %d;\n"
+		"const struct api_kind api_builtin_kinds[] = {\n%s};\n"
+		"const size_t api_builtin_n_kinds = %d;\n",
+		n_messages, kind_rows_text, n_kinds);
 	emit_resources(out, n_resources);
 	fprintf(out, "const char api_builtin_digest[] = \"%016llx\";\n", (unsigned long long)digest);
 	emit_groups(out);

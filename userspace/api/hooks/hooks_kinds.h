@@ -9,10 +9,9 @@ extern const struct api_hooks hooks_pods, hooks_podtemplates, hooks_replicationc
 	hooks_endpoints, hooks_configmaps, hooks_secrets, hooks_namespaces, hooks_nodes, hooks_events,
 	hooks_persistentvolumes, hooks_persistentvolumeclaims, hooks_resourcequotas, hooks_limitranges,
 	hooks_deployments, hooks_replicasets, hooks_daemonsets, hooks_statefulsets, hooks_controllerrevisions,
-	hooks_jobs, hooks_cronjobs, hooks_endpointslices, hooks_networkpolicies, hooks_ingresses,
-	hooks_generation_only, hooks_poddisruptionbudgets, hooks_priorityclasses, hooks_horizontalpodautoscalers,
-	hooks_roles, hooks_clusterroles, hooks_rolebindings, hooks_storageclasses, hooks_webhooks,
-	hooks_certificatesigningrequests;
+	hooks_jobs, hooks_cronjobs, hooks_endpointslices, hooks_networkpolicies, hooks_ingresses, hooks_generation_only,
+	hooks_poddisruptionbudgets, hooks_priorityclasses, hooks_horizontalpodautoscalers, hooks_roles,
+	hooks_clusterroles, hooks_rolebindings, hooks_storageclasses, hooks_webhooks, hooks_certificatesigningrequests;
 
 /* Puts `v` (text of JSON) where nothing is: a default. */
 static inline void hooks_default_str(struct arena *arena, struct json *object, const char *key, const char *v)

@@ -204,7 +204,7 @@ static bool is_every(struct str s)
 static bool is_schedule(struct str s)
 {
 	static const char *const names[] = { "@yearly", "@annually", "@monthly", "@weekly",
-					     "@daily",	"@midnight", "@hourly" };
+					     "@daily",  "@midnight", "@hourly" };
 	struct str word, term;
 	size_t n = 0;
 

@@ -57,7 +57,7 @@ static void pod_defaults(struct arena *arena, struct json *pod)
 /* ---- QoS ---- */
 
 struct qos {
-	bool any;	 /* some request or limit is there */
+	bool any;        /* some request or limit is there */
 	bool guaranteed; /* so far each has equal, non-zero cpu and memory limits and requests */
 };
 

@@ -55,7 +55,7 @@ static bool is_field_path(struct str s)
 static void validate_env_source(const struct json *from, const struct field_path *path, struct field_errors *e)
 {
 	static const char *const sources[] = { "fieldRef",     "resourceFieldRef", "configMapKeyRef",
-					       "secretKeyRef", "fileKeyRef",	   NULL };
+					       "secretKeyRef", "fileKeyRef",       NULL };
 	static const char *const keyed[] = { "configMapKeyRef", "secretKeyRef" };
 	const struct json *field = json_get(from, "fieldRef");
 	struct str field_path = json_get_str(field, "fieldPath");

@@ -49,7 +49,7 @@ static void priority_validate(const struct json *pc, struct field_errors *e)
 	int64_t value = json_get_int(pc, "value", 0);
 
 	if (str_starts(name, STR("system-"))) {
-		int64_t known = str_is(name, "system-node-critical")	  ? 2000001000
+		int64_t known = str_is(name, "system-node-critical")      ? 2000001000
 				: str_is(name, "system-cluster-critical") ? 2000000000
 									  : 0;
 

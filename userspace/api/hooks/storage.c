@@ -14,9 +14,9 @@ static void pending(struct arena *arena, struct json *object)
 
 static void pv_validate(const struct json *pv, struct field_errors *e)
 {
-	static const char *const plain[] = { "accessModes",	 "capacity",	 "claimRef",
-					     "mountOptions",	 "nodeAffinity", "persistentVolumeReclaimPolicy",
-					     "storageClassName", "volumeMode",	 "volumeAttributesClassName" };
+	static const char *const plain[] = { "accessModes",      "capacity",     "claimRef",
+					     "mountOptions",     "nodeAffinity", "persistentVolumeReclaimPolicy",
+					     "storageClassName", "volumeMode",   "volumeAttributesClassName" };
 	const struct json *spec = json_get(pv, "spec"), *storage = json_at(spec, "capacity.storage");
 	struct quantity size = quantity_of(storage);
 	size_t sources = 0;

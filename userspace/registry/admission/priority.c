@@ -72,14 +72,15 @@ static int mutate(struct write *w, struct err *err)
 		name = meta_name(s.found);
 	}
 	if (name.n > 0 && !find_class(w, name, &p))
-		return api_err_forbidden(err, w->kind, meta_name(w->object), "no PriorityClass with name %.*s was found",
-					 STR_ARG(name));
+		return api_err_forbidden(err, w->kind, meta_name(w->object),
+					 "no PriorityClass with name %.*s was found", STR_ARG(name));
 	given = json_get(spec, "priority");
 	if (given && json_int(given, 0) != p.value)
-		return api_err_forbidden(err, w->kind, meta_name(w->object),
-					 "the integer value of priority (%lld) must not be provided in pod spec; priority "
-					 "admission controller computed %lld from the given PriorityClass name",
-					 (long long)json_int(given, 0), (long long)p.value);
+		return api_err_forbidden(
+			err, w->kind, meta_name(w->object),
+			"the integer value of priority (%lld) must not be provided in pod spec; priority "
+			"admission controller computed %lld from the given PriorityClass name",
+			(long long)json_int(given, 0), (long long)p.value);
 	if (p.name.n > 0)
 		json_set_str(&w->arena, spec, "priorityClassName", p.name);
 	json_set_int(&w->arena, spec, "priority", p.value);

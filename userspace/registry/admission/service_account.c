@@ -138,13 +138,14 @@ static int mutate(struct write *w, struct err *err)
 	if (!o && !w->waited && str_is(name, "default"))
 		return WRITE_WAIT_FOR_ACCOUNT; /* its controller makes it a moment after the namespace */
 	if (!o)
-		return api_err_forbidden(err, w->kind, meta_name(w->object),
-					 "error looking up service account %.*s/%.*s: serviceaccount \"%.*s\" not found",
-					 STR_ARG(w->ns), STR_ARG(name), STR_ARG(name));
+		return api_err_forbidden(
+			err, w->kind, meta_name(w->object),
+			"error looking up service account %.*s/%.*s: serviceaccount \"%.*s\" not found", STR_ARG(w->ns),
+			STR_ARG(name), STR_ARG(name));
 	account = registry_parse(&w->arena, o);
-	if (json_count(json_get(spec, "imagePullSecrets")) == 0 && json_count(json_get(account, "imagePullSecrets")) > 0)
-		json_set(spec, "imagePullSecrets",
-			 json_clone_deep(&w->arena, json_get(account, "imagePullSecrets")));
+	if (json_count(json_get(spec, "imagePullSecrets")) == 0 &&
+	    json_count(json_get(account, "imagePullSecrets")) > 0)
+		json_set(spec, "imagePullSecrets", json_clone_deep(&w->arena, json_get(account, "imagePullSecrets")));
 	if (json_get_bool(spec, "automountServiceAccountToken",
 			  json_get_bool(account, "automountServiceAccountToken", true)))
 		mount_token(&w->arena, spec);
