@@ -23,13 +23,15 @@ static bool features_io_uring(void)
 	return true;
 }
 
+#define FEATURES_FILE_MAX (1024 * 1024) /* of procfs and cgroupfs */
+
 /* A line of `path` holds `word` as a whole word. */
 static bool features_file_names(const char *path, const char *word)
 {
 	_cleanup_buf_ struct buf b = BUF_INIT;
 	struct str rest, part, line;
 
-	if (fs_read(path, 1024 * 1024, &b, NULL) < 0)
+	if (fs_read(path, FEATURES_FILE_MAX, &b, NULL) < 0)
 		return false;
 	rest = buf_str(&b);
 	while (str_split(&rest, '\n', &line)) {
@@ -43,13 +45,28 @@ static bool features_file_names(const char *path, const char *word)
 	return false;
 }
 
+/* "name hierarchy cgroups enabled": cgroup_disable= on the kernel's command line clears the last one. */
+static bool features_v1_controller(const char *name)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	struct str rest, line, part;
+
+	if (fs_read("/proc/cgroups", FEATURES_FILE_MAX, &b, NULL) < 0)
+		return false;
+	rest = buf_str(&b);
+	while (str_split(&rest, '\n', &line))
+		if (str_split(&line, '\t', &part) && str_is(part, name))
+			return str_ends(str_trim(line), STR("1"));
+	return false;
+}
+
 /* /proc/cgroups names what version 1 can mount: newer kernels leave out what only version 2 has. */
 static bool features_controller(const char *name)
 {
 	struct cgroup_host host;
 	char path[CGROUP_PATH_MAX];
 
-	if (features_file_names("/proc/cgroups", name))
+	if (features_v1_controller(name))
 		return true;
 	if (cgroup_detect(&host, NULL) < 0)
 		return false;
