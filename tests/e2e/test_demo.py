@@ -79,6 +79,8 @@ class Demo(unittest.TestCase):
         status = self.node.status()
         self.assertFalse(status["server"]["running"])
         self.assertTrue(all("difference" not in s for s in status["services"]), status["services"])
+        policies = [p for p in status["policies"] if p.get("pod", "").startswith("web-")]
+        self.assertEqual([p["policies"] for p in policies], [["web"]] * 3)
         self.assertIn("DOWN", self.node.k3c("status").stdout)
         # traffic goes on
         self.assertEqual(subprocess.run(["curl", "-sf", "--noproxy", "*", "-m", "5", "http://127.0.0.1:31080/"],

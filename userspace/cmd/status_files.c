@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "datastore/store.h"
+#include "userspace/api/selector.h"
 #include "userspace/cmd/status_collect.h"
 #include "userspace/netctl/address.h"
 #include "userspace/netctl/services.h"
@@ -11,7 +12,7 @@
 
 struct file_objects {
 	struct arena *arena;
-	struct json *services, *slices, *pods;
+	struct json *services, *slices, *pods, *policies;
 	int64_t revision; /* the newest of any object: the store's own number is reserved ahead */
 };
 
@@ -28,6 +29,8 @@ static void file_object(void *arg, const char *group, const char *plural, int64_
 		list = f->slices;
 	else if (strcmp(plural, "pods") == 0 && !*group)
 		list = f->pods;
+	else if (strcmp(plural, "networkpolicies") == 0)
+		list = f->policies;
 	if (list && json_parse(f->arena, arena_str(f->arena, text), 0, &v, NULL) == 0)
 		json_append(list, v);
 }
@@ -53,6 +56,23 @@ static struct json *files_service(struct arena *a, const struct file_objects *f,
 	return v;
 }
 
+/* Names of the policies that select the pod. */
+static struct json *files_policies(struct arena *a, const struct file_objects *f, const struct json *pod)
+{
+	struct json *list = json_new_array(a);
+
+	json_foreach(policy, f->policies) {
+		struct selector selector;
+
+		if (!str_eq(json_at_str(policy, "metadata.namespace"), json_at_str(pod, "metadata.namespace")) ||
+		    selector_from_json(a, json_at(policy, "spec.podSelector"), &selector, NULL) < 0 ||
+		    !selector_matches_map(&selector, json_at(pod, "metadata.labels")))
+			continue;
+		json_append(list, json_new_str(a, json_at_str(policy, "metadata.name")));
+	}
+	return list;
+}
+
 static struct json *files_pods(struct arena *a, const struct file_objects *f)
 {
 	struct json *list = json_new_array(a);
@@ -63,6 +83,7 @@ static struct json *files_pods(struct arena *a, const struct file_objects *f)
 		json_set_str(a, v, "namespace", json_at_str(pod, "metadata.namespace"));
 		json_set_str(a, v, "name", json_at_str(pod, "metadata.name"));
 		json_set_str(a, v, "address", json_at_str(pod, "status.podIP"));
+		json_set(v, "policies", files_policies(a, f, pod));
 		json_append(list, v);
 	}
 	return list;
@@ -93,7 +114,7 @@ static struct json *files_node(struct arena *a, const struct config *config, con
 
 int status_from_files(const struct config *config, struct arena *a, struct json **ret, struct err *err)
 {
-	struct file_objects f = { a, json_new_array(a), json_new_array(a), json_new_array(a), 0 };
+	struct file_objects f = { a, json_new_array(a), json_new_array(a), json_new_array(a), json_new_array(a), 0 };
 	struct json *v = json_new_object(a), *store = json_new_object(a), *network = json_new_object(a);
 	struct json *services = json_new_array(a);
 	struct store_file_info info;
