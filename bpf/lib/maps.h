@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Every map, one macro each: an object defines only those it uses, and gets the pinned one in its place when it is
- * loaded. Sizes here are placeholders, the real ones come from the table in userspace/dataplane/maps.c. */
+ * loaded. Sizes here only satisfy the loader; the real ones come from the table in userspace/dataplane/maps.c. */
 #pragma once
 
 #include <linux/bpf.h>

@@ -848,8 +848,8 @@ int main(int argc, char **argv)
 	if (argc > 1 && strcmp(argv[1], "supervisor") == 0)
 		return supervisor_main(argc - 1, argv + 1);
 	if (geteuid() != 0) {
-		printf("needs root: skipped\n");
-		return 0;
+		printf("needs root\n");
+		return 1;
 	}
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
