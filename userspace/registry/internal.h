@@ -39,6 +39,7 @@
 #define GENERATE_NAME_SUFFIX 5
 #define GENERATE_NAME_MAX 63 /* the whole name: the prefix is cut to fit */
 #define WRITE_WARNINGS_MAX 128
+#define WRITE_ANNOTATIONS_MAX 16
 
 /* ---- allocation of addresses and ports ---- */
 
@@ -115,6 +116,8 @@ struct write {
 	struct str body;
 	struct str warnings[WRITE_WARNINGS_MAX]; /* arena */
 	size_t n_warnings;
+	struct request_annotation annotations[WRITE_ANNOTATIONS_MAX]; /* for the audit event; arena or static */
+	size_t n_annotations;
 	request_done_fn *done;         /* either this */
 	registry_done_fn *simple_done; /* or this */
 	void *arg;
@@ -128,7 +131,9 @@ void write_set_request(struct write *w, const struct request *rq, request_done_f
 /* Ends it: with an error, or with what is in it. */
 void write_fail(struct write *w, const struct err *err);
 void write_succeed(struct write *w);
-void write_warn(struct write *w, const char *text);
+void write_warn(struct write *w, const char *text); /* text: arena or static */
+/* A line for the audit event of this request. Key static, value in w->arena or static; past the limit it is dropped. */
+void write_annotate(struct write *w, const char *key, struct str value);
 
 /* What turns the old state into the new one, in storage form: 0, 1 for "nothing to do", or an error. */
 typedef int write_change_fn(struct write *w, void *arg, struct err *err);

@@ -3,7 +3,7 @@
  * kubelet, netctl and dns in process alike. Loop thread only.
  *
  * Reads are synchronous and see only what is durable. Writes pass one pipeline in one order
- * (decode -> mutating admission -> default -> prepare -> validate -> validating admission ->
+ * (decode -> default -> mutating admission -> prepare -> validate -> validating admission ->
  * canonical bytes -> commit) synchronously against the newest pending state, and complete later,
  * when they are durable: `done` runs after the cache and the watchers have seen the change. */
 #pragma once

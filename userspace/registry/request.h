@@ -23,10 +23,18 @@
 #define REQUEST_SELECTOR_MAX 65536     /* bytes of a selector */
 #define REQUEST_FIELD_MANAGER_MAX 128
 
+struct request_extra {
+	struct str key;
+	const struct str *values;
+	size_t n_values;
+};
+
 struct request_user {
 	struct str name, uid;
 	const struct str *groups;
 	size_t n_groups;
+	const struct request_extra *extra; /* what the authenticator or the impersonator says besides */
+	size_t n_extra;
 	/* Of a bound service account token; empty otherwise. */
 	struct str pod_name, pod_uid, node_name;
 };
@@ -56,7 +64,8 @@ struct request {
 	/* Query parameters, as sent. */
 	bool dry_run;
 	bool force;
-	struct str field_manager;
+	struct str field_manager; /* as asked; empty: user_agent up to its first "/" */
+	struct str user_agent;
 	enum decode_field_validation field_validation;
 	struct str label_selector, field_selector;
 	int64_t limit; /* 0: all */
@@ -69,6 +78,10 @@ struct request {
 	int64_t grace_period_s;
 	struct str propagation_policy;
 	bool has_orphan_dependents, orphan_dependents;
+};
+
+struct request_annotation {
+	struct str key, value;
 };
 
 /* Borrowed for the callback. */
@@ -87,6 +100,9 @@ struct request_result {
 	/* For the Warning headers: texts without the code. */
 	const struct str *warnings;
 	size_t n_warnings;
+	/* What admission wants to stand in the audit event. */
+	const struct request_annotation *annotations;
+	size_t n_annotations;
 };
 
 /* Either result or err is NULL. err->status, reason and details are complete. */

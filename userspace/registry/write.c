@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The pipeline every creation and update passes, in its one order: decode against the schema ->
- * mutating admission -> default -> prepare -> validate -> validating admission -> canonical bytes ->
- * commit. All of it runs at once against the newest pending state, so nothing can come in between.
+/* The pipeline every creation and update passes, in its one order: decode against the schema -> default ->
+ * mutating admission -> prepare -> validate -> validating admission -> canonical bytes -> commit. All of it runs at
+ * once against the newest pending state, so nothing can come in between.
  *
  * A write is its own heap object with an arena; it frees itself after the answer. Loop thread. */
 #include <assert.h>
@@ -62,6 +62,12 @@ void write_warn(struct write *w, const char *text)
 		w->warnings[w->n_warnings++] = str_of(text);
 }
 
+void write_annotate(struct write *w, const char *key, struct str value)
+{
+	if (w->n_annotations < WRITE_ANNOTATIONS_MAX)
+		w->annotations[w->n_annotations++] = (struct request_annotation){ str_of(key), value };
+}
+
 void write_fail(struct write *w, const struct err *err)
 {
 	struct err with_status = ERR_INIT;
@@ -100,6 +106,8 @@ void write_succeed(struct write *w)
 	if (w->done) {
 		result.warnings = w->warnings;
 		result.n_warnings = w->n_warnings;
+		result.annotations = w->annotations;
+		result.n_annotations = w->n_annotations;
 		if (w->outcome == WRITE_OBJECT)
 			result.object = w->result;
 		else if (w->outcome == WRITE_BODY)
@@ -359,10 +367,14 @@ static int create_steps(struct write *w, struct err *err)
 		return api_err_bad_request(err, "an empty namespace may not be set during creation");
 	if (meta_resource_version(w->object).n > 0 && !str_is(meta_resource_version(w->object), "0") && !w->internal)
 		return api_err_bad_request(err, "resourceVersion should not be set on objects to be created");
+	/* Plugins judge the object with its defaults (a limit without a request is a request before LimitRanger gives
+	 * its own); what they add may want defaults again. */
+	defaults_apply(&w->arena, w->storage, w->object);
 	r = admission_mutate(w, err);
 	if (r < 0)
 		return r;
-	defaults_apply(&w->arena, w->storage, w->object);
+	if (r == ADMISSION_CHANGED)
+		defaults_apply(&w->arena, w->storage, w->object);
 	prepare_create(w);
 	w->name = meta_name(w->object);
 	r = validate(w, err);
@@ -458,11 +470,14 @@ static int update_steps(struct write *w, write_change_fn *change, void *arg, str
 	r = write_check_names(w, err);
 	if (r >= 0)
 		r = check_preconditions(w, err);
-	if (r >= 0 && !w->subresource)
-		r = admission_mutate(w, err);
 	if (r < 0)
 		return r;
 	if (!w->subresource)
+		defaults_apply(&w->arena, w->storage, w->object);
+	r = admission_mutate(w, err);
+	if (r < 0)
+		return r;
+	if (r == ADMISSION_CHANGED && !w->subresource)
 		defaults_apply(&w->arena, w->storage, w->object);
 	prepare_update(w);
 	if (nothing_changed(w))

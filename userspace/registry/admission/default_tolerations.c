@@ -37,7 +37,7 @@ static int mutate(struct write *w, struct err *err)
 		json_set_int(&w->arena, t, "tolerationSeconds", DEFAULT_TOLERATION_SECONDS);
 		json_append(json_ensure_array(&w->arena, spec, "tolerations"), t);
 	}
-	return 0;
+	return ADMISSION_CHANGED;
 }
 
 const struct admission_plugin ADMISSION_DEFAULT_TOLERATIONS = { .name = "DefaultTolerationSeconds", .mutate = mutate };

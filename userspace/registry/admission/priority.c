@@ -86,7 +86,7 @@ static int mutate(struct write *w, struct err *err)
 	json_set_int(&w->arena, spec, "priority", p.value);
 	if (json_get_str(spec, "preemptionPolicy").n == 0)
 		json_set_str(&w->arena, spec, "preemptionPolicy", p.preemption);
-	return 0;
+	return ADMISSION_CHANGED;
 }
 
 const struct admission_plugin ADMISSION_PRIORITY = { .name = "Priority", .mutate = mutate };

@@ -149,7 +149,7 @@ static int mutate(struct write *w, struct err *err)
 	if (json_get_bool(spec, "automountServiceAccountToken",
 			  json_get_bool(account, "automountServiceAccountToken", true)))
 		mount_token(&w->arena, spec);
-	return 0;
+	return ADMISSION_CHANGED;
 }
 
 const struct admission_plugin ADMISSION_SERVICE_ACCOUNT = { .name = "ServiceAccount", .mutate = mutate };
