@@ -32,7 +32,8 @@ struct http_server;
 /* ---- limits ---- (a field of 0 takes the default named here) */
 
 #define HTTP_HEADER_BYTES_DEFAULT (64 * 1024)
-#define HTTP_HEADERS_MAX 128 /* header fields of one request */
+#define HTTP_HEADERS_MAX 128   /* header fields of one request */
+#define HTTP_OUT_HEADERS_MAX 4 /* http_request.out_headers */
 #define HTTP_BODY_BYTES_DEFAULT (3 * 1024 * 1024)
 #define HTTP_CONNECTIONS_DEFAULT 1000
 #define HTTP_STREAMS_DEFAULT 250
@@ -93,6 +94,14 @@ struct http_request {
 	void (*on_close)(struct http_request *req); /* the request ends here; may be NULL only if the handler ends it */
 	void (*on_drain)(struct http_request *req); /* streaming: pending fell to drain_below or less; may be NULL */
 	size_t drain_below;
+	void *context; /* for on_end */
+	/* Go out with whatever answer is given. */
+	struct http_header out_headers[HTTP_OUT_HEADERS_MAX];
+	unsigned n_out_headers;
+
+	/* For on_end: what was answered (0: nothing) and how many bytes of body. */
+	int status;
+	uint64_t body_bytes;
 };
 
 /* First value; n = 0 and p = NULL when absent. `name` in lower case. */
@@ -119,6 +128,19 @@ void http_stream_begin(struct http_request *req, int status, const char *content
 		       const struct http_header *headers, size_t n_headers);
 /* Queues without copying; takes its own reference. Writes of one loop iteration leave together. */
 void http_stream_write(struct http_request *req, struct chunk *chunk);
+/* A run of bytes in an answer. With an owner it is sent from where it lies and `unref(owner)` is called once, when it
+ * is sent or dropped; without an owner it is copied. */
+struct http_piece {
+	struct str bytes;
+	void *owner;
+	void (*unref)(void *owner);
+};
+
+/* Both take the owners' references. */
+void http_respond_pieces(struct http_request *req, int status, const char *content_type,
+			 const struct http_header *headers, size_t n_headers, const struct http_piece *pieces,
+			 size_t n_pieces);
+void http_stream_write_pieces(struct http_request *req, const struct http_piece *pieces, size_t n_pieces);
 /* The same with a copy. */
 void http_stream_write_str(struct http_request *req, struct str bytes);
 /* Bytes queued by this request and not yet handed to the socket. */
@@ -163,6 +185,9 @@ struct http_server_options {
 	struct http_limits limits;
 	http_handler_fn *handler;
 	http_protocol_error_fn *on_protocol_error; /* NULL: default */
+	/* Sees every request that the handler got end, exactly once, whoever ends it (an upgraded one when it is
+	 * upgraded): req->status and body_bytes say how. Runs inside the owner's call; no http_* calls from it. */
+	void (*on_end)(void *arg, struct http_request *req);
 	void *arg;
 };
 

@@ -325,12 +325,12 @@ void conn_stage(struct http_conn *conn, const char *p, size_t n, size_t *staged)
 	}
 }
 
-static void encrypt_queue(struct http_conn *conn)
+static void encrypt_queue(struct http_conn *conn, size_t max)
 {
 	struct out_queue *q = &conn->queue;
 	size_t staged = 0;
 
-	while (q->bytes && buf_len(&conn->out) < HTTP_SEND_BYTES_MAX && !conn->dead) {
+	while (q->bytes && buf_len(&conn->out) < max && !conn->dead) {
 		struct str run = out_peek(q);
 
 		if (!staged && run.n >= TLS_RECORD_BYTES) {
@@ -348,20 +348,36 @@ static void encrypt_queue(struct http_conn *conn)
 	conn_flush_stage(conn, &staged);
 }
 
+/* How much this connection may hand to the socket in this turn of the loop. */
+static size_t turn_share(struct http_server *server)
+{
+	size_t left;
+
+	if (server->turn_ns != loop_now_ns(server->loop)) {
+		server->turn_ns = loop_now_ns(server->loop);
+		server->turn_bytes = 0;
+	}
+	left = server->turn_bytes < HTTP_TURN_BYTES_MAX ? HTTP_TURN_BYTES_MAX - server->turn_bytes : 0;
+	if (left > HTTP_SEND_BYTES_MAX)
+		return HTTP_SEND_BYTES_MAX;
+	return left > HTTP_SEND_BYTES_LEAST ? left : HTTP_SEND_BYTES_LEAST;
+}
+
 static void fill_out(struct http_conn *conn)
 {
+	size_t staged = 0, max = turn_share(conn->server), before = buf_len(&conn->out);
 	struct out_queue *q = &conn->queue;
-	size_t staged = 0;
 
 	if (conn->proto == HTTP_PROTO_H2) {
-		h2_output(conn, &staged);
+		h2_output(conn, max, &staged);
 	} else if (q->bytes && conn->tls) {
-		encrypt_queue(conn);
+		encrypt_queue(conn, max);
 	} else if (q->bytes) {
-		size_t n = q->bytes < HTTP_SEND_BYTES_MAX ? q->bytes : HTTP_SEND_BYTES_MAX;
+		size_t n = q->bytes < max ? q->bytes : max;
 
 		buf_commit(&conn->out, out_take(q, buf_reserve(&conn->out, n), n));
 	}
+	conn->server->turn_bytes += buf_len(&conn->out) - before;
 }
 
 /* Everything is sent, and nothing more shall be. */

@@ -59,6 +59,8 @@ static void put_head(struct http_stream *s, int status, const char *content_type
 
 	for (size_t i = 0; i < n_headers; i++)
 		room += headers[i].name.n + headers[i].value.n + 4;
+	for (unsigned i = 0; i < s->req.n_out_headers; i++)
+		room += s->req.out_headers[i].name.n + s->req.out_headers[i].value.n + 4;
 	at = start = out_reserve(&conn->queue, room);
 	at = PUT_LITERAL(at, "HTTP/1.1 ");
 	at = put_decimal(at, (uint64_t)status);
@@ -69,6 +71,8 @@ static void put_head(struct http_stream *s, int status, const char *content_type
 		at = put_header(at, STR("Content-Type"), type);
 	for (size_t i = 0; i < n_headers; i++)
 		at = put_header(at, headers[i].name, headers[i].value);
+	for (unsigned i = 0; i < s->req.n_out_headers; i++)
+		at = put_header(at, s->req.out_headers[i].name, s->req.out_headers[i].value);
 	if (status >= 200)
 		at = put_header(at, STR("Date"), str_of(server_date(conn->server)));
 	if (content_length >= 0) {
@@ -94,20 +98,18 @@ static const char *connection_value(struct http_stream *s)
 }
 
 void h1_respond(struct http_stream *s, int status, const char *content_type, const struct http_header *headers,
-		size_t n_headers, struct chunk *const *chunks, size_t n_chunks, struct str body)
+		size_t n_headers, const struct http_piece *pieces, size_t n_pieces)
 {
 	struct out_queue *q = &s->conn->queue;
 	bool no_body = status == 204 || status == 304;
-	size_t n = body.n;
 
-	for (size_t i = 0; i < n_chunks; i++)
-		n += chunks[i]->len;
-	put_head(s, status, content_type, headers, n_headers, no_body ? -1 : (int64_t)n, connection_value(s));
-	if (s->head || no_body)
-		return;
-	out_add_copy(q, body);
-	for (size_t i = 0; i < n_chunks; i++)
-		out_add_chunk(q, chunks[i]);
+	put_head(s, status, content_type, headers, n_headers, no_body ? -1 : (int64_t)pieces_bytes(pieces, n_pieces),
+		 connection_value(s));
+	for (size_t i = 0; i < n_pieces; i++)
+		if (s->head || no_body)
+			out_drop_piece(&pieces[i]);
+		else
+			out_add_piece(q, &pieces[i]);
 }
 
 void h1_stream_begin(struct http_stream *s, int status, const char *content_type, const struct http_header *headers,
@@ -119,18 +121,16 @@ void h1_stream_begin(struct http_stream *s, int status, const char *content_type
 	put_head(s, status, content_type, headers, n_headers, -1, connection_value(s));
 }
 
-void h1_stream_write(struct http_stream *s, struct chunk *chunk, struct str bytes)
+void h1_stream_write(struct http_stream *s, const struct http_piece *pieces, size_t n_pieces)
 {
 	struct out_queue *q = &s->conn->queue;
+	size_t n = pieces_bytes(pieces, n_pieces);
 	char head[CHUNK_HEAD_BYTES];
-	size_t n = chunk ? chunk->len : bytes.n;
 
 	if (s->chunked_out)
 		out_add_copy(q, str_make(head, (size_t)snprintf(head, sizeof(head), "%zx\r\n", n)));
-	if (chunk)
-		out_add_chunk(q, chunk);
-	else
-		out_add_copy(q, bytes);
+	for (size_t i = 0; i < n_pieces; i++)
+		out_add_piece(q, &pieces[i]);
 	if (s->chunked_out)
 		out_add_copy(q, STR("\r\n"));
 }
@@ -155,7 +155,7 @@ void h1_refuse(struct http_conn *conn, struct http_stream *s, int status, const 
 		s->req.version = HTTP_1_1;
 	server_error_body(conn->server, &s->arena, status, message, &type, &body);
 	snprintf(type_z, sizeof(type_z), "%.*s", STR_ARG(type));
-	h1_respond(s, status, type_z, NULL, 0, NULL, 0, body);
+	h1_respond(s, status, type_z, NULL, 0, &(struct http_piece){ .bytes = body }, 1);
 	conn_linger(conn);
 }
 
@@ -335,6 +335,8 @@ struct http_tunnel *http_upgrade(struct http_request *req, const struct http_hea
 
 	assert(s->handed && !s->answered && !s->begun && conn->proto == HTTP_PROTO_H1);
 	s->begun = s->answered = true;
+	s->req.status = 101;
+	stream_ended(s);
 	put_head(s, 101, NULL, headers, n_headers, -1, "Upgrade");
 	conn->proto = HTTP_PROTO_TUNNEL;
 	conn->tunnel = mem_new(struct tunnel);

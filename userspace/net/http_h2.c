@@ -185,6 +185,7 @@ static ssize_t read_data(nghttp2_session *session, int32_t stream_id, uint8_t *t
 		return (ssize_t)n;
 	}
 	deadline_clear(&s->send_deadline);
+	out_shrink(&s->out);
 	if (s->out_end) {
 		*flags |= NGHTTP2_DATA_FLAG_EOF;
 	} else if (!n) {
@@ -229,35 +230,35 @@ static nghttp2_nv header_nv(struct arena *arena, const struct http_header *h)
 }
 
 void h2_respond(struct http_stream *s, int status, const char *content_type, const struct http_header *headers,
-		size_t n_headers, struct chunk *const *chunks, size_t n_chunks, struct str body, bool streaming)
+		size_t n_headers, const struct http_piece *pieces, size_t n_pieces, bool streaming)
 {
 	struct arena *arena = &s->arena;
-	nghttp2_nv *nv = arena_alloc(arena, (n_headers + 4) * sizeof(*nv));
+	nghttp2_nv *nv = arena_alloc(arena, (n_headers + s->req.n_out_headers + 4) * sizeof(*nv));
 	bool no_body = status == 204 || status == 304;
 	nghttp2_data_provider provider = { .source.ptr = s, .read_callback = read_data };
-	size_t n = 0, length = body.n;
+	size_t n = 0;
 	char digits[24];
 
-	for (size_t i = 0; i < n_chunks; i++)
-		length += chunks[i]->len;
 	nv[n++] = make_nv(STR(":status"), str_of(arena_printf(arena, "%d", status)), NGHTTP2_NV_FLAG_NO_COPY_NAME);
 	if (content_type)
 		nv[n++] = make_nv(STR("content-type"), str_of(content_type), NGHTTP2_NV_FLAG_NO_COPY_NAME);
 	nv[n++] = make_nv(STR("date"), str_of(server_date(s->conn->server)), NGHTTP2_NV_FLAG_NO_COPY_NAME);
 	if (!streaming && !no_body) {
-		int len = snprintf(digits, sizeof(digits), "%zu", length);
+		int len = snprintf(digits, sizeof(digits), "%zu", pieces_bytes(pieces, n_pieces));
 
 		nv[n++] = make_nv(STR("content-length"), str_make(digits, (size_t)len), NGHTTP2_NV_FLAG_NO_COPY_NAME);
 	}
 	for (size_t i = 0; i < n_headers; i++)
 		nv[n++] = header_nv(arena, &headers[i]);
+	for (unsigned i = 0; i < s->req.n_out_headers; i++)
+		nv[n++] = header_nv(arena, &s->req.out_headers[i]);
+	for (size_t i = 0; i < n_pieces; i++)
+		if (s->gone || s->head || no_body)
+			out_drop_piece(&pieces[i]);
+		else
+			out_add_piece(&s->out, &pieces[i]);
 	if (s->gone)
 		return;
-	if (!s->head && !no_body) {
-		out_add_copy(&s->out, body);
-		for (size_t i = 0; i < n_chunks; i++)
-			out_add_chunk(&s->out, chunks[i]);
-	}
 	if (s->out.bytes)
 		deadline_set(s->conn->server, &s->send_deadline, HTTP_DEADLINE_STREAM_SEND);
 	nghttp2_submit_response(s->conn->h2, s->id, nv, n, streaming || (s->out.bytes && !no_body) ? &provider : NULL);
@@ -308,7 +309,7 @@ void h2_refuse(struct http_stream *s, int status)
 	server_error_body(s->conn->server, &s->arena, status, refusal(status), &type, &body);
 	snprintf(type_z, sizeof(type_z), "%.*s", STR_ARG(type));
 	s->begun = s->answered = s->out_end = true;
-	h2_respond(s, status, type_z, NULL, 0, NULL, 0, body, false);
+	h2_respond(s, status, type_z, NULL, 0, &(struct http_piece){ .bytes = body }, 1, false);
 }
 
 /* ---- the connection ---- */
@@ -414,12 +415,12 @@ void h2_after(struct http_conn *conn)
 		conn_set_idle(conn);
 }
 
-void h2_output(struct http_conn *conn, size_t *staged)
+void h2_output(struct http_conn *conn, size_t max, size_t *staged)
 {
 	const uint8_t *p;
 	ssize_t n;
 
-	while (buf_len(&conn->out) < HTTP_SEND_BYTES_MAX && !conn->dead) {
+	while (buf_len(&conn->out) < max && !conn->dead) {
 		n = nghttp2_session_mem_send(conn->h2, &p);
 		if (n <= 0)
 			break;

@@ -20,7 +20,13 @@
 #include "userspace/net/http1.h"
 #include "userspace/net/tls_conn.h"
 
-#define HTTP_SEND_BYTES_MAX (256 * 1024)               /* handed to the socket at once */
+#define HTTP_SEND_BYTES_MAX (256 * 1024) /* handed to the socket at once */
+/* All connections in one turn of the loop; beyond it each gets the least, so that who sends much delays the next turn
+ * by a bounded time. */
+#define HTTP_TURN_BYTES_MAX (512 * 1024)
+#define HTTP_SEND_BYTES_LEAST (32 * 1024)
+#define HTTP_PIECE_COPY_MAX 256                        /* bytes; shorter pieces are copied */
+#define HTTP_OUT_KEEP_BYTES 1024                       /* of an empty queue's memory */
 #define HTTP_INPUT_BYTES_MAX (256 * 1024)              /* received ahead of what is being answered */
 #define HTTP_RELEASE_IDLE_NS (2 * INT64_C(1000000000)) /* then an idle connection gives its buffers back */
 #define HTTP_LINGER_NS                                                                                                 \
@@ -53,8 +59,10 @@ struct http_deadline {
 /* ---- queues of bytes to send ---- */
 
 struct out_seg {
-	struct chunk *chunk; /* NULL: the next `n` bytes of the queue's own buffer */
-	uint32_t off, n;
+	const char *at;
+	void *owner; /* NULL: the next `n` bytes of the queue's own buffer */
+	void (*unref)(void *owner);
+	size_t n;
 };
 
 struct out_queue {
@@ -65,7 +73,11 @@ struct out_queue {
 };
 
 void out_queue_finish(struct out_queue *q);
-void out_add_chunk(struct out_queue *q, struct chunk *chunk); /* own reference */
+void out_add_chunk(struct out_queue *q, struct chunk *chunk);            /* own reference */
+void out_add_piece(struct out_queue *q, const struct http_piece *piece); /* takes the owner's reference */
+void out_drop_piece(const struct http_piece *piece);
+/* Gives memory back that a burst has left behind. The queue is empty. */
+void out_shrink(struct out_queue *q);
 void out_add_copy(struct out_queue *q, struct str bytes);
 /* The same in two steps: room for at most `n`, then how many were written there. */
 char *out_reserve(struct out_queue *q, size_t n);
@@ -164,6 +176,7 @@ struct http_server {
 	struct http_limits limits;
 	http_handler_fn *handler;
 	http_protocol_error_fn *on_protocol_error;
+	void (*on_end)(void *arg, struct http_request *req);
 	void *arg;
 	unsigned refs; /* connections, listeners, and the owner */
 	bool shutting_down, destroyed;
@@ -177,6 +190,8 @@ struct http_server {
 	struct loop_defer done_defer;
 	void (*shutdown_done)(void *arg);
 	void *shutdown_arg;
+	int64_t turn_ns; /* the turn of the loop that turn_bytes counts */
+	size_t turn_bytes;
 	int64_t date_s;
 	char date[32];
 	struct http_server_stats stats;
@@ -202,6 +217,9 @@ void server_error_body(struct http_server *server, struct arena *arena, int stat
 		       struct str *ret_content_type, struct str *ret_body);
 size_t stream_pending(const struct http_stream *s);
 void stream_check_drain(struct http_stream *s);
+/* on_end; the request was handed over and is answered now. */
+void stream_ended(struct http_stream *s);
+size_t pieces_bytes(const struct http_piece *pieces, size_t n);
 
 /* http_conn.c */
 void conn_create(struct http_server *server, int fd);
@@ -221,10 +239,10 @@ size_t h1_input(struct http_conn *conn, struct str in);
 size_t tunnel_input(struct http_conn *conn, struct str in);
 void h1_after(struct http_conn *conn); /* ends what was answered */
 void h1_respond(struct http_stream *s, int status, const char *content_type, const struct http_header *headers,
-		size_t n_headers, struct chunk *const *chunks, size_t n_chunks, struct str body);
+		size_t n_headers, const struct http_piece *pieces, size_t n_pieces);
 void h1_stream_begin(struct http_stream *s, int status, const char *content_type, const struct http_header *headers,
 		     size_t n_headers);
-void h1_stream_write(struct http_stream *s, struct chunk *chunk, struct str bytes);
+void h1_stream_write(struct http_stream *s, const struct http_piece *pieces, size_t n_pieces);
 void h1_stream_end(struct http_stream *s);
 void h1_refuse(struct http_conn *conn, struct http_stream *s, int status, const char *message);
 void tunnel_peer_gone(struct http_conn *conn);
@@ -236,9 +254,10 @@ int h2_start(struct http_conn *conn);
 void h2_finish(struct http_conn *conn);
 size_t h2_input(struct http_conn *conn, struct str in);
 void h2_after(struct http_conn *conn);
-void h2_output(struct http_conn *conn, size_t *staged);
+/* About `max` bytes of what is there to be sent. */
+void h2_output(struct http_conn *conn, size_t max, size_t *staged);
 void h2_respond(struct http_stream *s, int status, const char *content_type, const struct http_header *headers,
-		size_t n_headers, struct chunk *const *chunks, size_t n_chunks, struct str body, bool streaming);
+		size_t n_headers, const struct http_piece *pieces, size_t n_pieces, bool streaming);
 void h2_resume(struct http_stream *s);
 void h2_abort(struct http_stream *s);
 void h2_refuse(struct http_stream *s, int status);

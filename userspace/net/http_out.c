@@ -7,7 +7,8 @@
 void out_queue_finish(struct out_queue *q)
 {
 	for (uint32_t i = q->first; i < q->end; i++)
-		chunk_unref(q->segs[i].chunk);
+		if (q->segs[i].owner)
+			q->segs[i].unref(q->segs[i].owner);
 	free(q->segs);
 	buf_finish(&q->copied);
 	*q = (struct out_queue){ 0 };
@@ -26,12 +27,41 @@ static struct out_seg *add_seg(struct out_queue *q)
 	return &q->segs[q->end++];
 }
 
+static void chunk_drop(void *chunk)
+{
+	chunk_unref(chunk);
+}
+
 void out_add_chunk(struct out_queue *q, struct chunk *chunk)
 {
 	if (!chunk->len)
 		return;
-	*add_seg(q) = (struct out_seg){ .chunk = chunk_ref(chunk), .n = chunk->len };
+	*add_seg(q) = (struct out_seg){ chunk->data, chunk_ref(chunk), chunk_drop, chunk->len };
 	q->bytes += chunk->len;
+}
+
+void out_drop_piece(const struct http_piece *piece)
+{
+	if (piece->owner)
+		piece->unref(piece->owner);
+}
+
+void out_add_piece(struct out_queue *q, const struct http_piece *piece)
+{
+	/* Where a copy costs less than a segment. */
+	if (!piece->owner || piece->bytes.n <= HTTP_PIECE_COPY_MAX) {
+		out_add_copy(q, piece->bytes);
+		out_drop_piece(piece);
+		return;
+	}
+	*add_seg(q) = (struct out_seg){ piece->bytes.p, piece->owner, piece->unref, piece->bytes.n };
+	q->bytes += piece->bytes.n;
+}
+
+void out_shrink(struct out_queue *q)
+{
+	if (q->bytes == 0 && q->cap * sizeof(*q->segs) + q->copied.cap > HTTP_OUT_KEEP_BYTES)
+		out_queue_finish(q);
 }
 
 void out_add_copy(struct out_queue *q, struct str bytes)
@@ -58,10 +88,10 @@ void out_commit(struct out_queue *q, size_t n)
 {
 	buf_commit(&q->copied, n);
 	q->bytes += n;
-	if (q->end > q->first && !q->segs[q->end - 1].chunk && q->segs[q->end - 1].n < UINT32_MAX / 2)
-		q->segs[q->end - 1].n += (uint32_t)n;
+	if (q->end > q->first && !q->segs[q->end - 1].owner)
+		q->segs[q->end - 1].n += n;
 	else
-		*add_seg(q) = (struct out_seg){ .n = (uint32_t)n };
+		*add_seg(q) = (struct out_seg){ .n = n };
 }
 
 struct str out_peek(const struct out_queue *q)
@@ -70,8 +100,8 @@ struct str out_peek(const struct out_queue *q)
 
 	if (q->first == q->end)
 		return STR_NULL;
-	if (seg->chunk)
-		return str_make(seg->chunk->data + seg->off, seg->n);
+	if (seg->owner)
+		return str_make(seg->at, seg->n);
 	return str_make(q->copied.data + q->copied.start, seg->n);
 }
 
@@ -80,16 +110,17 @@ void out_consume(struct out_queue *q, size_t n)
 	q->bytes -= n;
 	while (n) {
 		struct out_seg *seg = &q->segs[q->first];
-		uint32_t part = n < seg->n ? (uint32_t)n : seg->n;
+		size_t part = n < seg->n ? n : seg->n;
 
-		if (seg->chunk)
-			seg->off += part;
+		if (seg->owner)
+			seg->at += part;
 		else
 			buf_consume(&q->copied, part);
 		seg->n -= part;
 		n -= part;
 		if (!seg->n) {
-			chunk_unref(seg->chunk);
+			if (seg->owner)
+				seg->unref(seg->owner);
 			q->first++;
 		}
 	}

@@ -257,6 +257,7 @@ int http_server_create(struct loop *loop, const struct http_server_options *opti
 	server->tls = options->tls;
 	server->handler = options->handler;
 	server->on_protocol_error = options->on_protocol_error;
+	server->on_end = options->on_end;
 	server->arg = options->arg;
 	server->refs = 1;
 	*limits = options->limits;
@@ -474,6 +475,24 @@ void stream_peer_gone(struct http_stream *s)
 	s->answered = true;
 	if (s->req.on_close)
 		s->req.on_close(&s->req);
+	stream_ended(s);
+}
+
+void stream_ended(struct http_stream *s)
+{
+	struct http_server *server = s->conn->server;
+
+	if (server->on_end && s->handed)
+		server->on_end(server->arg, &s->req);
+}
+
+size_t pieces_bytes(const struct http_piece *pieces, size_t n)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < n; i++)
+		bytes += pieces[i].bytes.n;
+	return bytes;
 }
 
 size_t stream_pending(const struct http_stream *s)
@@ -537,37 +556,57 @@ struct str http_request_header(const struct http_request *req, const char *name)
 	return STR_NULL;
 }
 
-static void respond(struct http_request *req, int status, const char *content_type, const struct http_header *headers,
-		    size_t n_headers, struct chunk *const *chunks, size_t n_chunks, struct str body)
+void http_respond_pieces(struct http_request *req, int status, const char *content_type,
+			 const struct http_header *headers, size_t n_headers, const struct http_piece *pieces,
+			 size_t n_pieces)
 {
 	struct http_stream *s = stream_of(req);
 
 	assert(s->handed && !s->answered && !s->begun);
 	s->begun = s->answered = s->out_end = true;
+	req->status = status;
+	req->body_bytes = pieces_bytes(pieces, n_pieces);
+	stream_ended(s);
 	if (s->conn->proto == HTTP_PROTO_H2)
-		h2_respond(s, status, content_type, headers, n_headers, chunks, n_chunks, body, false);
+		h2_respond(s, status, content_type, headers, n_headers, pieces, n_pieces, false);
 	else
-		h1_respond(s, status, content_type, headers, n_headers, chunks, n_chunks, body);
+		h1_respond(s, status, content_type, headers, n_headers, pieces, n_pieces);
 	conn_touch(s->conn);
+}
+
+static void drop_chunk(void *chunk)
+{
+	chunk_unref(chunk);
+}
+
+static struct http_piece chunk_piece(struct chunk *chunk)
+{
+	return (struct http_piece){ chunk_str(chunk), chunk_ref(chunk), drop_chunk };
 }
 
 void http_respond(struct http_request *req, int status, const char *content_type, const struct http_header *headers,
 		  size_t n_headers, struct str body)
 {
-	respond(req, status, content_type, headers, n_headers, NULL, 0, body);
+	http_respond_pieces(req, status, content_type, headers, n_headers, &(struct http_piece){ .bytes = body }, 1);
 }
 
 void http_respond_chunk(struct http_request *req, int status, const char *content_type,
 			const struct http_header *headers, size_t n_headers, struct chunk *body)
 {
-	respond(req, status, content_type, headers, n_headers, &body, 1, STR_NULL);
+	struct http_piece piece = chunk_piece(body);
+
+	http_respond_pieces(req, status, content_type, headers, n_headers, &piece, 1);
 }
 
 void http_respond_chunks(struct http_request *req, int status, const char *content_type,
 			 const struct http_header *headers, size_t n_headers, struct chunk *const *chunks,
 			 size_t n_chunks)
 {
-	respond(req, status, content_type, headers, n_headers, chunks, n_chunks, STR_NULL);
+	_cleanup_free_ struct http_piece *pieces = mem_new_array(struct http_piece, n_chunks ? n_chunks : 1);
+
+	for (size_t i = 0; i < n_chunks; i++)
+		pieces[i] = chunk_piece(chunks[i]);
+	http_respond_pieces(req, status, content_type, headers, n_headers, pieces, n_chunks);
 }
 
 void http_stream_begin(struct http_request *req, int status, const char *content_type,
@@ -577,28 +616,32 @@ void http_stream_begin(struct http_request *req, int status, const char *content
 
 	assert(s->handed && !s->answered && !s->begun);
 	s->begun = s->streaming = true;
+	req->status = status;
 	if (s->conn->proto == HTTP_PROTO_H2)
-		h2_respond(s, status, content_type, headers, n_headers, NULL, 0, STR_NULL, true);
+		h2_respond(s, status, content_type, headers, n_headers, NULL, 0, true);
 	else
 		h1_stream_begin(s, status, content_type, headers, n_headers);
 	conn_touch(s->conn);
 }
 
-static void stream_write(struct http_request *req, struct chunk *chunk, struct str bytes)
+void http_stream_write_pieces(struct http_request *req, const struct http_piece *pieces, size_t n_pieces)
 {
+	size_t bytes = pieces_bytes(pieces, n_pieces);
 	struct http_stream *s = stream_of(req);
 
 	assert(s->streaming && !s->answered);
-	if (s->head)
+	if (s->head || !bytes) {
+		for (size_t i = 0; i < n_pieces; i++)
+			out_drop_piece(&pieces[i]);
 		return;
+	}
+	req->body_bytes += bytes;
 	if (s->conn->proto == HTTP_PROTO_H2) {
-		if (chunk)
-			out_add_chunk(&s->out, chunk);
-		else
-			out_add_copy(&s->out, bytes);
+		for (size_t i = 0; i < n_pieces; i++)
+			out_add_piece(&s->out, &pieces[i]);
 		h2_resume(s);
 	} else {
-		h1_stream_write(s, chunk, bytes);
+		h1_stream_write(s, pieces, n_pieces);
 	}
 	if (stream_pending(s) > req->drain_below)
 		s->above = true;
@@ -607,14 +650,14 @@ static void stream_write(struct http_request *req, struct chunk *chunk, struct s
 
 void http_stream_write(struct http_request *req, struct chunk *chunk)
 {
-	if (chunk->len)
-		stream_write(req, chunk, STR_NULL);
+	struct http_piece piece = chunk_piece(chunk);
+
+	http_stream_write_pieces(req, &piece, 1);
 }
 
 void http_stream_write_str(struct http_request *req, struct str bytes)
 {
-	if (bytes.n)
-		stream_write(req, NULL, bytes);
+	http_stream_write_pieces(req, &(struct http_piece){ .bytes = bytes }, 1);
 }
 
 size_t http_stream_pending(const struct http_request *req)
@@ -628,6 +671,7 @@ void http_stream_end(struct http_request *req)
 
 	assert(s->streaming && !s->answered);
 	s->answered = s->out_end = true;
+	stream_ended(s);
 	if (s->conn->proto == HTTP_PROTO_H2)
 		h2_resume(s);
 	else
@@ -641,6 +685,7 @@ void http_stream_abort(struct http_request *req)
 
 	assert(s->handed && !s->answered);
 	s->answered = s->aborted = true;
+	stream_ended(s);
 	if (s->conn->proto == HTTP_PROTO_H2)
 		h2_abort(s);
 	conn_touch(s->conn);
