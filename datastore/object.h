@@ -19,7 +19,7 @@ struct object_owner {
 	bool controller, block_owner_deletion;
 };
 
-#define OBJECT_FIELDS_MAX 10 /* selectable fields of one kind, besides metadata.name/namespace */
+#define OBJECT_FIELDS_MAX 11 /* selectable fields of one kind, besides metadata.name/namespace */
 
 struct object {
 	_Atomic uint32_t refs;

@@ -39,7 +39,7 @@ SPECIAL = {
 
 
 def flat(name):
-    return name.replace(".", "_")
+    return name.replace(".", "_").replace("-", "_")
 
 
 class Schema:
@@ -120,8 +120,8 @@ class Builder:
         kind = field["type"]
         scalars = ("string", "bool", "int32", "int64", "double", "bytes")
         target = getattr(at, name)
-        if kind == "array" and "only" not in getattr(at.DESCRIPTOR.fields_by_name[name].message_type,
-                                                     "fields_by_name", ()):
+        wire = at.DESCRIPTOR.fields_by_name[name]
+        if kind == "array" and wire.label == wire.LABEL_REPEATED:
             for item in v:
                 if field["items"]["type"] in scalars:
                     target.append(self.scalar(field["items"], item))

@@ -519,7 +519,8 @@ static void test_all_found(void **state)
 		static const char *const odd[] = { "{}", "{'metadata':{'name':'x'},'spec':{}}",
 						   "{'spec':null,'status':{}}" };
 
-		found += api_hooks_for(str_of(kind->group), str_of(kind->plural)) != NULL;
+		if (kind->storage == kind)
+			found += api_hooks_for(str_of(kind->group), str_of(kind->plural)) != NULL;
 		/* Sparse objects must not upset anyone. */
 		for (size_t j = 0; j < ARRAY_SIZE(odd); j++) {
 			struct json *v = json_of(&arena, odd[j]), *old = json_of(&arena, odd[j]);
@@ -533,7 +534,7 @@ static void test_all_found(void **state)
 			hooks_grace_period_s(kind, v, -1);
 		}
 	}
-	assert_int_equal(found, 39); /* 38 of the table, and autoscaling in two versions */
+	assert_int_equal(found, api_hooks_count());
 }
 
 int main(void)

@@ -102,7 +102,8 @@ static void test_group_versions(void **state)
 	size_t n = 0;
 
 	assert_string_equal(api_group_version_at(0)->api_version, "v1");
-	assert_string_equal(api_group_version_at(1)->api_version, "apps/v1");
+	assert_string_equal(api_group_version_at(1)->api_version, "apiregistration.k8s.io/v1");
+	assert_string_equal(api_group_version_at(2)->api_version, "apps/v1");
 	assert_null(api_group_version_at(api_group_version_count()));
 	for (size_t i = 0; i < api_group_version_count(); i++) {
 		const struct api_group_version *gv = api_group_version_at(i);

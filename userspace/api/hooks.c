@@ -50,6 +50,11 @@ static const struct {
 	{ "admissionregistration.k8s.io", "validatingwebhookconfigurations", &hooks_webhooks },
 	{ "admissionregistration.k8s.io", "validatingadmissionpolicies", &hooks_generation_only },
 	{ "admissionregistration.k8s.io", "validatingadmissionpolicybindings", &hooks_generation_only },
+	{ "apiregistration.k8s.io", "apiservices", &hooks_apiservices },
+	{ "resource.k8s.io", "deviceclasses", &hooks_deviceclasses },
+	{ "resource.k8s.io", "resourceclaims", &hooks_resourceclaims },
+	{ "resource.k8s.io", "resourceclaimtemplates", &hooks_resourceclaimtemplates },
+	{ "resource.k8s.io", "resourceslices", &hooks_resourceslices },
 	{ "certificates.k8s.io", "certificatesigningrequests", &hooks_certificatesigningrequests },
 };
 
@@ -63,6 +68,11 @@ const struct api_hooks *api_hooks_for(struct str group, struct str plural)
 		if (str_is(plural, kinds[i].plural) && str_is(group, kinds[i].group))
 			return kinds[i].hooks;
 	return NULL;
+}
+
+size_t api_hooks_count(void)
+{
+	return ARRAY_SIZE(kinds);
 }
 
 static const struct api_hooks *hooks_of(const struct api_kind *kind)
@@ -227,6 +237,24 @@ void hooks_validate_status(const struct api_kind *kind, const struct json *objec
 
 	if (h->validate_status)
 		h->validate_status(object, old, e);
+}
+
+void hooks_prepare_subresource(struct arena *arena, const struct api_kind *kind, const char *subresource,
+			       struct json *object, const struct json *old)
+{
+	const struct api_hooks *h = hooks_of(kind);
+
+	if (h->prepare_subresource)
+		h->prepare_subresource(arena, subresource, object, old);
+}
+
+void hooks_validate_subresource(const struct api_kind *kind, const char *subresource, const struct json *object,
+				const struct json *old, struct field_errors *e)
+{
+	const struct api_hooks *h = hooks_of(kind);
+
+	if (h->validate_subresource)
+		h->validate_subresource(subresource, object, old, e);
 }
 
 void hooks_warnings(struct arena *arena, const struct api_kind *kind, const struct json *object, const struct json *old,

@@ -37,6 +37,12 @@ struct api_hooks {
 	/* Only what differs from creation; validate() runs too. */
 	void (*validate_update)(const struct json *object, const struct json *old, struct field_errors *e);
 	void (*validate_status)(const struct json *object, const struct json *old, struct field_errors *e);
+	/* Subresources that change a part of the object and are neither status nor scale ("approval"); the rest of the
+	 * object is already the old one. */
+	void (*prepare_subresource)(struct arena *arena, const char *subresource, struct json *object,
+				    const struct json *old);
+	void (*validate_subresource)(const char *subresource, const struct json *object, const struct json *old,
+				     struct field_errors *e);
 	void (*warnings)(struct arena *arena, const struct json *object, const struct json *old,
 			 struct hooks_warnings *w);
 	/* Seconds between a DELETE and the end; NULL: deleted at once. `requested` is -1 when not given. */
@@ -47,6 +53,7 @@ struct api_hooks {
 
 /* NULL: plain data. Called by the kind tables. */
 const struct api_hooks *api_hooks_for(struct str group, struct str plural);
+size_t api_hooks_count(void);
 
 bool hooks_has_status(const struct api_kind *kind); /* the kind has a status subresource */
 
@@ -67,6 +74,10 @@ void hooks_validate_update(const struct api_kind *kind, const struct json *objec
 			   struct field_errors *e);
 void hooks_validate_status(const struct api_kind *kind, const struct json *object, const struct json *old,
 			   struct field_errors *e);
+void hooks_prepare_subresource(struct arena *arena, const struct api_kind *kind, const char *subresource,
+			       struct json *object, const struct json *old);
+void hooks_validate_subresource(const struct api_kind *kind, const char *subresource, const struct json *object,
+				const struct json *old, struct field_errors *e);
 void hooks_warnings(struct arena *arena, const struct api_kind *kind, const struct json *object, const struct json *old,
 		    struct hooks_warnings *w);
 /* -1: delete at once, without a deletionTimestamp phase. `requested`: -1 when the client gave none. */

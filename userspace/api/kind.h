@@ -136,7 +136,7 @@ enum api_name_rule {
 	API_NAME_IP,           /* a canonical address (IPAddress) */
 };
 
-#define API_SELECTABLE_MAX 10    /* paths of `selectable`; as OBJECT_FIELDS_MAX */
+#define API_SELECTABLE_MAX 11    /* paths of `selectable`; as OBJECT_FIELDS_MAX */
 #define API_RESOURCE_NONE 0xffff /* of kinds that are never stored (reviews, bodies of subresources) */
 
 struct api_kind;
@@ -222,3 +222,5 @@ extern const struct api_kind *const KIND_NAMESPACE,
 																																																				       *const KIND_LIMITRANGE,
 																																																					       *const KIND_IPADDRESS,
 																																																						       *const KIND_SERVICECIDR;
+extern const struct api_kind *const KIND_CERTIFICATESIGNINGREQUEST;
+extern const struct api_kind *const KIND_CSINODE;

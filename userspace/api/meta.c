@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "userspace/base/clock.h"
+#include "userspace/base/mem.h"
 
 struct json *meta_of(const struct json *object)
 {
@@ -102,15 +103,40 @@ static enum api_type type_at(const struct api_message *m, const char *path)
 	return type;
 }
 
+/* Selectable fields whose name is not the path of their value. */
+static const struct {
+	const char *field, *path, *otherwise;
+} named_fields[] = {
+	{ "status.successful", "status.succeeded", NULL },
+	{ "source", "source.component", "reportingComponent" },
+	{ "status.podIPs", "", NULL }, /* accepted, and never more than empty */
+};
+
+static const char *field_path_of(const struct json *object, const char *field)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(named_fields); i++) {
+		if (strcmp(field, named_fields[i].field) != 0)
+			continue;
+		if (named_fields[i].otherwise && !json_at_str(object, named_fields[i].path).n)
+			return named_fields[i].otherwise;
+		return named_fields[i].path;
+	}
+	return NULL;
+}
+
 struct str meta_field_text(struct arena *arena, const struct api_kind *kind, const struct json *object,
 			   const char *dotted_path)
 {
 	const struct json *v = json_at(object, dotted_path);
+	const char *path;
 
 	if (v && (v->type == JSON_STRING || v->type == JSON_NUMBER))
 		return v->text;
 	if (json_is(v, JSON_BOOL))
 		return v->boolean ? STR("true") : STR("false");
+	path = field_path_of(object, dotted_path);
+	if (path)
+		return *path ? meta_field_text(arena, kind, object, path) : STR("");
 	if (v && v->type != JSON_NULL)
 		return json_text(arena, v);
 	switch (kind && kind->message ? type_at(kind->message, dotted_path) : API_STRING) {

@@ -25,7 +25,7 @@ struct api_owner {
 	bool controller, block_owner_deletion;
 };
 
-#define API_HEADER_FIELDS_MAX 10 /* the store keeps no more: OBJECT_FIELDS_MAX */
+#define API_HEADER_FIELDS_MAX 11 /* the store keeps no more: OBJECT_FIELDS_MAX */
 
 struct api_header {
 	struct str ns, name, uid;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "userspace/api/selector.h"
+#include "userspace/base/mem.h"
 
 /* Cuts the next requirement off `rest` at a comma that no backslash escapes. */
 static bool next_term(struct str *rest, struct str *ret)
@@ -47,6 +48,14 @@ static int unescape(struct arena *arena, struct str s, struct str *ret)
 	return 0;
 }
 
+/* Kinds that say no in words of their own. */
+static const struct {
+	const char *plural, *kind;
+} refusals[] = {
+	{ "jobs", "Job" },
+	{ "replicationcontrollers", "ReplicationController" },
+};
+
 static int find_field(const struct api_kind *kind, struct str path, int *ret, struct err *err)
 {
 	if (str_is(path, "metadata.name")) {
@@ -62,6 +71,13 @@ static int find_field(const struct api_kind *kind, struct str path, int *ret, st
 			*ret = i;
 			return 0;
 		}
+	for (size_t i = 0; i < ARRAY_SIZE(refusals); i++)
+		if (!strcmp(kind->plural, refusals[i].plural))
+			return api_err_bad_request(err, "field label \"%.*s\" not supported for %s", STR_ARG(path),
+						   refusals[i].kind);
+	if (!strcmp(kind->plural, "resourceslices"))
+		return api_err_bad_request(err, "field label not supported for %s, Kind=%s: %.*s", kind->api_version,
+					   kind->kind, STR_ARG(path));
 	if (kind->selectable && kind->selectable[0])
 		return api_err_bad_request(err, "field label not supported: %.*s", STR_ARG(path));
 	return api_err_bad_request(

@@ -20,7 +20,7 @@
 #define MESSAGES_MAX 4096
 #define KINDS_MAX 512
 #define POOL_MAX 8192
-#define SELECTABLE_MAX 10 /* API_SELECTABLE_MAX */
+#define SELECTABLE_MAX 11 /* API_SELECTABLE_MAX */
 
 struct file {
 	const char *path, *group, *version;

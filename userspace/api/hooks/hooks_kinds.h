@@ -11,7 +11,9 @@ extern const struct api_hooks hooks_pods, hooks_podtemplates, hooks_replicationc
 	hooks_deployments, hooks_replicasets, hooks_daemonsets, hooks_statefulsets, hooks_controllerrevisions,
 	hooks_jobs, hooks_cronjobs, hooks_endpointslices, hooks_networkpolicies, hooks_ingresses, hooks_generation_only,
 	hooks_poddisruptionbudgets, hooks_priorityclasses, hooks_horizontalpodautoscalers, hooks_roles,
-	hooks_clusterroles, hooks_rolebindings, hooks_storageclasses, hooks_webhooks, hooks_certificatesigningrequests;
+	hooks_clusterroles, hooks_rolebindings, hooks_storageclasses, hooks_webhooks, hooks_certificatesigningrequests,
+	hooks_apiservices, hooks_deviceclasses, hooks_resourceclaims, hooks_resourceclaimtemplates,
+	hooks_resourceslices;
 
 /* Puts `v` (text of JSON) where nothing is: a default. */
 static inline void hooks_default_str(struct arena *arena, struct json *object, const char *key, const char *v)
