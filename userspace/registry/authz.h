@@ -33,6 +33,9 @@ enum authz_decision authz_decide(struct registry *reg, const struct authz_attrib
  * namespace "n"`. Returns -EACCES. */
 int authz_forbidden(struct err *err, const struct authz_attributes *attributes, struct str reason);
 
+/* Who is never asked about: the node itself (NULL) and members of system:masters. */
+bool authz_is_exempt(const struct request_user *user);
+
 /* What the user may do in a namespace: fills status.resourceRules, nonResourceRules and incomplete of a
  * SelfSubjectRulesReview. */
 void authz_rules(struct registry *reg, const struct request_user *user, struct str ns, struct arena *arena,

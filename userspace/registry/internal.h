@@ -12,6 +12,7 @@
  *   wait.c        creations that wait a moment for what a controller is about to make
  *   event.c       Events about objects
  *   admission/    one file a plugin
+ *   authz/        RBAC: its index, its questions, its defaults
  */
 #pragma once
 
@@ -177,6 +178,10 @@ struct json *convert_from_storage(struct arena *arena, const struct api_kind *ki
 const struct object *registry_build(struct arena *arena, const struct api_kind *storage, struct json *tree,
 				    int64_t revision);
 
+/* Who asks, into spec of a CertificateSigningRequest; what the client said there is dropped. In-process callers are
+ * believed. */
+void requester_fill(struct write *w);
+
 void list_run(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg);
 bool subresource_run(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg);
 bool scale_run(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg);
@@ -208,6 +213,8 @@ void waiting_finish(struct registry *reg);
 /* Takes w: it runs again when the namespace has its default service account, or when its time is up. */
 void waiting_add(struct write *w);
 
+struct authz_index;
+
 struct events;
 struct events *events_create(struct registry *reg);
 void events_destroy(struct events *e);
@@ -225,6 +232,7 @@ struct registry {
 	struct waiting waiting;
 	struct services services;
 	struct events *events;
+	struct authz_index *authz; /* who may do what: authz/ */
 	struct registry_hub *hubs; /* by resource */
 	size_t n_hubs;
 	struct registry_watch *cursor; /* next one of the dispatch that runs */

@@ -8,6 +8,7 @@
 
 #include "userspace/base/log.h"
 #include "userspace/base/mem.h"
+#include "userspace/registry/authz/index.h"
 #include "userspace/registry/internal.h"
 
 _Static_assert(OBJECT_FIELDS_MAX == API_HEADER_FIELDS_MAX, "both rooms keep the same selectable fields");
@@ -147,6 +148,7 @@ int registry_create_all(struct loop *loop, struct store *store, const struct reg
 	registry_each(reg, KIND_SERVICE, STR_NULL, hold_service, reg);
 	reg->events = events_create(reg);
 	waiting_init(reg);
+	reg->authz = authz_index_create(reg);
 	*ret = reg;
 	return 0;
 }
@@ -155,6 +157,7 @@ void registry_destroy(struct registry *reg)
 {
 	if (!reg)
 		return;
+	authz_index_destroy(reg->authz);
 	waiting_finish(reg);
 	events_destroy(reg->events);
 	/* Those who wait for them are gone before the registry goes; the store still completes the writes. */
