@@ -296,6 +296,7 @@ static int node_control(struct node *node, struct err *err)
 		.apiserver_address = node->address,
 		.apiserver_port = (int)c->https_listen_port,
 		.kubernetes_service_ip = node->service_ip,
+		.signer = &node->signer,
 		.disable = disable,
 	};
 	const struct dns_options dns = { .address = c->cluster_dns,
@@ -307,6 +308,7 @@ static int node_control(struct node *node, struct err *err)
 	for (size_t i = 0; i < c->disable.n; i++)
 		if (strcmp(c->disable.items[i], "dns") != 0 && strcmp(c->disable.items[i], "network-policy") != 0)
 			disable[n++] = c->disable.items[i];
+	node_wire_signer(node);
 	r = controllers_start(node->loop, node->reg, &options, &node->controllers, err);
 	if (r == 0)
 		r = scheduler_create(node->loop, node->reg, &node->scheduler, err);

@@ -9,6 +9,7 @@
 #include "userspace/cmd/config.h"
 #include "userspace/cmd/node_address.h"
 #include "userspace/controllers/controllers.h"
+#include "userspace/controllers/signer.h"
 #include "userspace/dataplane/dataplane.h"
 #include "userspace/dns/dns.h"
 #include "userspace/loop/loop.h"
@@ -40,6 +41,7 @@ struct node {
 	struct scheduler *scheduler;
 	struct dns *dns;
 	struct pod_network pod_network;
+	struct signer signer;
 	struct loop_timer renewal;
 };
 
@@ -51,4 +53,5 @@ struct json *node_status_json(struct node *node, struct arena *arena);
 /* node_wiring.c: the interfaces that one room declares and another fulfils. */
 void node_wire_network(struct node *node);
 void node_wire_streams(struct node *node);
+void node_wire_signer(struct node *node);
 int node_mint_token(void *ctx, const struct kubelet_token_request *request, struct buf *ret, struct err *err);

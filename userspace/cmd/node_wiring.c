@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "userspace/apiserver/pki_issue.h"
 #include "userspace/base/clock.h"
 #include "userspace/cmd/node.h"
 
@@ -65,6 +66,26 @@ int node_mint_token(void *ctx, const struct kubelet_token_request *request, stru
 	claims.issued_s = clock_real_ns() / NS_PER_S;
 	claims.expires_s = claims.issued_s + request->expiry_s;
 	return token_issue(node->tokens, &claims, ret, err);
+}
+
+static int node_sign_certificate(void *ctx, const struct signer_certificate *request, struct arena *arena,
+				 struct str *ret_pem, struct err *err)
+{
+	struct node *node = ctx;
+	const struct pki_issue issue = {
+		.ca_cert = node->pki.ca_cert,
+		.ca_key = node->pki.ca_key,
+		.request = request->request,
+		.usages = request->usages,
+		.expiration_s = request->expiration_s,
+	};
+
+	return pki_issue(&issue, arena, ret_pem, err);
+}
+
+void node_wire_signer(struct node *node)
+{
+	node->signer = (struct signer){ .ctx = node, .certificate = node_sign_certificate };
 }
 
 void node_wire_streams(struct node *node)

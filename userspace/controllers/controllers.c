@@ -24,6 +24,9 @@ static const struct controller *const table[] = {
 	&controller_garbage,
 	&controller_pod_gc,
 	&controller_node_lifecycle,
+	&controller_csr_approving,
+	&controller_csr_signing,
+	&controller_csr_cleaner,
 };
 
 struct controllers {
@@ -81,6 +84,7 @@ int controllers_start(struct loop *loop, struct registry *reg, const struct cont
 	c->options.apiserver_address = c->apiserver_address = dup_or_null(options->apiserver_address);
 	c->options.kubernetes_service_ip = c->kubernetes_service_ip = dup_or_null(options->kubernetes_service_ip);
 	c->options.apiserver_port = options->apiserver_port;
+	c->options.signer = options->signer;
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
 		struct runner_options ro = { .loop = loop, .reg = reg, .controllers = &c->options };
 

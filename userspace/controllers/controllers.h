@@ -7,12 +7,14 @@
 #include "userspace/controllers/runner.h"
 
 struct controllers;
+struct signer;
 
 struct controllers_options {
 	const char *root_ca_pem;       /* text of the cluster CA, for kube-root-ca.crt */
 	const char *apiserver_address; /* where the `kubernetes` Service leads: an IP of the host */
 	int apiserver_port;
 	const char *kubernetes_service_ip; /* its cluster IP, or NULL: allocated like any other */
+	const struct signer *signer;       /* borrowed; NULL: nothing is signed */
 	const char *const *disable;        /* names of controllers not to start, NULL-terminated, or NULL */
 };
 

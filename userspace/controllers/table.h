@@ -8,3 +8,4 @@ extern const struct controller controller_namespace, controller_serviceaccount, 
 	controller_kubernetes_service, controller_deployment, controller_replicaset, controller_replicationcontroller,
 	controller_daemonset, controller_statefulset, controller_job, controller_endpointslice, controller_endpoints,
 	controller_garbage, controller_pod_gc, controller_node_lifecycle;
+extern const struct controller controller_csr_approving, controller_csr_signing, controller_csr_cleaner;

@@ -299,8 +299,9 @@ static int validate(struct write *w, struct err *err)
 		validate_metadata(w->storage, w->object, w->old, &e);
 		hooks_validate_status(w->storage, w->object, w->old, &e);
 	} else if (w->subresource && strcmp(w->subresource, "scale") != 0) {
-		/* Their own narrow change was checked where it was made. */
+		/* Of their own narrow change most is checked where it is made. */
 		validate_metadata(w->storage, w->object, w->old, &e);
+		hooks_validate_subresource(w->storage, w->subresource, w->object, w->old, &e);
 	} else {
 		validate_object(w->storage, w->object, old, &e);
 		if (old)
@@ -347,6 +348,8 @@ static void prepare_create(struct write *w)
 	clock_format_rfc3339(clock_real_ns(), now);
 	json_set_cstr(&w->arena, meta, "uid", arena_strdup(&w->arena, uid));
 	hooks_prepare_create(&w->arena, w->storage, w->object);
+	if (w->storage == KIND_CERTIFICATESIGNINGREQUEST)
+		requester_fill(w);
 	meta = meta_ensure(&w->arena, w->object);
 	json_remove(meta, "deletionTimestamp");
 	json_remove(meta, "deletionGracePeriodSeconds");
@@ -430,11 +433,12 @@ static bool is_subresource(const struct write *w, const char *name)
 
 static void prepare_update(struct write *w)
 {
-	if (is_subresource(w, "status") || is_subresource(w, "approval"))
+	if (is_subresource(w, "status"))
 		hooks_prepare_status(&w->arena, w->storage, w->object, w->old);
 	else if (!w->subresource || is_subresource(w, "scale"))
 		hooks_prepare_update(&w->arena, w->storage, w->object, w->old);
-	/* The others (binding, finalize, ...) made their own narrow change on the old object. */
+	else /* The others (binding, finalize, ...) made their own narrow change on the old object. */
+		hooks_prepare_subresource(&w->arena, w->storage, w->subresource, w->object, w->old);
 	if (w->storage == KIND_SERVICE && !w->subresource)
 		services_keep(w);
 }

@@ -226,20 +226,3 @@ static void webhooks_validate(const struct json *object, struct field_errors *e)
 }
 
 const struct api_hooks hooks_webhooks = { .generation = true, .validate = webhooks_validate };
-
-/* ---- CertificateSigningRequest ---- */
-
-static void csr_validate(const struct json *csr, struct field_errors *e)
-{
-	struct str signer = json_at_str(csr, "spec.signerName");
-	long slash = str_find(signer, '/');
-
-	if (!json_count(json_at(csr, "spec.usages")))
-		field_required(e, FIELD(NULL, "spec.usages"), NULL);
-	if (signer.n && (slash <= 0 || (size_t)slash + 1 == signer.n ||
-			 validate_dns1123_subdomain(str_make(signer.p, (size_t)slash))))
-		field_invalid_str(e, FIELD(NULL, "spec.signerName"), signer,
-				  "must be a fully qualified domain and path of the form 'example.com/signer-name'");
-}
-
-const struct api_hooks hooks_certificatesigningrequests = { .validate = csr_validate };
