@@ -22,4 +22,4 @@ int admission_mutate(struct write *w, struct err *err);
 int admission_validate(struct write *w, struct err *err);
 
 extern const struct admission_plugin ADMISSION_NAMESPACE_LIFECYCLE, ADMISSION_SERVICE_ACCOUNT,
-	ADMISSION_DEFAULT_TOLERATIONS, ADMISSION_PRIORITY;
+	ADMISSION_DEFAULT_TOLERATIONS, ADMISSION_PRIORITY, ADMISSION_POD_SECURITY;
