@@ -6,6 +6,7 @@
 
 #include "userspace/base/clock.h"
 #include "userspace/base/mem.h"
+#include "userspace/registry/admission/admission.h"
 #include "userspace/registry/internal.h"
 
 #define EVICTION_RETRY_S 10
@@ -23,6 +24,16 @@ static int sub_body(struct write *w, const struct request *rq, struct json **ret
 		return r;
 	*ret = tree;
 	return 0;
+}
+
+/* What is created below an object (an eviction, a token) and not stored passes the plugins as a creation. */
+static int sub_admit(struct write *w, struct err *err)
+{
+	int r;
+
+	w->op = WRITE_CREATE;
+	r = admission_mutate(w, err);
+	return r < 0 ? r : admission_validate(w, err);
 }
 
 static struct write *begin(struct registry *reg, const struct request *rq, enum write_op op, request_done_fn *done,
@@ -171,6 +182,7 @@ static int evict_options(struct write *w, const struct request *rq, struct regis
 
 	if (r < 0)
 		return r;
+	w->object = eviction;
 	options = json_get(eviction, "deleteOptions");
 	o->grace_period_s = json_get_int(options, "gracePeriodSeconds", -1);
 	o->uid = json_at_str(options, "preconditions.uid");
@@ -192,11 +204,15 @@ static void evict(struct write *w, const struct request *rq)
 	if (r >= 0 && !pod)
 		r = api_err_not_found(&err, w->kind, w->name);
 	if (r >= 0)
+		r = sub_admit(w, &err);
+	if (r >= 0)
 		r = check_budget(w, registry_parse(&w->arena, pod), &err);
 	if (r < 0) {
 		write_fail(w, &err);
 		return;
 	}
+	w->op = WRITE_DELETE;
+	w->object = NULL;
 	w->subresource = NULL;
 	w->http_status = 201;
 	w->outcome = WRITE_CREATED_STATUS;
@@ -325,6 +341,10 @@ static int make_token(struct write *w, const struct request *rq, struct err *err
 		return api_err_not_found(err, rq->kind, rq->name);
 	if (!w->reg->token_issuer)
 		return api_err_no_resource(err);
+	w->object = body;
+	r = sub_admit(w, err);
+	if (r < 0)
+		return r;
 	tr.token_request = body;
 	r = w->reg->token_issuer(w->reg->token_arg, &tr, &token, &expires, err);
 	if (r < 0)

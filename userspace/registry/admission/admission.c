@@ -2,15 +2,36 @@
 /* The plugins in upstream's order. A refusal of any ends the write. */
 #include "userspace/registry/admission/admission.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
 #include "userspace/base/mem.h"
 
 static const struct admission_plugin *const PLUGINS[] = {
-	&ADMISSION_NAMESPACE_LIFECYCLE,
-	&ADMISSION_SERVICE_ACCOUNT,
-	&ADMISSION_POD_SECURITY,
-	&ADMISSION_PRIORITY,
-	&ADMISSION_DEFAULT_TOLERATIONS,
+	&ADMISSION_NAMESPACE_LIFECYCLE, &ADMISSION_LIMIT_RANGER,
+	&ADMISSION_SERVICE_ACCOUNT,     &ADMISSION_TAINT_NODES_BY_CONDITION,
+	&ADMISSION_POD_SECURITY,        &ADMISSION_PRIORITY,
+	&ADMISSION_DEFAULT_TOLERATIONS, &ADMISSION_DEFAULT_STORAGE_CLASS,
+	&ADMISSION_STORAGE_IN_USE,      &ADMISSION_PVC_RESIZE,
+	&ADMISSION_RUNTIME_CLASS,       &ADMISSION_DEFAULT_INGRESS_CLASS,
+	&ADMISSION_RESOURCE_QUOTA,
 };
+
+int admission_forbidden(const struct write *w, struct err *err, const char *why, ...)
+{
+	struct str name = w->name.n > 0 ? w->name : meta_name(w->object);
+	_cleanup_free_ char *text = NULL;
+	va_list ap;
+
+	if (name.n == 0)
+		name = json_get_str(meta_of(w->object), "generateName");
+	va_start(ap, why);
+	if (vasprintf(&text, why, ap) < 0)
+		text = NULL;
+	va_end(ap);
+	return api_err_forbidden(err, w->kind, name, "%s", text ? text : "");
+}
 
 int admission_mutate(struct write *w, struct err *err)
 {

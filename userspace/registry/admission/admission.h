@@ -18,8 +18,16 @@ struct admission_plugin {
 	int (*validate)(struct write *w, struct err *err);
 };
 
+/* 403 `pods "x" is forbidden: <why>`, as plugins refuse: of a name that is still to be made up, what is known of it. */
+int admission_forbidden(const struct write *w, struct err *err, const char *why, ...)
+	__attribute__((format(printf, 3, 4)));
+
 int admission_mutate(struct write *w, struct err *err);
 int admission_validate(struct write *w, struct err *err);
 
 extern const struct admission_plugin ADMISSION_NAMESPACE_LIFECYCLE, ADMISSION_SERVICE_ACCOUNT,
-	ADMISSION_DEFAULT_TOLERATIONS, ADMISSION_PRIORITY, ADMISSION_POD_SECURITY;
+	ADMISSION_DEFAULT_TOLERATIONS, ADMISSION_PRIORITY, ADMISSION_POD_SECURITY, ADMISSION_LIMIT_RANGER,
+	ADMISSION_TAINT_NODES_BY_CONDITION, ADMISSION_DEFAULT_STORAGE_CLASS, ADMISSION_STORAGE_IN_USE,
+	ADMISSION_PVC_RESIZE, ADMISSION_RUNTIME_CLASS, ADMISSION_DEFAULT_INGRESS_CLASS, ADMISSION_RESOURCE_QUOTA;
+extern const struct admission_plugin ADMISSION_NODE_RESTRICTION, ADMISSION_CERTIFICATE_APPROVAL,
+	ADMISSION_CERTIFICATE_SIGNING, ADMISSION_CERTIFICATE_SUBJECT;
