@@ -224,3 +224,5 @@ extern const struct api_kind *const KIND_NAMESPACE,
 																																																						       *const KIND_SERVICECIDR;
 extern const struct api_kind *const KIND_CERTIFICATESIGNINGREQUEST;
 extern const struct api_kind *const KIND_CSINODE;
+extern const struct api_kind *const KIND_INGRESS;
+extern const struct api_kind *const KIND_INGRESSCLASS;

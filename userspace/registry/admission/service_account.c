@@ -124,7 +124,8 @@ static int mutate(struct write *w, struct err *err)
 	const struct object *o;
 	struct str name;
 
-	if (w->op != WRITE_CREATE || w->storage != KIND_POD || meta_has_annotation(w->object, MIRROR_ANNOTATION))
+	if (w->op != WRITE_CREATE || w->storage != KIND_POD || w->subresource ||
+	    meta_has_annotation(w->object, MIRROR_ANNOTATION))
 		return 0;
 	spec = json_ensure_object(&w->arena, w->object, "spec");
 	name = json_get_str(spec, "serviceAccountName");
