@@ -51,6 +51,8 @@ static const struct {
 	{ "admissionregistration.k8s.io", "validatingadmissionpolicies", &hooks_generation_only },
 	{ "admissionregistration.k8s.io", "validatingadmissionpolicybindings", &hooks_generation_only },
 	{ "apiregistration.k8s.io", "apiservices", &hooks_apiservices },
+	{ "flowcontrol.apiserver.k8s.io", "flowschemas", &hooks_flowschemas },
+	{ "flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations", &hooks_prioritylevelconfigurations },
 	{ "resource.k8s.io", "deviceclasses", &hooks_deviceclasses },
 	{ "resource.k8s.io", "resourceclaims", &hooks_resourceclaims },
 	{ "resource.k8s.io", "resourceclaimtemplates", &hooks_resourceclaimtemplates },

@@ -5,7 +5,7 @@
 #include "userspace/api/hooks.h"
 #include "userspace/base/json.h"
 
-extern const struct api_hooks hooks_pods, hooks_podtemplates, hooks_replicationcontrollers, hooks_services,
+extern const struct api_hooks hooks_flowschemas, hooks_prioritylevelconfigurations, hooks_pods, hooks_podtemplates, hooks_replicationcontrollers, hooks_services,
 	hooks_endpoints, hooks_configmaps, hooks_secrets, hooks_namespaces, hooks_nodes, hooks_events,
 	hooks_persistentvolumes, hooks_persistentvolumeclaims, hooks_resourcequotas, hooks_limitranges,
 	hooks_deployments, hooks_replicasets, hooks_daemonsets, hooks_statefulsets, hooks_controllerrevisions,
