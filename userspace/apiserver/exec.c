@@ -1,26 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pods/exec and pods/attach over WebSocket: the remote command protocol of upstream, v5 and v4
- * (channel byte, data; 0 stdin, 1 stdout, 2 stderr, 3 the final Status, 4 terminal size, v5's 255 closes a stream).
- * Bytes move by the loop's reads and writes with one buffer each way: a slow client stops the reads, a slow process
+/* pods/exec and pods/attach: the bytes of a process to and from a client. What carries them is behind exec_wire.h.
+ * They move by the loop's reads and writes with one buffer each way: a slow client stops the reads, a slow process
  * stops the client. */
 #include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "userspace/api/meta.h"
+#include "userspace/apiserver/exec_wire.h"
 #include "userspace/apiserver/pod_target.h"
+#include "userspace/apiserver/remote_spdy.h"
 #include "userspace/base/clock.h"
 #include "userspace/base/json.h"
 #include "userspace/base/mem.h"
-#include "userspace/net/websocket.h"
 
 #define EXEC_BUFFER_BYTES (32 * 1024)
 #define EXEC_PENDING_MAX (256 * 1024) /* queued for the client: reads of the process stop */
 #define EXEC_STDIN_MAX (1024 * 1024)  /* queued for the process: reads of the client stop */
 #define EXEC_ARGS_MAX 1024
 #define EXEC_DRAIN_NS (1 * NS_PER_S) /* after the exit: for output that a child of it may still hold open */
-
-enum exec_channel { EXEC_STDIN, EXEC_STDOUT, EXEC_STDERR, EXEC_ERROR, EXEC_RESIZE, EXEC_CLOSE = 255 };
 
 struct exec_reader {
 	struct loop_op op;
@@ -32,8 +30,11 @@ struct exec_reader {
 
 struct exec {
 	struct apiserver *as;
-	struct websocket *ws; /* NULL: the client has gone */
-	bool v5, tty, attach, started, exited, status_sent, stdin_closed;
+	struct exec_wire *wire; /* NULL: the client has gone, or has its Status */
+	bool tty, attach, started, exited, stdin_closed;
+	struct arena arena; /* of the options */
+	const struct object *pod;
+	struct node_exec_options options;
 	uint64_t id;
 	int exit_code;
 	struct exec_reader readers[2];
@@ -48,7 +49,7 @@ struct exec {
 
 static void exec_maybe_free(struct exec *x)
 {
-	if (x->ws || x->refs || loop_op_pending(&x->readers[0].op) || loop_op_pending(&x->readers[1].op) ||
+	if (x->wire || x->refs || loop_op_pending(&x->readers[0].op) || loop_op_pending(&x->readers[1].op) ||
 	    loop_op_pending(&x->stdin_op))
 		return;
 	loop_timer_cancel(x->as->loop, &x->drain);
@@ -59,24 +60,23 @@ static void exec_maybe_free(struct exec *x)
 		close(x->stdin_fd);
 	buf_finish(&x->stdin_queue);
 	buf_finish(&x->stdin_active);
+	object_unref(x->pod);
+	arena_finish(&x->arena);
 	free(x);
 }
 
 static void exec_send_status(struct exec *x, const struct err *err)
 {
+	struct exec_wire *wire = TAKE_PTR(x->wire);
 	_cleanup_buf_ struct buf b = BUF_INIT;
-	char channel = EXEC_ERROR;
 
-	if (x->status_sent || !x->ws)
+	if (!wire)
 		return;
-	x->status_sent = true;
 	if (err)
 		api_status_write(&b, err);
 	else
 		buf_add_cstr(&b, "{\"metadata\":{},\"status\":\"Success\"}");
-	websocket_send2(x->ws, WEBSOCKET_BINARY, str_make(&channel, 1), buf_str(&b));
-	websocket_close(x->ws, WEBSOCKET_STATUS_NORMAL, STR_NULL);
-	x->ws = NULL;
+	wire->ops->finish(wire, buf_str(&b));
 }
 
 static void exec_send_exit(struct exec *x)
@@ -103,7 +103,7 @@ static void exec_maybe_done(struct exec *x)
 
 	if (x->attach && x->started && !open)
 		x->exited = true;
-	if (x->exited && (!open || !x->ws))
+	if (x->exited && (!open || !x->wire))
 		exec_send_exit(x);
 	else if (x->exited && !loop_timer_armed(&x->drain))
 		loop_timer_arm(x->as->loop, &x->drain, EXEC_DRAIN_NS);
@@ -124,7 +124,7 @@ static void exec_read_done(struct loop_op *op, int res, bool more);
 
 static void exec_read(struct exec_reader *r)
 {
-	if (r->fd < 0 || loop_op_pending(&r->op) || !r->exec->ws)
+	if (r->fd < 0 || loop_op_pending(&r->op) || !r->exec->wire)
 		return;
 	loop_read(r->exec->as->loop, &r->op, r->fd, r->buf, sizeof(r->buf), -1, exec_read_done);
 }
@@ -133,7 +133,6 @@ static void exec_read_done(struct loop_op *op, int res, bool more)
 {
 	struct exec_reader *r = container_of(op, struct exec_reader, op);
 	struct exec *x = r->exec;
-	char channel = (char)r->channel;
 
 	if (res == -EINTR || res == -EAGAIN) {
 		exec_read(r);
@@ -146,19 +145,17 @@ static void exec_read_done(struct loop_op *op, int res, bool more)
 		exec_maybe_done(x);
 		return;
 	}
-	if (!x->ws) {
+	if (!x->wire) {
 		exec_maybe_free(x);
 		return;
 	}
-	websocket_send2(x->ws, WEBSOCKET_BINARY, str_make(&channel, 1), str_make(r->buf, (size_t)res));
-	if (websocket_pending(x->ws) < EXEC_PENDING_MAX)
+	x->wire->ops->send(x->wire, r->channel, str_make(r->buf, (size_t)res));
+	if (x->wire && x->wire->ops->pending(x->wire) < EXEC_PENDING_MAX)
 		exec_read(r);
 }
 
-static void exec_drained(struct websocket *ws)
+void exec_drained(struct exec *x)
 {
-	struct exec *x = websocket_user(ws);
-
 	exec_read(&x->readers[0]);
 	exec_read(&x->readers[1]);
 }
@@ -200,13 +197,13 @@ static void exec_stdin_done(struct loop_op *op, int res, bool more)
 		buf_reset(&x->stdin_active);
 		x->stdin_closed = true;
 	}
-	if (x->ws && buf_len(&x->stdin_queue) < EXEC_STDIN_MAX)
-		websocket_pause(x->ws, false);
+	if (x->wire && buf_len(&x->stdin_queue) < EXEC_STDIN_MAX)
+		x->wire->ops->pause(x->wire, false);
 	exec_stdin_pump(x);
 	exec_maybe_free(x);
 }
 
-static void exec_resize(struct exec *x, struct str json)
+void exec_resize(struct exec *x, struct str json)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	struct json *v;
@@ -219,44 +216,27 @@ static void exec_resize(struct exec *x, struct str json)
 		x->as->node.resize(x->readers[0].fd, x->rows, x->cols);
 }
 
-static void exec_message(struct websocket *ws, enum websocket_opcode opcode, struct str data)
+void exec_input(struct exec *x, struct str data)
 {
-	struct exec *x = websocket_user(ws);
-	struct str body;
-
-	if (!data.n)
+	if (x->stdin_closed)
 		return;
-	body = str_make(data.p + 1, data.n - 1);
-	switch ((unsigned char)data.p[0]) {
-	case EXEC_STDIN:
-		if (x->stdin_closed)
-			break;
-		buf_add_str(&x->stdin_queue, body);
-		if (buf_len(&x->stdin_queue) >= EXEC_STDIN_MAX)
-			websocket_pause(ws, true);
-		if (x->started)
-			exec_stdin_pump(x);
-		break;
-	case EXEC_RESIZE:
-		exec_resize(x, body);
-		break;
-	case EXEC_CLOSE:
-		if (x->v5 && body.n == 1 && body.p[0] == EXEC_STDIN) {
-			x->stdin_closed = true;
-			if (x->started)
-				exec_stdin_pump(x);
-		}
-		break;
-	default:
-		break;
-	}
+	buf_add_str(&x->stdin_queue, data);
+	if (buf_len(&x->stdin_queue) >= EXEC_STDIN_MAX)
+		x->wire->ops->pause(x->wire, true);
+	if (x->started)
+		exec_stdin_pump(x);
 }
 
-static void exec_closed(struct websocket *ws, unsigned status)
+void exec_input_end(struct exec *x)
 {
-	struct exec *x = websocket_user(ws);
+	x->stdin_closed = true;
+	if (x->started)
+		exec_stdin_pump(x);
+}
 
-	x->ws = NULL;
+void exec_gone(struct exec *x)
+{
+	x->wire = NULL;
 	if (x->started && !x->exited && !x->attach)
 		x->as->node.exec_kill(x->as->node.ctx, x->id);
 	loop_cancel(x->as->loop, &x->readers[0].op);
@@ -264,8 +244,6 @@ static void exec_closed(struct websocket *ws, unsigned status)
 	loop_cancel(x->as->loop, &x->stdin_op);
 	exec_maybe_free(x);
 }
-
-static const struct websocket_ops exec_ws_ops = { exec_message, exec_drained, exec_closed };
 
 static void exec_started(void *arg, uint64_t id, const struct node_streams *streams, const struct err *err)
 {
@@ -284,7 +262,7 @@ static void exec_started(void *arg, uint64_t id, const struct node_streams *stre
 	x->stdin_fd = streams->stdin_fd;
 	x->readers[0].fd = streams->stdout_fd;
 	x->readers[1].fd = streams->stderr_fd;
-	if (!x->ws) {
+	if (!x->wire) {
 		if (!x->attach)
 			x->as->node.exec_kill(x->as->node.ctx, id);
 		exec_maybe_free(x);
@@ -307,24 +285,22 @@ static void exec_exited(void *arg, uint64_t id, int exit_code)
 	exec_maybe_done(x);
 }
 
-static const char *const *exec_argv(struct call *call)
+static const char *const *exec_argv(struct call *call, struct arena *arena)
 {
-	const char **argv = arena_new_array(call->arena, const char *, call->query.n + 1);
+	const char **argv = arena_new_array(arena, const char *, call->query.n + 1);
 	size_t n = 0;
 
 	for (size_t i = 0; i < call->query.n && n < EXEC_ARGS_MAX; i++)
 		if (str_is(call->query.params[i].key, "command"))
-			argv[n++] = arena_strndup(call->arena, call->query.params[i].value.p,
-						  call->query.params[i].value.n);
+			argv[n++] = arena_strndup(arena, call->query.params[i].value.p, call->query.params[i].value.n);
 	return n ? argv : NULL;
 }
 
-static struct exec *exec_create(struct call *call, bool tty)
+static struct exec *exec_create(struct call *call)
 {
 	struct exec *x = mem_new(struct exec);
 
 	x->as = call->as;
-	x->tty = tty;
 	x->stdin_fd = -1;
 	for (int i = 0; i < 2; i++) {
 		x->readers[i].exec = x;
@@ -332,64 +308,61 @@ static struct exec *exec_create(struct call *call, bool tty)
 		x->readers[i].channel = i ? EXEC_STDERR : EXEC_STDOUT;
 	}
 	loop_timer_init(&x->drain, exec_drain_due);
-	x->refs = 1;
 	return x;
 }
 
-static int exec_options(struct call *call, struct node_exec_options *o, struct err *err)
+/* What is asked, in the exec's own memory: a SPDY client opens its streams after the request has ended. */
+static int exec_options(struct call *call, struct exec *x, struct err *err)
 {
-	o->tty = query_bool(&call->query, "tty");
+	struct node_exec_options *o = &x->options;
+	struct pod_target target;
+	int r = pod_target_find(call, &target, err);
+
+	if (r < 0)
+		return r;
+	x->pod = object_ref(target.pod);
+	o->container = arena_strdup(&x->arena, target.container);
+	o->tty = x->tty = query_bool(&call->query, "tty");
 	o->want_stdin = query_bool(&call->query, "stdin");
 	o->want_stdout = query_bool(&call->query, "stdout");
 	o->want_stderr = query_bool(&call->query, "stderr") && !o->tty;
 	if (strcmp(call->route.sub->name, "exec") == 0) {
-		o->argv = exec_argv(call);
+		o->argv = exec_argv(call, &x->arena);
 		if (!o->argv)
 			return api_err_bad_request(err, "you must specify at least one command for the container");
 	}
+	x->attach = !o->argv;
 	if (!o->want_stdin && !o->want_stdout && !o->want_stderr)
 		return api_err_bad_request(err, "you must specify at least one of stdin, stdout, stderr");
-	if (str_starts(http_request_header(call->http, "upgrade"), STR("SPDY/")))
-		return api_err_bad_request(err, "SPDY is not supported, only WebSocket: use kubectl 1.30 or newer");
-	if (!websocket_is_handshake(call->http))
-		return api_err_bad_request(err, "Upgrade request required");
 	return 0;
+}
+
+void exec_start(struct exec *x)
+{
+	const struct node_ops *node = &x->as->node;
+
+	x->refs = 1;
+	node->exec(node->ctx, x->pod, &x->options, exec_started, exec_exited, x);
 }
 
 void exec_handle(struct call *call)
 {
-	static const char *const protocols[] = { "v5.channel.k8s.io", "v4.channel.k8s.io" };
-	const struct node_ops *node = &call->as->node;
-	struct node_exec_options options = { 0 };
+	struct exec *x = exec_create(call);
+	const struct exec_wanted wanted = { .tty = query_bool(&call->query, "tty"),
+					    .in = query_bool(&call->query, "stdin"),
+					    .out = query_bool(&call->query, "stdout"),
+					    .err = query_bool(&call->query, "stderr") };
+	bool spdy = remote_spdy_wanted(call->http, NULL);
 	_cleanup_err_ struct err err = ERR_INIT;
-	struct pod_target target;
-	struct str protocol;
-	struct exec *x;
-	int r;
+	int r = exec_options(call, x, &err);
 
-	r = pod_target_find(call, &target, &err);
-	if (r == 0)
-		r = exec_options(call, &options, &err);
-	if (r < 0) {
+	if (r == 0 && !spdy && !websocket_is_handshake(call->http))
+		r = api_err_bad_request(&err, "Upgrade request required");
+	if (r < 0)
 		respond_err(call->http, &err);
-		return;
-	}
-	protocol = websocket_choose_protocol(call->http, protocols, ARRAY_SIZE(protocols));
-	if (!protocol.n) {
-		api_err_bad_request(&err, "unable to upgrade: none of the asked subprotocols is supported, only: "
-					  "v5.channel.k8s.io, v4.channel.k8s.io");
-		respond_err(call->http, &err);
-		return;
-	}
-	options.container = target.container;
-	x = exec_create(call, options.tty);
-	x->attach = !options.argv;
-	x->v5 = str_is(protocol, protocols[0]);
-	if (websocket_accept(call->http, protocol, 0, &exec_ws_ops, x, &x->ws) < 0) {
-		x->refs = 0;
-		x->ws = NULL;
-		exec_maybe_free(x);
-		return;
-	}
-	node->exec(node->ctx, target.pod, &options, exec_started, exec_exited, x);
+	else
+		x->wire = spdy ? exec_spdy_open(call, x, &wanted) : exec_websocket_open(call, x);
+	if (x->wire && !spdy)
+		exec_start(x);
+	exec_maybe_free(x);
 }

@@ -6,6 +6,7 @@
 #include "userspace/api/meta.h"
 #include "userspace/api/pb.h"
 #include "userspace/apiserver/call.h"
+#include "userspace/apiserver/port_forward.h"
 #include "userspace/base/mem.h"
 
 /* Outlives the HTTP request: the registry answers in any case. */
@@ -166,6 +167,10 @@ static bool resource_stream(struct call *call)
 	}
 	if (resource_is(call, "exec") || resource_is(call, "attach")) {
 		exec_handle(call);
+		return true;
+	}
+	if (resource_is(call, "portforward")) {
+		port_forward_handle(call);
 		return true;
 	}
 	return false;
