@@ -226,3 +226,7 @@ extern const struct api_kind *const KIND_CERTIFICATESIGNINGREQUEST;
 extern const struct api_kind *const KIND_CSINODE;
 extern const struct api_kind *const KIND_INGRESS;
 extern const struct api_kind *const KIND_INGRESSCLASS;
+extern const struct api_kind *const KIND_ROLE;
+extern const struct api_kind *const KIND_CLUSTERROLE;
+extern const struct api_kind *const KIND_ROLEBINDING;
+extern const struct api_kind *const KIND_CLUSTERROLEBINDING;

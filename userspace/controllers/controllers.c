@@ -10,6 +10,7 @@
 
 static const struct controller *const table[] = {
 	&controller_namespace,
+	&controller_system_priority_classes,
 	&controller_serviceaccount,
 	&controller_root_ca,
 	&controller_kubernetes_service,
@@ -24,9 +25,13 @@ static const struct controller *const table[] = {
 	&controller_garbage,
 	&controller_pod_gc,
 	&controller_node_lifecycle,
+	&controller_clusterrole_aggregation,
 	&controller_csr_approving,
 	&controller_csr_signing,
 	&controller_csr_cleaner,
+	&controller_resource_quota,
+	&controller_pvc_protection,
+	&controller_pv_protection,
 };
 
 struct controllers {

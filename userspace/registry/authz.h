@@ -40,3 +40,7 @@ bool authz_is_exempt(const struct request_user *user);
  * SelfSubjectRulesReview. */
 void authz_rules(struct registry *reg, const struct request_user *user, struct str ns, struct arena *arena,
 		 struct json *status);
+
+/* The default roles and bindings of a cluster, made or mended. Returns how many writes are under way; `done` runs when
+ * the last of them is published, and not at all when there are none. */
+unsigned authz_bootstrap(struct registry *reg, void (*done)(void *arg), void *arg);

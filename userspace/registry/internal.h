@@ -11,6 +11,7 @@
  *   service.c ipalloc.c    cluster addresses and node ports
  *   wait.c        creations that wait a moment for what a controller is about to make
  *   event.c       Events about objects
+ *   quota.c       what namespaces use of their quotas; quota_usage.c what one object uses
  *   admission/    one file a plugin
  *   authz/        RBAC: its index, its questions, its defaults
  */
@@ -33,6 +34,7 @@
 #include "userspace/base/list.h"
 #include "userspace/base/map.h"
 #include "userspace/loop/loop.h"
+#include "userspace/registry/quota.h"
 #include "userspace/registry/registry.h"
 #include "userspace/registry/request.h"
 
@@ -109,7 +111,8 @@ struct write {
 	int64_t deadline_ns; /* while it waits */
 	bool removing;       /* what was handed to the store removes the object */
 	enum decode_field_validation validation;
-	struct json *object, *old; /* storage form */
+	struct decode_warnings *found; /* in the body, until write_decode() judges it; NULL: nobody asks */
+	struct json *object, *old;     /* storage form */
 	const struct object *old_object;
 	const struct object *result;
 	enum write_outcome outcome;
@@ -151,6 +154,11 @@ int write_load_old(struct write *w, struct err *err);
 void write_commit(struct write *w, bool remove);
 /* Raw tree -> decoded and in storage form, in w->object. */
 int write_decode(struct write *w, struct json *tree, struct err *err);
+/* Raw body of a subresource, in place. */
+int write_decode_message(struct write *w, const struct api_message *message, const char *what, struct json *tree,
+			 struct err *err);
+/* w->found, empty. */
+struct decode_warnings *write_findings(struct write *w);
 /* The names that body and path give must agree. */
 int write_check_names(struct write *w, struct err *err);
 /* May the object go now that nothing holds it? */
@@ -169,6 +177,23 @@ struct registry_delete_options_wire {
 int delete_options_parse(struct write *w, const struct request *rq, struct registry_delete_options_wire *ret,
 			 struct err *err);
 void delete_collection_run(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg);
+
+/* ---- quota.c ---- */
+
+struct quotas {
+	struct map namespaces; /* struct quota_namespace, by name; only those that have a quota */
+	registry_quota_fn *listener;
+	void *arg;
+};
+
+void quotas_start(struct registry *reg); /* once the store is loaded */
+void quotas_finish(struct quotas *q);
+/* Would what the write adds exceed a quota of its namespace? */
+int quotas_check(struct write *w, struct err *err);
+/* After the store took the write; w->old and w->object as they were handed over. */
+void quotas_committed(struct write *w, bool removed);
+/* After the disk refused it. */
+void quotas_refused(struct write *w);
 
 /* ---- the rest ---- */
 
@@ -214,6 +239,8 @@ void waiting_finish(struct registry *reg);
 void waiting_add(struct write *w);
 
 struct authz_index;
+/* An update or apply that is about to create needs the verb "create" too. */
+int authz_check_create(struct write *w, struct err *err);
 
 struct events;
 struct events *events_create(struct registry *reg);
@@ -231,6 +258,7 @@ struct registry {
 	struct list writes; /* struct write: at the store */
 	struct waiting waiting;
 	struct services services;
+	struct quotas quotas;
 	struct events *events;
 	struct authz_index *authz; /* who may do what: authz/ */
 	struct registry_hub *hubs; /* by resource */
@@ -239,3 +267,8 @@ struct registry {
 	registry_token_fn *token_issuer;
 	void *token_arg;
 };
+
+static inline bool quotas_none(const struct registry *reg)
+{
+	return reg->quotas.namespaces.n == 0;
+}

@@ -121,16 +121,44 @@ void write_succeed(struct write *w)
 
 /* ---- decoding ---- */
 
+struct decode_warnings *write_findings(struct write *w)
+{
+	if (w->validation == DECODE_IGNORE)
+		return NULL;
+	if (!w->found)
+		w->found = arena_alloc(&w->arena, sizeof(*w->found));
+	w->found->n = 0;
+	w->found->yaml = false;
+	return w->found;
+}
+
+static void warn_of_findings(struct write *w)
+{
+	for (size_t i = 0; w->found && i < w->found->n; i++)
+		write_warn(w, arena_strndup(&w->arena, w->found->items[i].p, w->found->items[i].n));
+	if (w->found)
+		w->found->n = 0;
+}
+
+int write_decode_message(struct write *w, const struct api_message *message, const char *what, struct json *tree,
+			 struct err *err)
+{
+	int r = decode_message(&w->arena, message, what, tree, w->validation, w->found ? w->found : write_findings(w),
+			       err);
+
+	if (r >= 0)
+		warn_of_findings(w);
+	return r;
+}
+
 int write_decode(struct write *w, struct json *tree, struct err *err)
 {
-	struct decode_warnings *warnings = arena_new(&w->arena, struct decode_warnings);
-	int r = decode_tree(&w->arena, w->kind, tree, w->validation, warnings, err);
+	int r = decode_tree(&w->arena, w->kind, tree, w->validation, w->found ? w->found : write_findings(w), err);
 	struct json *meta;
 
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < warnings->n; i++)
-		write_warn(w, arena_strndup(&w->arena, warnings->items[i].p, warnings->items[i].n));
+	warn_of_findings(w);
 	meta = meta_ensure(&w->arena, tree);
 	json_remove(meta, "managedFields"); /* ownership of fields comes with server-side apply */
 	json_remove(meta, "selfLink");
@@ -174,6 +202,8 @@ static void committed(void *arg, const struct err *err)
 {
 	struct write *w = arg;
 
+	if (err && w->reg)
+		quotas_refused(w);
 	if (err)
 		write_fail(w, err);
 	else
@@ -253,8 +283,10 @@ void write_commit(struct write *w, bool remove)
 	list_add_tail(&w->reg->writes, &w->link);
 	r = store_commit(w->reg->store, &op, 1, durability, w->storage == KIND_SERVICE ? committed_service : committed,
 			 w, NULL, &err);
-	if (r == 0)
+	if (r == 0) {
+		quotas_committed(w, remove);
 		return;
+	}
 	if (w->storage == KIND_SERVICE) {
 		committed_service(w, &err);
 		return;
@@ -506,7 +538,9 @@ void write_run_update(struct write *w, write_change_fn *change, void *arg)
 
 	if (w->create_on_update && may_create_on_update(w) &&
 	    !store_newest(w->reg->store, w->storage->resource, w->ns, w->name)) {
-		r = change(w, arg, &err);
+		r = authz_check_create(w, &err);
+		if (r >= 0)
+			r = change(w, arg, &err);
 		if (r < 0) {
 			write_fail(w, &err);
 			return;

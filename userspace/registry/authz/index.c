@@ -93,12 +93,11 @@ static void role_drop(struct authz_index *index, struct authz_role *role)
 const struct authz_role *authz_index_role(struct authz_index *index, struct authz_role *role)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	const struct api_kind *kind = index->watches[role->ns.n ? WATCH_ROLES : WATCH_CLUSTER_ROLES].watch.kind;
 	const struct object *o;
 
 	if (role->compiled)
 		return role;
-	o = registry_get(index->reg, kind, role->ns, role->name);
+	o = registry_get(index->reg, role->ns.n ? KIND_ROLE : KIND_CLUSTERROLE, role->ns, role->name);
 	authz_role_compile(role, o ? json_get(registry_parse(&arena, o), "rules") : NULL);
 	return role;
 }
@@ -285,15 +284,15 @@ bool authz_index_visit(struct authz_index *index, const struct request_user *use
 
 struct authz_index *authz_index_create(struct registry *reg)
 {
-	static const struct {
-		const char *plural;
+	const struct {
+		const struct api_kind *kind;
 		void (*fn)(struct registry_watch *w, enum registry_event_type type, const struct object *o,
 			   const struct object *prev);
 	} kinds[WATCHES] = {
-		[WATCH_ROLES] = { "roles", role_event },
-		[WATCH_CLUSTER_ROLES] = { "clusterroles", role_event },
-		[WATCH_BINDINGS] = { "rolebindings", binding_event },
-		[WATCH_CLUSTER_BINDINGS] = { "clusterrolebindings", binding_event },
+		[WATCH_ROLES] = { KIND_ROLE, role_event },
+		[WATCH_CLUSTER_ROLES] = { KIND_CLUSTERROLE, role_event },
+		[WATCH_BINDINGS] = { KIND_ROLEBINDING, binding_event },
+		[WATCH_CLUSTER_BINDINGS] = { KIND_CLUSTERROLEBINDING, binding_event },
 	};
 	struct authz_index *index = mem_new(struct authz_index);
 
@@ -303,8 +302,7 @@ struct authz_index *authz_index_create(struct registry *reg)
 
 		w->index = index;
 		w->watch.fn = kinds[i].fn;
-		w->watch.kind =
-			api_kind_by_resource(STR("rbac.authorization.k8s.io"), STR("v1"), str_of(kinds[i].plural));
+		w->watch.kind = kinds[i].kind;
 		registry_watch_start(reg, &w->watch);
 	}
 	return index;
