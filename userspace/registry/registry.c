@@ -146,6 +146,7 @@ int registry_create_all(struct loop *loop, struct store *store, const struct reg
 		store_watch_start(store, &reg->hubs[i].watch, (uint16_t)i, -1, NULL);
 	}
 	registry_each(reg, KIND_SERVICE, STR_NULL, hold_service, reg);
+	quotas_start(reg);
 	reg->events = events_create(reg);
 	waiting_init(reg);
 	reg->authz = authz_index_create(reg);
@@ -176,6 +177,7 @@ void registry_destroy(struct registry *reg)
 			list_del(reg->hubs[i].watchers.next);
 	}
 	services_finish(&reg->services);
+	quotas_finish(&reg->quotas);
 	free(reg->hubs);
 	free(reg);
 }

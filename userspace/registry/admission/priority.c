@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Priority: the number behind a pod's priority class, or the cluster's default class. */
+/* Priority: the number behind a pod's priority class, or the cluster's default class. Of the classes one at most is
+ * the default, and those of the system stay. */
 #include "userspace/base/mem.h"
 #include "userspace/registry/admission/admission.h"
 
@@ -57,36 +58,88 @@ static bool find_class(struct write *w, struct str name, struct priority *p)
 	return false;
 }
 
-static int mutate(struct write *w, struct err *err)
+static int admit_new_pod(struct write *w, struct json *spec, struct err *err)
 {
 	struct priority p = { .preemption = STR("PreemptLowerPriority") };
 	struct search s = { .arena = &w->arena };
-	struct json *spec = json_get(w->object, "spec"), *given;
-	struct str name;
+	struct json *given = json_get(spec, "priority");
+	struct str name = json_get_str(spec, "priorityClassName"), policy = json_get_str(spec, "preemptionPolicy");
 
-	if (w->op != WRITE_CREATE || w->storage != KIND_POD || !spec)
-		return 0;
-	name = json_get_str(spec, "priorityClassName");
 	if (name.n == 0) {
 		registry_each(w->reg, KIND_PRIORITYCLASS, STR_NULL, look_for_default, &s);
 		name = meta_name(s.found);
 	}
 	if (name.n > 0 && !find_class(w, name, &p))
-		return api_err_forbidden(err, w->kind, meta_name(w->object),
-					 "no PriorityClass with name %.*s was found", STR_ARG(name));
-	given = json_get(spec, "priority");
+		return admission_forbidden(w, err, "no PriorityClass with name %.*s was found", STR_ARG(name));
 	if (given && json_int(given, 0) != p.value)
-		return api_err_forbidden(
-			err, w->kind, meta_name(w->object),
+		return admission_forbidden(
+			w, err,
 			"the integer value of priority (%lld) must not be provided in pod spec; priority "
 			"admission controller computed %lld from the given PriorityClass name",
 			(long long)json_int(given, 0), (long long)p.value);
+	if (policy.n > 0 && !str_eq(policy, p.preemption))
+		return admission_forbidden(
+			w, err,
+			"the string value of PreemptionPolicy (%.*s) must not be provided in pod spec; priority "
+			"admission controller computed %.*s from the given PriorityClass name",
+			STR_ARG(policy), STR_ARG(p.preemption));
 	if (p.name.n > 0)
-		json_set_str(&w->arena, spec, "priorityClassName", p.name);
+		json_set_str(&w->arena, spec, "priorityClassName", arena_str(&w->arena, p.name));
 	json_set_int(&w->arena, spec, "priority", p.value);
-	if (json_get_str(spec, "preemptionPolicy").n == 0)
-		json_set_str(&w->arena, spec, "preemptionPolicy", p.preemption);
+	json_set_str(&w->arena, spec, "preemptionPolicy", arena_str(&w->arena, p.preemption));
 	return ADMISSION_CHANGED;
 }
 
-const struct admission_plugin ADMISSION_PRIORITY = { .name = "Priority", .mutate = mutate };
+/* What was computed once stays when an update leaves it out. */
+static int keep_computed(struct write *w, struct json *spec)
+{
+	static const char *const fields[] = { "priority", "preemptionPolicy" };
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
+		const struct json *was = json_get(json_get(w->old, "spec"), fields[i]);
+
+		if (!was || json_get(spec, fields[i]))
+			continue;
+		json_set(spec, fields[i], json_clone(&w->arena, was));
+		r = ADMISSION_CHANGED;
+	}
+	return r;
+}
+
+static int mutate(struct write *w, struct err *err)
+{
+	struct json *spec;
+
+	if (w->subresource)
+		return 0;
+	if (w->storage == KIND_POD && w->op != WRITE_DELETE) {
+		spec = json_get(w->object, "spec");
+		if (!spec)
+			return 0;
+		return w->op == WRITE_CREATE ? admit_new_pod(w, spec, err) : keep_computed(w, spec);
+	}
+	if (w->storage != KIND_PRIORITYCLASS || w->op != WRITE_DELETE)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(SYSTEM_CLASSES); i++)
+		if (str_is(w->name, SYSTEM_CLASSES[i].name))
+			return admission_forbidden(w, err, "this is a system priority class and cannot be deleted");
+	return 0;
+}
+
+static int validate(struct write *w, struct err *err)
+{
+	struct search s = { .arena = &w->arena };
+
+	if (w->storage != KIND_PRIORITYCLASS || w->subresource || w->op == WRITE_DELETE ||
+	    !json_get_bool(w->object, "globalDefault", false))
+		return 0;
+	registry_each(w->reg, KIND_PRIORITYCLASS, STR_NULL, look_for_default, &s);
+	if (!s.found || (w->op == WRITE_UPDATE && str_eq(meta_name(s.found), meta_name(w->object))))
+		return 0;
+	return admission_forbidden(w, err,
+				   "PriorityClass %.*s is already marked as default. Only one default can exist",
+				   STR_ARG(meta_name(s.found)));
+}
+
+const struct admission_plugin ADMISSION_PRIORITY = { .name = "Priority", .mutate = mutate, .validate = validate };
