@@ -16,7 +16,7 @@
 
 #define DATABASE_BUSY_MS 2000
 #define DATABASE_APPLICATION_ID 0x6b336362 /* "k3cb" */
-#define DATABASE_VERSION 1
+#define DATABASE_VERSION 2
 #define DATABASE_CACHE_KIB 1024
 
 static const char SETTINGS[] = "PRAGMA page_size=4096;"
@@ -31,11 +31,17 @@ static const char SCHEMA[] =
 	"BEGIN IMMEDIATE;"
 	"CREATE TABLE IF NOT EXISTS resource(id INTEGER PRIMARY KEY, grp TEXT NOT NULL, plural TEXT NOT NULL);"
 	"CREATE TABLE IF NOT EXISTS object(id INTEGER PRIMARY KEY, resource INTEGER NOT NULL,"
-	" revision INTEGER NOT NULL, value BLOB NOT NULL);"
+	" revision INTEGER NOT NULL, value BLOB NOT NULL, key TEXT);"
 	"CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
 	"PRAGMA application_id=1798529890;"
-	"PRAGMA user_version=1;"
+	"PRAGMA user_version=2;"
 	"COMMIT;";
+
+/* Rows whose bytes were transformed say whose they are. */
+static const char FROM_VERSION_1[] = "BEGIN IMMEDIATE;"
+				     "ALTER TABLE object ADD COLUMN key TEXT;"
+				     "PRAGMA user_version=2;"
+				     "COMMIT;";
 
 _Static_assert(DATABASE_APPLICATION_ID == 1798529890, "the schema spells the application id in decimal");
 
@@ -107,8 +113,8 @@ static int prepare_all(struct database *db, struct err *err)
 	} statements[] = {
 		{ "BEGIN IMMEDIATE", &db->begin },
 		{ "COMMIT", &db->commit },
-		{ "INSERT INTO object(id, resource, revision, value) VALUES(?1, ?2, ?3, ?4) ON CONFLICT(id) DO"
-		  " UPDATE SET revision=?3, value=?4",
+		{ "INSERT INTO object(id, resource, revision, value, key) VALUES(?1, ?2, ?3, ?4, ?5) ON CONFLICT(id) DO"
+		  " UPDATE SET revision=?3, value=?4, key=?5",
 		  &db->put },
 		{ "DELETE FROM object WHERE id=?1", &db->remove },
 		{ "INSERT INTO meta(name, value) VALUES(?1, ?2) ON CONFLICT(name) DO UPDATE SET value=?2",
@@ -158,6 +164,8 @@ static int check_ours(struct database *db, struct err *err)
 	if (version > DATABASE_VERSION)
 		return err_set(err, -EUCLEAN, "database %s was written by a newer version (format %lld, known: %d)",
 			       db->path, (long long)version, DATABASE_VERSION);
+	if (version == 1 && sqlite3_exec(db->handle, FROM_VERSION_1, NULL, NULL, NULL) != SQLITE_OK)
+		return database_error(db, "upgrade", sqlite3_errcode(db->handle), err);
 	return 0;
 }
 
@@ -213,6 +221,9 @@ void database_close(struct database *db)
 	for (size_t i = 0; i < ARRAY_SIZE(statements); i++)
 		sqlite3_finalize(*statements[i]);
 	sqlite3_close(db->handle);
+	buf_finish(&db->sealed);
+	buf_finish(&db->key);
+	err_finish(&db->sealing);
 	free(db->path);
 	free(db->wal_path);
 	*db = (struct database){ 0 };
@@ -250,14 +261,19 @@ int database_load_resources(struct database *db, struct store_resource **resourc
 int database_each(struct database *db, database_row_fn *fn, void *arg, struct err *err)
 {
 	sqlite3_stmt *s = NULL;
-	int r = prepare(db, "SELECT id, resource, revision, value FROM object ORDER BY id", &s, err),
+	int r = prepare(db, "SELECT id, resource, revision, value, key FROM object ORDER BY id", &s, err),
 	    code = SQLITE_DONE;
 
 	while (r == 0 && (code = sqlite3_step(s)) == SQLITE_ROW) {
-		struct str json = str_make(sqlite3_column_blob(s, 3), (size_t)sqlite3_column_bytes(s, 3));
+		struct database_row row = {
+			.id = sqlite3_column_int64(s, 0),
+			.resource_id = sqlite3_column_int64(s, 1),
+			.revision = sqlite3_column_int64(s, 2),
+			.value = str_make(sqlite3_column_blob(s, 3), (size_t)sqlite3_column_bytes(s, 3)),
+			.key = str_make(sqlite3_column_blob(s, 4), (size_t)sqlite3_column_bytes(s, 4)),
+		};
 
-		r = fn(arg, sqlite3_column_int64(s, 0), sqlite3_column_int64(s, 1), sqlite3_column_int64(s, 2), json,
-		       err);
+		r = fn(arg, &row, err);
 	}
 	sqlite3_finalize(s);
 	if (r < 0)
@@ -287,17 +303,55 @@ static int ensure_resource(struct database *db, struct store_resource *r)
 	return code;
 }
 
+/* 1: the row holds the bytes as they are. */
+static int seal(struct database *db, const struct store_resource *r, const struct object *o)
+{
+	struct transform_place place = { r->group, r->plural, STR_NULL };
+
+	if (!r->how)
+		return 1;
+	buf_reset(&db->sealed);
+	buf_reset(&db->key);
+	buf_printf(&db->key, "%.*s%s%.*s", STR_ARG(o->ns), o->ns.n > 0 ? "/" : "", STR_ARG(o->name));
+	place.key = buf_str(&db->key);
+	return db->transform->seal(r->how, &place, o->json, &db->sealed, &db->sealing);
+}
+
 int database_put(struct database *db, struct store_resource *r, int64_t row, const struct object *o)
 {
-	int code = ensure_resource(db, r);
+	int code = ensure_resource(db, r), sealed;
+	struct str value = o->json, key = STR_NULL;
 
 	if (code != SQLITE_OK)
 		return code;
+	sealed = seal(db, r, o);
+	if (sealed < 0)
+		return SQLITE_ERROR;
+	if (sealed == 0) {
+		value = buf_str(&db->sealed);
+		key = buf_str(&db->key);
+	}
 	sqlite3_bind_int64(db->put, 1, row);
 	sqlite3_bind_int64(db->put, 2, r->disk_id);
 	sqlite3_bind_int64(db->put, 3, o->revision);
-	sqlite3_bind_blob64(db->put, 4, o->json.p, o->json.n, SQLITE_STATIC);
+	sqlite3_bind_blob64(db->put, 4, value.p, value.n, SQLITE_STATIC);
+	if (key.n > 0)
+		sqlite3_bind_text(db->put, 5, key.p, (int)key.n, SQLITE_STATIC);
+	else
+		sqlite3_bind_null(db->put, 5);
 	return database_step(db->put);
+}
+
+/* The database is written anew without its free space, and the log, which had it all too, starts from nothing. */
+int database_scrub(struct database *db)
+{
+	int code = sqlite3_exec(db->handle, "VACUUM", NULL, NULL, NULL);
+
+	if (code == SQLITE_OK)
+		code = sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+	if (code == SQLITE_OK)
+		db->wal_pages = 0;
+	return code;
 }
 
 int database_remove(struct database *db, int64_t row)

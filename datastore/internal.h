@@ -2,11 +2,13 @@
 /* What the files of this room share. Nothing outside datastore/ includes this.
  *
  *   store.c    preconditions, pending state, publishing, the lazy set
+ *   load.c     the files into memory
  *   index.c    objects by key, in order, by uid, by owner
  *   history.c  the ring of events and the watchers
  *   writer.c   the thread that owns the database handle once it runs
  *   database.c the schema and the statements
  *   files.c    reading the files without a server
+ *   rewrite.c  rows that the transform wants to be written again, in small steps
  */
 #pragma once
 
@@ -18,6 +20,8 @@
 
 #include "datastore/object.h"
 #include "datastore/store.h"
+#include "datastore/transform.h"
+#include "userspace/base/clock.h"
 #include "userspace/base/list.h"
 #include "userspace/base/map.h"
 #include "userspace/loop/loop.h"
@@ -31,6 +35,10 @@
 #define STORE_WAL_BYTES_DEFAULT (8u << 20)
 #define STORE_VACUUM_FREE_PAGES 1024 /* start giving pages back above this */
 #define STORE_VACUUM_STEP_PAGES 256
+#define STORE_REWRITE_STEP 64                   /* rows written again in one transaction */
+#define STORE_REWRITE_BYTES_MAX (1u << 20)      /* and their bytes, about */
+#define STORE_REWRITE_PAUSE_NS (20 * NS_PER_MS) /* between two of them */
+#define STORE_REWRITE_RETRY_NS (60 * NS_PER_S)  /* after one that failed */
 
 /* ---- index.c ---- */
 
@@ -55,6 +63,7 @@ struct entry {
 	uint16_t resource;
 	uint8_t level;         /* in the ordered index; 0: not in it */
 	bool owed, owed_timed; /* published lazily; a pending write will take it to disk, or must not be relied on */
+	bool stale;            /* on disk in a form that the transform would not give it today */
 	const struct object *current; /* published, or NULL */
 	const struct object *newest;  /* n_pending > 0: the state after them; NULL: removed */
 	int64_t row, newest_row;      /* rowid on disk of those two */
@@ -130,6 +139,7 @@ void history_publish(struct history *h, struct store_event *e);
 struct store_resource {
 	char *group, *plural;
 	int64_t disk_id; /* 0: not on disk yet; the writer's once it runs */
+	const void *how; /* the transform's; NULL: rows are plain */
 };
 
 /* A lazy change that is published and waits for a ride to disk. Ordered: later ones of a row follow. */
@@ -151,6 +161,13 @@ struct txn_op {
 	bool counted; /* still counts in entry->n_pending */
 };
 
+/* Freed space in the files may hold what rows were before they were written again. */
+enum scrub {
+	SCRUB_NONE,
+	SCRUB_OWED, /* from this transaction on the files need it: remembered on disk */
+	SCRUB_NOW,  /* after this transaction everything that is no row is gone */
+};
+
 /* One transaction. The loop owns it; while `at_writer` the writer reads ops, riders and reserve. */
 struct txn {
 	struct list fifo;
@@ -162,6 +179,8 @@ struct txn {
 	uint32_t epoch;
 	struct list riders; /* struct dirty */
 	int64_t reserve;    /* write this high-water mark; 0: no */
+	enum scrub scrub;
+	bool scrubbed; /* by the writer */
 	size_t bytes;
 	store_done_fn *done;
 	void *arg;
@@ -186,20 +205,29 @@ struct database {
 	int page_size;
 	char *path;
 	char *wal_path;
+	const struct store_transform *transform;
+	struct buf sealed, key; /* scratch of the row being written */
+	struct err sealing;     /* why a row could not be */
 };
 
 int database_open(struct database *db, const char *path, struct err *err);
 void database_close(struct database *db);
 int database_meta(struct database *db, const char *key, int64_t *ret, struct err *err);
 int database_load_resources(struct database *db, struct store_resource **resources, size_t n, struct err *err);
-typedef int database_row_fn(void *arg, int64_t row, int64_t resource_id, int64_t revision, struct str json,
-			    struct err *err);
+/* `key`: of the object, where the transform changed the row. */
+struct database_row {
+	int64_t id, resource_id, revision;
+	struct str key, value;
+};
+typedef int database_row_fn(void *arg, const struct database_row *row, struct err *err);
 int database_each(struct database *db, database_row_fn *fn, void *arg, struct err *err);
 int database_max_row(struct database *db, int64_t *ret, struct err *err);
 /* Writing, within begin and commit. SQLite result codes. */
 int database_put(struct database *db, struct store_resource *r, int64_t row, const struct object *o);
 int database_remove(struct database *db, int64_t row);
 int database_set_meta(struct database *db, const char *key, int64_t value);
+/* Nothing but rows is left in the files. Not within a transaction. */
+int database_scrub(struct database *db);
 int database_step(sqlite3_stmt *s);
 /* -errno for a SQLite result code. */
 int database_errno(int code);
@@ -253,6 +281,27 @@ void writer_listen(struct writer *w);
 /* All results so far, oldest first. */
 struct batch_result *writer_take(struct writer *w);
 
+/* ---- rewrite.c ---- */
+
+struct rewrite {
+	struct loop_timer timer;
+	size_t total, left; /* entries with `stale` */
+	bool scrub, saved;  /* owed to the files; and the files know */
+	bool under_way;     /* a step is at the writer */
+	/* The next entry to look at. */
+	uint16_t resource;
+	struct buf ns, name;
+	const struct object *step[STORE_REWRITE_STEP]; /* what is at the writer, with references */
+	size_t n_step;
+};
+
+void rewrite_init(struct store *s);
+/* Everything is loaded. */
+void rewrite_start(struct store *s);
+void rewrite_stop(struct store *s);
+/* The row of the entry is written in today's form, or gone. */
+void rewrite_forget(struct store *s, struct entry *e);
+
 struct store {
 	struct loop *loop;
 	struct database db;
@@ -273,8 +322,11 @@ struct store {
 	int64_t lazy_flush_ns;
 	struct loop_timer lazy_timer;
 	struct loop_defer publish;
+	struct rewrite rewrite;
 	bool loaded, closing, publishing;
 };
 
 /* The message from the writer. */
 void store_drain(struct store *s);
+/* A transaction of no operations that carries `riders` (struct dirty, taken) and all that is lazy to disk. */
+void store_write_rows(struct store *s, struct list *riders, enum scrub scrub, store_done_fn *done, void *arg);

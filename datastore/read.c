@@ -172,6 +172,9 @@ void store_get_stats(struct store *s, struct store_stats *ret)
 		.history_events = s->history.n,
 		.history_bytes = s->history.bytes,
 		.watchers = s->history.n_watchers,
+		.rewrite_total = s->rewrite.total,
+		.rewrite_left = s->rewrite.left,
+		.rewriting = s->rewrite.left > 0 || s->rewrite.scrub,
 	};
 	pthread_mutex_lock(&w->lock);
 	ret->bytes_written = w->bytes_written;

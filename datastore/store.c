@@ -144,6 +144,8 @@ static void apply_op(struct store *s, struct txn *t, struct txn_op *op, struct s
 		mark_dirty(s, e, op, t->durability == STORE_LAZY);
 	else
 		e->owed = e->owed_timed = false;
+	if (e->stale && (op->remove || t->durability == STORE_DURABLE))
+		rewrite_forget(s, e);
 	index_release(&s->index, e);
 	*ret_event = event;
 }
@@ -157,6 +159,10 @@ static void publish_txn(struct store *s, struct txn *t)
 	s->n_pending--;
 	if (t->reserve)
 		s->reserve_durable = t->reserve;
+	if (t->scrub == SCRUB_OWED)
+		s->rewrite.saved = true;
+	else if (t->scrub == SCRUB_NOW)
+		s->rewrite.scrub = !t->scrubbed;
 	for (size_t i = 0; i < t->n_ops; i++)
 		apply_op(s, t, &t->ops[i], &events[i]);
 	if (t->n_ops > 0)
@@ -423,6 +429,9 @@ static void submit(struct store *s, struct txn *t)
 		s->reserve_submitted = t->reserve;
 	}
 	t->durability = STORE_DURABLE;
+	/* The first that changes the files tells them. */
+	if (s->rewrite.scrub && !s->rewrite.saved && t->scrub == SCRUB_NONE)
+		t->scrub = SCRUB_OWED;
 	take_riders(s, t);
 	writer_submit(&s->writer, t);
 }
@@ -456,6 +465,23 @@ static void flush_lazy(struct store *s)
 	struct txn *t = txn_create(s, 0);
 
 	t->durability = STORE_DURABLE;
+	submit(s, t);
+}
+
+void store_write_rows(struct store *s, struct list *riders, enum scrub scrub, store_done_fn *done, void *arg)
+{
+	struct txn *t = txn_create(s, 0);
+
+	t->durability = STORE_DURABLE;
+	t->scrub = scrub;
+	t->done = done;
+	t->arg = arg;
+	while (!list_empty(riders)) {
+		struct list *first = riders->next;
+
+		list_del(first);
+		list_add_tail(&t->riders, first);
+	}
 	submit(s, t);
 }
 
@@ -497,6 +523,7 @@ int store_open(struct loop *loop, const struct store_options *options, struct st
 		free(s);
 		return r;
 	}
+	s->db.transform = o.transform;
 	s->loop = loop;
 	s->given = s->reserve_durable = s->reserve_submitted = s->revision;
 	s->epoch = 1;
@@ -509,6 +536,7 @@ int store_open(struct loop *loop, const struct store_options *options, struct st
 	index_init(&s->index);
 	loop_timer_init(&s->lazy_timer, on_lazy_timer);
 	s->publish.fn = on_publish;
+	rewrite_init(s);
 	wake = mem_new(struct writer_wake);
 	wake->msg.fn = on_wake;
 	wake->store = s;
@@ -525,88 +553,12 @@ uint16_t store_add_resource(struct store *s, const char *group, const char *plur
 	r = mem_new(struct store_resource);
 	r->group = mem_strdup(group);
 	r->plural = mem_strdup(plural);
+	r->how = s->db.transform ? s->db.transform->find(s->db.transform->arg, group, plural) : NULL;
 	mem_grow(s->resources, s->resources_cap, s->n_resources + 1);
 	s->resources[s->n_resources++] = r;
 	index_add_resource(&s->index);
 	history_add_resource(&s->history, s->revision);
 	return (uint16_t)(s->n_resources - 1);
-}
-
-struct loading {
-	struct store *store;
-	store_decode_fn *decode;
-	void *arg;
-	size_t refused, unknown;
-	int n;
-};
-
-static void load_object(struct loading *l, int64_t row, const struct object *o)
-{
-	struct store *s = l->store;
-	struct entry *e = index_ensure(&s->index, o->resource, o->ns, o->name);
-
-	if (e->current) {
-		/* Cannot come of this code; whatever made it, one of them wins and nothing is lost from disk. */
-		log_warn("stored twice name=%.*s/%.*s", STR_ARG(o->ns), STR_ARG(o->name));
-		if (e->current->revision >= o->revision) {
-			object_unref(o);
-			return;
-		}
-	} else {
-		l->n++;
-	}
-	object_unref(index_publish(&s->index, e, o));
-	e->row = row;
-	if (o->revision > s->revision) {
-		s->revision = s->given = o->revision;
-		s->reserve_durable = s->reserve_submitted = o->revision;
-	}
-}
-
-static int load_row(void *arg, int64_t row, int64_t resource_id, int64_t revision, struct str json, struct err *err)
-{
-	struct loading *l = arg;
-	const struct object *o = NULL;
-	_cleanup_err_ struct err why = ERR_INIT;
-
-	(void)err;
-	(void)revision;
-	for (size_t i = 0; i < l->store->n_resources; i++) {
-		if (l->store->resources[i]->disk_id != resource_id)
-			continue;
-		if (l->decode(l->arg, (uint16_t)i, json, &o, &why) < 0) {
-			log_warn("stored object refused row=%lld error=\"%s\"", (long long)row, err_message(&why));
-			l->refused++;
-			return 0;
-		}
-		assert(o->resource == i);
-		load_object(l, row, o);
-		return 0;
-	}
-	l->unknown++;
-	return 0;
-}
-
-int store_load(struct store *s, store_decode_fn *decode, void *arg, struct err *err)
-{
-	struct loading l = { .store = s, .decode = decode, .arg = arg };
-	int r;
-
-	assert(!s->loaded && !s->writer.started);
-	r = database_load_resources(&s->db, s->resources, s->n_resources, err);
-	if (r >= 0)
-		r = database_max_row(&s->db, &s->next_row, err);
-	if (r >= 0)
-		r = database_each(&s->db, load_row, &l, err);
-	if (r < 0)
-		return r;
-	s->next_row++;
-	if (l.unknown > 0)
-		log_warn("objects of unknown resources left on disk n=%zu", l.unknown);
-	for (size_t i = 0; i < s->n_resources; i++)
-		s->history.resources[i]->compacted = s->revision;
-	s->loaded = true;
-	return l.n;
 }
 
 /* Lazy states and the exact revision, so that a clean restart continues where it was. */
@@ -637,6 +589,7 @@ void store_close(struct store *s)
 	store_drain(s);
 	publish_ready(s);
 	loop_timer_cancel(s->loop, &s->lazy_timer);
+	rewrite_stop(s);
 	write_last(s);
 	writer_stop(&s->writer);
 	store_drain(s);

@@ -27,6 +27,7 @@
 
 struct loop;
 struct store;
+struct store_transform;
 
 #define STORE_RESOURCES_MAX 4096
 #define STORE_OPS_MAX 16                    /* of one transaction */
@@ -40,6 +41,7 @@ struct store_options {
 	size_t history_events;  /* events kept for watchers that resume; 0: default (16384) */
 	size_t history_bytes;   /* bytes of superseded objects they may hold; 0: default (4 MiB) */
 	uint64_t wal_bytes_max; /* checkpoint at the latest here; 0: default (8 MiB) */
+	const struct store_transform *transform; /* must outlive the store; NULL: none (transform.h) */
 };
 
 /* Opens or makes the database. Damage is one clear error (-EUCLEAN); another process that holds it is -EBUSY. */
@@ -153,6 +155,10 @@ struct store_stats {
 	uint64_t fsync_p50_ns, fsync_p99_ns;   /* COMMIT alone: where the fsync is */
 	uint64_t queued, queued_bytes, lazy_dirty;
 	uint64_t history_events, history_bytes, watchers;
+	/* Rows that the transform wants to be written again: found when loading, and still to do. `rewriting` ends when
+	 * what they held before is gone from the files as well. */
+	uint64_t rewrite_total, rewrite_left;
+	bool rewriting;
 };
 
 void store_get_stats(struct store *store, struct store_stats *ret);

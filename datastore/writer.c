@@ -81,6 +81,8 @@ static int write_txn(struct database *db, const struct txn *t, size_t *records)
 	}
 	if (code == SQLITE_OK && t->reserve)
 		code = database_set_meta(db, "revision", t->reserve);
+	if (code == SQLITE_OK && t->scrub == SCRUB_OWED)
+		code = database_set_meta(db, "transform", -1);
 	return code;
 }
 
@@ -156,12 +158,32 @@ static int commit_group(struct writer *w, struct txn *txns, char **ret_error)
 	if (code == SQLITE_OK)
 		code = database_step(w->db->commit);
 	if (code != SQLITE_OK) {
-		*ret_error = mem_strdup(sqlite3_errmsg(w->db->handle));
+		*ret_error =
+			mem_strdup(w->db->sealing.code ? err_message(&w->db->sealing) : sqlite3_errmsg(w->db->handle));
+		err_finish(&w->db->sealing);
 		roll_back(w->db, txns);
 	}
 	account(w, (uint64_t)(clock_monotonic_ns() - start), (uint64_t)(clock_monotonic_ns() - before_commit), records,
 		code != SQLITE_OK);
 	return code;
+}
+
+/* The commit stands, whatever comes of this: what fails is owed still. */
+static void scrub(struct writer *w, struct txn *txns)
+{
+	int code = SQLITE_OK;
+
+	for (struct txn *t = txns; t; t = t->next) {
+		if (t->scrub != SCRUB_NOW)
+			continue;
+		code = database_scrub(w->db);
+		if (code == SQLITE_OK)
+			code = database_set_meta(w->db, "transform", w->db->transform ? w->db->transform->form : 0);
+		t->scrubbed = code == SQLITE_OK;
+		if (code != SQLITE_OK)
+			log_warn("the database's free space cannot be removed error=\"%s\"",
+				 sqlite3_errmsg(w->db->handle));
+	}
 }
 
 /* ---- handing over ---- */
@@ -230,6 +252,8 @@ static void handle_group(struct writer *w, struct txn *txns, uint32_t *failed_ep
 			*last_code = -EIO;
 		free(*last_error);
 		*last_error = mem_strdup(error);
+	} else {
+		scrub(w, txns);
 	}
 	hand_back(w, txns, code == SQLITE_OK ? 0 : *last_code, error);
 }
