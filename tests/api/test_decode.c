@@ -148,21 +148,57 @@ static void test_strict(void **state)
 	       DEPLOYMENT "\"spec\":{\"replicas\":1,\"template\":{\"spec\":{\"containers\":[{\"name\":\"a\"},{}]}}}}");
 }
 
+/* The body of upstream's own test of field validation, and what it says there. */
+#define MANY_WRONGS                                                                                                    \
+	DEPLOYMENT "\"metadata\":{\"name\":\"x\"},\"spec\":{\"unknown1\":\"v\",\"unknownDupe\":1,\"unknownDupe\":{},"  \
+		   "\"paused\":true,\"paused\":false,\"template\":{\"spec\":{\"containers\":[{\"name\":\"n\","         \
+		   "\"unknownNested\":{\"a\":1,\"a\":2},\"imagePullPolicy\":\"Always\",\"imagePullPolicy\":"           \
+		   "\"Never\"}]}}}}"
+
+static void test_strict_order(void **state)
+{
+	expect_error(KIND_DEPLOYMENT, DECODE_STRICT, MANY_WRONGS,
+		     CANNOT "strict decoding error: unknown field \"spec.unknown1\", unknown field "
+			    "\"spec.unknownDupe\", duplicate field \"spec.paused\", unknown field "
+			    "\"spec.template.spec.containers[0].unknownNested\", duplicate field "
+			    "\"spec.template.spec.containers[0].imagePullPolicy\"");
+	/* Maps have members, too; what no schema describes is nobody's business. */
+	expect_error(KIND_CONFIGMAP, DECODE_STRICT,
+		     CONFIGMAP "\"metadata\":{\"labels\":{\"a\":\"1\",\"a\":\"2\"}},\"zz\":1}",
+		     "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: duplicate "
+		     "field \"metadata.labels.a\", unknown field \"zz\"");
+	expect(KIND_CONTROLLERREVISION, DECODE_STRICT,
+	       "{\"apiVersion\":\"apps/v1\",\"kind\":\"ControllerRevision\",\"data\":{\"a\":1,\"a\":{\"b\":1,\"b\":2}},"
+	       "\"revision\":1}",
+	       "{\"apiVersion\":\"apps/v1\",\"kind\":\"ControllerRevision\",\"data\":{\"a\":{\"b\":2}},\"revision\":1}");
+}
+
 static void test_warnings(void **state)
 {
+	static const char *const want[] = {
+		"unknown field \"spec.unknown1\"",
+		"unknown field \"spec.unknownDupe\"",
+		"duplicate field \"spec.paused\"",
+		"unknown field \"spec.template.spec.containers[0].unknownNested\"",
+		"duplicate field \"spec.template.spec.containers[0].imagePullPolicy\"",
+	};
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	_cleanup_err_ struct err err = ERR_INIT;
 	struct decode_warnings warnings = { .n = 0 };
 	struct json *tree;
 
-	assert_int_equal(decode_text(&arena, KIND_DEPLOYMENT,
-				     STR(DEPLOYMENT "\"spec\":{\"foo\":1,\"replicas\":1,\"replicas\":2}}"), DECODE_JSON,
-				     DECODE_WARN, &warnings, &tree, &err),
+	assert_int_equal(decode_text(&arena, KIND_DEPLOYMENT, STR(MANY_WRONGS), DECODE_JSON, DECODE_WARN, &warnings,
+				     &tree, &err),
 			 0);
-	assert_int_equal(warnings.n, 2);
-	assert_true(str_is(warnings.items[0], "duplicate field \"spec.replicas\""));
-	assert_true(str_is(warnings.items[1], "unknown field \"spec.foo\""));
-	assert_int_equal(json_at_int(tree, "spec.replicas", 0), 2);
+	assert_int_equal(warnings.n, ARRAY_SIZE(want));
+	for (size_t i = 0; i < ARRAY_SIZE(want); i++)
+		assert_string_equal(warnings.items[i].p, want[i]);
+	assert_false(json_bool(json_at(tree, "spec.paused"), true));
+	warnings.n = 0;
+	assert_int_equal(decode_text(&arena, KIND_DEPLOYMENT, STR(MANY_WRONGS), DECODE_JSON, DECODE_IGNORE, &warnings,
+				     &tree, &err),
+			 0);
+	assert_int_equal(warnings.n, 0);
 }
 
 static void test_many_unknown(void **state)
@@ -190,6 +226,32 @@ static void test_type_meta(void **state)
 		KIND_POD, DECODE_WARN, "{\"apiVersion\":\"v1\",\"kind\":\"Service\"}",
 		"Service in version \"v1\" cannot be handled as a Pod: converting to (core.Pod): unknown conversion");
 	expect(KIND_POD, DECODE_WARN, "{}", "{\"apiVersion\":\"v1\",\"kind\":\"Pod\"}");
+}
+
+/* Go's words, and the begin of the body. */
+static void test_syntax_words(void **state)
+{
+#define UNRECOGNIZED                                                                                                   \
+	"the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: "
+	expect_error(KIND_POD, DECODE_WARN, "", UNRECOGNIZED "unexpected end of JSON input (<empty>)");
+	expect_error(KIND_POD, DECODE_WARN, "{", UNRECOGNIZED "unexpected end of JSON input ({)");
+	expect_error(KIND_POD, DECODE_WARN, "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",}",
+		     UNRECOGNIZED "invalid character '}' looking for beginning of object key string "
+				  "({\"apiVersion\":\"v1\",\"kind\":\"Pod ...)");
+	expect_error(KIND_POD, DECODE_WARN, "hello",
+		     UNRECOGNIZED "invalid character 'h' looking for beginning of value (68656c6c6f)");
+	expect_error(KIND_POD, DECODE_WARN, "{\"a\" 1}",
+		     UNRECOGNIZED "invalid character '1' after object key ({\"a\" 1})");
+	expect_error(KIND_POD, DECODE_WARN, "{\"a\":01}",
+		     UNRECOGNIZED "invalid character '1' after object key:value pair ({\"a\":01})");
+	expect_error(KIND_POD, DECODE_WARN, "{\"a\":trux}",
+		     UNRECOGNIZED "invalid character 'x' in literal true (expecting 'e') ({\"a\":trux})");
+	expect_error(KIND_POD, DECODE_WARN, "{\"a\":[1 2]}",
+		     UNRECOGNIZED "invalid character '2' after array element ({\"a\":[1 2]})");
+	expect_error(KIND_POD, DECODE_WARN, "{} {}",
+		     UNRECOGNIZED "invalid character '{' after top-level value ({} {})");
+	expect_error(KIND_POD, DECODE_WARN, "{\"a\":1.}",
+		     UNRECOGNIZED "invalid character '}' after decimal point in numeric literal ({\"a\":1.})");
 }
 
 static void test_bad_text(void **state)
@@ -222,9 +284,28 @@ static void test_bad_text(void **state)
 	}
 }
 
+#define YAML_WRONGS                                                                                                    \
+	"apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: x\nspec:\n  unknown1: v\n  unknownDupe: 1\n"        \
+	"  unknownDupe: 2\n  paused: true\n  paused: false\n  template:\n    spec:\n      containers:\n"               \
+	"      - name: web\n        unknownNested: v\n        imagePullPolicy: Always\n        imagePullPolicy: Never\n"
+
+static void yaml_error(const char *in, const char *message)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	_cleanup_err_ struct err err = ERR_INIT;
+	struct json *tree;
+
+	assert_true(decode_text(&arena, KIND_DEPLOYMENT, str_of(in), DECODE_YAML, DECODE_STRICT, NULL, &tree, &err) <
+		    0);
+	assert_string_equal(err_message(&err), message);
+	assert_int_equal(err.status, 400);
+}
+
 static void test_yaml(void **state)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	_cleanup_err_ struct err err = ERR_INIT;
+	struct decode_warnings warnings = { .n = 0 };
 	struct json *tree = NULL;
 
 	assert_int_equal(decode_text(&arena, KIND_CONFIGMAP,
@@ -235,6 +316,29 @@ static void test_yaml(void **state)
 	assert_int_equal(decode_text(&arena, KIND_CONFIGMAP, STR("data:\n  a: 1\n"), DECODE_YAML, DECODE_WARN, NULL,
 				     &tree, NULL),
 			 -EINVAL);
+	/* Lines first, then unknown fields as maps have them. */
+	yaml_error(YAML_WRONGS, CANNOT
+		   "strict decoding error: yaml: unmarshal errors:\n  line 8: key \"unknownDupe\" already set in "
+		   "map\n  line 10: key \"paused\" already set in map\n  line 17: key \"imagePullPolicy\" already "
+		   "set in map, unknown field \"spec.template.spec.containers[0].unknownNested\", unknown field "
+		   "\"spec.unknown1\", unknown field \"spec.unknownDupe\"");
+	assert_int_equal(decode_text(&arena, KIND_DEPLOYMENT, STR(YAML_WRONGS), DECODE_YAML, DECODE_WARN, &warnings,
+				     &tree, &err),
+			 0);
+	assert_int_equal(warnings.n, 6);
+	assert_string_equal(warnings.items[1].p, "line 10: key \"paused\" already set in map");
+	assert_string_equal(warnings.items[5].p, "unknown field \"spec.unknownDupe\"");
+	assert_false(json_bool(json_at(tree, "spec.paused"), true));
+	/* Quantities and counts as they were written. */
+	assert_int_equal(decode_text(&arena, KIND_DEPLOYMENT,
+				     STR("spec:\n  replicas: 0x10\n  template:\n    spec:\n      containers:\n      - "
+					 "name: web\n        resources: {limits: {cpu: 0.1, memory: 1e3}}\n"),
+				     DECODE_YAML, DECODE_STRICT, NULL, &tree, NULL),
+			 0);
+	assert_int_equal(json_at_int(tree, "spec.replicas", 0), 16);
+	tree = json_at(json_index(json_at(tree, "spec.template.spec.containers"), 0), "resources.limits");
+	assert_true(str_is(json_get_str(tree, "cpu"), "100m"));
+	assert_true(str_is(json_get_str(tree, "memory"), "1e3") || str_is(json_get_str(tree, "memory"), "1k"));
 }
 
 static void test_message(void **state)
@@ -270,9 +374,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_canonical),    cmocka_unit_test(test_raw_survives),
 		cmocka_unit_test(test_type_errors),  cmocka_unit_test(test_quantity_error),
-		cmocka_unit_test(test_strict),       cmocka_unit_test(test_warnings),
-		cmocka_unit_test(test_many_unknown), cmocka_unit_test(test_type_meta),
-		cmocka_unit_test(test_bad_text),     cmocka_unit_test(test_yaml),
+		cmocka_unit_test(test_strict),       cmocka_unit_test(test_strict_order),
+		cmocka_unit_test(test_warnings),     cmocka_unit_test(test_many_unknown),
+		cmocka_unit_test(test_type_meta),    cmocka_unit_test(test_bad_text),
+		cmocka_unit_test(test_syntax_words), cmocka_unit_test(test_yaml),
 		cmocka_unit_test(test_message),      cmocka_unit_test(test_validation_parameter),
 	};
 

@@ -212,6 +212,60 @@ static void test_yaml(void **state)
 	assert_true(yaml_parse(&a, str_of(text), &v, &err) < 0);
 }
 
+/* What Go's YAML 1.1 reader makes of scalars, as JSON. */
+static void test_yaml_scalars(void **state)
+{
+	static const char *const cases[][2] = {
+		{ "[y, Y, on, n, off, 'y', yess]", "[true,true,true,false,false,\"y\",\"yess\"]" },
+		{ "[0o17, 0b101, 0x1F, 1_000, +5, -0x10, 08, 0]", "[15,5,31,1000,5,-16,8,0]" },
+		{ "[9223372036854775807, -9223372036854775808, 18446744073709551615]",
+		  "[9223372036854775807,-9223372036854775808,18446744073709551615]" },
+		{ "[18446744073709551616, 1e3, 1., .5, 0.1, 1e-7, 1e30, 1.5e300]",
+		  "[18446744073709552000,1000,1,0.5,0.1,1e-7,1e+30,1.5e+300]" },
+		{ "[1e, e1, 1.2.3, 2026-01-02, 12:30, '', 1e999]",
+		  "[\"1e\",\"e1\",\"1.2.3\",\"2026-01-02\",\"12:30\",\"\",\"1e999\"]" },
+		{ "[!!str 1, !!int \"1\", !x 1, !!binary aGk=, !!float 1]", "[\"1\",1,\"1\",\"hi\",1]" },
+		{ "{1: a, yes: b, 0x10: c, 1.50: d}", "{\"1\":\"a\",\"true\":\"b\",\"16\":\"c\",\"1.5\":\"d\"}" },
+		{ "a: &a {x: 1, y0: 2}\nb: {<<: *a, x: 3}\nc: {x: 4, <<: [*a, {z: 5}]}",
+		  "{\"a\":{\"x\":1,\"y0\":2},\"b\":{\"x\":3,\"y0\":2},\"c\":{\"x\":4,\"y0\":2,\"z\":5}}" },
+	};
+	static const char *const bad[] = { ".inf",    "{a: .NaN}", "{~: 1}",       "{[a]: 1}",
+					   "{<<: 1}", "!!int x",   "!!binary '*'", "a: 1\n\"a\": 2\n" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_arena_ struct arena a = ARENA_INIT;
+		_cleanup_err_ struct err err = ERR_INIT;
+		struct json *v;
+
+		if (yaml_parse(&a, str_of(cases[i][0]), &v, &err) < 0)
+			fail_msg("%s: %s", cases[i][0], err_message(&err));
+		assert_string_equal(json_text(&a, v).p, cases[i][1]);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		_cleanup_arena_ struct arena a = ARENA_INIT;
+		_cleanup_err_ struct err err = ERR_INIT;
+		struct json *v;
+
+		if (yaml_parse(&a, str_of(bad[i]), &v, &err) >= 0)
+			fail_msg("accepted: %s", bad[i]);
+		assert_true(*err_message(&err));
+	}
+}
+
+static void test_yaml_duplicates(void **state)
+{
+	_cleanup_arena_ struct arena a = ARENA_INIT;
+	struct str found[2];
+	struct json_duplicates dups = { .paths = found, .max = 2 };
+	struct json *v;
+
+	assert_int_equal(yaml_parse_report(&a, STR("a: 1\nb:\n  c: 1\n  c: 2\na: 3\na: 4\n"), &dups, &v, NULL), 0);
+	assert_string_equal(json_text(&a, v).p, "{\"a\":4,\"b\":{\"c\":2}}");
+	assert_int_equal(dups.n, 2);
+	assert_string_equal(found[0].p, "line 4: key \"c\" already set in map");
+	assert_string_equal(found[1].p, "line 5: key \"a\" already set in map");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -219,6 +273,7 @@ int main(void)
 		cmocka_unit_test(test_depth_limit),  cmocka_unit_test(test_duplicates),
 		cmocka_unit_test(test_many_members), cmocka_unit_test(test_edit),
 		cmocka_unit_test(test_oracle),       cmocka_unit_test(test_yaml),
+		cmocka_unit_test(test_yaml_scalars), cmocka_unit_test(test_yaml_duplicates),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

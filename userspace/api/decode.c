@@ -13,9 +13,9 @@
 
 struct decoder {
 	struct arena *arena;
-	struct decode_warnings found; /* unknown fields, also when nobody asked for warnings */
-	bool report;
-	struct err *err; /* bare, the caller wraps it */
+	struct decode_warnings *found; /* NULL: nobody asks */
+	size_t n_duplicates;           /* of `found`: the first ones */
+	struct err *err;               /* bare, the caller wraps it */
 };
 
 int decode_parse_field_validation(struct str text, enum decode_field_validation *ret, struct err *err)
@@ -41,18 +41,67 @@ static int walk_message(struct decoder *d, const struct api_message *m, struct j
 static int walk_value(struct decoder *d, const struct api_message *in, const struct api_field *f, struct json *v,
 		      const struct field_path *path);
 
-static void note(struct decode_warnings *w, struct arena *arena, const char *what, struct str path)
+static void note(struct decode_warnings *w, struct str text, const char *at)
 {
-	if (w->n < DECODE_WARNINGS_MAX)
-		w->items[w->n++] = str_of(arena_printf(arena, "%s field \"%.*s\"", what, STR_ARG(path)));
+	if (w->n >= DECODE_WARNINGS_MAX)
+		return;
+	w->items[w->n] = text;
+	w->at[w->n++] = at;
+}
+
+static void path_text(struct buf *out, const struct field_path *path)
+{
+	if (!path)
+		return;
+	path_text(out, path->up);
+	if (path->type == FIELD_PATH_INDEX)
+		buf_printf(out, "[%zu]", (size_t)path->index);
+	else
+		buf_printf(out, "%s%.*s", path->up ? "." : "", STR_ARG(path->name));
+}
+
+/* Of what is unknown, and of what no schema describes, duplicates are not told. */
+static void forget_duplicates(struct decoder *d, struct str path)
+{
+	struct decode_warnings *w = d->found;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < w->n; i++) {
+		struct str rest = w->items[i], prefix = STR("duplicate field \"");
+		bool drop = false;
+
+		if (i < d->n_duplicates && str_starts(rest, prefix)) {
+			rest = str_make(rest.p + prefix.n, rest.n - prefix.n);
+			drop = str_starts(rest, path) && rest.n > path.n && strchr("\".[", rest.p[path.n]);
+		}
+		if (drop)
+			continue;
+		w->items[kept] = w->items[i];
+		w->at[kept++] = w->at[i];
+	}
+	d->n_duplicates -= w->n - kept;
+	w->n = kept;
 }
 
 static void note_unknown(struct decoder *d, const struct field_path *path)
 {
-	char text[FIELD_PATH_MAX];
+	_cleanup_buf_ struct buf text = BUF_INIT;
 
-	if (d->report && d->found.n < DECODE_WARNINGS_MAX)
-		note(&d->found, d->arena, "unknown", str_make(text, field_path_render(path, text)));
+	if (!d->found || d->found->n >= DECODE_WARNINGS_MAX)
+		return;
+	path_text(&text, path);
+	if (d->n_duplicates)
+		forget_duplicates(d, buf_str(&text));
+	note(d->found, str_of(arena_printf(d->arena, "unknown field \"%.*s\"", STR_ARG(buf_str(&text)))), path->name.p);
+}
+
+static void note_raw(struct decoder *d, const struct field_path *path)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+
+	path_text(&text, path);
+	buf_add_char(&text, '.');
+	forget_duplicates(d, str_make(buf_str(&text).p, buf_len(&text) - 1));
 }
 
 /* What Go's zero value of an element or a map's value looks like. */
@@ -118,6 +167,8 @@ static int walk_value(struct decoder *d, const struct api_message *in, const str
 {
 	enum json_type wanted = f->type == API_ARRAY ? JSON_ARRAY : JSON_OBJECT;
 
+	if (f->type == API_RAW && d->n_duplicates)
+		note_raw(d, path);
 	if (f->type != API_OBJECT && f->type != API_ARRAY && f->type != API_MAP)
 		return decode_value(d->arena, in, f, v, path, d->err);
 	if (v->type != wanted)
@@ -173,52 +224,119 @@ static int bad_request(const struct api_kind *kind, struct err *err, const char 
 			      kind->kind, kind->version, kind->kind, why);
 }
 
+/* Paths as their elements compare: "." before everything. */
+static int compare_paths(struct str a, struct str b)
+{
+	for (size_t i = 0; i < a.n && i < b.n; i++) {
+		int x = a.p[i] == '.' ? 1 : (unsigned char)a.p[i], y = b.p[i] == '.' ? 1 : (unsigned char)b.p[i];
+
+		if (x != y)
+			return x - y;
+	}
+	return (a.n > b.n) - (a.n < b.n);
+}
+
+/* Into the order of the body. YAML is read by way of maps, whose members have the order of their names. */
+static void sort(struct decode_warnings *w, size_t n_duplicates)
+{
+	for (size_t i = w->yaml ? n_duplicates + 1 : 1; i < w->n; i++) {
+		struct str item = w->items[i];
+		const char *at = w->at[i];
+		size_t to = i, first = w->yaml ? n_duplicates : 0;
+
+		for (; to > first && (w->yaml ? compare_paths(item, w->items[to - 1]) < 0 : at < w->at[to - 1]); to--) {
+			w->items[to] = w->items[to - 1];
+			w->at[to] = w->at[to - 1];
+		}
+		w->items[to] = item;
+		w->at[to] = at;
+	}
+}
+
 /* "strict decoding error: a, b" in the arena, or NULL. */
 static const char *strict_error(struct arena *arena, const struct decode_warnings *found)
 {
 	_cleanup_(buf_finish) struct buf text = BUF_INIT;
+	bool lines = found->n && found->yaml && str_starts(found->items[0], STR("line "));
 
 	if (!found->n)
 		return NULL;
 	buf_add_cstr(&text, "strict decoding error: ");
+	if (lines)
+		buf_add_cstr(&text, "yaml: unmarshal errors:\n  ");
 	for (size_t i = 0; i < found->n; i++) {
+		lines = lines && str_starts(found->items[i], STR("line "));
 		if (i)
-			buf_add_cstr(&text, ", ");
+			buf_add_cstr(&text, lines ? "\n  " : ", ");
 		buf_add_str(&text, found->items[i]);
 	}
 	return arena_strdup(arena, buf_cstr(&text));
 }
 
-static void add_warnings(struct decode_warnings *to, const struct decode_warnings *from)
-{
-	for (size_t i = 0; to && i < from->n && to->n < DECODE_WARNINGS_MAX; i++)
-		to->items[to->n++] = from->items[i];
-}
-
 /* ---- text ---- */
 
-static int parse_error(const struct api_kind *kind, int r, struct err *cause, struct err *err)
+#define BODY_SHOWN_BYTES_MAX 30
+
+/* The begin of a body in an error: JSON as it is, everything else in hex. */
+static const char *summary(struct arena *arena, struct str body)
 {
+	_cleanup_buf_ struct buf out = BUF_INIT;
+	size_t n = body.n < BODY_SHOWN_BYTES_MAX ? body.n : BODY_SHOWN_BYTES_MAX;
+
+	if (!body.n)
+		return "<empty>";
+	if (body.p[0] == '{')
+		buf_add(&out, body.p, n);
+	else
+		for (size_t i = 0; i < n; i++)
+			buf_printf(&out, "%02x", (unsigned char)body.p[i]);
+	if (n < body.n)
+		buf_add_cstr(&out, " ...");
+	return arena_strdup(arena, buf_cstr(&out));
+}
+
+static int parse_error(struct arena *arena, const struct api_kind *kind, struct str body, bool json, int r,
+		       struct err *cause, struct err *err)
+{
+	const char *what = json ? "couldn't get version/kind; json parse error: " : "";
+
 	if (r == -E2BIG)
 		return err_set_status(err, -E2BIG, 413, "RequestEntityTooLarge", "Request entity too large: %s",
 				      err_message(cause));
 	if (!kind)
-		return err_set_status(err, -EINVAL, 400, "BadRequest",
-				      "couldn't get version/kind; json parse error: %s", err_message(cause));
-	return err_set_status(
-		err, -EINVAL, 400, "BadRequest",
-		"the object provided is unrecognized (must be of type %s): couldn't get version/kind; json "
-		"parse error: %s",
-		kind->kind, err_message(cause));
+		return err_set_status(err, -EINVAL, 400, "BadRequest", "%s%s", what, err_message(cause));
+	return err_set_status(err, -EINVAL, 400, "BadRequest",
+			      "the object provided is unrecognized (must be of type %s): %s%s (%s)", kind->kind, what,
+			      err_message(cause), summary(arena, body));
 }
 
-/* Duplicates are added to `found` where `report` asks for it. */
+/* JSON or YAML; what is there twice is added to `found`, unless that is NULL. */
+static int parse_text(struct arena *arena, struct str text, bool yaml, struct decode_warnings *found, struct json **ret,
+		      struct err *err)
+{
+	struct str paths[DECODE_WARNINGS_MAX];
+	const char *at[DECODE_WARNINGS_MAX];
+	struct json_duplicates dups = { .paths = paths, .at = at, .max = found ? DECODE_WARNINGS_MAX : 0 };
+	int r;
+
+	if (yaml)
+		r = yaml_parse_report(arena, text, &dups, ret, err);
+	else if (found)
+		r = json_parse_report(arena, text, &dups, ret, err);
+	else
+		r = json_parse(arena, text, 0, ret, err);
+	for (size_t i = 0; r >= 0 && i < dups.n; i++)
+		note(found,
+		     yaml ? paths[i] : str_of(arena_printf(arena, "duplicate field \"%.*s\"", STR_ARG(paths[i]))),
+		     yaml ? NULL : at[i]);
+	return r;
+}
+
 static int parse(struct arena *arena, const struct api_kind *kind, struct str text, enum decode_media media,
-		 bool report, struct decode_warnings *found, struct json **ret, struct err *err)
+		 struct decode_warnings *found, struct json **ret, struct err *err)
 {
 	_cleanup_err_ struct err cause = ERR_INIT;
-	struct str paths[DECODE_WARNINGS_MAX];
-	struct json_duplicates dups = { .paths = paths, .max = DECODE_WARNINGS_MAX };
+	bool yaml = media == DECODE_YAML;
 	struct json *tree;
 	int r;
 
@@ -227,23 +345,18 @@ static int parse(struct arena *arena, const struct api_kind *kind, struct str te
 				      "Request entity too large: limit is %d", DECODE_BYTES_MAX);
 	if (media == DECODE_PROTOBUF)
 		return pb_decode(arena, kind, text, ret, err);
-	if (media == DECODE_YAML)
-		r = yaml_parse(arena, text, &tree, &cause);
-	else if (report)
-		r = json_parse_report(arena, text, &dups, &tree, &cause);
-	else
-		r = json_parse(arena, text, 0, &tree, &cause);
+	if (found)
+		found->yaml = yaml;
+	r = parse_text(arena, text, yaml, found, &tree, &cause);
 	if (r < 0)
-		return parse_error(kind, r, &cause, err);
+		return parse_error(arena, kind, text, !yaml, r, &cause, err);
 	if (tree->type != JSON_OBJECT) {
 		err_set(&cause, -EINVAL,
 			"json: cannot unmarshal %s into Go value of type struct { APIVersion string "
 			"\"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }",
 			decode_json_word(tree));
-		return parse_error(kind, -EINVAL, &cause, err);
+		return parse_error(arena, kind, text, true, -EINVAL, &cause, err);
 	}
-	for (size_t i = 0; i < dups.n && i < dups.max; i++)
-		note(found, arena, "duplicate", paths[i]);
 	*ret = tree;
 	return 0;
 }
@@ -252,17 +365,19 @@ int decode_parse(struct arena *arena, const struct api_kind *kind, struct str te
 		 enum decode_field_validation validation, struct decode_warnings *warnings, struct json **ret,
 		 struct err *err)
 {
-	struct decode_warnings found = { .n = 0 };
+	struct decode_warnings own;
 	struct json *tree;
-	int r = parse(arena, kind, text, media, validation != DECODE_IGNORE, &found, &tree, err);
+	int r;
 
+	own.n = 0;
+	if (!warnings && validation == DECODE_STRICT)
+		warnings = &own;
+	r = parse(arena, kind, text, media, validation != DECODE_IGNORE ? warnings : NULL, &tree, err);
 	if (r < 0)
 		return r;
-	if (validation == DECODE_STRICT && found.n)
-		return kind ? bad_request(kind, err, strict_error(arena, &found))
-			    : err_set_status(err, -EINVAL, 400, "BadRequest", "%s", strict_error(arena, &found));
-	if (validation == DECODE_WARN)
-		add_warnings(warnings, &found);
+	if (warnings == &own && own.n)
+		return kind ? bad_request(kind, err, strict_error(arena, &own))
+			    : err_set_status(err, -EINVAL, 400, "BadRequest", "%s", strict_error(arena, &own));
 	*ret = tree;
 	return 0;
 }
@@ -293,26 +408,33 @@ static int check_type_meta(struct arena *arena, const struct api_kind *kind, str
 	return 0;
 }
 
-/* The walk with its words; `found` may already hold duplicates. */
+/* The walk with its words; `warnings` may already hold duplicates. */
 static int fit(struct arena *arena, const struct api_message *message, const char *what, const char *version,
-	       struct json *tree, enum decode_field_validation validation, const struct decode_warnings *found,
-	       struct decode_warnings *warnings, struct err *err)
+	       struct json *tree, enum decode_field_validation validation, struct decode_warnings *warnings,
+	       struct err *err)
 {
 	_cleanup_err_ struct err cause = ERR_INIT;
-	struct decoder d = { .arena = arena, .report = validation != DECODE_IGNORE, .err = &cause };
+	struct decode_warnings own;
+	struct decoder d = { .arena = arena, .found = warnings, .err = &cause };
 	const char *why = NULL;
 
-	if (found)
-		d.found = *found;
+	if (validation == DECODE_IGNORE || (!warnings && validation == DECODE_WARN)) {
+		d.found = NULL;
+	} else if (!warnings) {
+		own.n = 0;
+		own.yaml = false;
+		d.found = &own;
+	}
+	d.n_duplicates = d.found ? d.found->n : 0;
 	if (walk_message(&d, message, tree, NULL) < 0)
 		why = err_message(&cause);
-	else if (validation == DECODE_STRICT)
-		why = strict_error(arena, &d.found);
+	else if (d.found && d.found->n)
+		sort(d.found, d.n_duplicates);
+	if (!why && validation == DECODE_STRICT)
+		why = strict_error(arena, d.found);
 	if (why)
 		return err_set_status(err, -EINVAL, 400, "BadRequest",
 				      "%s in version \"%s\" cannot be handled as a %s: %s", what, version, what, why);
-	if (validation == DECODE_WARN)
-		add_warnings(warnings, &d.found);
 	return 0;
 }
 
@@ -326,21 +448,24 @@ int decode_tree(struct arena *arena, const struct api_kind *kind, struct json *t
 	r = check_type_meta(arena, kind, tree, err);
 	if (r < 0)
 		return r;
-	return fit(arena, kind->message, kind->kind, kind->version, tree, validation, NULL, warnings, err);
+	return fit(arena, kind->message, kind->kind, kind->version, tree, validation, warnings, err);
 }
 
 int decode_text(struct arena *arena, const struct api_kind *kind, struct str text, enum decode_media media,
 		enum decode_field_validation validation, struct decode_warnings *warnings, struct json **ret,
 		struct err *err)
 {
-	struct decode_warnings found = { .n = 0 };
+	struct decode_warnings own;
 	struct json *tree;
-	int r = parse(arena, kind, text, media, validation != DECODE_IGNORE, &found, &tree, err);
+	int r;
 
+	own.n = 0;
+	own.yaml = false;
+	if (!warnings)
+		warnings = &own;
+	r = decode_parse(arena, kind, text, media, validation, warnings, &tree, err);
 	if (r >= 0)
-		r = check_type_meta(arena, kind, tree, err);
-	if (r >= 0)
-		r = fit(arena, kind->message, kind->kind, kind->version, tree, validation, &found, warnings, err);
+		r = decode_tree(arena, kind, tree, validation, warnings, err);
 	if (r < 0)
 		return r;
 	*ret = tree;
@@ -352,7 +477,7 @@ int decode_message(struct arena *arena, const struct api_message *message, const
 {
 	if (!json_is(tree, JSON_OBJECT))
 		return err_set_status(err, -EINVAL, 400, "BadRequest", "%s: the object is not a JSON object", what);
-	return fit(arena, message, what, "v1", tree, validation, NULL, warnings, err);
+	return fit(arena, message, what, "v1", tree, validation, warnings, err);
 }
 
 int decode_type_meta(const struct json *tree, struct str *ret_group, struct str *ret_version, struct str *ret_kind,

@@ -27,22 +27,25 @@ int decode_parse_field_validation(struct str text, enum decode_field_validation 
 
 enum decode_media { DECODE_JSON, DECODE_YAML, DECODE_PROTOBUF };
 
-/* `unknown field "spec.foo"`, `duplicate field "spec.x"`; in the arena. */
+/* `unknown field "spec.foo"`, `duplicate field "spec.x"`, in the order of the body; in the arena. */
 struct decode_warnings {
 	struct str items[DECODE_WARNINGS_MAX];
+	const char *at[DECODE_WARNINGS_MAX]; /* where in the body */
 	size_t n;
+	bool yaml; /* duplicates by line, before all others; unknown fields by name */
 };
 
 /* Text to a raw tree: limits, syntax (400 BadRequest; 413 RequestEntityTooLarge), an object at the top.
- * Duplicate members go to `warnings` or are the strict error. `text` must outlive the tree. `kind` only words
- * errors, may be NULL. warnings may be NULL. */
+ * Duplicate members go to `warnings`, which the functions below complete and then judge; with NULL they are the strict
+ * error at once. `text` must outlive the tree. `kind` only words errors, may be NULL. */
 int decode_parse(struct arena *arena, const struct api_kind *kind, struct str text, enum decode_media media,
 		 enum decode_field_validation validation, struct decode_warnings *warnings, struct json **ret,
 		 struct err *err);
 
 /* A raw tree (a body, a patch's result, what an in-process client built) is checked against the kind and made
  * canonical in place: apiVersion and kind (filled in when absent; 400 when they are another kind's), types
- * (400 in the words of Go's decoder), unknown fields. Also what a patch made of a stored object goes this way. */
+ * (400 in the words of Go's decoder), unknown fields. Also what a patch made of a stored object goes this way.
+ * `warnings` (may be NULL) come from decode_parse() or are empty. */
 int decode_tree(struct arena *arena, const struct api_kind *kind, struct json *tree,
 		enum decode_field_validation validation, struct decode_warnings *warnings, struct err *err);
 

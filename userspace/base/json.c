@@ -151,6 +151,7 @@ bool json_equal(const struct json *a, const struct json *b)
 	case JSON_BOOL:
 		return a->boolean == b->boolean;
 	case JSON_STRING:
+	case JSON_RAW:
 		return str_eq(a->text, b->text);
 	case JSON_NUMBER:
 		if (str_eq(a->text, b->text))
@@ -217,6 +218,14 @@ struct json *json_new_printf(struct arena *arena, const char *fmt, ...)
 	return json_new_cstr(arena, s);
 }
 
+struct json *json_new_raw(struct arena *arena, struct str json_text)
+{
+	struct json *v = json_new(arena, JSON_RAW);
+
+	v->text = json_text;
+	return v;
+}
+
 struct json *json_new_int(struct arena *arena, int64_t n)
 {
 	struct json *v = json_new(arena, JSON_NUMBER);
@@ -248,6 +257,7 @@ static struct json *json_clone_with(struct arena *arena, const struct json *v, b
 		break;
 	case JSON_NUMBER:
 	case JSON_STRING:
+	case JSON_RAW:
 		copy->text = strings ? arena_str(arena, v->text) : v->text;
 		break;
 	case JSON_ARRAY:

@@ -16,7 +16,16 @@
 #define JSON_DEPTH_MAX 100
 #define JSON_NODES_MAX 4000000 /* one document */
 
-enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
+enum json_type {
+	JSON_NULL,
+	JSON_BOOL,
+	JSON_NUMBER,
+	JSON_STRING,
+	JSON_ARRAY,
+	JSON_OBJECT,
+	JSON_RAW /* text that was left as it is: from json_parse_keep() and json_new_raw() alone; written as it stands
+		  */
+};
 
 struct json {
 	enum json_type type;
@@ -24,7 +33,7 @@ struct json {
 	struct str key; /* when the parent is an object */
 	struct json *next;
 	union {
-		struct str text; /* JSON_STRING: decoded UTF-8; JSON_NUMBER: the literal */
+		struct str text; /* JSON_STRING: decoded UTF-8; JSON_NUMBER: the literal; JSON_RAW: JSON */
 		bool boolean;
 		struct {
 			struct json *first, *last;
@@ -39,16 +48,26 @@ enum json_parse_flags {
 	JSON_PARSE_STRICT_DUPLICATES = 1,
 };
 
-/* -EINVAL with the byte offset in the message; -E2BIG past the limits above. */
+/* -EINVAL in the words of Go's decoder; -E2BIG past the limits above. */
 int json_parse(struct arena *arena, struct str text, unsigned flags, struct json **ret, struct err *err);
 
 /* Members given twice are reported here as "a.b.c" paths, at most `max` (fieldValidation=Warn). */
 struct json_duplicates {
 	struct str *paths;
+	const char **at; /* where their names stand in the text (not of names with escapes), or NULL */
 	size_t n, max;
 };
 int json_parse_report(struct arena *arena, struct str text, struct json_duplicates *dups, struct json **ret,
 		      struct err *err);
+
+/* Values that are not worth a tree where nobody looks at them stay JSON_RAW: those of the member `key` of any object,
+ * or with `parent` those of the member `key` of the document's member `parent`. The text must be trusted: what is
+ * left out is not judged. */
+struct json_keep {
+	const char *parent, *key;
+};
+int json_parse_keep(struct arena *arena, struct str text, const struct json_keep *keep, struct json **ret,
+		    struct err *err);
 
 /* ---- looking ---- (every function takes NULL and wrong types: NULL, empty or the default) */
 
@@ -81,7 +100,7 @@ bool json_bool(const struct json *v, bool otherwise);
 bool json_get_bool(const struct json *object, const char *key, bool otherwise);
 bool json_at_bool(const struct json *v, const char *dotted_path, bool otherwise);
 size_t json_count(const struct json *v);
-/* Deep; objects compare without regard to order, numbers by value. */
+/* Deep; objects compare without regard to order, numbers by value, JSON_RAW by its bytes. */
 bool json_equal(const struct json *a, const struct json *b);
 
 /* ---- building ---- (strings are borrowed: literals, or arena memory) */
@@ -92,6 +111,7 @@ struct json *json_new_array(struct arena *arena);
 struct json *json_new_str(struct arena *arena, struct str s);
 struct json *json_new_cstr(struct arena *arena, const char *s);
 struct json *json_new_printf(struct arena *arena, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+struct json *json_new_raw(struct arena *arena, struct str json_text);
 struct json *json_new_int(struct arena *arena, int64_t v);
 struct json *json_new_bool(struct arena *arena, bool v);
 struct json *json_clone(struct arena *arena, const struct json *v);      /* deep, strings shared; key dropped */

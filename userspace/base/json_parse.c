@@ -2,6 +2,7 @@
 /* JSON text to tree: recursive descent with a depth limit, strings shared with the text where
  * they hold no escape. See json.h. */
 #include <errno.h>
+#include <stdio.h>
 
 #include "userspace/base/encode.h"
 #include "userspace/base/json.h"
@@ -14,22 +15,38 @@
 
 struct parser {
 	struct arena *arena;
-	const char *start, *at, *end;
+	const char *at, *end;
 	unsigned flags;
 	unsigned depth;
 	size_t nodes;
 	struct json_duplicates *dups;
+	const struct json_keep *keep;
 	/* For the paths of duplicates: the container at each depth (from 1) and its name in the one above. */
 	struct json *containers[JSON_DEPTH_MAX + 2];
 	struct str names[JSON_DEPTH_MAX + 2];
 	struct err *err;
 };
 
-static int parse_error(struct parser *p, const char *what)
+/* In the words of Go's decoder, which clients know. */
+static int parse_error(struct parser *p, const char *where)
 {
+	unsigned char c;
+	char shown[8];
+
 	if (p->at >= p->end)
 		return err_set(p->err, -EINVAL, "unexpected end of JSON input");
-	return err_set(p->err, -EINVAL, "%s at offset %zu of the JSON input", what, (size_t)(p->at - p->start));
+	c = (unsigned char)*p->at;
+	if (c == '\'' || c == '\\')
+		snprintf(shown, sizeof(shown), "\\%c", c);
+	else if (c == '\n' || c == '\r' || c == '\t')
+		snprintf(shown, sizeof(shown), "\\%c", c == '\n' ? 'n' : c == '\r' ? 'r' : 't');
+	else if (c < 0x20 || c == 0x7f)
+		snprintf(shown, sizeof(shown), "\\x%02x", c);
+	else if (c >= 0x80) /* Go shows the byte as if it were a character */
+		snprintf(shown, sizeof(shown), "%c%c", 0xc0 | c >> 6, 0x80 | (c & 63));
+	else
+		snprintf(shown, sizeof(shown), "%c", c);
+	return err_set(p->err, -EINVAL, "invalid character '%s' %s", shown, where);
 }
 
 static void skip_blanks(struct parser *p)
@@ -155,12 +172,12 @@ static int parse_string_slow(struct parser *p, const char *from, struct str *ret
 			p->at++;
 			e = parse_escape(p, at);
 			if (e < 0)
-				return parse_error(p, "invalid escape in string");
+				return parse_error(p, "in string escape code");
 			at += e;
 			continue;
 		}
 		if (c < 0x20)
-			return parse_error(p, "invalid control character in string");
+			return parse_error(p, "in string literal");
 		n = utf8_len((const unsigned char *)p->at, (const unsigned char *)scan);
 		if (n == 0) {
 			at += utf8_put(at, 0xfffd);
@@ -217,18 +234,16 @@ static int parse_number(struct parser *p, struct json *v)
 	if (*p->at == '-')
 		p->at++;
 	if (!is_digit(p))
-		return parse_error(p, "invalid number");
-	if (*p->at == '0')
+		return parse_error(p, "in numeric literal");
+	if (*p->at == '0') /* what follows it is judged by who asked for the value */
 		p->at++;
 	else
 		while (is_digit(p))
 			p->at++;
-	if (is_digit(p))
-		return parse_error(p, "invalid number");
 	if (p->at < p->end && *p->at == '.') {
 		p->at++;
 		if (!is_digit(p))
-			return parse_error(p, "invalid number");
+			return parse_error(p, "after decimal point in numeric literal");
 		while (is_digit(p))
 			p->at++;
 	}
@@ -237,7 +252,7 @@ static int parse_number(struct parser *p, struct json *v)
 		if (p->at < p->end && (*p->at == '+' || *p->at == '-'))
 			p->at++;
 		if (!is_digit(p))
-			return parse_error(p, "invalid number");
+			return parse_error(p, "in exponent of numeric literal");
 		while (is_digit(p))
 			p->at++;
 	}
@@ -247,26 +262,77 @@ static int parse_number(struct parser *p, struct json *v)
 
 static int parse_word(struct parser *p, struct json *v)
 {
-	size_t left = (size_t)(p->end - p->at);
+	const char *word = *p->at == 't' ? "true" : *p->at == 'f' ? "false" : *p->at == 'n' ? "null" : NULL;
+	char where[48];
 
-	if (left >= 4 && memcmp(p->at, "true", 4) == 0) {
-		v->type = JSON_BOOL;
-		v->boolean = true;
-		p->at += 4;
-	} else if (left >= 5 && memcmp(p->at, "false", 5) == 0) {
-		v->type = JSON_BOOL;
-		v->boolean = false;
-		p->at += 5;
-	} else if (left >= 4 && memcmp(p->at, "null", 4) == 0) {
-		v->type = JSON_NULL;
-		p->at += 4;
-	} else {
-		return parse_error(p, "invalid character looking for a value");
+	if (!word)
+		return parse_error(p, "looking for beginning of value");
+	for (const char *c = word; *c; c++, p->at++) {
+		if (p->at < p->end && *p->at == *c)
+			continue;
+		snprintf(where, sizeof(where), "in literal %s (expecting '%c')", word, *c);
+		return parse_error(p, where);
 	}
+	v->type = *word == 'n' ? JSON_NULL : JSON_BOOL;
+	if (*word != 'n')
+		v->boolean = *word == 't';
 	return 0;
 }
 
 static int parse_value(struct parser *p, struct json **ret);
+
+/* ---- values that stay text ---- */
+
+static bool is_kept(const struct parser *p, struct str key)
+{
+	const struct json_keep *k = p->keep;
+
+	if (!k || !str_is(key, k->key))
+		return false;
+	return !k->parent || (p->depth == 2 && str_is(p->names[2], k->parent));
+}
+
+/* Behind the string whose opening quote stands before `at`; NULL when it has no end. */
+static const char *skip_string(const char *at, const char *end)
+{
+	for (;;) {
+		const char *quote = memchr(at, '"', (size_t)(end - at)), *back;
+
+		if (!quote)
+			return NULL;
+		for (back = quote; back > at && back[-1] == '\\'; back--)
+			;
+		if ((quote - back) % 2 == 0)
+			return quote + 1;
+		at = quote + 1;
+	}
+}
+
+static int keep_value(struct parser *p, struct json **ret)
+{
+	const char *from;
+	size_t depth = 0;
+
+	skip_blanks(p);
+	from = p->at;
+	while (p->at < p->end) {
+		char c = *p->at;
+
+		if (depth == 0 && (c == ',' || c == '}' || c == ']'))
+			break;
+		p->at++;
+		if (c == '{' || c == '[')
+			depth++;
+		else if (c == '}' || c == ']')
+			depth--;
+		else if (c == '"' && !(p->at = skip_string(p->at, p->end)))
+			p->at = p->end;
+	}
+	if (p->at >= p->end)
+		return parse_error(p, "");
+	*ret = json_new_raw(p->arena, str_make(from, (size_t)(p->at - from)));
+	return 0;
+}
 
 static int parse_array(struct parser *p, struct json *v)
 {
@@ -288,7 +354,7 @@ static int parse_array(struct parser *p, struct json *v)
 		json_append(v, item);
 		skip_blanks(p);
 		if (p->at >= p->end || (*p->at != ',' && *p->at != ']'))
-			return parse_error(p, "invalid character after array element");
+			return parse_error(p, "after array element");
 		if (*p->at++ == ']')
 			return 0;
 	}
@@ -309,6 +375,8 @@ static void report_duplicate(struct parser *p, struct str key)
 			buf_printf(&path, "%s%.*s", buf_len(&path) ? "." : "", STR_ARG(p->names[i]));
 	}
 	buf_printf(&path, "%s%.*s", buf_len(&path) ? "." : "", STR_ARG(key));
+	if (p->dups->at)
+		p->dups->at[p->dups->n] = key.p;
 	p->dups->paths[p->dups->n++] = arena_str(p->arena, buf_str(&path));
 }
 
@@ -333,14 +401,14 @@ static int parse_members(struct parser *p, struct json *v, struct map *index)
 
 		skip_blanks(p);
 		if (p->at >= p->end || *p->at != '"')
-			return parse_error(p, "invalid character looking for a member name");
+			return parse_error(p, "looking for beginning of object key string");
 		p->at++;
 		r = parse_string(p, &key);
 		if (r < 0)
 			return r;
 		skip_blanks(p);
 		if (p->at >= p->end || *p->at != ':')
-			return parse_error(p, "invalid character after a member name");
+			return parse_error(p, "after object key");
 		p->at++;
 		before = find_member(v, index, key);
 		if (before && (p->flags & JSON_PARSE_STRICT_DUPLICATES))
@@ -348,10 +416,10 @@ static int parse_members(struct parser *p, struct json *v, struct map *index)
 		if (before && p->dups)
 			report_duplicate(p, key);
 		p->names[p->depth + 1] = key;
-		r = parse_value(p, &item);
+		r = is_kept(p, key) ? keep_value(p, &item) : parse_value(p, &item);
 		if (r < 0)
 			return r;
-		item->key = key;
+		item->key = before ? before->key : key; /* where it was first */
 		if (before) {
 			json_replace(before, item);
 		} else {
@@ -367,7 +435,7 @@ static int parse_members(struct parser *p, struct json *v, struct map *index)
 		}
 		skip_blanks(p);
 		if (p->at >= p->end || (*p->at != ',' && *p->at != '}'))
-			return parse_error(p, "invalid character after an object member");
+			return parse_error(p, "after object key:value pair");
 		if (*p->at++ == '}')
 			return 0;
 	}
@@ -434,7 +502,7 @@ static int parse_document(struct parser *p, struct json **ret)
 		return r;
 	skip_blanks(p);
 	if (p->at != p->end)
-		return parse_error(p, "invalid character after the top-level value");
+		return parse_error(p, "after top-level value");
 	*ret = v;
 	return 0;
 }
@@ -443,7 +511,7 @@ int json_parse(struct arena *arena, struct str text, unsigned flags, struct json
 {
 	const char *start = text.p ? text.p : ""; /* an empty text may have no address */
 	struct parser p = {
-		.arena = arena, .start = start, .at = start, .end = start + text.n, .flags = flags, .err = err
+		.arena = arena, .at = start, .end = start + text.n, .flags = flags, .err = err
 	};
 
 	return parse_document(&p, ret);
@@ -454,7 +522,18 @@ int json_parse_report(struct arena *arena, struct str text, struct json_duplicat
 {
 	const char *start = text.p ? text.p : "";
 	struct parser p = {
-		.arena = arena, .start = start, .at = start, .end = start + text.n, .dups = dups, .err = err
+		.arena = arena, .at = start, .end = start + text.n, .dups = dups, .err = err
+	};
+
+	return parse_document(&p, ret);
+}
+
+int json_parse_keep(struct arena *arena, struct str text, const struct json_keep *keep, struct json **ret,
+		    struct err *err)
+{
+	const char *start = text.p ? text.p : "";
+	struct parser p = {
+		.arena = arena, .at = start, .end = start + text.n, .keep = keep, .err = err
 	};
 
 	return parse_document(&p, ret);

@@ -76,6 +76,7 @@ static void write_value(struct buf *out, const struct json *v, int indent)
 		buf_add_cstr(out, v->boolean ? "true" : "false");
 		return;
 	case JSON_NUMBER:
+	case JSON_RAW:
 		buf_add_str(out, v->text);
 		return;
 	case JSON_STRING:

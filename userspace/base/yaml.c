@@ -3,19 +3,16 @@
 #include "userspace/base/yaml.h"
 
 #include <errno.h>
-#include <math.h>
-#include <stdlib.h>
-#include <strings.h>
 #include <yaml.h>
 
 #include "userspace/base/map.h"
-
-#define YAML_NODES_MAX 1000000
+#include "userspace/base/yaml_scalar.h"
 
 struct yaml {
 	yaml_parser_t parser;
 	struct arena *arena;
-	struct map anchors; /* name -> struct json * */
+	struct map anchors;           /* name -> struct json * */
+	struct json_duplicates *dups; /* NULL: a key given twice is an error */
 	size_t nodes, aliases;
 	unsigned depth;
 	struct err *err;
@@ -29,95 +26,110 @@ static int yaml_next(struct yaml *y, yaml_event_t *ret)
 		       y->parser.problem ? y->parser.problem : "could not be read");
 }
 
-static bool yaml_is_word(struct str s, const char *const *words)
+static int yaml_event_scalar(struct yaml *y, const yaml_event_t *e, struct json **ret)
 {
-	for (; *words; words++)
-		if (str_is(s, *words))
-			return true;
-	return false;
-}
-
-/* The forms of YAML 1.1 integers that Kubernetes' reader knows: decimal, 0x, 0o and leading-zero octal. */
-static bool yaml_int(struct str s, int64_t *ret)
-{
-	char text[32], *end;
-	const char *digits;
-	int base = 10;
-
-	if (s.n == 0 || s.n >= sizeof(text))
-		return false;
-	memcpy(text, s.p, s.n);
-	text[s.n] = '\0';
-	digits = text + (text[0] == '-' || text[0] == '+');
-	if (*digits < '0' || *digits > '9')
-		return false;
-	if (digits[0] == '0' && (digits[1] == 'x' || digits[1] == 'X'))
-		base = 16;
-	else if (digits[0] == '0' && digits[1] == 'o')
-		return false; /* rare, and strtoll does not know it: stays a string */
-	else if (digits[0] == '0' && digits[1])
-		base = 8;
-	errno = 0;
-	*ret = strtoll(text, &end, base);
-	return errno == 0 && *end == '\0';
-}
-
-static bool yaml_float(struct str s)
-{
-	char text[64], *end;
-
-	if (s.n == 0 || s.n >= sizeof(text))
-		return false;
-	for (size_t i = 0; i < s.n; i++)
-		if (!strchr("0123456789+-.eE", s.p[i]))
-			return false;
-	memcpy(text, s.p, s.n);
-	text[s.n] = '\0';
-	if (!strpbrk(text, "0123456789") || !isfinite(strtod(text, &end)))
-		return false;
-	return *end == '\0';
-}
-
-static struct json *yaml_scalar(struct yaml *y, const yaml_event_t *e)
-{
-	static const char *const nulls[] = { "", "~", "null", "Null", "NULL", NULL };
-	static const char *const trues[] = { "true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", NULL };
-	static const char *const falses[] = { "false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", NULL };
-	struct str s = str_make((const char *)e->data.scalar.value, e->data.scalar.length);
-	const char *tag = (const char *)e->data.scalar.tag;
-	bool plain = e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && !(tag && strcmp(tag, YAML_STR_TAG) == 0);
-	int64_t n;
-
-	if (plain && yaml_is_word(s, nulls))
-		return json_new(y->arena, JSON_NULL);
-	if (plain && yaml_is_word(s, trues))
-		return json_new_bool(y->arena, true);
-	if (plain && yaml_is_word(s, falses))
-		return json_new_bool(y->arena, false);
-	if (plain && yaml_int(s, &n))
-		return json_new_int(y->arena, n);
-	if (plain && yaml_float(s)) {
-		struct json *v = json_new(y->arena, JSON_NUMBER);
-		_cleanup_buf_ struct buf text = BUF_INIT;
-
-		buf_add_str(&text, s);
-		/* JSON knows neither "1." nor ".5" nor "+1": write the value again. */
-		v->text = str_of(arena_printf(y->arena, "%.17g", strtod(buf_cstr(&text), NULL)));
-		return v;
-	}
-	return json_new_str(y->arena, arena_str(y->arena, s));
+	return yaml_scalar(y->arena, (const char *)e->data.scalar.tag, e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE,
+			   str_make((const char *)e->data.scalar.value, e->data.scalar.length), ret, y->err);
 }
 
 static int yaml_node(struct yaml *y, yaml_event_t *e, struct json **ret);
 
-static int yaml_mapping(struct yaml *y, struct json *object)
-{
-	/* Clients choose how many keys there are: looked up by hash. */
-	_cleanup_(map_finish) struct map seen = MAP_INIT;
+/* A mapping while it is read. */
+struct yaml_members {
+	struct json *object;
+	struct map own;    /* members that the mapping itself has */
+	struct map merged; /* that "<<" brought */
+};
 
+static int yaml_duplicate(struct yaml *y, struct str key, size_t line)
+{
+	struct json_duplicates *d = y->dups;
+
+	if (!d)
+		return err_set(y->err, -EINVAL, "yaml: line %zu: key \"%.*s\" already set in map", line, STR_ARG(key));
+	if (d->n < d->max)
+		d->paths[d->n++] =
+			str_of(arena_printf(y->arena, "line %zu: key \"%.*s\" already set in map", line, STR_ARG(key)));
+	return 0;
+}
+
+static int yaml_put(struct yaml *y, struct yaml_members *m, struct str key, struct json *value, size_t line)
+{
+	struct json *before = map_get(&m->own, key), *merged = map_get(&m->merged, key);
+
+	value->key = key;
+	if (before) {
+		int r = yaml_duplicate(y, key, line);
+
+		if (r < 0)
+			return r;
+		json_replace(before, value);
+		return 0;
+	}
+	if (merged) { /* what stands here wins over what is merged */
+		json_replace(merged, value);
+		value = merged;
+		map_remove(&m->merged, key);
+	} else {
+		json_append(m->object, value);
+	}
+	map_put(&m->own, value->key, value);
+	return 0;
+}
+
+/* "<<": members of other mappings that are not here. */
+static int yaml_merge(struct yaml *y, struct yaml_members *m, const struct json *from)
+{
+	if (from->type == JSON_ARRAY) {
+		json_foreach(it, from) {
+			int r = it->type == JSON_OBJECT ? yaml_merge(y, m, it) : -EINVAL;
+
+			if (r < 0)
+				return err_set(y->err, -EINVAL,
+					       "yaml: map merge requires map or sequence of maps as the value");
+		}
+		return 0;
+	}
+	if (from->type != JSON_OBJECT)
+		return err_set(y->err, -EINVAL, "yaml: map merge requires map or sequence of maps as the value");
+	json_foreach(it, from) {
+		struct json *copy;
+
+		if (map_get(&m->own, it->key) || map_get(&m->merged, it->key))
+			continue;
+		copy = json_clone(y->arena, it);
+		copy->key = it->key;
+		json_append(m->object, copy);
+		map_put(&m->merged, copy->key, copy);
+	}
+	return 0;
+}
+
+/* Takes over the key's event. */
+static int yaml_member(struct yaml *y, struct yaml_members *m, yaml_event_t *e)
+{
+	struct str text = str_make((const char *)e->data.scalar.value, e->data.scalar.length), key = STR_NULL;
+	const char *tag = (const char *)e->data.scalar.tag;
+	bool plain = e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE, merge = plain && !tag && str_is(text, "<<");
+	size_t line = e->start_mark.line + 1;
+	yaml_event_t next;
+	struct json *value;
+	int r = merge ? 0 : yaml_key(y->arena, tag, plain, text, &key, y->err);
+
+	yaml_event_delete(e);
+	if (r >= 0)
+		r = yaml_next(y, &next);
+	if (r >= 0)
+		r = yaml_node(y, &next, &value);
+	if (r < 0)
+		return r;
+	return merge ? yaml_merge(y, m, value) : yaml_put(y, m, key, value, line);
+}
+
+static int yaml_members(struct yaml *y, struct yaml_members *m)
+{
 	for (;;) {
 		yaml_event_t e;
-		struct json *key, *value;
 		int r = yaml_next(y, &e);
 
 		if (r < 0)
@@ -127,25 +139,26 @@ static int yaml_mapping(struct yaml *y, struct json *object)
 			return 0;
 		}
 		if (e.type != YAML_SCALAR_EVENT) {
+			size_t line = e.start_mark.line + 1;
+
 			yaml_event_delete(&e);
-			return err_set(y->err, -EINVAL, "yaml: line %zu: a key must be a scalar",
-				       y->parser.mark.line + 1);
+			return err_set(y->err, -EINVAL, "yaml: line %zu: a key must be a scalar", line);
 		}
-		key = json_new_str(y->arena, arena_str(y->arena, str_make((const char *)e.data.scalar.value,
-									  e.data.scalar.length)));
-		yaml_event_delete(&e);
-		r = yaml_next(y, &e);
+		r = yaml_member(y, m, &e);
 		if (r < 0)
 			return r;
-		r = yaml_node(y, &e, &value);
-		if (r < 0)
-			return r;
-		if (map_put(&seen, key->text, object))
-			return err_set(y->err, -EINVAL, "yaml: line %zu: key \"%.*s\" already set in map",
-				       y->parser.mark.line + 1, STR_ARG(key->text));
-		value->key = key->text;
-		json_append(object, value);
 	}
+}
+
+static int yaml_mapping(struct yaml *y, struct json *object)
+{
+	/* Clients choose how many keys there are: looked up by hash. */
+	struct yaml_members m = { .object = object, .own = MAP_INIT, .merged = MAP_INIT };
+	int r = yaml_members(y, &m);
+
+	map_finish(&m.own);
+	map_finish(&m.merged);
+	return r;
 }
 
 static int yaml_sequence(struct yaml *y, struct json *array)
@@ -174,12 +187,10 @@ static int yaml_alias(struct yaml *y, const char *name, struct json **ret)
 
 	if (!target)
 		return err_set(y->err, -EINVAL, "yaml: unknown anchor '%s' referenced", name);
-	if (++y->aliases > YAML_ALIASES_MAX)
-		return err_set(y->err, -EINVAL, "yaml: more than %d aliases", YAML_ALIASES_MAX);
+	/* Copies of copies grow without end; one copy no more than doubles what there is. */
+	if (++y->aliases > YAML_ALIASES_MAX || y->arena->total > YAML_EXPANDED_BYTES_MAX)
+		return err_set(y->err, -E2BIG, "yaml: document contains excessive aliasing");
 	*ret = json_clone(y->arena, target);
-	/* Copies of copies grow without end: what an arena holds is bounded too. */
-	if (y->arena->total > 64u * 1024 * 1024)
-		return err_set(y->err, -E2BIG, "yaml: document expands too far");
 	return 0;
 }
 
@@ -198,7 +209,7 @@ static int yaml_node(struct yaml *y, yaml_event_t *e, struct json **ret)
 	switch (e->type) {
 	case YAML_SCALAR_EVENT:
 		anchor = (const char *)e->data.scalar.anchor;
-		v = yaml_scalar(y, e);
+		r = yaml_event_scalar(y, e, &v);
 		break;
 	case YAML_MAPPING_START_EVENT:
 		anchor = (const char *)e->data.mapping_start.anchor;
@@ -255,9 +266,10 @@ static int yaml_document(struct yaml *y, struct json **ret)
 	}
 }
 
-int yaml_parse(struct arena *arena, struct str text, struct json **ret, struct err *err)
+int yaml_parse_report(struct arena *arena, struct str text, struct json_duplicates *dups, struct json **ret,
+		      struct err *err)
 {
-	struct yaml y = { .arena = arena, .err = err };
+	struct yaml y = { .arena = arena, .dups = dups, .err = err };
 	int r;
 
 	if (!yaml_parser_initialize(&y.parser))
@@ -268,4 +280,9 @@ int yaml_parse(struct arena *arena, struct str text, struct json **ret, struct e
 	yaml_parser_delete(&y.parser);
 	map_finish(&y.anchors);
 	return r;
+}
+
+int yaml_parse(struct arena *arena, struct str text, struct json **ret, struct err *err)
+{
+	return yaml_parse_report(arena, text, NULL, ret, err);
 }

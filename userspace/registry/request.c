@@ -14,18 +14,11 @@ static const char PATCH_TYPES[] = "application/json-patch+json, application/merg
 
 int request_tree(struct write *w, const struct request *rq, struct json **ret, struct err *err)
 {
-	struct decode_warnings *warnings;
-	int r;
-
 	if (rq->tree) {
 		*ret = json_clone_deep(&w->arena, rq->tree);
 		return 0;
 	}
-	warnings = arena_new(&w->arena, struct decode_warnings);
-	r = decode_parse(&w->arena, w->kind, rq->body, rq->media, w->validation, warnings, ret, err);
-	for (size_t i = 0; r >= 0 && i < warnings->n; i++)
-		write_warn(w, arena_strndup(&w->arena, warnings->items[i].p, warnings->items[i].n));
-	return r;
+	return decode_parse(&w->arena, w->kind, rq->body, rq->media, w->validation, write_findings(w), ret, err);
 }
 
 static int patched_by_tree(struct write *w, const struct request *rq, const struct api_message *message,

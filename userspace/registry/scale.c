@@ -79,7 +79,7 @@ static int new_scale(struct write *w, const struct request *rq, struct json **re
 		r = request_tree(w, rq, &scale, err);
 	}
 	if (r >= 0 && message)
-		r = decode_message(&w->arena, message, "Scale", scale, w->validation, NULL, err);
+		r = write_decode_message(w, message, "Scale", scale, err);
 	if (r < 0)
 		return r;
 	*ret = scale;

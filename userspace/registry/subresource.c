@@ -19,7 +19,7 @@ static int sub_body(struct write *w, const struct request *rq, struct json **ret
 	int r = request_tree(w, rq, &tree, err);
 
 	if (r >= 0 && sub && sub->message)
-		r = decode_message(&w->arena, sub->message, sub->kind, tree, w->validation, NULL, err);
+		r = write_decode_message(w, sub->message, sub->kind, tree, err);
 	if (r < 0)
 		return r;
 	*ret = tree;
