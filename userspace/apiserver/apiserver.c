@@ -2,6 +2,7 @@
 /* The entry of every request: route -> authentication -> authorization -> handler. See apiserver.h. */
 #include "userspace/apiserver/apiserver.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 
@@ -9,8 +10,21 @@
 #include "userspace/api/meta.h"
 #include "userspace/api/openapi.h"
 #include "userspace/apiserver/call.h"
+#include "userspace/apiserver/metrics.h"
+#include "userspace/apiserver/priority.h"
 #include "userspace/base/clock.h"
 #include "userspace/base/mem.h"
+
+#define APISERVER_LONG_BODY_BYTES 16384 /* beyond it the bytes count as work beside the seats */
+#define APISERVER_BYTE_NS 1             /* to encrypt and send */
+
+/* What is kept of a request from its coming to its end; in its arena. */
+struct call_record {
+	struct call call;
+	struct priority_request turn;
+	struct metrics_series *series;
+	int64_t began_ns;
+};
 
 static int apiserver_admit(struct call *call, int route_result, struct err *err)
 {
@@ -28,8 +42,94 @@ static int apiserver_admit(struct call *call, int route_result, struct err *err)
 	return route_result;
 }
 
+static void apiserver_dispatch(struct call *call)
+{
+	if (!meta_handle(call))
+		resource_handle(call);
+}
+
+static void apiserver_run(struct priority_request *turn)
+{
+	struct call_record *record = container_of(turn, struct call_record, turn);
+	bool wide = turn->seats > 1, watch = metrics_is_long_running(record->series);
+	int64_t began_ns = wide ? clock_monotonic_ns() : 0;
+	struct call call = record->call;
+
+	apiserver_dispatch(&call);
+	if (wide)
+		priority_charge(turn, clock_monotonic_ns() - began_ns);
+	/* A watch holds its seats while it is told what is there; then it waits, which costs nothing. */
+	if (watch)
+		priority_leave(call.as->priority, turn);
+}
+
+static void apiserver_refuse(struct priority_request *turn)
+{
+	static const struct http_header headers[] = { { STR("retry-after"), STR("1") },
+						      { STR("x-content-type-options"), STR("nosniff") } };
+	struct call_record *record = container_of(turn, struct call_record, turn);
+
+	http_respond(record->call.http, 429, "text/plain; charset=utf-8", headers, ARRAY_SIZE(headers),
+		     STR("Too many requests, please try again later.\n"));
+}
+
+/* on_end does what is to be done. */
+static void apiserver_waiter_gone(struct http_request *http)
+{
+}
+
+static void apiserver_take_turn(struct call_record *record)
+{
+	struct http_request *http = record->call.http;
+	struct priority_request *turn = &record->turn;
+	struct authz_attributes attributes;
+	enum priority_verdict verdict;
+
+	call_attributes(&record->call, &attributes);
+	turn->run = apiserver_run;
+	turn->refuse = apiserver_refuse;
+	verdict = priority_enter(record->call.as->priority, &attributes, call_seats(&record->call), turn);
+	if (turn->level) {
+		http->out_headers[http->n_out_headers++] =
+			(struct http_header){ STR("X-Kubernetes-Pf-Flowschema-Uid"), str_of(turn->schema_uid) };
+		http->out_headers[http->n_out_headers++] =
+			(struct http_header){ STR("X-Kubernetes-Pf-Prioritylevel-Uid"), str_of(turn->level_uid) };
+	}
+	if (verdict == PRIORITY_RUN)
+		apiserver_run(turn);
+	else if (verdict == PRIORITY_REFUSE)
+		apiserver_refuse(turn);
+	else
+		http->on_close = apiserver_waiter_gone;
+}
+
+/* Streams of a pod may be open for ever and are no work of this server's: they neither wait nor hold seats. */
+static bool apiserver_is_stream(const struct call *call)
+{
+	const struct api_subresource *sub = call->route.kind ? call->route.sub : NULL;
+
+	return sub &&
+	       (!strcmp(sub->name, "exec") || !strcmp(sub->name, "attach") || !strcmp(sub->name, "portforward") ||
+		!strcmp(sub->name, "proxy") || (!strcmp(sub->name, "log") && query_bool(&call->query, "follow")));
+}
+
+static void apiserver_ended(void *arg, struct http_request *http)
+{
+	struct call_record *record = http->context;
+	struct apiserver *as = arg;
+
+	if (!record)
+		return;
+	if (http->body_bytes > APISERVER_LONG_BODY_BYTES)
+		priority_charge(&record->turn, (int64_t)http->body_bytes * APISERVER_BYTE_NS);
+	priority_leave(as->priority, &record->turn);
+	metrics_end(as->metrics, record->series, http->status, http->body_bytes,
+		    clock_monotonic_ns() - record->began_ns);
+}
+
 static void apiserver_handle(void *arg, struct http_request *http)
 {
+	struct call_record *record = arena_new(http->arena, struct call_record);
 	struct call call = { .as = arg, .http = http, .arena = http->arena };
 	_cleanup_err_ struct err err = ERR_INIT;
 	int r;
@@ -37,13 +137,20 @@ static void apiserver_handle(void *arg, struct http_request *http)
 	r = route_parse(call.arena, http->path, &call.route, &err);
 	if (r == 0 && query_parse(call.arena, http->query, &call.query) < 0)
 		r = api_err_bad_request(&err, "invalid query");
+	record->began_ns = clock_monotonic_ns();
+	record->series = call_series(&call);
+	metrics_begin(call.as->metrics, record->series);
+	http->context = record;
 	r = apiserver_admit(&call, r, &err);
+	record->call = call;
 	if (r < 0) {
 		respond_err(http, &err);
 		return;
 	}
-	if (!meta_handle(&call))
-		resource_handle(&call);
+	if (apiserver_is_stream(&call))
+		apiserver_dispatch(&call);
+	else
+		apiserver_take_turn(record);
 }
 
 /* TokenRequest: a token bound to the pod, secret or node that the request names. */
@@ -122,13 +229,41 @@ static int apiserver_issue_token(void *arg, const struct registry_token_request 
 	return 0;
 }
 
+static int apiserver_check_ping(void *arg, struct err *err)
+{
+	return 0;
+}
+
+static int apiserver_check_started(void *arg, struct err *err)
+{
+	const struct apiserver *as = arg;
+
+	return as->ready ? 0 : err_set(err, -EAGAIN, "not everything has started yet");
+}
+
+static int apiserver_check_shutdown(void *arg, struct err *err)
+{
+	const struct apiserver *as = arg;
+
+	return as->shutting_down ? err_set(err, -ESHUTDOWN, "process is shutting down") : 0;
+}
+
+static void apiserver_own_checks(struct apiserver *as)
+{
+	apiserver_add_check(as, &(struct apiserver_check){ .name = "ping", .fn = apiserver_check_ping });
+	apiserver_add_check(as, &(struct apiserver_check){ "informer-sync", true, apiserver_check_started, as });
+	apiserver_add_check(as, &(struct apiserver_check){ "shutdown", true, apiserver_check_shutdown, as });
+}
+
 int apiserver_create(struct loop *loop, struct registry *reg, const struct apiserver_options *options,
 		     struct apiserver **ret, struct err *err)
 {
 	struct apiserver *as = mem_new(struct apiserver);
-	struct http_server_options http = {
-		.tls = options->tls, .handler = apiserver_handle, .on_protocol_error = respond_protocol_error, .arg = as
-	};
+	struct http_server_options http = { .tls = options->tls,
+					    .handler = apiserver_handle,
+					    .on_protocol_error = respond_protocol_error,
+					    .on_end = apiserver_ended,
+					    .arg = as };
 	int r;
 
 	as->loop = loop;
@@ -138,6 +273,9 @@ int apiserver_create(struct loop *loop, struct registry *reg, const struct apise
 	as->watch_backlog_bytes =
 		options->watch_backlog_bytes ? options->watch_backlog_bytes : APISERVER_WATCH_BACKLOG_BYTES_DEFAULT;
 	watch_init(as);
+	apiserver_own_checks(as);
+	metrics_create(&as->metrics);
+	priority_create(loop, reg, &as->priority);
 	r = authn_create(reg, options->tokens, &as->authn);
 	if (r == 0)
 		r = http_server_create(loop, &http, &as->http, err);
@@ -177,8 +315,21 @@ void apiserver_set_extra(struct apiserver *as, apiserver_extra_fn *fn, void *arg
 	as->extra_arg = arg;
 }
 
+void apiserver_add_check(struct apiserver *as, const struct apiserver_check *check)
+{
+	assert(as->n_checks < APISERVER_CHECKS_MAX);
+	as->checks[as->n_checks++] = *check;
+}
+
+void apiserver_set_metrics(struct apiserver *as, apiserver_metrics_fn *fn, void *arg)
+{
+	as->more_metrics = fn;
+	as->more_metrics_arg = arg;
+}
+
 void apiserver_shutdown(struct apiserver *as, int64_t grace_ns, void (*done)(void *arg), void *arg)
 {
+	as->shutting_down = true;
 	http_server_shutdown(as->http, grace_ns, done, arg);
 }
 
@@ -189,6 +340,8 @@ void apiserver_destroy(struct apiserver *as)
 	http_server_destroy(as->http);
 	watch_finish(as);
 	authn_destroy(as->authn);
+	priority_destroy(as->priority);
+	metrics_destroy(as->metrics);
 	discovery_drop();
 	openapi_drop();
 	free(as->advertise_address);

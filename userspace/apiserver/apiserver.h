@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "userspace/apiserver/token.h"
+#include "userspace/base/buf.h"
 #include "userspace/base/err.h"
 #include "userspace/registry/node_ops.h"
 
@@ -39,6 +40,19 @@ void apiserver_set_tls(struct apiserver *as, struct tls_context *tls);
 typedef int apiserver_extra_fn(void *arg, struct str path, struct str query, struct arena *arena, struct str *ret_body,
 			       struct err *err);
 void apiserver_set_extra(struct apiserver *as, apiserver_extra_fn *fn, void *arg);
+/* One of the checks that /livez, /healthz and /readyz are made of; `fn` returns 0, or a negative errno with err. In the
+ * order they are added, behind those of the API server itself. */
+struct apiserver_check {
+	const char *name; /* static: "etcd" */
+	bool ready_only;  /* of /readyz alone */
+	int (*fn)(void *arg, struct err *err);
+	void *arg;
+};
+#define APISERVER_CHECKS_MAX 32
+void apiserver_add_check(struct apiserver *as, const struct apiserver_check *check);
+/* What other rooms count, for /metrics: appends in Prometheus' text form. */
+typedef void apiserver_metrics_fn(void *arg, struct buf *out);
+void apiserver_set_metrics(struct apiserver *as, apiserver_metrics_fn *fn, void *arg);
 /* Ends watches cleanly, lets requests finish; done from the loop. */
 void apiserver_shutdown(struct apiserver *as, int64_t grace_ns, void (*done)(void *arg), void *arg);
 void apiserver_destroy(struct apiserver *as);

@@ -33,6 +33,13 @@ struct apiserver {
 	struct list watches; /* struct watch, by link */
 	struct loop_timer bookmark_timer;
 	unsigned in_flight, n_watches;
+	struct priority *priority;
+	struct metrics *metrics;
+	struct apiserver_check checks[APISERVER_CHECKS_MAX];
+	size_t n_checks;
+	bool shutting_down;
+	apiserver_metrics_fn *more_metrics;
+	void *more_metrics_arg;
 	uint64_t watches_ended_slow, unauthorized;
 };
 
@@ -103,6 +110,17 @@ struct call {
 	bool anonymous;
 };
 
+/* ---- call.c: what it is called ---- */
+
+struct authz_attributes;
+struct metrics_series;
+
+bool call_is_watch(const struct call *call);
+void call_attributes(const struct call *call, struct authz_attributes *ret);
+struct metrics_series *call_series(const struct call *call);
+/* How wide it is for fairness: 1 but for what goes through many objects. */
+unsigned call_seats(const struct call *call);
+
 /* ---- respond.c ---- */
 
 void respond_json(struct http_request *http, int status, struct str body);
@@ -121,6 +139,8 @@ void log_handle(struct call *call);
 void exec_handle(struct call *call);
 /* True when the path was one of these and the request is ended. */
 bool meta_handle(struct call *call);
+/* The same for /livez, /readyz, /healthz and what is below them. */
+bool health_handle(struct call *call);
 /* The same for reviews (kinds that are asked, not stored). */
 bool review_handle(struct call *call, const struct request *q);
 

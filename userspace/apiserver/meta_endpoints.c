@@ -7,13 +7,10 @@
 #include "userspace/api/meta.h"
 #include "userspace/api/openapi.h"
 #include "userspace/apiserver/call.h"
+#include "userspace/apiserver/metrics.h"
+#include "userspace/apiserver/priority.h"
 
 #define META_KUBERNETES_VERSION "v1.36.0+k3c-bpf." K3C_VERSION
-
-static void meta_text(struct call *call, int status, const char *text)
-{
-	http_respond(call->http, status, "text/plain; charset=utf-8", NULL, 0, str_of(text));
-}
 
 /* Takes the chunk; NULL: 404. */
 static void meta_chunk(struct call *call, struct chunk *body, const char *type, const char *etag)
@@ -53,19 +50,43 @@ static void meta_version(struct call *call)
 			     machine)));
 }
 
-static void meta_health(struct call *call)
+static void meta_storage_metrics(struct apiserver *as, struct buf *out)
 {
-	bool ready = !str_is(call->route.segments[0], "readyz") || call->as->ready;
-	bool verbose = query_has(&call->query, "verbose");
+	char name[API_RESOURCE_NAME_MAX];
 
-	if (verbose)
-		meta_text(call, ready ? 200 : 500,
-			  arena_printf(call->arena, "[+]ping ok\n[+]datastore ok\n%s\n%.*s check %s\n",
-				       ready ? "[+]startup ok" : "[-]startup failed: reason withheld",
-				       STR_ARG(call->route.segments[0]), ready ? "passed" : "failed"));
-	else
-		meta_text(call, ready ? 200 : 500,
-			  ready ? "ok" : "[-]startup failed: reason withheld\nreadyz check failed\n");
+	metrics_head(out, "apiserver_storage_objects", "gauge", "Objects that are stored, by kind");
+	for (size_t i = 0; i < api_resource_count(); i++) {
+		const struct api_kind *kind = api_kind_by_index((uint16_t)i);
+
+		api_resource_name(kind, name);
+		buf_printf(out, "apiserver_storage_objects{resource=\"%s\"} %zu\n", name,
+			   registry_count(as->reg, kind));
+	}
+	metrics_head(out, "apiserver_resource_objects", "gauge", "Objects that are stored, by group and resource");
+	for (size_t i = 0; i < api_resource_count(); i++) {
+		const struct api_kind *kind = api_kind_by_index((uint16_t)i);
+
+		buf_printf(out, "apiserver_resource_objects{group=\"%s\",resource=\"%s\"} %zu\n", kind->group,
+			   kind->plural, registry_count(as->reg, kind));
+	}
+	metrics_head(out, "kubernetes_build_info", "gauge", "The release of Kubernetes whose API this is");
+	buf_add_cstr(out,
+		     "kubernetes_build_info{git_version=\"" META_KUBERNETES_VERSION "\",major=\"1\",minor=\"36\"} 1\n");
+}
+
+static void meta_metrics(struct call *call)
+{
+	static const struct http_header headers[] = { { STR("cache-control"), STR("no-cache, private") } };
+	_cleanup_buf_ struct buf out = BUF_INIT;
+
+	metrics_write(call->as->metrics, &out);
+	priority_write_metrics(call->as->priority, &out);
+	meta_storage_metrics(call->as, &out);
+	metrics_write_process(&out);
+	if (call->as->more_metrics)
+		call->as->more_metrics(call->as->more_metrics_arg, &out);
+	http_respond(call->http, 200, "text/plain; version=0.0.4; charset=utf-8", headers, ARRAY_SIZE(headers),
+		     buf_str(&out));
 }
 
 static void meta_discovery(struct call *call, bool legacy)
@@ -152,20 +173,10 @@ static void meta_extra(struct call *call)
 
 static void meta_index(struct call *call)
 {
-	respond_json(call->http, 200,
-		     STR("{\"paths\":[\"/api\",\"/api/v1\",\"/apis\",\"/healthz\",\"/livez\",\"/openapi/v2\","
-			 "\"/openapi/v3\",\"/readyz\",\"/version\"]}"));
-}
-
-/* All checks, or one by its name. */
-static bool meta_is_health(const struct route *r)
-{
-	struct str what = r->segments[0], check = r->segments[1];
-
-	if (!str_is(what, "livez") && !str_is(what, "readyz") && !str_is(what, "healthz"))
-		return false;
-	return r->n_segments == 1 || (r->n_segments == 2 && (str_is(check, "ping") || str_is(check, "datastore") ||
-							     str_is(check, "etcd") || str_is(check, "startup")));
+	respond_json(
+		call->http, 200,
+		STR("{\"paths\":[\"/api\",\"/api/v1\",\"/apis\",\"/healthz\",\"/livez\",\"/metrics\",\"/openapi/v2\","
+		    "\"/openapi/v3\",\"/readyz\",\"/version\"]}"));
 }
 
 static void meta_get(struct call *call)
@@ -180,8 +191,10 @@ static void meta_get(struct call *call)
 		meta_discovery(call, false);
 	else if (str_is(r->segments[0], "version") && r->n_segments == 1)
 		meta_version(call);
-	else if (meta_is_health(r))
-		meta_health(call);
+	else if (str_is(r->segments[0], "metrics") && r->n_segments == 1)
+		meta_metrics(call);
+	else if (health_handle(call))
+		return;
 	else if (str_is(r->segments[0], "openapi"))
 		meta_openapi(call);
 	else if (str_is(r->segments[0], "k3c-bpf"))

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See metrics.h. */
+#include "userspace/apiserver/metrics.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "userspace/base/map.h"
+#include "userspace/base/mem.h"
+
+#define TABLE_SIZE (METRICS_SERIES_MAX * 2)
+#define KINDS_MAX 1024 /* of watch_events */
+
+static const double seconds[] = { 0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1,  1.25, 1.5, 2,
+				  3,     4,     5,    6,   8,   10,  15,  20,  30, 45,   60 };
+static const double sizes[] = { 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000 };
+
+static const char *const verb_names[] = { "OTHER",  "GET",   "LIST",  "WATCH",  "POST",
+					  "PUT",    "PATCH", "APPLY", "DELETE", "DELETECOLLECTION",
+					  "CONNECT" };
+static const char *const scope_names[] = { "", "cluster", "namespace", "resource" };
+
+struct metrics_series {
+	enum metrics_verb verb;
+	const struct api_kind *kind;
+	const char *subresource;
+	enum metrics_scope scope;
+	bool dry_run;
+	unsigned now; /* running */
+	struct {
+		int code;
+		uint64_t n;
+	} codes[METRICS_CODES_MAX];
+	uint64_t times[ARRAY_SIZE(seconds) + 1], bytes[ARRAY_SIZE(sizes) + 1]; /* each bucket for itself */
+	uint64_t sum_ns, sum_bytes;
+};
+
+struct metrics_events {
+	const struct api_kind *kind;
+	uint64_t n;
+};
+
+struct metrics {
+	struct metrics_series *table[TABLE_SIZE];
+	unsigned n;
+	struct metrics_series other;
+	struct metrics_events *events[KINDS_MAX];
+	unsigned n_events;
+	uint64_t lost_events;
+	unsigned reading, writing; /* in flight */
+};
+
+void metrics_create(struct metrics **ret)
+{
+	*ret = mem_new(struct metrics);
+}
+
+void metrics_destroy(struct metrics *m)
+{
+	if (!m)
+		return;
+	for (size_t i = 0; i < TABLE_SIZE; i++)
+		free(m->table[i]);
+	for (size_t i = 0; i < m->n_events; i++)
+		free(m->events[i]);
+	free(m);
+}
+
+struct metrics_series *metrics_series(struct metrics *m, enum metrics_verb verb, const struct api_kind *kind,
+				      const char *subresource, enum metrics_scope scope, bool dry_run)
+{
+	uint64_t hash = ((uintptr_t)kind * 31 + (uintptr_t)subresource) * UINT64_C(0x9e3779b97f4a7c15) +
+			((uint64_t)verb << 40 | (uint64_t)scope << 48 | (uint64_t)dry_run << 52);
+	struct metrics_series *s;
+	size_t at;
+
+	hash *= UINT64_C(0xff51afd7ed558ccd);
+	for (at = hash >> 40 & (TABLE_SIZE - 1); (s = m->table[at]); at = (at + 1) & (TABLE_SIZE - 1))
+		if (s->kind == kind && s->subresource == subresource && s->verb == verb && s->scope == scope &&
+		    s->dry_run == dry_run)
+			return s;
+	if (m->n >= METRICS_SERIES_MAX)
+		return &m->other;
+	s = mem_new(struct metrics_series);
+	s->verb = verb;
+	s->kind = kind;
+	s->subresource = subresource;
+	s->scope = scope;
+	s->dry_run = dry_run;
+	m->table[at] = s;
+	m->n++;
+	return s;
+}
+
+const char *metrics_path(struct str path)
+{
+	static const char *const known[] = { "/healthz", "/livez",      "/readyz",     "/metrics", "/version",
+					     "/apis",    "/openapi/v2", "/openapi/v3", "/k3c-bpf", "/api" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+		struct str k = str_of(known[i]);
+
+		if (str_starts(path, k) && (path.n == k.n || path.p[k.n] == '/'))
+			return known[i];
+	}
+	return NULL;
+}
+
+bool metrics_is_long_running(const struct metrics_series *s)
+{
+	return s->verb == METRICS_WATCH || s->verb == METRICS_CONNECT;
+}
+
+static unsigned *in_flight(struct metrics *m, const struct metrics_series *s)
+{
+	return s->verb >= METRICS_POST ? &m->writing : &m->reading;
+}
+
+void metrics_begin(struct metrics *m, struct metrics_series *s)
+{
+	s->now++;
+	if (!metrics_is_long_running(s))
+		(*in_flight(m, s))++;
+}
+
+static size_t bucket(const double *limits, size_t n, double v)
+{
+	size_t i = 0;
+
+	while (i < n && v > limits[i])
+		i++;
+	return i;
+}
+
+void metrics_end(struct metrics *m, struct metrics_series *s, int code, uint64_t bytes, int64_t duration_ns)
+{
+	size_t i = 0;
+
+	s->now--;
+	if (!metrics_is_long_running(s))
+		(*in_flight(m, s))--;
+	while (s->codes[i].code != code && s->codes[i].n && i < METRICS_CODES_MAX - 1)
+		i++;
+	s->codes[i].code = code;
+	s->codes[i].n++;
+	s->times[bucket(seconds, ARRAY_SIZE(seconds), (double)duration_ns / 1e9)]++;
+	s->sum_ns += (uint64_t)duration_ns;
+	if (s->verb == METRICS_GET || s->verb == METRICS_LIST) {
+		s->bytes[bucket(sizes, ARRAY_SIZE(sizes), (double)bytes)]++;
+		s->sum_bytes += bytes;
+	}
+}
+
+uint64_t *metrics_watch_events(struct metrics *m, const struct api_kind *kind)
+{
+	for (unsigned i = 0; i < m->n_events; i++)
+		if (m->events[i]->kind == kind)
+			return &m->events[i]->n;
+	if (m->n_events == KINDS_MAX)
+		return &m->lost_events;
+	m->events[m->n_events] = mem_new(struct metrics_events);
+	m->events[m->n_events]->kind = kind;
+	return &m->events[m->n_events++]->n;
+}
+
+/* ---- text ---- */
+
+void metrics_head(struct buf *out, const char *name, const char *type, const char *help)
+{
+	buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+/* `more`: further labels, with a comma behind each. */
+static void labels(struct buf *out, const struct metrics_series *s, bool dry_run, const char *more)
+{
+	buf_printf(out, "{%scomponent=\"apiserver\",", more);
+	if (dry_run)
+		buf_printf(out, "dry_run=\"%s\",", s->dry_run ? "All" : "");
+	buf_printf(out, "group=\"%s\",resource=\"%s\",scope=\"%s\",subresource=\"%s\",verb=\"%s\",version=\"%s\"",
+		   s->kind ? s->kind->group : "", s->kind ? s->kind->plural : "", scope_names[s->scope],
+		   s->subresource ? s->subresource : "", verb_names[s->verb], s->kind ? s->kind->version : "");
+}
+
+typedef void series_fn(struct buf *out, const struct metrics_series *s);
+
+static void each(const struct metrics *m, struct buf *out, series_fn *fn)
+{
+	for (size_t i = 0; i < TABLE_SIZE; i++)
+		if (m->table[i])
+			fn(out, m->table[i]);
+	if (m->n >= METRICS_SERIES_MAX)
+		fn(out, &m->other);
+}
+
+static void write_total(struct buf *out, const struct metrics_series *s)
+{
+	for (size_t i = 0; i < METRICS_CODES_MAX && s->codes[i].n; i++) {
+		char code[32];
+
+		snprintf(code, sizeof(code), "code=\"%d\",", s->codes[i].code);
+		buf_add_cstr(out, "apiserver_request_total");
+		labels(out, s, true, code);
+		buf_printf(out, "} %" PRIu64 "\n", s->codes[i].n);
+	}
+}
+
+static void write_histogram(struct buf *out, const struct metrics_series *s, const char *name, bool dry_run,
+			    const double *limits, const uint64_t *counts, size_t n, double sum)
+{
+	uint64_t so_far = 0;
+
+	for (size_t i = 0; i <= n; i++) {
+		so_far += counts[i];
+		buf_printf(out, "%s_bucket", name);
+		labels(out, s, dry_run, "");
+		if (i < n)
+			buf_printf(out, ",le=\"%g\"} %" PRIu64 "\n", limits[i], so_far);
+		else
+			buf_printf(out, ",le=\"+Inf\"} %" PRIu64 "\n", so_far);
+	}
+	buf_printf(out, "%s_sum", name);
+	labels(out, s, dry_run, "");
+	buf_printf(out, "} %.9g\n%s_count", sum, name);
+	labels(out, s, dry_run, "");
+	buf_printf(out, "} %" PRIu64 "\n", so_far);
+}
+
+static bool ever(const struct metrics_series *s)
+{
+	return s->codes[0].n > 0;
+}
+
+static void write_duration(struct buf *out, const struct metrics_series *s)
+{
+	if (ever(s) && !metrics_is_long_running(s))
+		write_histogram(out, s, "apiserver_request_duration_seconds", true, seconds, s->times,
+				ARRAY_SIZE(seconds), (double)s->sum_ns / 1e9);
+}
+
+static void write_size(struct buf *out, const struct metrics_series *s)
+{
+	if (ever(s) && (s->verb == METRICS_GET || s->verb == METRICS_LIST))
+		write_histogram(out, s, "apiserver_response_sizes", false, sizes, s->bytes, ARRAY_SIZE(sizes),
+				(double)s->sum_bytes);
+}
+
+static void write_long_running(struct buf *out, const struct metrics_series *s)
+{
+	if (!metrics_is_long_running(s))
+		return;
+	buf_add_cstr(out, "apiserver_longrunning_requests");
+	labels(out, s, false, "");
+	buf_printf(out, "} %u\n", s->now);
+}
+
+void metrics_write(const struct metrics *m, struct buf *out)
+{
+	metrics_head(out, "apiserver_request_total", "counter",
+		     "Requests by verb, dry run, group, version, resource, scope and response code");
+	each(m, out, write_total);
+	metrics_head(out, "apiserver_request_duration_seconds", "histogram", "Time from the request to its answer");
+	each(m, out, write_duration);
+	metrics_head(out, "apiserver_response_sizes", "histogram", "Bytes of the bodies of answers");
+	each(m, out, write_size);
+	metrics_head(out, "apiserver_longrunning_requests", "gauge", "Watches and connections that are open");
+	each(m, out, write_long_running);
+	metrics_head(out, "apiserver_current_inflight_requests", "gauge", "Requests that are not answered yet");
+	buf_printf(out, "apiserver_current_inflight_requests{request_kind=\"mutating\"} %u\n", m->writing);
+	buf_printf(out, "apiserver_current_inflight_requests{request_kind=\"readOnly\"} %u\n", m->reading);
+	metrics_head(out, "apiserver_watch_events_total", "counter", "Events that were sent to watchers");
+	for (unsigned i = 0; i < m->n_events; i++)
+		buf_printf(out,
+			   "apiserver_watch_events_total{group=\"%s\",resource=\"%s\",version=\"%s\"} %" PRIu64 "\n",
+			   m->events[i]->kind->group, m->events[i]->kind->plural, m->events[i]->kind->version,
+			   m->events[i]->n);
+}

@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Levels, queues and turns. See priority.h. */
+#include "userspace/apiserver/priority.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+
+#include "userspace/base/clock.h"
+#include "userspace/base/map.h"
+#include "userspace/base/mem.h"
+#include "userspace/loop/loop.h"
+
+#define TURN_QUEUES 64 /* of levels that have no queues by their configuration: they wait for their turn only */
+#define TURN_HAND 4
+#define TIMER_NS (1 * NS_PER_S)
+
+struct priority_turn {
+	struct loop_defer defer;
+	struct loop_timer timer;
+	struct priority *p;
+};
+
+static const char *const reason_names[] = { "queue-full", "concurrency-limit", "time-out", "cancelled" };
+
+static void take_turns(struct loop_defer *defer);
+static void look_for_overdue(struct loop_timer *timer);
+
+void priority_create(struct loop *loop, struct registry *reg, struct priority **ret)
+{
+	struct priority *p = mem_new(struct priority);
+
+	p->loop = loop;
+	list_init(&p->levels);
+	p->turn = mem_new(struct priority_turn);
+	p->turn->p = p;
+	p->turn->defer.fn = take_turns;
+	loop_timer_init(&p->turn->timer, look_for_overdue);
+	p->config = priority_config_create(p, loop, reg);
+	*ret = p;
+}
+
+static void level_free(struct priority *p, struct priority_level *level)
+{
+	list_del(&level->link);
+	p->n_levels--;
+	free(level->queues);
+	free(level->name);
+	free(level);
+}
+
+void priority_destroy(struct priority *p)
+{
+	if (!p)
+		return;
+	loop_defer_cancel(p->loop, &p->turn->defer);
+	loop_timer_cancel(p->loop, &p->turn->timer);
+	priority_config_destroy(p->config);
+	while (!list_empty(&p->levels))
+		level_free(p, list_first(&p->levels, struct priority_level, link));
+	free(p->turn);
+	free(p);
+}
+
+struct priority_level *priority_level(struct priority *p, struct str name)
+{
+	struct priority_level *level;
+
+	list_foreach(l, &p->levels, struct priority_level, link)
+		if (str_is(name, l->name))
+			return l;
+	level = mem_new(struct priority_level);
+	level->name = str_dup(name);
+	list_init(&level->waiting);
+	list_add_tail(&p->levels, &level->link);
+	p->n_levels++;
+	return level;
+}
+
+void priority_levels_changed(struct priority *p)
+{
+	list_foreach_safe(level, &p->levels, struct priority_level, link)
+		if (level->gone && !level->in_use && !level->queued && !level->executing)
+			level_free(p, level);
+	if (p->queued)
+		loop_defer(p->loop, &p->turn->defer);
+}
+
+void priority_level_set_queues(struct priority_level *level, int64_t queues, int64_t hand, int64_t length_max)
+{
+	unsigned n = queues <= 0 ? TURN_QUEUES : queues > PRIORITY_QUEUES_MAX ? PRIORITY_QUEUES_MAX : (unsigned)queues;
+	unsigned h = queues <= 0 ? TURN_HAND : hand > PRIORITY_HAND_MAX ? PRIORITY_HAND_MAX : (unsigned)hand;
+
+	level->length_max = queues <= 0 ? UINT_MAX : (unsigned)length_max;
+	if (level->queued)
+		return;
+	if (level->queues && n != level->n_queues) {
+		free(TAKE_PTR(level->queues));
+		level->generation++;
+	}
+	level->n_queues = n;
+	level->hand = h > n ? n : h;
+}
+
+/* ---- seats ---- */
+
+/* What other levels would lend now. */
+static unsigned to_borrow(const struct priority *p, const struct priority_level *level)
+{
+	unsigned n = 0;
+
+	list_foreach(l, &p->levels, struct priority_level, link) {
+		unsigned spare = l->in_use < l->seats ? l->seats - l->in_use : 0;
+
+		if (l != level && !l->exempt)
+			n += spare < l->lendable ? spare : l->lendable;
+	}
+	return n < level->borrow_max ? n : level->borrow_max;
+}
+
+static bool has_seats(const struct priority *p, const struct priority_level *level, unsigned seats)
+{
+	unsigned want = level->in_use + seats;
+
+	if (level->exempt || want <= level->seats || !level->in_use)
+		return true;
+	return want <= level->seats + to_borrow(p, level);
+}
+
+static unsigned seats_for(const struct priority_level *level, unsigned seats)
+{
+	unsigned max = (level->seats * 15 + 99) / 100;
+
+	if (max > PRIORITY_LIST_SEATS_MAX || level->exempt)
+		max = PRIORITY_LIST_SEATS_MAX;
+	if (seats > max)
+		seats = max;
+	return seats ? seats : 1;
+}
+
+/* ---- virtual time ---- */
+
+static unsigned weight(const struct priority_level *level)
+{
+	return level->exempt || !level->seats ? PRIORITY_SEATS_TOTAL / 4 : level->seats;
+}
+
+static void level_pays(struct priority *p, struct priority_level *level, uint64_t cost_ns)
+{
+	if (level->vt < p->vt)
+		level->vt = p->vt;
+	level->vt += cost_ns * PRIORITY_SEATS_TOTAL / weight(level);
+}
+
+void priority_charge(struct priority_request *r, int64_t cost_ns)
+{
+	if (!r->level || cost_ns <= 0)
+		return;
+	r->level->vt += (uint64_t)cost_ns * PRIORITY_SEATS_TOTAL / weight(r->level);
+	if (r->queue && r->generation == r->level->generation)
+		r->queue->vt += (uint64_t)cost_ns;
+}
+
+/* ---- queues ---- */
+
+static void make_queues(struct priority_level *level)
+{
+	level->queues = mem_new_array(struct priority_queue, level->n_queues);
+	for (unsigned i = 0; i < level->n_queues; i++) {
+		list_init(&level->queues[i].requests);
+		list_init(&level->queues[i].link);
+	}
+}
+
+/* Shuffle sharding: the flow's hash deals it a hand of queues, and it takes the shortest of them. So a flow that fills
+ * its queues leaves most others at least one that it has not. */
+static struct priority_queue *choose_queue(struct priority_level *level, uint64_t hash)
+{
+	unsigned dealt[PRIORITY_HAND_MAX], n = 0;
+	struct priority_queue *best = NULL;
+
+	while (n < level->hand) {
+		unsigned left = level->n_queues - n, card = (unsigned)(hash % left), at;
+
+		hash /= left;
+		/* The card is one of those not dealt yet, in order; `dealt` is sorted. */
+		for (at = 0; at < n && dealt[at] <= card; at++)
+			card++;
+		for (unsigned i = n; i > at; i--)
+			dealt[i] = dealt[i - 1];
+		dealt[at] = card;
+		n++;
+		if (!best || level->queues[card].n < best->n)
+			best = &level->queues[card];
+	}
+	return best;
+}
+
+static void enqueue(struct priority *p, struct priority_request *r, struct priority_queue *queue)
+{
+	struct priority_level *level = r->level;
+
+	if (!queue->n) {
+		if (queue->vt < level->inner_vt)
+			queue->vt = level->inner_vt;
+		list_add_tail(&level->waiting, &queue->link);
+	}
+	if (!level->queued && level->vt < p->vt)
+		level->vt = p->vt;
+	r->queue = queue;
+	r->generation = level->generation;
+	list_add_tail(&queue->requests, &r->link);
+	queue->n++;
+	level->queued++;
+	level->queued_seats += r->seats;
+	p->queued++;
+	if (!loop_timer_armed(&p->turn->timer))
+		loop_timer_arm(p->loop, &p->turn->timer, TIMER_NS);
+}
+
+static void dequeue(struct priority *p, struct priority_request *r)
+{
+	struct priority_level *level = r->level;
+	struct priority_queue *queue = r->queue;
+
+	list_del(&r->link);
+	queue->n--;
+	level->queued--;
+	level->queued_seats -= r->seats;
+	p->queued--;
+	if (!queue->n)
+		list_del(&queue->link);
+}
+
+static void begin(struct priority_request *r)
+{
+	r->level->in_use += r->seats;
+	r->level->executing++;
+	r->level->dispatched++;
+}
+
+/* ---- turns ---- */
+
+static struct priority_queue *next_of(const struct priority_level *level)
+{
+	struct priority_queue *best = NULL;
+
+	list_foreach(queue, &level->waiting, struct priority_queue, link)
+		if (!best || queue->vt < best->vt)
+			best = queue;
+	return best;
+}
+
+static struct priority_request *next(struct priority *p)
+{
+	struct priority_request *best = NULL;
+
+	list_foreach(level, &p->levels, struct priority_level, link) {
+		struct priority_queue *queue = level->queued ? next_of(level) : NULL;
+		struct priority_request *r;
+
+		if (!queue || (best && best->level->vt <= level->vt))
+			continue;
+		r = list_first(&queue->requests, struct priority_request, link);
+		if (has_seats(p, level, r->seats))
+			best = r;
+	}
+	return best;
+}
+
+static void take_turn(struct priority *p, struct priority_request *r)
+{
+	struct priority_level *level = r->level;
+	uint64_t cost_ns = r->seats * (uint64_t)PRIORITY_SEAT_NS;
+	int64_t now_ns = clock_monotonic_ns();
+
+	p->vt = level->vt;
+	level->inner_vt = r->queue->vt;
+	r->queue->vt += cost_ns;
+	dequeue(p, r);
+	level_pays(p, level, cost_ns);
+	level->waited++;
+	level->waited_ns += (uint64_t)(now_ns - r->since_ns);
+	begin(r);
+	r->run(r);
+}
+
+static void take_turns(struct loop_defer *defer)
+{
+	struct priority *p = container_of(defer, struct priority_turn, defer)->p;
+	int64_t until_ns = clock_monotonic_ns() + PRIORITY_SLICE_NS;
+	struct priority_request *r;
+
+	while ((r = next(p))) {
+		take_turn(p, r);
+		if (clock_monotonic_ns() >= until_ns)
+			break;
+	}
+	if (p->queued && next(p))
+		loop_defer(p->loop, defer);
+}
+
+static void look_for_overdue(struct loop_timer *timer)
+{
+	struct priority *p = container_of(timer, struct priority_turn, timer)->p;
+	int64_t limit_ns = clock_monotonic_ns() - PRIORITY_WAIT_NS;
+
+	list_foreach(level, &p->levels, struct priority_level, link) {
+		for (unsigned i = 0; level->queues && i < level->n_queues; i++) {
+			struct priority_queue *queue = &level->queues[i];
+
+			while (queue->n) {
+				struct priority_request *r =
+					list_first(&queue->requests, struct priority_request, link);
+
+				if (r->since_ns > limit_ns)
+					break;
+				dequeue(p, r);
+				level->refused[PRIORITY_TIME_OUT]++;
+				r->left = true;
+				r->refuse(r);
+			}
+		}
+	}
+	if (p->queued)
+		loop_timer_arm(p->loop, timer, TIMER_NS);
+}
+
+/* ---- coming and going ---- */
+
+static uint64_t flow_hash(const struct priority_schema *s, const struct authz_attributes *a)
+{
+	struct str by = s->by == PRIORITY_BY_USER ? a->user->name : s->by == PRIORITY_BY_NAMESPACE ? a->ns : STR_NULL;
+
+	return s->hash ^ hash_bytes(by.p, by.n) * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+static enum priority_verdict refuse(struct priority_request *r, enum priority_reason reason)
+{
+	r->level->refused[reason]++;
+	r->left = true;
+	return PRIORITY_REFUSE;
+}
+
+static enum priority_verdict wait_or_refuse(struct priority *p, const struct priority_schema *s,
+					    const struct authz_attributes *attributes, struct priority_request *r)
+{
+	struct priority_level *level = r->level;
+	struct priority_queue *queue;
+
+	if (level->reject && !has_seats(p, level, level->queued_seats + r->seats))
+		return refuse(r, PRIORITY_NO_SEATS);
+	if (!level->queues)
+		make_queues(level);
+	queue = choose_queue(level, flow_hash(s, attributes));
+	if (queue->n >= level->length_max)
+		return refuse(r, PRIORITY_QUEUE_FULL);
+	r->since_ns = clock_monotonic_ns();
+	enqueue(p, r, queue);
+	loop_defer(p->loop, &p->turn->defer);
+	return PRIORITY_WAIT;
+}
+
+enum priority_verdict priority_enter(struct priority *p, const struct authz_attributes *attributes, unsigned seats,
+				     struct priority_request *r)
+{
+	const struct priority_schema *s = priority_config_match(p->config, attributes);
+	struct priority_level *level;
+	bool alone;
+
+	if (!s)
+		return PRIORITY_RUN;
+	r->level = level = s->level;
+	memcpy(r->schema_uid, s->uid, sizeof(r->schema_uid));
+	memcpy(r->level_uid, level->uid, sizeof(r->level_uid));
+	r->seats = seats_for(level, seats);
+	/* A wide one does not step in before others that wait, of whatever level. */
+	alone = r->seats > 1 ? !p->queued : !level->queued;
+	if (!alone || !has_seats(p, level, r->seats) ||
+	    clock_monotonic_ns() - loop_now_ns(p->loop) >= PRIORITY_SLICE_NS)
+		return wait_or_refuse(p, s, attributes, r);
+	level_pays(p, level, r->seats * (uint64_t)PRIORITY_SEAT_NS);
+	begin(r);
+	return PRIORITY_RUN;
+}
+
+void priority_leave(struct priority *p, struct priority_request *r)
+{
+	struct priority_level *level = r->level;
+
+	if (!level || r->left)
+		return;
+	r->left = true;
+	if (r->link.next && !list_empty(&r->link)) {
+		dequeue(p, r);
+		level->refused[PRIORITY_CANCELLED]++;
+	} else {
+		level->in_use -= r->seats;
+		level->executing--;
+		if (p->queued)
+			loop_defer(p->loop, &p->turn->defer);
+	}
+}
+
+/* ---- figures ---- */
+
+static void write_gauge(struct priority *p, struct buf *out, const char *name, const char *help, size_t offset)
+{
+	buf_printf(out, "# HELP %s %s\n# TYPE %s gauge\n", name, help, name);
+	list_foreach(level, &p->levels, struct priority_level, link)
+		buf_printf(out, "%s{priority_level=\"%s\"} %u\n", name, level->name,
+			   *(const unsigned *)((const char *)level + offset));
+}
+
+void priority_write_metrics(struct priority *p, struct buf *out)
+{
+	write_gauge(p, out, "apiserver_flowcontrol_nominal_limit_seats",
+		    "Nominal number of execution seats configured for each priority level",
+		    offsetof(struct priority_level, seats));
+	write_gauge(p, out, "apiserver_flowcontrol_current_executing_seats",
+		    "Concurrency (number of seats) occupied by the currently executing requests",
+		    offsetof(struct priority_level, in_use));
+	write_gauge(p, out, "apiserver_flowcontrol_current_executing_requests",
+		    "Number of requests in regular execution phase", offsetof(struct priority_level, executing));
+	write_gauge(p, out, "apiserver_flowcontrol_current_inqueue_requests", "Number of requests waiting in queues",
+		    offsetof(struct priority_level, queued));
+	write_gauge(p, out, "apiserver_flowcontrol_current_inqueue_seats",
+		    "Number of seats that the waiting requests want", offsetof(struct priority_level, queued_seats));
+	buf_add_cstr(out, "# HELP apiserver_flowcontrol_dispatched_requests_total Number of requests executed\n"
+			  "# TYPE apiserver_flowcontrol_dispatched_requests_total counter\n");
+	list_foreach(level, &p->levels, struct priority_level, link)
+		buf_printf(out, "apiserver_flowcontrol_dispatched_requests_total{priority_level=\"%s\"} %" PRIu64 "\n",
+			   level->name, level->dispatched);
+	buf_add_cstr(out, "# HELP apiserver_flowcontrol_rejected_requests_total Number of requests refused\n"
+			  "# TYPE apiserver_flowcontrol_rejected_requests_total counter\n");
+	list_foreach(level, &p->levels, struct priority_level, link)
+		for (size_t i = 0; i < PRIORITY_REASONS; i++)
+			if (level->refused[i])
+				buf_printf(out,
+					   "apiserver_flowcontrol_rejected_requests_total{priority_level=\"%s\",reason="
+					   "\"%s\"} %" PRIu64 "\n",
+					   level->name, reason_names[i], level->refused[i]);
+	buf_add_cstr(out, "# HELP apiserver_flowcontrol_request_wait_duration_seconds Time that requests waited\n"
+			  "# TYPE apiserver_flowcontrol_request_wait_duration_seconds summary\n");
+	list_foreach(level, &p->levels, struct priority_level, link)
+		buf_printf(out,
+			   "apiserver_flowcontrol_request_wait_duration_seconds_sum{priority_level=\"%s\"} %.9f\n"
+			   "apiserver_flowcontrol_request_wait_duration_seconds_count{priority_level=\"%s\"} %" PRIu64
+			   "\n",
+			   level->name, (double)level->waited_ns / 1e9, level->name, level->waited);
+}
