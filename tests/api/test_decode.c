@@ -362,11 +362,24 @@ static void test_validation_parameter(void **state)
 {
 	enum decode_field_validation v;
 
-	assert_int_equal(decode_parse_field_validation(STR(""), &v, NULL), 0);
+	_cleanup_err_ struct err err = ERR_INIT;
+	bool dry = false;
+
+	assert_int_equal(decode_parse_field_validation(STR(""), "CreateOptions", &v, NULL), 0);
 	assert_int_equal(v, DECODE_WARN);
-	assert_int_equal(decode_parse_field_validation(STR("Strict"), &v, NULL), 0);
+	assert_int_equal(decode_parse_field_validation(STR("Strict"), "CreateOptions", &v, NULL), 0);
 	assert_int_equal(v, DECODE_STRICT);
-	assert_int_equal(decode_parse_field_validation(STR("strict"), &v, NULL), -EINVAL);
+	assert_int_equal(decode_parse_field_validation(STR("strict"), "CreateOptions", &v, &err), -EINVAL);
+	assert_string_equal(err_message(&err),
+			    "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported "
+			    "value: \"strict\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"");
+	assert_int_equal(err.status, 422);
+	assert_string_equal(err.causes[0].reason, "FieldValueNotSupported");
+	assert_int_equal(decode_parse_dry_run(STR("All"), "PatchOptions", &dry, &err), 0);
+	assert_true(dry);
+	assert_int_equal(decode_parse_dry_run(STR("x"), "PatchOptions", &dry, &err), -EINVAL);
+	assert_string_equal(err_message(&err), "PatchOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: "
+					       "[]string{\"x\"}: supported values: \"All\"");
 }
 
 int main(void)

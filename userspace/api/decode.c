@@ -18,8 +18,19 @@ struct decoder {
 	struct err *err;               /* bare, the caller wraps it */
 };
 
-int decode_parse_field_validation(struct str text, enum decode_field_validation *ret, struct err *err)
+/* The kind of the parameters of a request, for errors. */
+static struct api_kind options_kind(const char *name)
 {
+	return (struct api_kind){ .group = "meta.k8s.io", .version = "v1", .kind = name };
+}
+
+int decode_parse_field_validation(struct str text, const char *options, enum decode_field_validation *ret,
+				  struct err *err)
+{
+	static const char *const values[] = { "", "Ignore", "Strict", "Warn", NULL };
+	_cleanup_field_errors_ struct field_errors errors = FIELD_ERRORS_INIT;
+	struct api_kind kind = options_kind(options);
+
 	if (!text.n || str_is(text, "Warn"))
 		*ret = DECODE_WARN;
 	else if (str_is(text, "Ignore"))
@@ -27,10 +38,24 @@ int decode_parse_field_validation(struct str text, enum decode_field_validation 
 	else if (str_is(text, "Strict"))
 		*ret = DECODE_STRICT;
 	else
-		return err_set_status(err, -EINVAL, 422, "Invalid",
-				      "fieldValidation: Unsupported value: \"%.*s\": supported values: \"Ignore\", "
-				      "\"Warn\", \"Strict\"",
-				      (int)(text.n > 64 ? 64 : text.n), text.p);
+		field_not_supported(&errors, FIELD(NULL, "fieldValidation"), text, values);
+	return field_errors_result(&errors, &kind, STR(""), err);
+}
+
+int decode_parse_dry_run(struct str text, const char *options, bool *ret, struct err *err)
+{
+	if (text.n && !str_is(text, "All")) {
+		err_set_status(
+			err, -EINVAL, 422, "Invalid",
+			"%s.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: []string{\"%.*s\"}: supported "
+			"values: \"All\"",
+			options, STR_ARG(text));
+		err_set_details(err, "meta.k8s.io", options, "");
+		err_add_cause(err, "FieldValueNotSupported", "dryRun",
+			      "Unsupported value: []string{\"%.*s\"}: supported values: \"All\"", STR_ARG(text));
+		return -EINVAL;
+	}
+	*ret = text.n > 0;
 	return 0;
 }
 

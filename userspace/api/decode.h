@@ -22,8 +22,12 @@ enum decode_field_validation {
 	DECODE_STRICT, /* 400 `strict decoding error: unknown field "spec.foo"` */
 };
 
-/* `text`: "", "Ignore", "Warn", "Strict"; empty is DECODE_WARN. -EINVAL with 422 Invalid otherwise. */
-int decode_parse_field_validation(struct str text, enum decode_field_validation *ret, struct err *err);
+/* `text`: "", "Ignore", "Warn", "Strict"; empty is DECODE_WARN. -EINVAL with 422 Invalid otherwise. `options`: whose
+ * field it is, "CreateOptions". */
+int decode_parse_field_validation(struct str text, const char *options, enum decode_field_validation *ret,
+				  struct err *err);
+/* The same of dryRun: "All", or absent. */
+int decode_parse_dry_run(struct str text, const char *options, bool *ret, struct err *err);
 
 enum decode_media { DECODE_JSON, DECODE_YAML, DECODE_PROTOBUF };
 

@@ -36,6 +36,11 @@ static void resource_done(void *arg, const struct request_result *result, const 
 	free(w);
 }
 
+bool resource_watches(const struct call *call)
+{
+	return !call->route.sub && (call->route.watch_prefix || query_bool(&call->query, "watch"));
+}
+
 static int resource_verb(struct call *call, enum api_verb *ret, bool *ret_watch, struct err *err)
 {
 	struct str method = call->http->method;
@@ -43,7 +48,7 @@ static int resource_verb(struct call *call, enum api_verb *ret, bool *ret_watch,
 
 	*ret_watch = false;
 	if (str_is(method, "GET") || str_is(method, "HEAD")) {
-		*ret_watch = !call->route.sub && (call->route.watch_prefix || query_bool(&call->query, "watch"));
+		*ret_watch = resource_watches(call);
 		*ret = *ret_watch ? API_VERB_WATCH : named ? API_VERB_GET : API_VERB_LIST;
 	} else if (str_is(method, "POST") && (!named || call->route.sub)) {
 		*ret = API_VERB_CREATE;
@@ -113,15 +118,19 @@ static int resource_body(struct call *call, struct request *q, struct err *err)
 	return api_err_unsupported_media_type(err, "application/json, application/yaml, " PB_MEDIA_TYPE);
 }
 
-static int resource_dry_run(struct call *call, bool *ret, struct err *err)
+/* Whose fields the parameters of a write are. */
+static const char *resource_options(enum api_verb verb)
 {
-	struct str v = query_get(&call->query, "dryRun");
-
-	*ret = v.n > 0;
-	if (v.n && !str_is(v, "All"))
-		return err_set_status(err, -EINVAL, 422, "Invalid",
-				      "dryRun: Unsupported value: \"%.*s\": supported values: \"All\"", STR_ARG(v));
-	return 0;
+	switch (verb) {
+	case API_VERB_CREATE:
+		return "CreateOptions";
+	case API_VERB_UPDATE:
+		return "UpdateOptions";
+	case API_VERB_PATCH:
+		return "PatchOptions";
+	default:
+		return "DeleteOptions";
+	}
 }
 
 static int resource_query(struct call *call, struct request *q, struct err *err)
@@ -129,9 +138,10 @@ static int resource_query(struct call *call, struct request *q, struct err *err)
 	const struct query *p = &call->query;
 	int r;
 
-	r = resource_dry_run(call, &q->dry_run, err);
+	r = decode_parse_dry_run(query_get(p, "dryRun"), resource_options(q->verb), &q->dry_run, err);
 	if (r == 0)
-		r = decode_parse_field_validation(query_get(p, "fieldValidation"), &q->field_validation, err);
+		r = decode_parse_field_validation(query_get(p, "fieldValidation"), resource_options(q->verb),
+						  &q->field_validation, err);
 	if (r == 0)
 		r = query_int(p, "limit", 0, &q->limit, err);
 	if (r == 0 && (q->has_grace_period = query_has(p, "gracePeriodSeconds")))
