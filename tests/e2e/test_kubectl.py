@@ -574,15 +574,8 @@ class Kubectl(unittest.TestCase):
         self.k("rollout status deployment/web --timeout=60s")
         wait_for("the old pods to go", lambda: len(self.k("get pods -l app=web -o name").split()) == 2)
         pod = self.k("get pods -l app=web -o name").split()[0]
-        if version == 29:
-            self.node.env["KUBECTL_REMOTE_COMMAND_WEBSOCKETS"] = "true"
         done = self.run_k("exec", pod, "--", "sh", "-c", "echo hi; exit 2")
-        self.node.env.pop("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", None)
-        if version >= 29:
-            self.assertEqual((done.stdout, done.returncode), ("hi\n", 2), done.stderr)
-        else:  # SPDY alone
-            self.assertEqual(done.returncode, 1)
-            self.assertIn("SPDY is not supported", done.stderr)
+        self.assertEqual((done.stdout, done.returncode), ("hi\n", 2), done.stderr)
         self.assertIn("deleted", self.k("delete deployment web"))
         self.assertIn("deleted", self.k("delete svc,cm -l x=y"))
 
