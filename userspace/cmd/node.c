@@ -17,6 +17,8 @@
 #include "userspace/net/listen.h"
 #include "userspace/net/tls.h"
 #include "userspace/netctl/address.h"
+#include "userspace/registry/authz.h"
+#include "userspace/registry/encryption.h"
 
 #define NODE_RENEWAL_NS (24 * 3600 * NS_PER_S)
 #define NODE_SANS_MAX 80
@@ -163,17 +165,36 @@ static int node_objects(struct node *node, struct err *err)
 {
 	const struct config *c = node->config;
 	const char *dir = config_path(c, c->data_dir, "db");
-	const struct store_options store = { .path = config_path(c, dir, "state.db") };
+	struct store_options store = { .path = config_path(c, dir, "state.db") };
 	const struct registry_options registry = { c->service_cidr, c->node_port_min, c->node_port_max,
 						   c->cluster_domain, c->cluster_dns };
 	int r;
 
 	r = fs_mkdirs(dir, 0700, err);
 	if (r == 0)
-		r = store_open(node->loop, &store, &node->store, err);
+		r = encryption_load(c->encryption_provider_config, &node->encryption, err);
+	if (r < 0)
+		return r;
+	store.transform = encryption_transform(node->encryption);
+	r = store_open(node->loop, &store, &node->store, err);
 	if (r == 0)
 		r = registry_create_all(node->loop, node->store, &registry, &node->reg, err);
 	return r;
+}
+
+static void node_roles_made(void *arg)
+{
+	struct node *node = arg;
+
+	loop_stop(node->loop, 0);
+}
+
+/* Before anybody can ask: the first request finds the roles it is judged by. */
+static int node_roles(struct node *node, struct err *err)
+{
+	if (authz_bootstrap(node->reg, node_roles_made, node))
+		loop_run(node->loop);
+	return 0;
 }
 
 static int node_extra(void *arg, struct str path, struct str query, struct arena *arena, struct str *ret_body,
@@ -320,8 +341,9 @@ static int node_control(struct node *node, struct err *err)
 static int node_start(struct node *node, struct err *err)
 {
 	static int (*const steps[])(struct node *, struct err *) = {
-		node_check_features, node_folders, node_service_ip, node_first_certificates, node_objects, node_api,
-		node_network,        node_control, node_kubelet,    node_kubeconfig,
+		node_check_features, node_folders, node_service_ip, node_first_certificates,
+		node_objects,        node_roles,   node_api,        node_network,
+		node_control,        node_kubelet, node_kubeconfig,
 	};
 	int r = 0;
 
@@ -369,6 +391,7 @@ void node_destroy(struct node *node)
 	apiserver_destroy(node->api);
 	registry_destroy(node->reg);
 	store_close(node->store);
+	encryption_destroy(node->encryption);
 	dataplane_close(node->dp);
 	loop_destroy(node->loop);
 	tls_context_destroy(node->tls);

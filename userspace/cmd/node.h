@@ -16,6 +16,7 @@
 #include "userspace/netctl/netctl.h"
 #include "userspace/registry/registry.h"
 
+struct encryption;
 struct store;
 struct tls_context;
 
@@ -30,6 +31,7 @@ struct node {
 	struct pki pki;
 	struct loop *loop;
 	struct store *store;
+	struct encryption *encryption;
 	struct registry *reg;
 	struct tls_context *tls;
 	struct token_keys *tokens;

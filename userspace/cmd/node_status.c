@@ -4,6 +4,7 @@
 #include "datastore/store.h"
 #include "userspace/base/clock.h"
 #include "userspace/cmd/node.h"
+#include "userspace/registry/encryption.h"
 
 static struct json *status_time(struct arena *arena, int64_t real_ns)
 {
@@ -37,6 +38,12 @@ static struct json *status_store(struct node *node, struct arena *a)
 	json_set_int(a, v, "lazyUnwritten", (int64_t)s.lazy_dirty);
 	json_set_int(a, v, "historyEvents", (int64_t)s.history_events);
 	json_set_int(a, v, "watchers", (int64_t)s.watchers);
+	json_set_cstr(a, v, "secrets", encryption_of_secrets(node->encryption));
+	json_set_bool(a, v, "rewriting", s.rewriting);
+	if (s.rewrite_total > 0) {
+		json_set_int(a, v, "rewriteTotal", (int64_t)s.rewrite_total);
+		json_set_int(a, v, "rewriteDone", (int64_t)(s.rewrite_total - s.rewrite_left));
+	}
 	return v;
 }
 

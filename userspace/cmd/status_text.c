@@ -56,6 +56,21 @@ static void print_server(const struct json *s)
 	       json_get_int(api, "requests", 0), json_get_int(api, "connections", 0), json_get_int(api, "watches", 0));
 }
 
+/* Nothing for those who have nothing encrypted and never had. */
+static void print_encryption(const struct json *store)
+{
+	struct str secrets = json_get_str(store, "secrets");
+	int64_t total = json_get_int(store, "rewriteTotal", 0);
+	bool running = json_get_bool(store, "rewriting", false);
+
+	if ((secrets.n == 0 || str_is(secrets, "identity")) && total == 0 && !running)
+		return;
+	printf("Encryption  secrets %.*s", STR_ARG(secrets));
+	if (total > 0)
+		printf(", %" PRId64 " of %" PRId64 " objects rewritten", json_get_int(store, "rewriteDone", 0), total);
+	printf("%s\n", running ? ", under way" : "");
+}
+
 static void print_store(const struct json *store)
 {
 	if (!store)
@@ -74,6 +89,7 @@ static void print_store(const struct json *store)
 	       json_get_int(store, "fsyncP99Micros", 0), STR_ARG(json_get_str(store, "lastCommit")));
 	print_bytes(json_get_int(store, "bytesWrittenSinceStart", 0));
 	printf("\n");
+	print_encryption(store);
 }
 
 static void print_backends(const struct json *list)
