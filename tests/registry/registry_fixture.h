@@ -149,7 +149,8 @@ static inline int fixture_run(struct fixture *f, struct request *rq)
 	return f->status;
 }
 
-static const struct request_user FIXTURE_USER = { .name = { "tester", 6 } };
+static const struct str FIXTURE_GROUPS[] = { { "system:masters", 14 } };
+static const struct request_user FIXTURE_USER = { .name = { "tester", 6 }, .groups = FIXTURE_GROUPS, .n_groups = 1 };
 
 static inline struct request fixture_request(enum api_verb verb, const struct api_kind *kind, const char *ns,
 					     const char *name, const char *body)

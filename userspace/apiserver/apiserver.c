@@ -4,7 +4,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
 
 #include "userspace/api/discovery.h"
 #include "userspace/api/meta.h"
@@ -26,6 +25,7 @@ struct call_record {
 	int64_t began_ns;
 };
 
+/* 1: answered already. */
 static int apiserver_admit(struct call *call, int route_result, struct err *err)
 {
 	struct err denied = ERR_INIT;
@@ -33,7 +33,11 @@ static int apiserver_admit(struct call *call, int route_result, struct err *err)
 
 	call->anonymous = r == 1;
 	/* Who asks comes first: strangers do not learn which paths exist. */
-	r = r < 0 ? api_err_unauthorized(&denied) : authz_check(call, &denied);
+	r = r < 0 ? api_err_unauthorized(&denied) : impersonate(call, &denied);
+	if (r == 0)
+		r = authz_check(call, &denied);
+	if (r > 0)
+		return r;
 	if (r < 0) {
 		call->as->unauthorized++;
 		err_move(err, &denied);
@@ -142,6 +146,8 @@ static void apiserver_handle(void *arg, struct http_request *http)
 	metrics_begin(call.as->metrics, record->series);
 	http->context = record;
 	r = apiserver_admit(&call, r, &err);
+	if (r > 0)
+		return;
 	record->call = call;
 	if (r < 0) {
 		respond_err(http, &err);
@@ -151,82 +157,6 @@ static void apiserver_handle(void *arg, struct http_request *http)
 		apiserver_dispatch(&call);
 	else
 		apiserver_take_turn(record);
-}
-
-/* TokenRequest: a token bound to the pod, secret or node that the request names. */
-static int apiserver_bind_token(struct apiserver *as, const struct json *ref, struct token_claims *claims,
-				struct err *err)
-{
-	struct str kind = json_get_str(ref, "kind"), name = json_get_str(ref, "name"), uid = json_get_str(ref, "uid");
-	const struct api_kind *k = str_is(kind, "Pod")      ? KIND_POD
-				   : str_is(kind, "Secret") ? KIND_SECRET
-				   : str_is(kind, "Node")   ? KIND_NODE
-							    : NULL;
-	const struct object *o;
-
-	if (!k)
-		return api_err_bad_request(err, "cannot bind token for serviceaccount to type %.*s", STR_ARG(kind));
-	o = registry_get(as->reg, k, k->namespaced ? claims->ns : STR_NULL, name);
-	if (!o)
-		return api_err_not_found(err, k, name);
-	if (uid.n && !str_eq(uid, o->uid))
-		return api_err_conflict(err, k, name,
-					"the UID in the bound object reference does not match the UID in record");
-	if (k == KIND_POD) {
-		claims->pod_name = o->name;
-		claims->pod_uid = o->uid;
-	} else if (k == KIND_SECRET) {
-		claims->secret_name = o->name;
-		claims->secret_uid = o->uid;
-	} else {
-		claims->node_name = o->name;
-		claims->node_uid = o->uid;
-	}
-	return 0;
-}
-
-static int apiserver_bad_expiry(struct err *err, int64_t expiry_s, const char *why)
-{
-	const struct api_kind *kind = api_kind_by_kind(STR("authentication.k8s.io"), STR("v1"), STR("TokenRequest"));
-	_cleanup_free_ char *message = mem_printf("Invalid value: %" PRId64 ": %s", expiry_s, why);
-
-	api_err_invalid(err, kind, STR(""), "spec.expirationSeconds: %s", message);
-	err_add_cause(err, "FieldValueInvalid", "spec.expirationSeconds", "%s", message);
-	return -EINVAL;
-}
-
-static int apiserver_issue_token(void *arg, const struct registry_token_request *request, struct str *ret_token,
-				 int64_t *ret_expires_real_ns, struct err *err)
-{
-	struct apiserver *as = arg;
-	const struct json *spec = json_get(request->token_request, "spec"), *ref = json_get(spec, "boundObjectRef");
-	struct token_claims claims = { .ns = request->service_account->ns,
-				       .service_account = request->service_account->name,
-				       .service_account_uid = request->service_account->uid };
-	int64_t expiry_s = json_get_int(spec, "expirationSeconds", 3600);
-	_cleanup_buf_ struct buf token = BUF_INIT;
-	int r;
-
-	if (expiry_s < TOKEN_EXPIRY_MIN_S)
-		return apiserver_bad_expiry(err, expiry_s, "may not specify a duration less than 10 minutes");
-	if (expiry_s > TOKEN_EXPIRY_MAX_S)
-		return apiserver_bad_expiry(err, expiry_s, "may not specify a duration larger than 2^32 seconds");
-	json_foreach(a, json_get(spec, "audiences"))
-		if (claims.n_audiences < TOKEN_AUDIENCES_MAX)
-			claims.audiences[claims.n_audiences++] = json_str(a);
-	if (ref) {
-		r = apiserver_bind_token(as, ref, &claims, err);
-		if (r < 0)
-			return r;
-	}
-	claims.issued_s = clock_real_ns() / NS_PER_S;
-	claims.expires_s = claims.issued_s + expiry_s;
-	r = token_issue(as->tokens, &claims, &token, err);
-	if (r < 0)
-		return r;
-	*ret_token = arena_str(request->arena, buf_str(&token));
-	*ret_expires_real_ns = claims.expires_s * NS_PER_S;
-	return 0;
 }
 
 static int apiserver_check_ping(void *arg, struct err *err)
@@ -283,7 +213,7 @@ int apiserver_create(struct loop *loop, struct registry *reg, const struct apise
 		apiserver_destroy(as);
 		return r;
 	}
-	registry_set_token_issuer(reg, apiserver_issue_token, as);
+	registry_set_token_issuer(reg, token_request_issue, as);
 	*ret = as;
 	return 0;
 }

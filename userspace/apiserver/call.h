@@ -11,6 +11,7 @@
 #include "userspace/base/list.h"
 #include "userspace/loop/loop.h"
 #include "userspace/net/http.h"
+#include "userspace/registry/authz.h"
 #include "userspace/registry/registry.h"
 #include "userspace/registry/request.h"
 
@@ -38,6 +39,7 @@ struct apiserver {
 	struct apiserver_check checks[APISERVER_CHECKS_MAX];
 	size_t n_checks;
 	bool shutting_down;
+	int64_t list_turn_ns; /* the turn in which a long list went on */
 	apiserver_metrics_fn *more_metrics;
 	void *more_metrics_arg;
 	uint64_t watches_ended_slow, unauthorized;
@@ -107,6 +109,7 @@ struct call {
 	struct query query;
 	struct negotiated accept;
 	struct request_user user;
+	const struct request_user *requestor; /* who impersonates `user`; NULL: nobody does */
 	bool anonymous;
 };
 
@@ -134,6 +137,8 @@ void respond_protocol_error(void *arg, struct arena *arena, int status, const ch
 /* ---- handlers: each ends call->http, now or later ---- */
 
 void resource_handle(struct call *call);
+/* Whether a GET is served as a watch. */
+bool resource_watches(const struct call *call);
 void watch_handle(struct call *call, const struct api_kind *kind, struct str name);
 void log_handle(struct call *call);
 void exec_handle(struct call *call);
@@ -157,11 +162,24 @@ int authn_request(struct authn *authn, const struct http_request *http, struct a
 
 /* Whose token it is; `audience` empty: the API server's own. -EPERM. */
 int authn_token(struct authn *authn, struct str token, struct str audience, struct arena *arena,
-		struct request_user *ret);
+		struct request_user *ret, struct err *err);
+
+/* ---- token_request.c, oidc.c ---- */
+
+/* A registry_token_fn; `arg`: the apiserver. */
+int token_request_issue(void *arg, const struct registry_token_request *request, struct str *ret_token,
+			int64_t *ret_expires_real_ns, struct err *err);
+/* True when the path was one of its own and the request is ended. */
+bool oidc_handle(struct call *call);
 
 /* ---- authz.c ---- */
 
-/* 0, or 401/403 in err. */
+/* What the request asks for; borrowed from the call. */
+void authz_attributes_of(const struct call *call, struct authz_attributes *ret);
+/* 0, or 403 in err. */
 int authz_check(const struct call *call, struct err *err);
-/* Whether this user may do anything at all: what RBAC will ask with verb and resource. */
-bool authz_allows(const struct request_user *user);
+
+/* ---- impersonate.c ---- */
+
+/* call->user becomes whom the headers name, if who asks may do that: 0, 403 in err; 1: answered already. */
+int impersonate(struct call *call, struct err *err);
