@@ -183,6 +183,8 @@ static void meta_get(struct call *call)
 {
 	const struct route *r = &call->route;
 
+	if (oidc_handle(call))
+		return;
 	if (r->n_segments == 0)
 		meta_index(call);
 	else if (str_is(r->segments[0], "api") && r->n_segments <= 2)

@@ -3,7 +3,9 @@
 #include "userspace/apiserver/pki.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
+#include <fnmatch.h>
 #include <openssl/bio.h>
 #include <openssl/ec.h>
 #include <openssl/err.h>
@@ -304,6 +306,40 @@ static int pki_ensure_leaf(struct arena *arena, const char *dir, const char *nam
 	return fs_write_atomic(cert_path, ret_cert->p, ret_cert->n, 0644, err);
 }
 
+static int pki_by_name(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* In the order of their names, so that the published set does not change from start to start. */
+static int pki_read_old_keys(struct arena *arena, const char *dir, struct pki *pki, struct err *err)
+{
+	static const char *const patterns[] = { "service-account-*.key", "service-account-*.pub" };
+	const char *names[PKI_OLD_KEYS_MAX];
+	DIR *d = opendir(dir);
+	struct dirent *entry;
+	size_t n = 0;
+	int r = 0;
+
+	if (!d)
+		return err_set(err, -errno, "open %s: %s", dir, strerror(errno));
+	while (r == 0 && (entry = readdir(d))) {
+		if (fnmatch(patterns[0], entry->d_name, 0) != 0 && fnmatch(patterns[1], entry->d_name, 0) != 0)
+			continue;
+		if (n == PKI_OLD_KEYS_MAX)
+			r = err_set(err, -E2BIG, "%s: more than %d old service-account keys", dir, PKI_OLD_KEYS_MAX);
+		else
+			names[n++] = arena_printf(arena, "%s/%s", dir, entry->d_name);
+	}
+	closedir(d);
+	qsort(names, n, sizeof(names[0]), pki_by_name);
+	for (size_t i = 0; i < n && r == 0; i++) {
+		r = pki_read(arena, names[i], &pki->sa_old_keys[pki->n_sa_old_keys++], err);
+		r = r > 0 ? 0 : r;
+	}
+	return r;
+}
+
 int pki_ensure(const struct pki_options *options, struct arena *arena, struct pki *ret, bool *ret_changed,
 	       struct err *err)
 {
@@ -329,6 +365,8 @@ int pki_ensure(const struct pki_options *options, struct arena *arena, struct pk
 	if (r == 0)
 		r = pki_ensure_key(arena, arena_printf(arena, "%s/service-account.key", options->dir), &pki.sa_key,
 				   &sa_key, err);
+	if (r == 0)
+		r = pki_read_old_keys(arena, options->dir, &pki, err);
 	X509_free(ca.cert);
 	EVP_PKEY_free(ca.key);
 	if (r < 0)

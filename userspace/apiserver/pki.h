@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The cluster's own certificate authority and what it signs (ECDSA P-256), made at first start below one folder:
- * ca.crt/.key, server.crt/.key, admin.crt/.key, service-account.key, and admin.kubeconfig. Blocking; at start and
- * from the daily renewal. Edge clocks start in 1970 and jump, so certificates are valid from 1970 on. */
+ * ca.crt/.key, server.crt/.key, admin.crt/.key, service-account.key, and admin.kubeconfig. To change the key that
+ * signs tokens, rename it to service-account-ANY.key: the next start makes a new one, and the old one's tokens are good
+ * until the file is removed. Blocking; at start and from the daily renewal. Edge clocks start in 1970 and jump, so
+ * certificates are valid from 1970 on. */
 #pragma once
 
 #include <stdbool.h>
@@ -16,6 +18,7 @@
 #define PKI_LEAF_DAYS 365
 #define PKI_RENEW_DAYS 120 /* a leaf with less left is signed anew */
 #define PKI_SANS_MAX 64
+#define PKI_OLD_KEYS_MAX 7
 
 struct pki_options {
 	const char *dir;         /* "<data-dir>/tls", made 0700 */
@@ -28,6 +31,9 @@ struct pki {
 	struct str server_cert, server_key;
 	struct str admin_cert, admin_key;
 	struct str sa_key;
+	/* Of service-account-*.key and .pub beside it: whose tokens are accepted besides. */
+	struct str sa_old_keys[PKI_OLD_KEYS_MAX];
+	size_t n_sa_old_keys;
 };
 
 /* Makes what is absent, renews what runs out or does not name all `sans`; *ret_changed (may be NULL) tells whether

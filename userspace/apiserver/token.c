@@ -3,77 +3,24 @@
 #include "userspace/apiserver/token.h"
 
 #include <errno.h>
-#include <openssl/bio.h>
 #include <openssl/bn.h>
 #include <openssl/ecdsa.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
 
+#include "userspace/apiserver/token_keys.h"
 #include "userspace/base/clock.h"
 #include "userspace/base/encode.h"
 #include "userspace/base/json.h"
 #include "userspace/base/mem.h"
 
-#define ES256_PART_LEN 32
-#define ES256_LEN (2 * ES256_PART_LEN)
 #define ES256_DER_MAX 80
-#define TOKEN_KID_LEN 43
+#define LEGACY_ISSUER "kubernetes/serviceaccount"
+#define LEGACY_CLAIM "kubernetes.io/serviceaccount/"
 
-struct token_keys {
-	EVP_PKEY *key;
-	char *issuer;
-	struct buf header; /* base64url of the JOSE header: the same for every token */
-};
+/* ---- issuing ---- */
 
-int token_keys_create(struct str key_pem, const char *issuer, struct token_keys **ret, struct err *err)
-{
-	BIO *bio = BIO_new_mem_buf(key_pem.p, (int)key_pem.n);
-	EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
-	_cleanup_buf_ struct buf json = BUF_INIT;
-	uint8_t digest[SHA256_LEN], *der = NULL;
-	struct token_keys *keys;
-	int der_len;
-
-	BIO_free(bio);
-	if (!key || EVP_PKEY_get_base_id(key) != EVP_PKEY_EC) {
-		ERR_clear_error();
-		EVP_PKEY_free(key);
-		return err_set(err, -EBADMSG, "the service-account key is not an EC private key");
-	}
-	der_len = i2d_PUBKEY(key, &der);
-	if (der_len <= 0)
-		abort();
-	sha256(der, (size_t)der_len, digest);
-	OPENSSL_free(der);
-	keys = mem_new(struct token_keys);
-	keys->key = key;
-	keys->issuer = mem_strdup(issuer);
-	buf_add_cstr(&json, "{\"alg\":\"ES256\",\"kid\":\"");
-	base64_encode(&json, digest, sizeof(digest), BASE64_URL);
-	buf_add_cstr(&json, "\"}");
-	base64_encode(&keys->header, buf_str(&json).p, buf_len(&json), BASE64_URL);
-	*ret = keys;
-	return 0;
-}
-
-void token_keys_destroy(struct token_keys *keys)
-{
-	if (!keys)
-		return;
-	EVP_PKEY_free(keys->key);
-	free(keys->issuer);
-	buf_finish(&keys->header);
-	free(keys);
-}
-
-const char *token_issuer(const struct token_keys *keys)
-{
-	return keys->issuer;
-}
-
-static void token_set_ref(struct arena *arena, struct json *k8s, const char *key, struct str name, struct str uid)
+static void set_ref(struct arena *arena, struct json *k8s, const char *key, struct str name, struct str uid)
 {
 	struct json *ref;
 
@@ -81,15 +28,36 @@ static void token_set_ref(struct arena *arena, struct json *k8s, const char *key
 		return;
 	ref = json_new_object(arena);
 	json_set_str(arena, ref, "name", name);
-	json_set_str(arena, ref, "uid", uid);
+	if (uid.n)
+		json_set_str(arena, ref, "uid", uid);
 	json_set(k8s, key, ref);
 }
 
-static struct json *token_payload(const struct token_keys *keys, const struct token_claims *c, struct arena *arena)
+static struct json *subject(struct arena *arena, const struct token_claims *c)
+{
+	return json_new_printf(arena, "system:serviceaccount:%.*s:%.*s", STR_ARG(c->ns), STR_ARG(c->service_account));
+}
+
+static struct json *legacy_payload(const struct token_claims *c, struct arena *arena)
+{
+	struct json *v = json_new_object(arena);
+
+	json_set_cstr(arena, v, "iss", LEGACY_ISSUER);
+	json_set_str(arena, v, LEGACY_CLAIM "namespace", c->ns);
+	json_set_str(arena, v, LEGACY_CLAIM "secret.name", c->secret_name);
+	json_set_str(arena, v, LEGACY_CLAIM "service-account.name", c->service_account);
+	json_set_str(arena, v, LEGACY_CLAIM "service-account.uid", c->service_account_uid);
+	json_set(v, "sub", subject(arena, c));
+	return v;
+}
+
+static struct json *payload(const struct token_keys *keys, const struct token_claims *c, struct arena *arena)
 {
 	struct json *v = json_new_object(arena), *aud = json_new_array(arena), *k8s = json_new_object(arena);
 	char id[UUID_LEN + 1];
 
+	if (c->legacy)
+		return legacy_payload(c, arena);
 	for (size_t i = 0; i < c->n_audiences; i++)
 		json_append(aud, json_new_str(arena, c->audiences[i]));
 	if (!c->n_audiences)
@@ -101,20 +69,37 @@ static struct json *token_payload(const struct token_keys *keys, const struct to
 	json_set_cstr(arena, v, "iss", keys->issuer);
 	json_set_cstr(arena, v, "jti", arena_strdup(arena, id));
 	json_set_str(arena, k8s, "namespace", c->ns);
-	token_set_ref(arena, k8s, "node", c->node_name, c->node_uid);
-	token_set_ref(arena, k8s, "pod", c->pod_name, c->pod_uid);
-	token_set_ref(arena, k8s, "secret", c->secret_name, c->secret_uid);
-	token_set_ref(arena, k8s, "serviceaccount", c->service_account, c->service_account_uid);
+	set_ref(arena, k8s, "node", c->node_name, c->node_uid);
+	set_ref(arena, k8s, "pod", c->pod_name, c->pod_uid);
+	set_ref(arena, k8s, "secret", c->secret_name, c->secret_uid);
+	set_ref(arena, k8s, "serviceaccount", c->service_account, c->service_account_uid);
+	if (c->warn_after_s)
+		json_set_int(arena, k8s, "warnafter", c->warn_after_s);
 	json_set(v, "kubernetes.io", k8s);
-	json_set_int(arena, v, "nbf", c->issued_s);
-	json_set(
-		v, "sub",
-		json_new_printf(arena, "system:serviceaccount:%.*s:%.*s", STR_ARG(c->ns), STR_ARG(c->service_account)));
+	json_set_int(arena, v, "nbf", c->not_before_s ? c->not_before_s : c->issued_s);
+	json_set(v, "sub", subject(arena, c));
 	return v;
 }
 
+static bool is_for(const struct token_keys *keys, const struct token_claims *c, struct str audience)
+{
+	for (size_t i = 0; i < c->n_audiences; i++)
+		if (str_eq(c->audiences[i], audience))
+			return true;
+	return !c->n_audiences && str_is(audience, keys->issuer);
+}
+
+void token_extend(const struct token_keys *keys, struct token_claims *claims)
+{
+	if (claims->expires_s - claims->issued_s != TOKEN_EXTENDED_ASKED_S || !claims->pod_name.n ||
+	    !is_for(keys, claims, str_of(keys->issuer)))
+		return;
+	claims->warn_after_s = claims->expires_s;
+	claims->expires_s = claims->issued_s + TOKEN_EXTENDED_S;
+}
+
 /* ECDSA signatures are DER in OpenSSL and two fixed-width numbers in JWS (RFC 7518, 3.4). */
-static int token_sign(const struct token_keys *keys, struct str input, uint8_t ret[static ES256_LEN])
+static int sign(EVP_PKEY *key, struct str input, uint8_t ret[static ES256_LEN])
 {
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	uint8_t der[ES256_DER_MAX];
@@ -123,7 +108,7 @@ static int token_sign(const struct token_keys *keys, struct str input, uint8_t r
 	ECDSA_SIG *sig = NULL;
 	int ok;
 
-	ok = ctx && EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, keys->key) == 1 &&
+	ok = ctx && EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, key) == 1 &&
 	     EVP_DigestSign(ctx, der, &der_len, (const uint8_t *)input.p, input.n) == 1 &&
 	     (sig = d2i_ECDSA_SIG(NULL, &at, (long)der_len)) != NULL &&
 	     BN_bn2binpad(ECDSA_SIG_get0_r(sig), ret, ES256_PART_LEN) == ES256_PART_LEN &&
@@ -134,7 +119,29 @@ static int token_sign(const struct token_keys *keys, struct str input, uint8_t r
 	return ok ? 0 : -EIO;
 }
 
-static bool token_signature_valid(const struct token_keys *keys, struct str input, const uint8_t sig[static ES256_LEN])
+int token_issue(const struct token_keys *keys, const struct token_claims *claims, struct buf *out, struct err *err)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	struct str text = json_text(&arena, payload(keys, claims, &arena));
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	uint8_t sig[ES256_LEN];
+	int r;
+
+	buf_add_str(&b, buf_str(&keys->keys[0].header));
+	buf_add_char(&b, '.');
+	base64_encode(&b, text.p, text.n, BASE64_URL);
+	r = sign(keys->keys[0].key, buf_str(&b), sig);
+	if (r < 0)
+		return err_set(err, r, "sign token");
+	buf_add_char(&b, '.');
+	base64_encode(&b, sig, sizeof(sig), BASE64_URL);
+	buf_add_str(out, buf_str(&b));
+	return 0;
+}
+
+/* ---- verifying ---- */
+
+static bool is_signature_valid(EVP_PKEY *key, struct str input, const uint8_t sig[static ES256_LEN])
 {
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	ECDSA_SIG *parsed = ECDSA_SIG_new();
@@ -147,7 +154,7 @@ static bool token_signature_valid(const struct token_keys *keys, struct str inpu
 		       BN_bin2bn(sig + ES256_PART_LEN, ES256_PART_LEN, NULL));
 	der_len = i2d_ECDSA_SIG(parsed, &der);
 	if (der_len > 0)
-		ok = EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, keys->key) == 1 &&
+		ok = EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, key) == 1 &&
 		     EVP_DigestVerify(ctx, der, (size_t)der_len, (const uint8_t *)input.p, input.n) == 1;
 	OPENSSL_free(der);
 	ECDSA_SIG_free(parsed);
@@ -156,27 +163,7 @@ static bool token_signature_valid(const struct token_keys *keys, struct str inpu
 	return ok;
 }
 
-int token_issue(const struct token_keys *keys, const struct token_claims *claims, struct buf *out, struct err *err)
-{
-	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	struct str payload = json_text(&arena, token_payload(keys, claims, &arena));
-	_cleanup_buf_ struct buf b = BUF_INIT;
-	uint8_t sig[ES256_LEN];
-	int r;
-
-	buf_add_str(&b, buf_str(&keys->header));
-	buf_add_char(&b, '.');
-	base64_encode(&b, payload.p, payload.n, BASE64_URL);
-	r = token_sign(keys, buf_str(&b), sig);
-	if (r < 0)
-		return err_set(err, r, "sign token");
-	buf_add_char(&b, '.');
-	base64_encode(&b, sig, sizeof(sig), BASE64_URL);
-	buf_add_str(out, buf_str(&b));
-	return 0;
-}
-
-static int token_read_claims(const struct json *v, struct token_claims *ret)
+static int read_claims(const struct json *v, struct token_claims *ret)
 {
 	const struct json *k8s = json_get(v, "kubernetes.io"), *aud = json_get(v, "aud");
 	struct token_claims c = { 0 };
@@ -192,54 +179,111 @@ static int token_read_claims(const struct json *v, struct token_claims *ret)
 	c.node_uid = json_at_str(k8s, "node.uid");
 	c.issued_s = json_get_int(v, "iat", -1);
 	c.expires_s = json_get_int(v, "exp", -1);
+	c.not_before_s = json_get_int(v, "nbf", 0);
+	c.warn_after_s = json_get_int(k8s, "warnafter", 0);
 	c.id = json_get_str(v, "jti");
+	if (json_is(aud, JSON_STRING))
+		c.audiences[c.n_audiences++] = json_str(aud);
 	json_foreach(a, aud)
 		if (c.n_audiences < TOKEN_AUDIENCES_MAX)
 			c.audiences[c.n_audiences++] = json_str(a);
-	if (!c.ns.n || !c.service_account.n || !c.service_account_uid.n || c.expires_s < 0)
+	if (!c.ns.n || !c.service_account.n || !c.service_account_uid.n || c.expires_s < 0 || !c.n_audiences)
 		return -EPERM;
 	*ret = c;
 	return 0;
 }
 
-static bool token_has_audience(const struct token_claims *c, struct str audience)
+static int read_legacy_claims(const struct json *v, struct token_claims *ret)
 {
-	for (size_t i = 0; i < c->n_audiences; i++)
-		if (str_eq(c->audiences[i], audience))
-			return true;
-	return false;
+	struct token_claims c = { .legacy = true };
+
+	c.ns = json_get_str(v, LEGACY_CLAIM "namespace");
+	c.secret_name = json_get_str(v, LEGACY_CLAIM "secret.name");
+	c.service_account = json_get_str(v, LEGACY_CLAIM "service-account.name");
+	c.service_account_uid = json_get_str(v, LEGACY_CLAIM "service-account.uid");
+	if (!c.ns.n || !c.secret_name.n || !c.service_account.n || !c.service_account_uid.n)
+		return -EPERM;
+	*ret = c;
+	return 0;
+}
+
+/* One algorithm and few keys: the header must be the very one given out ("none", other keys and other algorithms end
+ * here). */
+static const struct token_key *find_key(const struct token_keys *keys, struct str header)
+{
+	for (size_t i = 0; i < keys->n; i++)
+		if (str_eq(header, buf_str(&keys->keys[i].header)))
+			return &keys->keys[i];
+	return NULL;
+}
+
+static int check_times(const struct token_claims *c, struct err *err)
+{
+	int64_t now_s = clock_real_ns() / NS_PER_S;
+
+	if (now_s - TOKEN_LEEWAY_S >= c->expires_s)
+		return err_set(err, -EPERM, "service account token has expired");
+	if (c->not_before_s > now_s + TOKEN_LEEWAY_S || c->issued_s > now_s + TOKEN_LEEWAY_S)
+		return err_set(err, -EPERM, "service account token is not valid yet");
+	return 0;
+}
+
+static int judge(const struct token_keys *keys, const struct json *v, struct str audience, struct token_claims *ret,
+		 struct err *err)
+{
+	struct str issuer = json_get_str(v, "iss"), wanted = audience.n ? audience : str_of(keys->issuer);
+	int r;
+
+	if (str_is(issuer, LEGACY_ISSUER)) {
+		if (read_legacy_claims(v, ret) < 0)
+			return err_set(err, -EPERM, "service account token claims could not be validated");
+		/* Such a token is for the API server alone. */
+		if (!str_is(wanted, keys->issuer))
+			return err_set(err, -EPERM,
+				       "token audiences [\"%s\"] is invalid for the target audiences "
+				       "[\"%.*s\"]",
+				       keys->issuer, STR_ARG(wanted));
+		return 0;
+	}
+	if (!str_is(issuer, keys->issuer))
+		return err_set(err, -EPERM, TOKEN_UNKNOWN);
+	if (read_claims(v, ret) < 0)
+		return err_set(err, -EPERM, "service account token claims could not be validated");
+	r = check_times(ret, err);
+	if (r < 0)
+		return r;
+	if (!is_for(keys, ret, wanted))
+		return err_set(err, -EPERM, "token audiences [\"%.*s\"] is invalid for the target audiences [\"%.*s\"]",
+			       STR_ARG(ret->audiences[0]), STR_ARG(wanted));
+	return 0;
 }
 
 int token_verify(const struct token_keys *keys, struct str token, struct str audience, struct arena *arena,
 		 struct token_claims *ret, struct err *err)
 {
-	_cleanup_buf_ struct buf sig = BUF_INIT, payload = BUF_INIT;
-	int64_t now_s = clock_real_ns() / NS_PER_S;
+	_cleanup_buf_ struct buf sig = BUF_INIT, text = BUF_INIT;
 	struct str rest = token, header, body, signature;
+	const struct token_key *key;
 	struct token_claims claims;
 	struct json *v;
+	int r;
 
 	if (token.n > TOKEN_BYTES_MAX)
-		return err_set(err, -EPERM, "token is too long");
+		return err_set(err, -EPERM, "token is longer than %d bytes", TOKEN_BYTES_MAX);
 	if (!str_split(&rest, '.', &header) || !str_split(&rest, '.', &body) || !str_split(&rest, '.', &signature) ||
 	    rest.p)
-		return err_set(err, -EPERM, "not a JWT");
-	/* One algorithm, one key: the header must be the very one given out ("none" and foreign keys end here). */
-	if (!str_eq(header, buf_str(&keys->header)))
-		return err_set(err, -EPERM, "token of another key or algorithm");
+		return err_set(err, -EPERM, TOKEN_UNKNOWN);
+	key = find_key(keys, header);
+	if (!key)
+		return err_set(err, -EPERM, TOKEN_UNKNOWN);
 	if (base64_decode(&sig, signature, BASE64_URL) < 0 || buf_len(&sig) != ES256_LEN ||
-	    !token_signature_valid(keys, str_make(token.p, header.n + 1 + body.n), (const uint8_t *)buf_str(&sig).p))
-		return err_set(err, -EPERM, "bad signature");
-	if (base64_decode(&payload, body, BASE64_URL) < 0 ||
-	    json_parse(arena, arena_str(arena, buf_str(&payload)), JSON_PARSE_STRICT_DUPLICATES, &v, NULL) < 0 ||
-	    token_read_claims(v, &claims) < 0)
-		return err_set(err, -EPERM, "bad claims");
-	if (!str_is(json_get_str(v, "iss"), keys->issuer))
-		return err_set(err, -EPERM, "foreign issuer");
-	if (now_s >= claims.expires_s)
-		return err_set(err, -EPERM, "token has expired");
-	if (!token_has_audience(&claims, audience.n ? audience : str_of(keys->issuer)))
-		return err_set(err, -EPERM, "token is for another audience");
-	*ret = claims;
-	return 0;
+	    !is_signature_valid(key->key, str_make(token.p, header.n + 1 + body.n), (const uint8_t *)buf_str(&sig).p))
+		return err_set(err, -EPERM, "error in cryptographic primitive");
+	if (base64_decode(&text, body, BASE64_URL) < 0 ||
+	    json_parse(arena, arena_str(arena, buf_str(&text)), JSON_PARSE_STRICT_DUPLICATES, &v, NULL) < 0)
+		return err_set(err, -EPERM, "service account token claims could not be validated");
+	r = judge(keys, v, audience, &claims, err);
+	if (r == 0)
+		*ret = claims;
+	return r;
 }

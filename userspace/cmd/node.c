@@ -216,6 +216,8 @@ static int node_api(struct node *node, struct err *err)
 	r = token_keys_create(node->pki.sa_key,
 			      arena_printf(&node->arena, "https://kubernetes.default.svc.%s", c->cluster_domain),
 			      &node->tokens, err);
+	for (size_t i = 0; i < node->pki.n_sa_old_keys && r == 0; i++)
+		r = token_keys_add(node->tokens, node->pki.sa_old_keys[i], err);
 	if (r == 0)
 		r = node_tls(node, &node->tls, err);
 	if (r < 0)

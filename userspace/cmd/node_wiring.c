@@ -65,6 +65,7 @@ int node_mint_token(void *ctx, const struct kubelet_token_request *request, stru
 		claims.audiences[claims.n_audiences++] = str_of(request->audience);
 	claims.issued_s = clock_real_ns() / NS_PER_S;
 	claims.expires_s = claims.issued_s + request->expiry_s;
+	token_extend(node->tokens, &claims);
 	return token_issue(node->tokens, &claims, ret, err);
 }
 
@@ -83,9 +84,28 @@ static int node_sign_certificate(void *ctx, const struct signer_certificate *req
 	return pki_issue(&issue, arena, ret_pem, err);
 }
 
+static int node_sign_token(void *ctx, const struct signer_token *request, struct arena *arena, struct str *ret_token,
+			   struct err *err)
+{
+	struct node *node = ctx;
+	const struct token_claims claims = {
+		.ns = request->ns,
+		.service_account = request->service_account,
+		.service_account_uid = request->service_account_uid,
+		.secret_name = request->secret,
+		.legacy = true,
+	};
+	_cleanup_buf_ struct buf token = BUF_INIT;
+	int r = token_issue(node->tokens, &claims, &token, err);
+
+	if (r == 0)
+		*ret_token = arena_str(arena, buf_str(&token));
+	return r;
+}
+
 void node_wire_signer(struct node *node)
 {
-	node->signer = (struct signer){ .ctx = node, .certificate = node_sign_certificate };
+	node->signer = (struct signer){ .ctx = node, .certificate = node_sign_certificate, .token = node_sign_token };
 }
 
 void node_wire_streams(struct node *node)

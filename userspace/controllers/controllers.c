@@ -26,6 +26,7 @@ static const struct controller *const table[] = {
 	&controller_pod_gc,
 	&controller_node_lifecycle,
 	&controller_clusterrole_aggregation,
+	&controller_token_secrets,
 	&controller_csr_approving,
 	&controller_csr_signing,
 	&controller_csr_cleaner,

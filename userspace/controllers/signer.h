@@ -17,7 +17,7 @@ struct signer_certificate {
 };
 
 struct signer_token {
-	struct str ns, service_account, service_account_uid, secret, secret_uid;
+	struct str ns, service_account, service_account_uid, secret;
 };
 
 struct signer {

@@ -156,7 +156,7 @@ int64_t registry_stream_revision(const struct registry_stream *stream);
 /* serviceaccounts/token: answers by done (with a complete TokenRequest body). Not wired: 404. */
 struct registry_token_request {
 	const struct object *service_account;
-	const struct json *token_request; /* decoded and defaulted */
+	struct json *token_request; /* decoded and defaulted; the issuer completes it */
 	struct arena *arena;
 };
 typedef int registry_token_fn(void *arg, const struct registry_token_request *request, struct str *ret_token,

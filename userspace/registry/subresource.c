@@ -226,8 +226,13 @@ static int whole_body(struct write *w, const struct request *rq, struct json **r
 	struct json *tree = NULL, *original;
 	int r;
 
+	if (rq->patch == REQUEST_PATCH_APPLY) {
+		r = apply_change(w, (void *)(uintptr_t)rq, err);
+		*ret = w->object;
+		return r;
+	}
 	if (rq->verb == API_VERB_PATCH) {
-		original = convert_from_storage(&w->arena, w->kind, json_clone(&w->arena, w->old));
+		original = managed_original(w, rq);
 		r = request_patched(w, rq, w->kind->message, original, &tree, err);
 		if (r >= 0)
 			tree = json_clone(&w->arena, tree);
@@ -354,6 +359,7 @@ static int make_token(struct write *w, const struct request *rq, struct err *err
 	json_set_cstr(&w->arena, body, "apiVersion", "authentication.k8s.io/v1");
 	json_set_str(&w->arena, meta_ensure(&w->arena, body), "name", rq->name);
 	json_set_str(&w->arena, meta_ensure(&w->arena, body), "namespace", rq->ns);
+	meta_set_time(&w->arena, body, "creationTimestamp", clock_real_ns());
 	status = json_ensure_object(&w->arena, body, "status");
 	json_set_str(&w->arena, status, "token", token);
 	json_set_cstr(&w->arena, status, "expirationTimestamp", arena_strdup(&w->arena, at));
