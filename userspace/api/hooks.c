@@ -46,6 +46,11 @@ static const struct {
 	{ "rbac.authorization.k8s.io", "rolebindings", &hooks_rolebindings },
 	{ "rbac.authorization.k8s.io", "clusterrolebindings", &hooks_rolebindings },
 	{ "storage.k8s.io", "storageclasses", &hooks_storageclasses },
+	{ "storage.k8s.io", "volumeattributesclasses", &hooks_volumeattributesclasses },
+	{ "storage.k8s.io", "volumeattachments", &hooks_volumeattachments },
+	{ "storage.k8s.io", "csidrivers", &hooks_csidrivers },
+	{ "storage.k8s.io", "csinodes", &hooks_csinodes },
+	{ "storage.k8s.io", "csistoragecapacities", &hooks_csistoragecapacities },
 	{ "admissionregistration.k8s.io", "mutatingwebhookconfigurations", &hooks_webhooks },
 	{ "admissionregistration.k8s.io", "validatingwebhookconfigurations", &hooks_webhooks },
 	{ "admissionregistration.k8s.io", "validatingadmissionpolicies", &hooks_generation_only },
@@ -219,6 +224,8 @@ void hooks_validate_create(const struct api_kind *kind, const struct json *objec
 
 	if (h->validate)
 		h->validate(object, e);
+	if (h->validate_create)
+		h->validate_create(object, e);
 }
 
 void hooks_validate_update(const struct api_kind *kind, const struct json *object, const struct json *old,

@@ -34,6 +34,8 @@ struct api_hooks {
 	/* A write of /status: everything but status is already the old one. */
 	void (*prepare_status)(struct arena *arena, struct json *object, const struct json *old);
 	void (*validate)(const struct json *object, struct field_errors *e);
+	/* Only at creation; after validate(). */
+	void (*validate_create)(const struct json *object, struct field_errors *e);
 	/* Only what differs from creation; validate() runs too. */
 	void (*validate_update)(const struct json *object, const struct json *old, struct field_errors *e);
 	void (*validate_status)(const struct json *object, const struct json *old, struct field_errors *e);

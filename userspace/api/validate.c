@@ -39,7 +39,8 @@ static void check_string(const struct api_field *f, struct str s, const struct f
 	/* Empty means absent; `presence` has judged that. */
 	if (!s.n)
 		return;
-	if (f->enum_values && !in_enum(f, s))
+	/* With a format the enumeration is for readers. */
+	if (f->enum_values && !f->format && !in_enum(f, s))
 		field_not_supported(e, path, s, f->enum_values);
 	if (!f->format)
 		return;
@@ -52,6 +53,10 @@ static void check_int(const struct api_field *f, int64_t v, const struct field_p
 {
 	if (v >= f->min && v <= f->max)
 		return;
+	if (f->max == UINT16_MAX) {
+		field_invalid_int(e, path, v, "must be between 1 and 65535, inclusive");
+		return;
+	}
 	if (f->min == 0 && f->max == 0777)
 		field_invalid_int(e, path, v, "must be a number between 0 and 0777 (octal), both inclusive");
 	else if (f->max != INT64_MAX)
@@ -159,6 +164,10 @@ static void walk_object(const struct api_field *f, const struct json *v, const s
 			const struct field_path *path, struct field_errors *e)
 {
 	if (is_message(f->ref, OBJECT_META)) {
+		/* Upstream leaves "metadata" out of the paths of templates of pods. */
+		if (path && path->up && path->type == FIELD_PATH_NAME && str_ends(path->up->name, STR("template")) &&
+		    str_is(path->name, "metadata"))
+			path = path->up;
 		validate_labels(json_get(v, "labels"), FIELD(path, "labels"), e);
 		validate_annotations(json_get(v, "annotations"), FIELD(path, "annotations"), e);
 	} else if (is_message(f->ref, LABEL_SELECTOR)) {
@@ -202,6 +211,8 @@ static bool is_empty(const struct json *v)
 		return true;
 	if (v->type == JSON_STRING)
 		return !v->text.n;
+	if (v->type == JSON_NUMBER)
+		return json_int(v, 1) == 0;
 	return (v->type == JSON_ARRAY || v->type == JSON_OBJECT) && !v->count;
 }
 

@@ -91,6 +91,7 @@ const char *validate_dns1123_subdomain(struct str s);
 const char *validate_dns1035_label(struct str s);
 const char *validate_path_segment(struct str s);   /* no "/", "%", ".", ".." */
 const char *validate_qualified_name(struct str s); /* label keys: [prefix/]name */
+const char *validate_annotation_key(struct str s); /* a qualified name, without regard to case */
 const char *validate_label_value(struct str s);
 const char *validate_config_map_key(struct str s);
 const char *validate_env_name(struct str s);

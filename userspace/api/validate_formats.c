@@ -219,6 +219,13 @@ const char *validate_cidr(struct str s)
 					      : NULL;
 }
 
+/* The kind's hooks judge the value. */
+static const char *validate_free(struct str s)
+{
+	(void)s;
+	return NULL;
+}
+
 const char *validate_format(const char *format, struct str s)
 {
 	static const struct {
@@ -236,6 +243,7 @@ const char *validate_format(const char *format, struct str s)
 		{ "portName", validate_port_name },
 		{ "ip", validate_ip },
 		{ "cidr", validate_cidr },
+		{ "free", validate_free },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(formats); i++)

@@ -37,7 +37,7 @@ void validate_labels(const struct json *labels, const struct field_path *path, s
 }
 
 /* Annotation keys are checked without regard to case. */
-static const char *annotation_key(struct str key)
+const char *validate_annotation_key(struct str key)
 {
 	char lower[VALIDATE_NAME_MAX + 1 + 64 + 1];
 
@@ -53,7 +53,7 @@ void validate_annotations(const struct json *annotations, const struct field_pat
 	size_t total = 0;
 
 	json_foreach(it, annotations) {
-		const char *why = annotation_key(it->key);
+		const char *why = validate_annotation_key(it->key);
 
 		if (why)
 			field_invalid_str(e, path, it->key, "%s", why);

@@ -24,7 +24,10 @@ static void csr_prepare_create(struct arena *arena, struct json *csr)
 
 static void csr_prepare_update(struct arena *arena, struct json *csr, const struct json *old)
 {
-	json_set(csr, "spec", json_clone(arena, json_get(old, "spec")));
+	const struct json *spec = json_get(old, "spec");
+
+	if (spec)
+		json_set(csr, "spec", json_clone(arena, spec));
 }
 
 static size_t count_type(const struct json *csr, const char *type)

@@ -70,7 +70,7 @@ static void validate_job_spec(const struct json *spec, const struct field_path *
 	struct str restart = json_get_str(pod, "restartPolicy");
 	bool indexed = str_is(json_get_str(spec, "completionMode"), "Indexed");
 
-	hooks_pod_spec_validate(pod, template, e);
+	hooks_pod_template_validate(json_get(spec, "template"), FIELD(path, "template"), e);
 	/* The schema's default of pods is Always, which a job cannot be. */
 	if (!restart.n || str_is(restart, "Always"))
 		field_required(e, FIELD(template, "restartPolicy"), "valid values: \"OnFailure\", \"Never\"");

@@ -9,11 +9,6 @@
 #include "userspace/base/clock.h"
 #include "userspace/base/mem.h"
 
-#define UPDATE_FORBIDDEN                                                                                               \
-	"pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"      \
-	"`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"                    \
-	"`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
-
 /* ---- defaults ---- */
 
 /* A limit without a request is the request. */
@@ -139,121 +134,106 @@ static int64_t pod_grace_period_s(const struct json *pod, int64_t requested)
 
 static void pod_validate(const struct json *pod, struct field_errors *e)
 {
-	if (!json_get(pod, "spec"))
-		field_required(e, FIELD(NULL, "spec"), NULL);
-	else
-		hooks_pod_spec_validate(json_get(pod, "spec"), FIELD(NULL, "spec"), e);
-}
+	static const struct json empty = { .type = JSON_OBJECT };
+	const struct json *spec = json_get(pod, "spec"), *meta = meta_of(pod);
+	const struct field_path *path = FIELD(NULL, "spec");
+	size_t i = 0;
 
-/* A copy of the new spec with the fields that may change set back to the old ones. */
-static struct json *munge(struct arena *arena, const struct json *spec, const struct json *old)
-{
-	static const char *const whole[] = { "activeDeadlineSeconds", "tolerations" };
-	static const char *const lists[] = { "initContainers", "containers" };
-	struct json *copy = json_clone(arena, spec);
+	hooks_pod_annotations_validate(json_get(meta, "annotations"), spec, FIELD(NULL, "metadata.annotations"), e);
+	hooks_pod_spec_validate(spec, meta ? meta : &empty, path, e);
+	json_foreach(v, json_get(spec, "volumes")) {
+		const struct field_path *at = FIELD_INDEX(FIELD(path, "volumes"), i++);
+		size_t j = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(whole); i++) {
-		const struct json *v = json_get(old, whole[i]);
+		json_foreach(s, json_at(v, "projected.sources")) {
+			const struct field_path *source = FIELD_INDEX(FIELD(FIELD(at, "projected"), "sources"), j++);
 
-		json_remove(copy, whole[i]);
-		if (v)
-			json_set(copy, whole[i], json_clone(arena, v));
-	}
-	for (size_t l = 0; l < ARRAY_SIZE(lists); l++) {
-		struct json *o = json_first(json_get(old, lists[l]));
-
-		json_foreach(c, json_get(copy, lists[l])) {
-			if (o && json_get(o, "image"))
-				json_set_str(arena, c, "image", json_get_str(o, "image"));
-			o = o ? o->next : NULL;
+			if (json_get(s, "serviceAccountToken") && !json_get_str(spec, "serviceAccountName").n)
+				field_forbidden(e, FIELD(source, "serviceAccountToken"),
+						"must not be specified when serviceAccountName is not set");
 		}
 	}
-	if (json_get_int(old, "terminationGracePeriodSeconds", 0) < 0 &&
-	    json_get_int(spec, "terminationGracePeriodSeconds", 0) == 1)
-		json_set_int(arena, copy, "terminationGracePeriodSeconds",
-			     json_get_int(old, "terminationGracePeriodSeconds", 0));
-	return copy;
 }
 
-/* While gates hold a pod back, its node selector may grow and gates may go. */
-static void munge_gated(struct arena *arena, struct json *copy, const struct json *old)
+static void pod_validate_create(const struct json *pod, struct field_errors *e)
 {
-	static const char *const names[] = { "schedulingGates", "nodeSelector", "affinity" };
+	const struct json *spec = json_get(pod, "spec");
 
-	if (!json_count(json_get(old, "schedulingGates")))
-		return;
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		const struct json *v = json_get(old, names[i]);
-
-		json_remove(copy, names[i]);
-		if (v)
-			json_set(copy, names[i], json_clone(arena, v));
-	}
-}
-
-static void check_gates(const struct json *spec, const struct json *old, const struct field_path *path,
-			struct field_errors *e)
-{
-	json_foreach(g, json_get(spec, "schedulingGates")) {
-		bool found = false;
-
-		json_foreach(o, json_get(old, "schedulingGates"))
-			found |= json_equal(o, g);
-		if (!found)
-			field_forbidden(e, FIELD(path, "schedulingGates"),
-					"only deletion is allowed, but found new scheduling gate '%.*s'",
-					STR_ARG(json_get_str(g, "name")));
-	}
-}
-
-static void check_tolerations(const struct json *spec, const struct json *old, const struct field_path *path,
-			      struct field_errors *e)
-{
-	json_foreach(o, json_get(old, "tolerations")) {
-		bool found = false;
-
-		json_foreach(t, json_get(spec, "tolerations"))
-			found |= json_equal(o, t);
-		if (!found) {
-			field_forbidden(e, FIELD(path, "tolerations"),
-					"existing toleration can not be modified except its tolerationSeconds");
-			return;
-		}
-	}
+	if (json_count(json_get(spec, "ephemeralContainers")))
+		field_forbidden(e, FIELD(NULL, "spec.ephemeralContainers"), "cannot be set on create");
+	if (json_get_str(spec, "nodeName").n && json_count(json_get(spec, "schedulingGates")))
+		field_forbidden(e, FIELD(NULL, "spec.nodeName"),
+				"cannot be set until all schedulingGates have been cleared");
 }
 
 static void pod_validate_update(const struct json *pod, const struct json *old, struct field_errors *e)
 {
-	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	const struct json *spec = json_get(pod, "spec"), *old_spec = json_get(old, "spec");
-	const struct field_path *path = FIELD(NULL, "spec");
-	struct json *munged;
+	hooks_pod_update_validate(pod, old, e);
+}
 
-	if (!json_is(spec, JSON_OBJECT) || !json_is(old_spec, JSON_OBJECT) || json_equal(spec, old_spec))
+/* ---- status ---- */
+
+/* What has ended for good does not begin again. */
+static void validate_ends(const struct json *pod, const struct json *old, const char *list, struct field_errors *e)
+{
+	struct str restart = json_at_str(old, "spec.restartPolicy");
+	bool ephemeral = !strcmp(list, "ephemeralContainerStatuses");
+	size_t i = 0;
+
+	if (str_is(restart, "Always") && !ephemeral)
 		return;
-	if (json_count(json_get(spec, "containers")) != json_count(json_get(old_spec, "containers")) ||
-	    json_count(json_get(spec, "initContainers")) != json_count(json_get(old_spec, "initContainers"))) {
-		field_forbidden(e, FIELD(path, "containers"), "pod updates may not add or remove containers");
-		return;
+	json_foreach(o, json_get(json_get(old, "status"), list)) {
+		const struct json *ended = json_at(o, "state.terminated"),
+				  *now = hooks_named(json_get(json_get(pod, "status"), list), json_get_str(o, "name")),
+				  *c = hooks_named(json_at(old, "spec.initContainers"), json_get_str(o, "name"));
+		const struct field_path *at = FIELD_INDEX(FIELD_STR(FIELD(NULL, "status"), str_of(list)), i++);
+
+		if (!ended || !now || json_at(now, "state.terminated") || json_get(c, "restartPolicy") ||
+		    json_get(hooks_named(json_at(old, "spec.containers"), json_get_str(o, "name")), "restartPolicy"))
+			continue;
+		if (!ephemeral && str_is(restart, "OnFailure") && json_get_int(ended, "exitCode", 0))
+			continue;
+		field_forbidden(e, FIELD(at, "state"), "may not be transitioned to non-terminated state");
 	}
-	check_gates(spec, old_spec, path, e);
-	check_tolerations(spec, old_spec, path, e);
-	munged = munge(&arena, spec, old_spec);
-	munge_gated(&arena, munged, old_spec);
-	if (!json_equal(munged, old_spec))
-		field_forbidden(e, path, "%s", UPDATE_FORBIDDEN);
+}
+
+static void validate_addresses(const struct json *list, const struct field_path *path, struct field_errors *e)
+{
+	size_t families[2] = { 0, 0 }, i = 0;
+
+	json_foreach(a, list) {
+		struct str ip = json_get_str(a, "ip");
+
+		hooks_text_validate(ip, validate_ip, FIELD_INDEX(path, i), e);
+		families[str_find(ip, ':') >= 0]++;
+		i++;
+	}
+	if (families[0] > 1 || families[1] > 1)
+		field_invalid(e, path, list, "may specify no more than one IP for each IP family");
 }
 
 static void pod_validate_status(const struct json *pod, const struct json *old, struct field_errors *e)
 {
+	static const char *const lists[] = { "containerStatuses", "initContainerStatuses",
+					     "ephemeralContainerStatuses" };
 	struct str now = json_at_str(pod, "spec.nodeName"), was = json_at_str(old, "spec.nodeName"),
 		   nominated = json_at_str(pod, "status.nominatedNodeName");
 
 	if (!str_eq(now, was))
 		field_forbidden(e, FIELD(NULL, "status.nodeName"), "may not be changed directly");
-	if (nominated.n && validate_dns1123_subdomain(nominated))
-		field_invalid_str(e, FIELD(NULL, "status.nominatedNodeName"), nominated, "%s",
-				  validate_dns1123_subdomain(nominated));
+	if (nominated.n)
+		hooks_text_validate(nominated, validate_dns1123_subdomain, FIELD(NULL, "status.nominatedNodeName"), e);
+	validate_immutable(json_at(pod, "status.qosClass"), json_at(old, "status.qosClass"),
+			   FIELD(NULL, "status.qosClass"), e);
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
+		validate_ends(pod, old, lists[i], e);
+	validate_addresses(json_at(pod, "status.podIPs"), FIELD(NULL, "status.podIPs"), e);
+	validate_addresses(json_at(pod, "status.hostIPs"), FIELD(NULL, "status.hostIPs"), e);
+	if (json_count(json_at(pod, "status.hostIPs")) &&
+	    !str_eq(json_at_str(pod, "status.hostIP"), json_get_str(json_first(json_at(pod, "status.hostIPs")), "ip")))
+		field_invalid_str(e, FIELD(FIELD_INDEX(FIELD(NULL, "status.hostIPs"), 0), "ip"),
+				  json_get_str(json_first(json_at(pod, "status.hostIPs")), "ip"),
+				  "must be equal to `hostIP`");
 }
 
 /* ---- pod templates as objects ---- */
@@ -265,7 +245,7 @@ static void template_defaults(struct arena *arena, struct json *object)
 
 static void template_validate(const struct json *object, struct field_errors *e)
 {
-	hooks_pod_spec_validate(json_at(object, "template.spec"), FIELD(NULL, "template.spec"), e);
+	hooks_pod_template_validate(json_get(object, "template"), FIELD(NULL, "template"), e);
 }
 
 const struct api_hooks hooks_pods = {
@@ -274,8 +254,10 @@ const struct api_hooks hooks_pods = {
 	.prepare_create = pod_prepare_create,
 	.prepare_status = pod_prepare_status,
 	.validate = pod_validate,
+	.validate_create = pod_validate_create,
 	.validate_update = pod_validate_update,
 	.validate_status = pod_validate_status,
+	.validate_subresource = hooks_pod_subresource_validate,
 	.warnings = hooks_pod_warnings,
 	.grace_period_s = pod_grace_period_s,
 };

@@ -1,140 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Containers of pods and of pod templates: the rules between fields, in upstream's words. What one field
  * says alone (enums, formats, limits) the schema checks. No state. Any thread. */
+#include <stdio.h>
 #include <string.h>
 
 #include "userspace/api/hooks/hooks_kinds.h"
 #include "userspace/api/meta.h"
-#include "userspace/api/names.h"
-#include "userspace/api/quantity.h"
 #include "userspace/base/mem.h"
+
+#define RESTART_RULES_MAX 20
+#define RESTART_CODES_MAX 255
 
 enum container_sort { CONTAINER_MAIN, CONTAINER_INIT, CONTAINER_EPHEMERAL };
 
-/* How many of the named members are there. */
-static size_t count_members(const struct json *object, const char *const *names)
-{
-	size_t n = 0;
-
-	for (; *names; names++)
-		n += json_get(object, *names) && !json_is(json_get(object, *names), JSON_NULL);
-	return n;
-}
-
-void hooks_port_validate(const struct json *port, const struct field_path *path, struct field_errors *e)
-{
-	const char *why;
-
-	if (json_is(port, JSON_STRING)) {
-		why = validate_port_name(port->text);
-		if (why)
-			field_invalid_str(e, path, port->text, "%s", why);
-		return;
-	}
-	why = names_port_number(json_int(port, 0));
-	if (why)
-		field_invalid_int(e, path, json_int(port, 0), "%s", why);
-}
-
-/* ---- environment ---- */
-
-static bool is_field_path(struct str s)
-{
-	static const char *const plain[] = {
-		"metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName",
-		"status.hostIP", "status.hostIPs",     "status.podIP", "status.podIPs"
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(plain); i++)
-		if (str_is(s, plain[i]))
-			return true;
-	return (str_starts(s, STR("metadata.labels['")) || str_starts(s, STR("metadata.annotations['"))) &&
-	       str_ends(s, STR("']"));
-}
-
-static void validate_env_source(const struct json *from, const struct field_path *path, struct field_errors *e)
-{
-	static const char *const sources[] = { "fieldRef",     "resourceFieldRef", "configMapKeyRef",
-					       "secretKeyRef", "fileKeyRef",       NULL };
-	static const char *const keyed[] = { "configMapKeyRef", "secretKeyRef" };
-	const struct json *field = json_get(from, "fieldRef");
-	struct str field_path = json_get_str(field, "fieldPath");
-	size_t n = count_members(from, sources);
-
-	if (n == 0)
-		field_invalid_str(e, path, STR(""),
-				  "must specify one of: `fieldRef`, `resourceFieldRef`, "
-				  "`configMapKeyRef`, `secretKeyRef` or `fileKeyRef`");
-	else if (n > 1)
-		field_invalid_str(e, path, STR(""), "may not have more than one field specified at a time");
-	if (field && field_path.n && !is_field_path(field_path))
-		field_invalid_str(e, FIELD(FIELD(path, "fieldRef"), "fieldPath"), field_path,
-				  "error converting fieldPath: field label not supported: %.*s", STR_ARG(field_path));
-	for (size_t i = 0; i < ARRAY_SIZE(keyed); i++) {
-		const struct json *ref = json_get(from, keyed[i]);
-		const struct field_path *at = FIELD_STR(path, str_of(keyed[i]));
-		struct str key = json_get_str(ref, "key");
-		const char *why;
-
-		if (!ref)
-			continue;
-		if (!json_get_str(ref, "name").n)
-			field_required(e, FIELD(at, "name"), NULL);
-		why = key.n ? validate_config_map_key(key) : NULL;
-		if (why)
-			field_invalid_str(e, FIELD(at, "key"), key, "%s", why);
-	}
-}
-
-static void validate_env(const struct json *container, const struct field_path *path, struct field_errors *e)
-{
-	size_t i = 0;
-
-	json_foreach(v, json_get(container, "env")) {
-		const struct field_path *at = FIELD_INDEX(FIELD(path, "env"), i++);
-		const struct json *from = json_get(v, "valueFrom");
-
-		if (!from)
-			continue;
-		if (json_get_str(v, "value").n)
-			field_invalid_str(e, FIELD(at, "valueFrom"), STR(""),
-					  "may not be specified when `value` is not empty");
-		validate_env_source(from, FIELD(at, "valueFrom"), e);
-	}
-	i = 0;
-	json_foreach(v, json_get(container, "envFrom")) {
-		static const char *const sources[] = { "configMapRef", "secretRef", NULL };
-		const struct field_path *at = FIELD_INDEX(FIELD(path, "envFrom"), i++);
-		size_t n = count_members(v, sources);
-
-		if (n == 0)
-			field_invalid_str(e, at, STR(""), "must specify one of: `configMapRef` or `secretRef`");
-		else if (n > 1)
-			field_invalid_str(e, at, STR(""), "may not have more than one field specified at a time");
-		else if (!json_at_str(v, "configMapRef.name").n && !json_at_str(v, "secretRef.name").n)
-			field_required(
-				e,
-				FIELD(FIELD_STR(at, json_get(v, "secretRef") ? STR("secretRef") : STR("configMapRef")),
-				      "name"),
-				NULL);
-	}
-}
-
 /* ---- ports ---- */
 
-static bool same_port(const struct json *a, const struct json *b, const char *key)
+static bool same_port(const struct json *a, const struct json *b)
 {
 	struct str pa = json_get_str(a, "protocol"), pb = json_get_str(b, "protocol");
 
-	return json_get_int(a, key, 0) == json_get_int(b, key, 0) &&
+	return json_get_int(a, "hostPort", 0) == json_get_int(b, "hostPort", 0) &&
 	       str_eq(pa.n ? pa : STR("TCP"), pb.n ? pb : STR("TCP")) &&
 	       str_eq(json_get_str(a, "hostIP"), json_get_str(b, "hostIP"));
 }
 
-static void validate_ports(const struct json *container, bool host_network, const struct field_path *path,
-			   struct field_errors *e)
+static void validate_ports(const struct json *container, const struct json *spec, bool is_pod,
+			   const struct field_path *path, struct field_errors *e)
 {
 	const struct json *ports = json_get(container, "ports");
+	bool host_network = json_get_bool(spec, "hostNetwork", false);
 	size_t i = 0;
 
 	json_foreach(p, ports) {
@@ -142,18 +36,24 @@ static void validate_ports(const struct json *container, bool host_network, cons
 		struct str name = json_get_str(p, "name");
 		int64_t host = json_get_int(p, "hostPort", 0);
 
-		if (host && host_network && host != json_get_int(p, "containerPort", 0))
+		if (host_network && (host || is_pod) && host != json_get_int(p, "containerPort", 0))
 			field_invalid_int(e, FIELD(at, "hostPort"), host,
 					  "must match `containerPort` when `hostNetwork` is true");
-		json_foreach(q, ports) {
-			if (q == p)
-				break;
-			if (name.n && str_eq(name, json_get_str(q, "name"))) {
-				field_duplicate_str(e, FIELD(at, "name"), name);
-				break;
-			}
-		}
+		if (name.n && hooks_named(ports, name) != p)
+			field_duplicate_str(e, FIELD(at, "name"), name);
 	}
+}
+
+static bool held_earlier(const struct json *containers, const struct json *port)
+{
+	json_foreach(c, containers)
+		json_foreach(p, json_get(c, "ports")) {
+			if (p == port)
+				return false;
+			if (same_port(p, port))
+				return true;
+		}
+	return false;
 }
 
 /* One pod cannot hold a host port twice. */
@@ -167,42 +67,64 @@ static void validate_host_ports(const struct json *containers, const struct fiel
 
 		json_foreach(p, json_get(c, "ports")) {
 			const struct field_path *port = FIELD_INDEX(FIELD(at, "ports"), j++);
-			bool repeated = false, here = false;
+			struct str protocol = json_get_str(p, "protocol");
+			char text[FIELD_PATH_MAX];
 
-			if (!json_get_int(p, "hostPort", 0))
+			if (!json_get_int(p, "hostPort", 0) || !held_earlier(containers, p))
 				continue;
-			json_foreach(d, containers) {
-				json_foreach(q, json_get(d, "ports")) {
-					here = q == p;
-					if (here)
-						break;
-					repeated |= same_port(p, q, "hostPort");
-				}
-				if (here)
-					break;
-			}
-			if (repeated)
-				field_duplicate(e, FIELD(port, "hostPort"), json_get(p, "hostPort"));
+			snprintf(text, sizeof(text), "%.*s/%.*s/%lld", STR_ARG(protocol.n ? protocol : STR("TCP")),
+				 STR_ARG(json_get_str(p, "hostIP")), (long long)json_get_int(p, "hostPort", 0));
+			field_duplicate_str(e, FIELD(port, "hostPort"), str_of(text));
 		}
 	}
 }
 
-/* ---- mounts ---- */
+/* ---- mounts and devices ---- */
 
-static bool has_dot_dot(struct str path)
+/* The paths of these findings leave out which mount it is, as upstream's do. */
+static void validate_sub_path(const struct json *m, const struct json *container, const struct field_path *at,
+			      const struct field_path *list, struct field_errors *e)
 {
-	struct str part;
+	struct str sub = json_get_str(m, "subPath"), expr = json_get_str(m, "subPathExpr"),
+		   recursive = json_get_str(m, "recursiveReadOnly"), propagation = json_get_str(m, "mountPropagation");
+	static const char *const modes[] = { "Disabled", "Enabled", "IfPossible", NULL };
 
-	while (str_split(&path, '/', &part))
-		if (str_is(part, ".."))
+	hooks_relative_path(sub, FIELD(list, "subPath"), e);
+	if (sub.n && expr.n)
+		field_invalid_str(e, FIELD(at, "subPathExpr"), expr, "subPathExpr and subPath are mutually exclusive");
+	hooks_relative_path(expr, FIELD(list, "subPathExpr"), e);
+	if (str_is(propagation, "Bidirectional") && !json_at_bool(container, "securityContext.privileged", false))
+		field_forbidden(e, FIELD(list, "mountPropagation"),
+				"Bidirectional mount propagation is available only to privileged containers");
+	if (str_is(recursive, "Enabled") || str_is(recursive, "IfPossible")) {
+		if (!json_get_bool(m, "readOnly", false))
+			field_forbidden(e, FIELD(list, "recursiveReadOnly"),
+					"may only be specified when readOnly is true");
+		if (propagation.n && !str_is(propagation, "None"))
+			field_forbidden(e, FIELD(list, "recursiveReadOnly"),
+					"may only be specified when mountPropagation is None or not specified");
+	} else if (recursive.n) {
+		hooks_supported(recursive, modes, FIELD(list, "recursiveReadOnly"), e);
+	}
+}
+
+static bool repeats(const struct json *list, const struct json *it, const char *key)
+{
+	struct str v = json_get_str(it, key);
+
+	json_foreach(earlier, list) {
+		if (earlier == it)
+			return false;
+		if (str_eq(v, json_get_str(earlier, key)))
 			return true;
+	}
 	return false;
 }
 
-static const struct json *find_named(const struct json *list, struct str name)
+static const struct json *find_by(const struct json *list, const char *key, struct str value)
 {
 	json_foreach(it, list)
-		if (str_eq(json_get_str(it, "name"), name))
+		if (str_eq(json_get_str(it, key), value))
 			return it;
 	return NULL;
 }
@@ -210,223 +132,201 @@ static const struct json *find_named(const struct json *list, struct str name)
 static void validate_mounts(const struct json *container, const struct json *volumes, const struct field_path *path,
 			    struct field_errors *e)
 {
-	const struct json *mounts = json_get(container, "volumeMounts");
+	const struct json *mounts = json_get(container, "volumeMounts"),
+			  *devices = json_get(container, "volumeDevices");
+	const struct field_path *list = FIELD(path, "volumeMounts");
 	size_t i = 0;
 
 	json_foreach(m, mounts) {
-		const struct field_path *at = FIELD_INDEX(FIELD(path, "volumeMounts"), i++);
-		struct str name = json_get_str(m, "name"), where = json_get_str(m, "mountPath"),
-			   sub = json_get_str(m, "subPath"), expr = json_get_str(m, "subPathExpr");
+		const struct field_path *at = FIELD_INDEX(list, i++);
+		struct str name = json_get_str(m, "name"), where = json_get_str(m, "mountPath");
 
-		if (name.n && !find_named(volumes, name))
+		if (!hooks_named(volumes, name))
 			field_not_found(e, FIELD(at, "name"), name);
-		json_foreach(other, mounts) {
-			if (other == m)
-				break;
-			if (where.n && str_eq(where, json_get_str(other, "mountPath"))) {
-				field_invalid_str(e, FIELD(at, "mountPath"), where, "must be unique");
-				break;
-			}
-		}
-		if (sub.n && sub.p[0] == '/')
-			field_invalid_str(e, FIELD(at, "subPath"), sub, "must be a relative path");
-		if (has_dot_dot(sub))
-			field_invalid_str(e, FIELD(at, "subPath"), sub, "must not contain '..'");
-		if (sub.n && expr.n)
-			field_invalid_str(e, FIELD(at, "subPathExpr"), expr,
-					  "subPathExpr and subPath are mutually exclusive");
-		if (expr.n && expr.p[0] == '/')
-			field_invalid_str(e, FIELD(at, "subPathExpr"), expr, "must be a relative path");
-		if (has_dot_dot(expr))
-			field_invalid_str(e, FIELD(at, "subPathExpr"), expr, "must not contain '..'");
-		if (str_is(json_get_str(m, "mountPropagation"), "Bidirectional") &&
-		    !json_at_bool(container, "securityContext.privileged", false))
-			field_forbidden(e, FIELD(at, "mountPropagation"),
-					"Bidirectional mount propagation is available only to privileged containers");
+		if (repeats(mounts, m, "mountPath"))
+			field_invalid_str(e, FIELD(at, "mountPath"), where, "must be unique");
+		if (name.n && find_by(devices, "name", name))
+			field_invalid_str(e, FIELD(at, "name"), name, "must not already exist in volumeDevices");
+		if (where.n && find_by(devices, "devicePath", where))
+			field_invalid_str(e, FIELD(at, "mountPath"), where,
+					  "must not already exist as a path in volumeDevices");
+		validate_sub_path(m, container, at, list, e);
 	}
 }
 
-/* ---- resources ---- */
-
-static bool is_standard(struct str name, bool containers)
-{
-	static const char *const of_containers[] = { "cpu", "memory", "ephemeral-storage" };
-	static const char *const of_others[] = { "storage", "pods", "services", "secrets", "configmaps" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(of_containers); i++)
-		if (str_is(name, of_containers[i]))
-			return true;
-	for (size_t i = 0; !containers && i < ARRAY_SIZE(of_others); i++)
-		if (str_is(name, of_others[i]))
-			return true;
-	return str_starts(name, STR("hugepages-"));
-}
-
-void hooks_resource_list_validate(const struct json *list, bool containers, const struct field_path *path,
-				  struct field_errors *e)
-{
-	json_foreach(r, list) {
-		const struct field_path *at = FIELD_KEY(path, r->key);
-		const char *why = validate_qualified_name(r->key);
-		struct quantity q = quantity_of(r);
-
-		if (why)
-			field_invalid_str(e, at, r->key, "%s", why);
-		else if (str_find(r->key, '/') < 0 && !is_standard(r->key, containers))
-			field_invalid_str(e, at, r->key,
-					  containers ? "must be a standard resource for containers"
-						     : "must be a standard resource type or fully qualified");
-		if (q.nano < 0)
-			field_invalid_str(e, at, json_str(r), "must be greater than or equal to 0");
-		else if (containers && str_find(r->key, '/') >= 0 && q.nano % 1000000000)
-			field_invalid_str(e, at, json_str(r), "must be an integer");
-	}
-}
-
-static void validate_resources(const struct json *resources, const struct field_path *path, struct field_errors *e)
-{
-	const struct json *limits = json_get(resources, "limits"), *requests = json_get(resources, "requests");
-
-	hooks_resource_list_validate(limits, true, FIELD(path, "limits"), e);
-	hooks_resource_list_validate(requests, true, FIELD(path, "requests"), e);
-	json_foreach(r, requests) {
-		const struct json *limit = json_get_n(limits, r->key);
-		struct quantity want = quantity_of(r), most = quantity_of(limit);
-		bool extended = str_find(r->key, '/') >= 0 || str_starts(r->key, STR("hugepages-"));
-
-		if (extended && limit && quantity_cmp(&want, &most) != 0)
-			field_invalid_str(e, FIELD(path, "requests"), json_str(r),
-					  "must be equal to %.*s limit of %.*s", STR_ARG(r->key),
-					  STR_ARG(json_str(limit)));
-		else if (limit && quantity_cmp(&want, &most) > 0)
-			field_invalid_str(e, FIELD(path, "requests"), json_str(r),
-					  "must be less than or equal to %.*s limit of %.*s", STR_ARG(r->key),
-					  STR_ARG(json_str(limit)));
-		else if (extended && !limit)
-			field_required(e, FIELD_KEY(FIELD(path, "limits"), r->key),
-				       "Limit must be set for non overcommitable resources");
-	}
-}
-
-/* ---- probes and lifecycle ---- */
-
-static void validate_handler(const struct json *handler, bool lifecycle, const struct field_path *path,
+static void validate_devices(const struct json *container, const struct json *volumes, const struct field_path *path,
 			     struct field_errors *e)
 {
-	static const char *const probe[] = { "exec", "httpGet", "tcpSocket", "grpc", NULL };
-	static const char *const hook[] = { "exec", "httpGet", "tcpSocket", "sleep", NULL };
-	const char *const *names = lifecycle ? hook : probe;
-	size_t n = count_members(handler, names);
-	const struct json *http = json_get(handler, "httpGet"), *tcp = json_get(handler, "tcpSocket"),
-			  *exec = json_get(handler, "exec");
+	static const char *const claims[] = { "persistentVolumeClaim", "ephemeral", NULL };
+	const struct json *devices = json_get(container, "volumeDevices"),
+			  *mounts = json_get(container, "volumeMounts");
+	size_t i = 0;
 
+	json_foreach(d, devices) {
+		const struct field_path *at = FIELD_INDEX(FIELD(path, "volumeDevices"), i++),
+					*name_at = FIELD(at, "name"), *path_at = FIELD(at, "devicePath");
+		struct str name = json_get_str(d, "name"), where = json_get_str(d, "devicePath"), rest = where, part;
+		const struct json *volume = hooks_named(volumes, name);
+
+		if (name.n && repeats(devices, d, "name"))
+			field_invalid_str(e, name_at, name, "must be unique");
+		if (!volume)
+			field_not_found(e, name_at, name);
+		else if (!hooks_count_members(volume, claims))
+			field_invalid_str(e, name_at, name,
+					  "can only use volume source type of PersistentVolumeClaim or Ephemeral for "
+					  "block mode");
+		if (repeats(devices, d, "devicePath"))
+			field_invalid_str(e, path_at, where, "must be unique");
+		while (str_split(&rest, '/', &part))
+			if (str_is(part, "..")) {
+				field_invalid_str(e, path_at, where, "can not contain backsteps ('..')");
+				break;
+			}
+		if (name.n && find_by(mounts, "name", name))
+			field_invalid_str(e, name_at, name, "must not already exist in volumeMounts");
+		if (where.n && find_by(mounts, "mountPath", where))
+			field_invalid_str(e, path_at, where, "must not already exist as a path in volumeMounts");
+	}
+}
+
+/* ---- restart policies of single containers ---- */
+
+static void validate_restart_rule(const struct json *rule, const struct field_path *at, struct field_errors *e)
+{
+	static const char *const actions[] = { "Restart", NULL };
+	static const char *const operators[] = { "In", "NotIn", NULL };
+	const struct json *codes = json_get(rule, "exitCodes");
+	const struct field_path *path = FIELD(at, "exitCodes");
+	size_t n = json_count(json_get(codes, "values"));
+
+	if (json_get_str(rule, "action").n)
+		hooks_supported(json_get_str(rule, "action"), actions, FIELD(at, "action"), e);
+	if (!codes) {
+		field_required(e, path, "must be specified");
+		return;
+	}
+	if (json_get_str(codes, "operator").n)
+		hooks_supported(json_get_str(codes, "operator"), operators, FIELD(path, "operator"), e);
 	if (n == 0)
-		field_required(e, path, "must specify a handler type");
-	else if (n > 1) {
-		bool first = true;
-
-		for (; *names; names++) {
-			if (!json_get(handler, *names))
-				continue;
-			if (!first)
-				field_forbidden(e, FIELD_STR(path, str_of(*names)),
-						"may not specify more than 1 handler type");
-			first = false;
-		}
-	}
-	if (exec && !json_count(json_get(exec, "command")))
-		field_required(e, FIELD(FIELD(path, "exec"), "command"), NULL);
-	if (http)
-		hooks_port_validate(json_get(http, "port"), FIELD(FIELD(path, "httpGet"), "port"), e);
-	if (tcp)
-		hooks_port_validate(json_get(tcp, "port"), FIELD(FIELD(path, "tcpSocket"), "port"), e);
+		field_required(e, FIELD(path, "values"), "must specify at least one value");
+	else if (n > RESTART_CODES_MAX)
+		field_too_many(e, FIELD(path, "values"), n, RESTART_CODES_MAX);
 }
 
-static void validate_probe(const struct json *probe, bool readiness, const struct field_path *path,
-			   struct field_errors *e)
+static void validate_restart(const struct json *c, enum container_sort sort, const struct field_path *path,
+			     struct field_errors *e)
 {
-	int64_t success = json_get_int(probe, "successThreshold", 1);
+	static const char *const policies[] = { "Always", "Never", "OnFailure", NULL };
+	const struct json *policy = json_get(c, "restartPolicy"), *rules = json_get(c, "restartPolicyRules");
+	const struct field_path *at = FIELD(path, "restartPolicyRules");
+	size_t i = 0;
 
-	if (!probe)
-		return;
-	validate_handler(probe, false, path, e);
-	if (!readiness && success != 1)
-		field_invalid_int(e, FIELD(path, "successThreshold"), success, "must be 1");
-	if (readiness && json_get(probe, "terminationGracePeriodSeconds"))
-		field_invalid(e, FIELD(path, "terminationGracePeriodSeconds"),
-			      json_get(probe, "terminationGracePeriodSeconds"), "must not be set for readinessProbes");
-	else if (json_get_int(probe, "terminationGracePeriodSeconds", 1) < 1)
-		field_invalid(e, FIELD(path, "terminationGracePeriodSeconds"),
-			      json_get(probe, "terminationGracePeriodSeconds"), "must be greater than 0");
-}
-
-static void validate_probes(const struct json *c, enum container_sort sort, const struct field_path *path,
-			    struct field_errors *e)
-{
-	static const char *const names[] = { "livenessProbe", "readinessProbe", "startupProbe", "lifecycle" };
-	const struct json *lifecycle = json_get(c, "lifecycle");
-	bool sidecar = sort == CONTAINER_INIT && str_is(json_get_str(c, "restartPolicy"), "Always");
-
-	if (sort != CONTAINER_MAIN && !sidecar) {
-		for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-			if (json_get(c, names[i]))
-				field_forbidden(
-					e, FIELD_STR(path, str_of(names[i])),
-					sort == CONTAINER_INIT
-						? "may not be set for init containers without restartPolicy=Always"
-						: "cannot be set for an Ephemeral Container");
+	if (sort == CONTAINER_EPHEMERAL) {
+		if (policy)
+			field_forbidden(e, FIELD(path, "restartPolicy"), "cannot be set for an Ephemeral Container");
+		if (json_count(rules))
+			field_forbidden(e, at, "cannot be set for an Ephemeral Container");
 		return;
 	}
-	validate_probe(json_get(c, "livenessProbe"), false, FIELD(path, "livenessProbe"), e);
-	validate_probe(json_get(c, "readinessProbe"), true, FIELD(path, "readinessProbe"), e);
-	validate_probe(json_get(c, "startupProbe"), false, FIELD(path, "startupProbe"), e);
-	if (json_get(lifecycle, "preStop"))
-		validate_handler(json_get(lifecycle, "preStop"), true, FIELD(FIELD(path, "lifecycle"), "preStop"), e);
-	if (json_get(lifecycle, "postStart"))
-		validate_handler(json_get(lifecycle, "postStart"), true, FIELD(FIELD(path, "lifecycle"), "postStart"),
-				 e);
+	if (policy)
+		hooks_supported(json_str(policy), policies, FIELD(path, "restartPolicy"), e);
+	if (!json_count(rules))
+		return;
+	if (!policy)
+		field_required(e, FIELD(path, "restartPolicy"),
+			       "must specify restartPolicy when restart rules are used");
+	if (json_count(rules) > RESTART_RULES_MAX)
+		field_too_many(e, at, json_count(rules), RESTART_RULES_MAX);
+	json_foreach(r, rules) {
+		validate_restart_rule(r, FIELD_INDEX(at, i), e);
+		i++;
+	}
 }
 
 /* ---- one container ---- */
 
-static void validate_container(const struct json *c, const struct json *spec, enum container_sort sort,
+static void validate_init_fields(const struct json *c, const struct field_path *path, struct field_errors *e)
+{
+	static const char *const names[] = { "lifecycle", "livenessProbe", "readinessProbe", "startupProbe" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (json_get(c, names[i]))
+			field_forbidden(e, FIELD_STR(path, str_of(names[i])),
+					"may not be set for init containers without restartPolicy=Always");
+}
+
+static void validate_ephemeral_fields(const struct json *c, const struct json *spec, const struct field_path *path,
+				      struct field_errors *e)
+{
+	static const char *const names[] = { "ports",        "livenessProbe", "readinessProbe",
+					     "startupProbe", "lifecycle",     "resizePolicy" };
+	static const char *const subs[] = { "subPath", "subPathExpr" };
+	struct str target = json_get_str(c, "targetContainerName");
+	size_t i = 0;
+
+	if (target.n && !hooks_named(json_get(spec, "containers"), target) &&
+	    !hooks_named(json_get(spec, "initContainers"), target))
+		field_not_found(e, FIELD(path, "targetContainerName"), target);
+	for (size_t k = 0; k < ARRAY_SIZE(names); k++) {
+		const struct json *v = json_get(c, names[k]);
+
+		if (v && v->type != JSON_NULL && !(v->type == JSON_ARRAY && !v->count))
+			field_forbidden(e, FIELD_STR(path, str_of(names[k])),
+					"cannot be set for an Ephemeral Container");
+	}
+	if (json_count(json_get(c, "resources")))
+		field_forbidden(e, FIELD(path, "resources"), "cannot be set for an Ephemeral Container");
+	json_foreach(m, json_get(c, "volumeMounts")) {
+		const struct field_path *at = FIELD_INDEX(FIELD(path, "volumeMounts"), i++);
+
+		for (size_t k = 0; k < ARRAY_SIZE(subs); k++)
+			if (json_get_str(m, subs[k]).n)
+				field_forbidden(e, FIELD_STR(at, str_of(subs[k])),
+						"cannot be set for an Ephemeral Container");
+	}
+}
+
+static void validate_container(const struct json *c, const struct json *spec, enum container_sort sort, bool is_pod,
 			       const struct field_path *path, struct field_errors *e)
 {
-	const struct json *security = json_get(c, "securityContext");
+	const struct json *volumes = json_get(spec, "volumes");
 	struct str image = json_get_str(c, "image");
 
 	if (!image.n)
 		field_required(e, FIELD(path, "image"), NULL);
-	else if (str_trim(image).n != image.n)
+	else if ((is_pod || sort == CONTAINER_EPHEMERAL) && str_trim(image).n != image.n)
 		field_invalid_str(e, FIELD(path, "image"), image, "must not have leading or trailing whitespace");
-	validate_ports(c, json_get_bool(spec, "hostNetwork", false), path, e);
-	validate_env(c, path, e);
-	validate_mounts(c, json_get(spec, "volumes"), path, e);
-	validate_resources(json_get(c, "resources"), FIELD(path, "resources"), e);
-	validate_probes(c, sort, path, e);
-	if (json_get_bool(security, "privileged", false) && !json_get_bool(security, "allowPrivilegeEscalation", true))
-		field_invalid(e, FIELD(path, "securityContext"), security,
-			      "cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
-	if (sort == CONTAINER_INIT && json_get_str(c, "restartPolicy").n && !json_get(c, "restartPolicyRules") &&
-	    !str_is(json_get_str(c, "restartPolicy"), "Always") &&
-	    !str_is(json_get_str(c, "restartPolicy"), "OnFailure") &&
-	    !str_is(json_get_str(c, "restartPolicy"), "Never"))
-		field_not_supported(e, FIELD(path, "restartPolicy"), json_get_str(c, "restartPolicy"),
-				    (const char *const[]){ "Always", "OnFailure", "Never", NULL });
+	validate_ports(c, sort == CONTAINER_MAIN ? spec : NULL, is_pod, path, e);
+	hooks_env_validate(c, path, e);
+	validate_mounts(c, volumes, path, e);
+	validate_devices(c, volumes, path, e);
+	hooks_requirements_validate(json_get(c, "resources"), json_get(spec, "resourceClaims"),
+				    FIELD(path, "resources"), e);
+	hooks_resize_policy_validate(json_get(c, "resizePolicy"), json_get_str(spec, "restartPolicy"),
+				     FIELD(path, "resizePolicy"), e);
+	hooks_container_context_validate(json_get(c, "securityContext"), json_get_bool(spec, "hostUsers", true),
+					 FIELD(path, "securityContext"), e);
+	validate_restart(c, sort, path, e);
+	if (sort == CONTAINER_EPHEMERAL)
+		validate_ephemeral_fields(c, spec, path, e);
+	else if (sort == CONTAINER_MAIN || str_is(json_get_str(c, "restartPolicy"), "Always"))
+		hooks_probes_validate(c, spec, path, e);
+	else
+		validate_init_fields(c, path, e);
 }
 
-void hooks_containers_validate(const struct json *spec, const struct field_path *path, struct field_errors *e)
+void hooks_containers_validate(const struct json *spec, bool is_pod, const struct field_path *path,
+			       struct field_errors *e)
 {
 	static const struct {
 		const char *name;
 		enum container_sort sort;
-	} lists[] = { { "initContainers", CONTAINER_INIT },
-		      { "containers", CONTAINER_MAIN },
+	} lists[] = { { "containers", CONTAINER_MAIN },
+		      { "initContainers", CONTAINER_INIT },
 		      { "ephemeralContainers", CONTAINER_EPHEMERAL } };
 	const struct json *main_containers = json_get(spec, "containers"), *init = json_get(spec, "initContainers");
 
-	if (!json_count(main_containers))
-		field_required(e, FIELD(path, "containers"), NULL);
 	for (size_t l = 0; l < ARRAY_SIZE(lists); l++) {
 		const struct field_path *list = FIELD_STR(path, str_of(lists[l].name));
 		size_t i = 0;
@@ -435,11 +335,11 @@ void hooks_containers_validate(const struct json *spec, const struct field_path 
 			const struct field_path *at = FIELD_INDEX(list, i++);
 			struct str name = json_get_str(c, "name");
 
-			validate_container(c, spec, lists[l].sort, at, e);
+			validate_container(c, spec, lists[l].sort, is_pod, at, e);
 			/* Names are one space over all lists; within one the schema checks it. */
-			if (name.n && lists[l].sort != CONTAINER_INIT &&
-			    (find_named(init, name) ||
-			     (lists[l].sort == CONTAINER_EPHEMERAL && find_named(main_containers, name))))
+			if (name.n && lists[l].sort != CONTAINER_MAIN &&
+			    (hooks_named(main_containers, name) ||
+			     (lists[l].sort == CONTAINER_EPHEMERAL && hooks_named(init, name))))
 				field_duplicate_str(e, FIELD(at, "name"), name);
 		}
 	}

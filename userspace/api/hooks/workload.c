@@ -50,15 +50,12 @@ static void validate_template(const struct json *object, const char *kind, struc
 	const struct field_path *path = FIELD(NULL, "spec.template.spec");
 	struct str restart = json_get_str(spec, "restartPolicy");
 
-	hooks_pod_spec_validate(spec, path, e);
+	hooks_pod_template_validate(json_at(object, "spec.template"), FIELD(NULL, "spec.template"), e);
 	if (restart.n && !str_is(restart, "Always"))
 		field_not_supported(e, FIELD(path, "restartPolicy"), restart, always);
 	if (json_get(spec, "activeDeadlineSeconds"))
 		field_forbidden(e, FIELD(path, "activeDeadlineSeconds"), "activeDeadlineSeconds in %s is not Supported",
 				kind);
-	if (json_count(json_get(spec, "ephemeralContainers")))
-		field_forbidden(e, FIELD(path, "ephemeralContainers"),
-				"ephemeral containers not allowed in pod template");
 }
 
 /* A whole number of pods or a percentage of at most `percent_max` (0: any). */
