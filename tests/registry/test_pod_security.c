@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* PodSecurity as requests meet it: refusals, warnings, audit lines, labels of namespaces. */
+#include "tests/registry/registry_fixture.h"
+
+#define LABELS(labels) "{\"metadata\":{\"name\":\"n\",\"labels\":{" labels "}}}"
+#define ENFORCE(level) "\"pod-security.kubernetes.io/enforce\":\"" level "\""
+#define WARN(level) "\"pod-security.kubernetes.io/warn\":\"" level "\""
+#define AUDIT(level) "\"pod-security.kubernetes.io/audit\":\"" level "\""
+#define PLAIN "\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]"
+#define POD(name, spec) "{\"metadata\":{\"name\":\"" name "\"},\"spec\":{" spec "}}"
+#define TEMPLATE                                                                                                       \
+	"\"selector\":{\"matchLabels\":{\"a\":\"b\"}},\"template\":{\"metadata\":{\"labels\":{\"a\":\"b\"}},"          \
+	"\"spec\":{\"hostPID\":true," PLAIN "}}"
+
+static const char RESTRICTED_WORDS[] =
+	"allowPrivilegeEscalation != false (container \"c\" must set securityContext.allowPrivilegeEscalation=false), "
+	"unrestricted capabilities (container \"c\" must set securityContext.capabilities.drop=[\"ALL\"]), "
+	"runAsNonRoot != true (pod or container \"c\" must set securityContext.runAsNonRoot=true), "
+	"seccompProfile (pod or container \"c\" must set securityContext.seccompProfile.type to \"RuntimeDefault\" or "
+	"\"Localhost\")";
+
+static void namespace_with(struct fixture *f, const char *body)
+{
+	fixture_do(f, API_VERB_CREATE, KIND_NAMESPACE, "", "", body);
+	fixture_expect(f, 201, "namespace");
+	fixture_do(f, API_VERB_CREATE, KIND_SERVICEACCOUNT, "n", "", "{\"metadata\":{\"name\":\"default\"}}");
+	fixture_expect(f, 201, "account");
+}
+
+static int relabel(struct fixture *f, const char *patch)
+{
+	struct request rq = fixture_request(API_VERB_PATCH, KIND_NAMESPACE, "", "n", patch);
+
+	rq.patch = REQUEST_PATCH_MERGE;
+	return fixture_run(f, &rq);
+}
+
+static int pod(struct fixture *f, const char *body)
+{
+	return fixture_do(f, API_VERB_CREATE, KIND_POD, "n", "", body);
+}
+
+static void test_enforce(void **state)
+{
+	struct fixture *f = *state;
+	char expected[1024];
+
+	namespace_with(f, LABELS(ENFORCE("restricted")));
+	assert_int_equal(pod(f, POD("x", PLAIN)), 403);
+	snprintf(expected, sizeof(expected), "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": %s",
+		 RESTRICTED_WORDS);
+	assert_string_equal(f->message, expected);
+	assert_string_equal(f->reason, "Forbidden");
+	assert_int_equal(pod(f, "{\"metadata\":{\"generateName\":\"g-\"},\"spec\":{\"hostPID\":true," PLAIN "}}"), 403);
+	assert_non_null(strstr(f->message, "pods \"g-"));
+	pod(f, POD("y",
+		   "\"securityContext\":{\"runAsNonRoot\":true,\"seccompProfile\":{\"type\":\"RuntimeDefault\"}},"
+		   "\"containers\":[{\"name\":\"c\",\"image\":\"i\",\"securityContext\":{\"allowPrivilegeEscalation\":"
+		   "false,\"capabilities\":{\"drop\":[\"ALL\"]}}}]"));
+	fixture_expect(f, 201, "a good pod");
+	assert_string_equal(f->warnings, "");
+}
+
+/* Controllers are trusted with what they may do, not with what pods may be. */
+static void test_pods_of_controllers(void **state)
+{
+	struct fixture *f = *state;
+	struct json *tree;
+	char body[] = "{\"metadata\":{\"name\":\"x\",\"namespace\":\"n\"},\"spec\":{\"hostNetwork\":true," PLAIN "}}";
+
+	namespace_with(f, LABELS(ENFORCE("baseline") ",\"pod-security.kubernetes.io/enforce-version\":\"v1.30\""));
+	fixture_clear(f);
+	assert_int_equal(json_parse(&f->arena, str_of(body), 0, &tree, NULL), 0);
+	registry_create(f->reg, KIND_POD, tree, fixture_simple, f);
+	fixture_wait(f);
+	assert_int_equal(f->status, 403);
+	assert_string_equal(f->message,
+			    "pods \"x\" is forbidden: violates PodSecurity \"baseline:v1.30\": host namespaces "
+			    "(hostNetwork=true)");
+}
+
+static void test_warn(void **state)
+{
+	struct fixture *f = *state;
+
+	namespace_with(f, LABELS(WARN("baseline")));
+	pod(f, POD("x", "\"hostPID\":true," PLAIN));
+	fixture_expect(f, 201, "pod");
+	assert_string_equal(f->warnings,
+			    "would violate PodSecurity \"baseline:latest\": host namespaces (hostPID=true);");
+	pod(f, POD("y", PLAIN));
+	fixture_expect(f, 201, "pod");
+	assert_string_equal(f->warnings, "");
+	fixture_do(f, API_VERB_CREATE, KIND_DEPLOYMENT, "n", "",
+		   "{\"metadata\":{\"name\":\"d\"},\"spec\":{" TEMPLATE "}}");
+	fixture_expect(f, 201, "deployment");
+	assert_string_equal(f->warnings,
+			    "would violate PodSecurity \"baseline:latest\": host namespaces (hostPID=true);");
+	fixture_do(f, API_VERB_CREATE, KIND_CRONJOB, "n", "",
+		   "{\"metadata\":{\"name\":\"d\"},\"spec\":{\"schedule\":\"1 * * * *\",\"jobTemplate\":{\"spec\":{"
+		   "\"template\":{\"spec\":{\"restartPolicy\":\"Never\",\"hostPID\":true," PLAIN "}}}}}}");
+	fixture_expect(f, 201, "cronjob");
+	assert_non_null(strstr(f->warnings, "would violate PodSecurity \"baseline:latest\""));
+	fixture_do(f, API_VERB_CREATE, KIND_JOB, "n", "",
+		   "{\"metadata\":{\"name\":\"j\"},\"spec\":{\"template\":{\"spec\":{\"restartPolicy\":\"Never\","
+		   "\"hostIPC\":true," PLAIN "}}}}");
+	fixture_expect(f, 201, "job");
+	assert_non_null(strstr(f->warnings, "host namespaces (hostIPC=true)"));
+}
+
+/* What is enforced is for pods; a workload is only told. */
+static void test_enforce_leaves_workloads(void **state)
+{
+	struct fixture *f = *state;
+
+	namespace_with(f, LABELS(ENFORCE("restricted")));
+	fixture_do(f, API_VERB_CREATE, KIND_DEPLOYMENT, "n", "",
+		   "{\"metadata\":{\"name\":\"d\"},\"spec\":{" TEMPLATE "}}");
+	fixture_expect(f, 201, "deployment");
+	assert_string_equal(f->warnings, "");
+}
+
+struct seen {
+	struct fixture *f;
+	char annotations[2048];
+};
+
+static void annotations_of(void *arg, const struct request_result *r, const struct err *err)
+{
+	struct seen *s = arg;
+
+	for (size_t i = 0; r && i < r->n_annotations; i++)
+		snprintf(s->annotations + strlen(s->annotations), sizeof(s->annotations) - strlen(s->annotations),
+			 "%.*s=%.*s;", STR_ARG(r->annotations[i].key), STR_ARG(r->annotations[i].value));
+	fixture_answer(s->f, r, err);
+}
+
+static void test_audit(void **state)
+{
+	struct fixture *f = *state;
+	struct request rq = fixture_request(API_VERB_CREATE, KIND_POD, "n", "", POD("x", "\"hostPID\":true," PLAIN));
+	struct seen seen = { .f = f };
+
+	namespace_with(f, LABELS(AUDIT("baseline")));
+	fixture_clear(f);
+	request_run(f->reg, &rq, annotations_of, &seen);
+	fixture_wait(f);
+	fixture_expect(f, 201, "pod");
+	assert_string_equal(f->warnings, "");
+	assert_string_equal(
+		seen.annotations,
+		"pod-security.kubernetes.io/enforce-policy=privileged:latest;"
+		"pod-security.kubernetes.io/audit-violations=would violate PodSecurity \"baseline:latest\": host "
+		"namespaces (hostPID=true);");
+}
+
+/* An update is only looked at when it brings containers or images. */
+static void test_updates(void **state)
+{
+	struct fixture *f = *state;
+	struct request rq =
+		fixture_request(API_VERB_PATCH, KIND_POD, "n", "x", "{\"metadata\":{\"labels\":{\"a\":\"b\"}}}");
+
+	namespace_with(f, LABELS(""));
+	pod(f, POD("x", "\"hostPID\":true," PLAIN));
+	fixture_expect(f, 201, "pod");
+	assert_int_equal(relabel(f, "{\"metadata\":{\"labels\":{" ENFORCE("baseline") "}}}"), 200);
+	rq.patch = REQUEST_PATCH_MERGE;
+	fixture_run(f, &rq);
+	fixture_expect(f, 200, "a label");
+	rq.patch = REQUEST_PATCH_STRATEGIC;
+	rq.body = STR("{\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"other\"}]}}");
+	assert_int_equal(fixture_run(f, &rq), 403);
+	assert_string_equal(f->message,
+			    "pods \"x\" is forbidden: violates PodSecurity \"baseline:latest\": host namespaces "
+			    "(hostPID=true)");
+	rq.body = STR("{\"status\":{\"phase\":\"Running\"}}");
+	rq.subresource = "status";
+	fixture_run(f, &rq);
+	fixture_expect(f, 200, "status");
+}
+
+static void test_ephemeral_containers(void **state)
+{
+	struct fixture *f = *state;
+	struct request rq = fixture_request(API_VERB_PATCH, KIND_POD, "n", "x",
+					    "{\"spec\":{\"ephemeralContainers\":[{\"name\":\"e\",\"image\":\"i\","
+					    "\"securityContext\":{\"privileged\":true}}]}}");
+
+	namespace_with(f, LABELS(ENFORCE("baseline")));
+	pod(f, POD("x", PLAIN));
+	fixture_expect(f, 201, "pod");
+	rq.patch = REQUEST_PATCH_STRATEGIC;
+	rq.subresource = "ephemeralcontainers";
+	assert_int_equal(fixture_run(f, &rq), 403);
+	assert_string_equal(f->message, "pods \"x\" is forbidden: violates PodSecurity \"baseline:latest\": privileged "
+					"(container \"e\" must not set securityContext.privileged=true)");
+	rq.body = STR("{\"spec\":{\"ephemeralContainers\":[{\"name\":\"e\",\"image\":\"i\"}]}}");
+	fixture_run(f, &rq);
+	fixture_expect(f, 200, "a harmless one");
+}
+
+static void test_labels_of_namespaces(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(fixture_do(f, API_VERB_CREATE, KIND_NAMESPACE, "", "", LABELS(ENFORCE("high"))), 422);
+	assert_string_equal(f->message,
+			    "Namespace \"n\" is invalid: metadata.labels[pod-security.kubernetes.io/enforce]: "
+			    "Invalid value: \"high\": must be one of privileged, baseline, restricted");
+	namespace_with(f, LABELS(""));
+	assert_int_equal(
+		relabel(f, "{\"metadata\":{\"labels\":{\"pod-security.kubernetes.io/warn-version\":\"1.30\"}}}"), 422);
+	assert_string_equal(
+		f->message,
+		"Namespace \"n\" is invalid: metadata.labels[pod-security.kubernetes.io/warn-version]: Invalid "
+		"value: \"1.30\": must be \"latest\" or \"v1.x\"");
+}
+
+static void test_existing_pods(void **state)
+{
+	struct fixture *f = *state;
+
+	namespace_with(f, LABELS(""));
+	pod(f, POD("c", "\"hostPID\":true," PLAIN));
+	pod(f, POD("b", "\"hostPID\":true," PLAIN));
+	pod(f, POD("a", "\"hostPID\":true," PLAIN));
+	pod(f, POD("d", "\"hostNetwork\":true,\"volumes\":[{\"name\":\"v\",\"hostPath\":{\"path\":\"/\"}}]," PLAIN));
+	pod(f, POD("e", PLAIN));
+	fixture_expect(f, 201, "pod");
+	assert_int_equal(relabel(f, "{\"metadata\":{\"labels\":{" ENFORCE("baseline") "}}}"), 200);
+	assert_string_equal(
+		f->warnings,
+		"existing pods in namespace \"n\" violate the new PodSecurity enforce level \"baseline:latest\";"
+		"a (and 2 other pods): host namespaces;d: host namespaces, hostPath volumes;");
+	/* The same again, and less, say nothing. */
+	assert_int_equal(relabel(f, "{\"metadata\":{\"labels\":{\"x\":\"y\"}}}"), 200);
+	assert_string_equal(f->warnings, "");
+	assert_int_equal(relabel(f, "{\"metadata\":{\"labels\":{" ENFORCE("privileged") "}}}"), 200);
+	assert_string_equal(f->warnings, "");
+	assert_int_equal(relabel(f, "{\"metadata\":{\"labels\":{" WARN("restricted") "}}}"), 200);
+	assert_string_equal(f->warnings, "");
+	assert_int_equal(
+		relabel(f, "{\"metadata\":{\"labels\":{" ENFORCE(
+				   "restricted") ",\"pod-security.kubernetes.io/enforce-version\":\"v1.7\"}}}"),
+		200);
+	assert_string_equal(
+		f->warnings,
+		"existing pods in namespace \"n\" violate the new PodSecurity enforce level \"restricted:v1.7\";"
+		"a (and 2 other pods): host namespaces, runAsNonRoot != true;"
+		"d: host namespaces, restricted volume types, runAsNonRoot != true;"
+		"e: runAsNonRoot != true;");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_enforce, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_pods_of_controllers, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_warn, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_enforce_leaves_workloads, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_audit, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_updates, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_ephemeral_containers, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_labels_of_namespaces, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_existing_pods, fixture_setup, fixture_teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
