@@ -1,39 +1,46 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Answers: Status objects, objects, lists, Tables, partial metadata. See call.h. */
 #include <errno.h>
-#include <inttypes.h>
+#include <string.h>
 
 #include "userspace/api/meta.h"
 #include "userspace/api/pb.h"
 #include "userspace/apiserver/call.h"
+#include "userspace/apiserver/gzip.h"
+#include "userspace/apiserver/respond.h"
+#include "userspace/base/yaml.h"
 
 #define RESPOND_WARNINGS_MAX 64
 #define RESPOND_WARNING_BYTES_MAX 4096 /* all Warning headers of one answer */
 
-static const char json_type[] = "application/json";
+const char respond_json_type[] = "application/json";
 
 void respond_json(struct http_request *http, int status, struct str body)
 {
 	static const struct http_header headers[] = { { STR("cache-control"), STR("no-cache, private") } };
 
-	http_respond(http, status, json_type, headers, ARRAY_SIZE(headers), body);
+	http_respond(http, status, respond_json_type, headers, ARRAY_SIZE(headers), body);
 }
 
 void respond_err(struct http_request *http, const struct err *err)
 {
 	struct http_header headers[2] = { { STR("cache-control"), STR("no-cache, private") } };
 	struct str body = api_status_json(http->arena, err);
-	_cleanup_buf_ struct buf protobuf = BUF_INIT;
-	const char *type = json_type;
+	_cleanup_buf_ struct buf other = BUF_INIT;
+	const char *type = respond_json_type;
 	struct negotiated accept;
+	struct json *v;
 	size_t n = 1;
 
-	if (negotiate_accept(http_request_header(http, "accept"), &accept, NULL) == 0 && accept.protobuf &&
-	    pb_encode_text(&protobuf, body) == 0) {
-		body = buf_str(&protobuf);
+	if (negotiate_accept(http_request_header(http, "accept"), &accept, NULL) < 0)
+		accept = (struct negotiated){ 0 };
+	if (accept.protobuf && pb_encode_text(&other, body) == 0) {
+		body = buf_str(&other);
 		type = PB_MEDIA_TYPE;
+	} else if (accept.yaml && json_parse(http->arena, body, 0, &v, NULL) == 0 && yaml_write(&other, v) == 0) {
+		body = buf_str(&other);
+		type = "application/yaml";
 	}
-
 	if (err->retry_after_s > 0)
 		headers[n++] = (struct http_header){ STR("retry-after"),
 						     str_of(arena_printf(http->arena, "%d", err->retry_after_s)) };
@@ -85,94 +92,10 @@ static size_t respond_headers(struct call *call, const struct request_result *re
 	return n;
 }
 
-static struct meta_list respond_list_meta(struct call *call, const struct request_result *result)
-{
-	return (struct meta_list){
-		.resource_version = str_of(arena_printf(call->arena, "%" PRId64, result->list_revision)),
-		.continue_token = result->list_continue,
-		.remaining = result->list_remaining,
-	};
-}
-
-static int respond_table_options(struct call *call, struct table_options *ret, struct err *err)
+int respond_table_options(struct call *call, struct table_options *ret, struct err *err)
 {
 	*ret = (struct table_options){ .v1beta1 = call->accept.v1beta1 };
 	return table_parse_include(query_get(&call->query, "includeObject"), &ret->include, err);
-}
-
-static void respond_list_table(struct call *call, const struct request_result *result, struct buf *out,
-			       const struct table_options *options)
-{
-	struct meta_list meta = respond_list_meta(call, result);
-	_cleanup_arena_ struct arena scratch = ARENA_INIT;
-	struct table_writer w;
-
-	table_begin(&w, out, call->route.kind, options, &meta);
-	for (size_t i = 0; i < result->n_items; i++) {
-		struct str text = registry_render(&scratch, call->route.kind, result->items[i]);
-		struct json *v;
-
-		if (json_parse(&scratch, text, 0, &v, NULL) == 0)
-			table_row(&w, &scratch, v, text);
-		arena_reset(&scratch);
-	}
-	table_end(&w);
-}
-
-static void respond_list_partial(struct call *call, const struct request_result *result, struct buf *out)
-{
-	struct meta_list meta = respond_list_meta(call, result);
-	_cleanup_arena_ struct arena scratch = ARENA_INIT;
-
-	meta_write_partial_list_begin(out, &meta);
-	for (size_t i = 0; i < result->n_items; i++) {
-		if (i)
-			buf_add_char(out, ',');
-		meta_write_partial(out, registry_parse(&scratch, result->items[i]));
-		arena_reset(&scratch);
-	}
-	buf_add_cstr(out, "]}");
-}
-
-static void respond_list_objects(struct call *call, const struct request_result *result, struct buf *out)
-{
-	const struct api_kind *kind = call->route.kind;
-	struct meta_list meta = respond_list_meta(call, result);
-	size_t bytes = 256;
-
-	for (size_t i = 0; i < result->n_items; i++)
-		bytes += result->items[i]->json.n + 1;
-	buf_reserve(out, bytes);
-	buf_printf(out, "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":", kind->list_kind,
-		   api_kind_api_version(kind));
-	meta_write_list_meta(out, &meta);
-	buf_add_cstr(out, ",\"items\":[");
-	for (size_t i = 0; i < result->n_items; i++) {
-		if (i)
-			buf_add_char(out, ',');
-		buf_add_str(out, registry_render(call->arena, kind, result->items[i]));
-	}
-	buf_add_cstr(out, "]}");
-}
-
-static void respond_list_protobuf(struct call *call, const struct request_result *result, struct buf *out)
-{
-	struct meta_list meta = respond_list_meta(call, result);
-	_cleanup_arena_ struct arena scratch = ARENA_INIT;
-	_cleanup_buf_ struct buf text = BUF_INIT;
-	struct json *v = NULL;
-	struct pb_list list;
-
-	meta_write_list_meta(&text, &meta);
-	json_parse(call->arena, buf_str(&text), 0, &v, NULL);
-	pb_list_begin(&list, out, call->route.kind, v);
-	for (size_t i = 0; i < result->n_items; i++) {
-		if (json_parse(&scratch, registry_render(&scratch, call->route.kind, result->items[i]), 0, &v, NULL) ==
-		    0)
-			pb_list_item(&list, v);
-		arena_reset(&scratch);
-	}
-	pb_list_end(&list);
 }
 
 static int respond_object(struct call *call, const struct object *o, struct buf *out, struct err *err)
@@ -199,81 +122,126 @@ static int respond_object(struct call *call, const struct object *o, struct buf 
 	return r;
 }
 
-static int respond_list(struct call *call, const struct request_result *result, struct buf *out, struct err *err)
-{
-	struct table_options options;
-	int r = 0;
+/* ---- encodings ---- */
 
-	switch (call->accept.form) {
-	case NEGOTIATE_OBJECT:
-		if (call->accept.protobuf)
-			respond_list_protobuf(call, result, out);
-		else
-			respond_list_objects(call, result, out);
-		break;
-	case NEGOTIATE_TABLE:
-		r = respond_table_options(call, &options, err);
-		if (r == 0)
-			respond_list_table(call, result, out, &options);
-		break;
-	case NEGOTIATE_PARTIAL:
-	case NEGOTIATE_PARTIAL_LIST:
-		respond_list_partial(call, result, out);
-	}
-	return r;
+void respond_drop_chunk(void *chunk)
+{
+	chunk_unref(chunk);
 }
 
-static struct str respond_pretty(struct arena *arena, struct str body)
+/* As YAML, or JSON that people read. The text that is replaced is freed by its owner. */
+static struct http_piece respond_rewrite(struct call *call, struct http_piece *piece)
 {
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	_cleanup_buf_ struct buf b = BUF_INIT;
+	struct chunk *chunk;
 	struct json *v;
 
-	if (json_parse(arena, body, 0, &v, NULL) < 0)
-		return body;
-	json_write_pretty(&b, v);
-	buf_add_char(&b, '\n');
-	return arena_str(arena, buf_str(&b));
+	if (json_parse(&arena, piece->bytes, 0, &v, NULL) < 0)
+		return *piece;
+	if (call->accept.yaml) {
+		if (yaml_write(&b, v) < 0)
+			return *piece;
+	} else {
+		json_write_pretty(&b, v);
+		buf_add_char(&b, '\n');
+	}
+	chunk = chunk_create(buf_str(&b).p, buf_len(&b));
+	if (piece->owner)
+		piece->unref(piece->owner);
+	return (struct http_piece){ chunk_str(chunk), chunk, respond_drop_chunk };
 }
 
-/* The complete JSON body as the protobuf that was asked for; what has no such form stays JSON, which every client
- * that asks for protobuf can read. */
-static bool respond_protobuf(struct str *body, struct buf *out)
+static struct http_piece respond_join(const struct http_piece *pieces, size_t n)
 {
-	if (pb_encode_text(out, *body) < 0)
-		return false;
-	*body = buf_str(out);
-	return true;
+	size_t bytes = 0;
+	struct chunk *chunk;
+	char *at;
+
+	if (n == 1)
+		return pieces[0];
+	for (size_t i = 0; i < n; i++)
+		bytes += pieces[i].bytes.n;
+	chunk = chunk_create(NULL, bytes);
+	at = chunk->data;
+	for (size_t i = 0; i < n; i++) {
+		at = mempcpy(at, pieces[i].bytes.p, pieces[i].bytes.n);
+		if (pieces[i].owner)
+			pieces[i].unref(pieces[i].owner);
+	}
+	return (struct http_piece){ chunk_str(chunk), chunk, respond_drop_chunk };
+}
+
+static bool respond_long(const struct http_piece *pieces, size_t n)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < n; i++)
+		bytes += pieces[i].bytes.n;
+	return bytes >= GZIP_BYTES_MIN;
+}
+
+void respond_pieces(struct call *call, int status, const char *content_type, const struct http_header *headers,
+		    size_t n_headers, const struct http_piece *pieces, size_t n_pieces)
+{
+	struct http_piece one;
+
+	if (content_type == respond_json_type && (call->accept.yaml || query_bool(&call->query, "pretty"))) {
+		one = respond_join(pieces, n_pieces);
+		one = respond_rewrite(call, &one);
+		pieces = &one;
+		n_pieces = 1;
+		if (call->accept.yaml)
+			content_type = "application/yaml";
+	}
+	if (respond_long(pieces, n_pieces) && gzip_accepted(call->http))
+		gzip_respond(call->as->loop, call->http, status, content_type, headers, n_headers, pieces, n_pieces);
+	else
+		http_respond_pieces(call->http, status, content_type, headers, n_headers, pieces, n_pieces);
+}
+
+static void respond_drop_object(void *o)
+{
+	object_unref(o);
 }
 
 void respond_result(struct call *call, const struct request_result *result)
 {
 	struct http_header headers[RESPOND_WARNINGS_MAX + 1];
-	bool protobuf = call->accept.protobuf, done = false;
+	struct http_piece piece = { .bytes = result->body };
+	int status = result->http_status ? result->http_status : 200;
+	_cleanup_buf_ struct buf out = BUF_INIT, protobuf = BUF_INIT;
 	_cleanup_err_ struct err err = ERR_INIT;
-	_cleanup_buf_ struct buf out = BUF_INIT;
-	struct str body = result->body;
+	const char *type = respond_json_type;
 	size_t n_headers;
 	int r = 0;
 
 	n_headers = respond_headers(call, result, headers);
+	if (!result->object && !piece.bytes.n) {
+		respond_list(call, result, headers, n_headers);
+		return;
+	}
 	if (result->object && call->accept.form == NEGOTIATE_OBJECT) {
-		body = registry_render(call->arena, call->route.kind, result->object);
+		piece.bytes = registry_render(call->arena, call->route.kind, result->object);
+		/* The stored bytes as they are need no copy. */
+		if (piece.bytes.p == result->object->json.p) {
+			piece.owner = (void *)(uintptr_t)object_ref(result->object);
+			piece.unref = respond_drop_object;
+		}
 	} else if (result->object) {
 		r = respond_object(call, result->object, &out, &err);
-		body = buf_str(&out);
-	} else if (!body.n) {
-		r = respond_list(call, result, &out, &err);
-		body = buf_str(&out);
-		done = true;
+		piece.bytes = buf_str(&out);
 	}
 	if (r < 0) {
 		respond_err(call->http, &err);
 		return;
 	}
-	if (protobuf && !done)
-		protobuf = respond_protobuf(&body, &out);
-	if (!protobuf && query_bool(&call->query, "pretty"))
-		body = respond_pretty(call->arena, body);
-	http_respond(call->http, result->http_status ? result->http_status : 200, protobuf ? PB_MEDIA_TYPE : json_type,
-		     headers, n_headers, body);
+	/* What has no protobuf form stays JSON, which every client that asks for protobuf can read. */
+	if (call->accept.protobuf && pb_encode_text(&protobuf, piece.bytes) == 0) {
+		if (piece.owner)
+			piece.unref(piece.owner);
+		piece = (struct http_piece){ .bytes = buf_str(&protobuf) };
+		type = PB_MEDIA_TYPE;
+	}
+	respond_pieces(call, status, type, headers, n_headers, &piece, 1);
 }

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Watch streams: JSON events, one a line, in the stored form shared by all watchers or made for one (Tables, partial
- * metadata, other versions), or protobuf frames, each made for one. A watcher whose backlog overflows is ended; it
- * lists again. Bookmarks go out once a minute to those who asked and have something new to learn: an idle server stays
- * silent. */
+/* Watch streams: JSON events, one a line, around the stored bytes that all watchers share, or made for one (Tables,
+ * partial metadata, other versions), or protobuf frames, made once for all (for one at the start). A watcher whose
+ * backlog overflows is ended; it lists again. Bookmarks go out once a minute to those who asked and have something new
+ * to learn: an idle server stays silent. */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "userspace/api/meta.h"
 #include "userspace/api/pb.h"
 #include "userspace/api/selector.h"
 #include "userspace/apiserver/call.h"
+#include "userspace/apiserver/metrics.h"
 #include "userspace/base/clock.h"
 #include "userspace/base/encode.h"
 #include "userspace/base/mem.h"
@@ -29,7 +31,8 @@ struct watch {
 	bool bookmarks;
 	bool started;         /* what was there at the start is queued */
 	bool ended;           /* inside a callback: finish after it */
-	bool sharing;         /* the stored form, as it is */
+	bool sharing;         /* the stored form, in JSON as it is or in protobuf */
+	uint64_t *counted;    /* events */
 	int64_t told;         /* revision the client knows of */
 	size_t initial_bytes; /* of the backlog: what start queued and the client has yet to read */
 };
@@ -64,69 +67,99 @@ static void watch_timed_out(struct loop_timer *timer)
 	watch_end(container_of(timer, struct watch, timeout));
 }
 
-static struct chunk *watch_frame(const char *type, struct str object)
+/* One event in JSON around an object that lies somewhere else. Takes the owner's reference. */
+static void watch_send_json(struct watch *w, const char *type, struct str object, void *owner,
+			    void (*unref)(void *owner))
 {
-	size_t type_len = strlen(type);
-	struct chunk *c = chunk_create(NULL, 9 + type_len + 11 + object.n + 2);
-	char *at = c->data;
+	char head[40];
+	int n = snprintf(head, sizeof(head), "{\"type\":\"%s\",\"object\":", type);
+	const struct http_piece pieces[] = {
+		{ .bytes = { head, (size_t)n } },
+		{ object, owner, unref },
+		{ .bytes = STR("}\n") },
+	};
 
-	at = mempcpy(at, "{\"type\":\"", 9);
-	at = mempcpy(at, type, type_len);
-	at = mempcpy(at, "\",\"object\":", 11);
-	at = mempcpy(at, object.p, object.n);
-	memcpy(at, "}\n", 2);
-	return c;
+	http_stream_write_pieces(w->http, pieces, ARRAY_SIZE(pieces));
 }
 
-/* The same in the form that was negotiated. */
-static struct chunk *watch_own_frame(struct watch *w, const char *type, struct str object)
+static void watch_drop_object(void *o)
 {
-	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	_cleanup_buf_ struct buf out = BUF_INIT;
-	struct json *v;
+	object_unref(o);
+}
 
-	if (!w->accept.protobuf)
-		return watch_frame(type, object);
-	/* Of what we wrote ourselves both succeed. */
-	if (json_parse(&arena, object, 0, &v, NULL) == 0)
-		pb_encode_event(&out, type, v);
+static struct chunk *watch_protobuf(const char *type, const struct json *object)
+{
+	_cleanup_buf_ struct buf out = BUF_INIT;
+
+	/* Of what we wrote ourselves it succeeds. */
+	pb_encode_event(&out, type, object);
 	return chunk_create(buf_str(&out).p, buf_len(&out));
 }
 
+/* Bookmarks and errors, in the form that was negotiated. */
+static void watch_send_text(struct watch *w, const char *type, struct str object)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	struct json *v = NULL;
+
+	if (!w->accept.protobuf) {
+		watch_send_json(w, type, object, NULL, NULL);
+	} else if (json_parse(&arena, object, 0, &v, NULL) == 0) {
+		struct chunk *c = watch_protobuf(type, v);
+
+		http_stream_write(w->http, c);
+		chunk_unref(c);
+	}
+}
+
 /* Made for this watcher alone. */
-static struct chunk *watch_private_frame(struct watch *w, const char *type, const struct object *o)
+static void watch_send_private(struct watch *w, const char *type, const struct object *o)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	_cleanup_buf_ struct buf out = BUF_INIT;
 	struct str text = registry_render(&arena, w->kind, o);
 	struct json *v;
 
-	if (w->accept.form == NEGOTIATE_OBJECT)
-		return watch_own_frame(w, type, text);
-	if (json_parse(&arena, text, 0, &v, NULL) < 0)
-		return watch_frame(type, text);
+	if (w->accept.form == NEGOTIATE_OBJECT || json_parse(&arena, text, 0, &v, NULL) < 0) {
+		watch_send_text(w, type, text);
+		return;
+	}
 	if (w->accept.form == NEGOTIATE_TABLE) {
 		table_write_object(&out, &arena, w->kind, &w->table, v, text);
 		w->table.no_headers = true;
 	} else {
 		meta_write_partial(&out, v);
 	}
-	return watch_frame(type, buf_str(&out));
+	watch_send_text(w, type, buf_str(&out));
+}
+
+/* In the stored form and in protobuf an event is the same for all who watch. */
+static void watch_send_shared(struct watch *w, enum registry_stream_event type, const struct object *o,
+			      struct store_event *e)
+{
+	if (!w->accept.protobuf) {
+		watch_send_json(w, watch_type_names[type], o->json, (void *)(uintptr_t)object_ref(o),
+				watch_drop_object);
+		return;
+	}
+	if (!e->wire[type]) {
+		_cleanup_arena_ struct arena arena = ARENA_INIT;
+
+		e->wire[type] = watch_protobuf(watch_type_names[type], registry_parse(&arena, o));
+	}
+	http_stream_write(w->http, e->wire[type]);
 }
 
 static void watch_send_bookmark(struct watch *w, int64_t revision, bool initial_end)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	struct chunk *c;
 	const char *body;
 
 	body = arena_printf(
 		&arena, "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":{\"resourceVersion\":\"%" PRId64 "\"%s}}",
 		w->kind->kind, api_kind_api_version(w->kind), revision,
 		initial_end ? ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}" : "");
-	c = watch_own_frame(w, "BOOKMARK", str_of(body));
-	http_stream_write(w->http, c);
-	chunk_unref(c);
+	watch_send_text(w, "BOOKMARK", str_of(body));
 	w->told = revision;
 }
 
@@ -146,7 +179,6 @@ static bool watch_overflows(struct watch *w)
 static void watch_event(void *arg, enum registry_stream_event type, const struct object *o, struct store_event *e)
 {
 	struct watch *w = arg;
-	struct chunk *c;
 
 	if (w->ended)
 		return;
@@ -154,15 +186,11 @@ static void watch_event(void *arg, enum registry_stream_event type, const struct
 		watch_send_bookmark(w, registry_stream_revision(w->stream), true);
 		return;
 	}
-	if (e && w->sharing) {
-		if (!e->wire[type])
-			e->wire[type] = watch_frame(watch_type_names[type], o->json);
-		c = chunk_ref(e->wire[type]);
-	} else {
-		c = watch_private_frame(w, watch_type_names[type], o);
-	}
-	http_stream_write(w->http, c);
-	chunk_unref(c);
+	(*w->counted)++;
+	if (w->sharing && (e || !w->accept.protobuf))
+		watch_send_shared(w, type, o, e);
+	else
+		watch_send_private(w, watch_type_names[type], o);
 	w->told = o->revision;
 	if (watch_overflows(w)) {
 		w->ended = true;
@@ -222,7 +250,8 @@ static struct watch *watch_create(struct call *call, const struct api_kind *kind
 	w->accept = call->accept;
 	w->table.v1beta1 = call->accept.v1beta1;
 	w->bookmarks = query_bool(&call->query, "allowWatchBookmarks");
-	w->sharing = call->accept.form == NEGOTIATE_OBJECT && !call->accept.protobuf && kind->storage == kind;
+	w->sharing = call->accept.form == NEGOTIATE_OBJECT && kind->storage == kind;
+	w->counted = metrics_watch_events(call->as->metrics, kind);
 	loop_timer_init(&w->timeout, watch_timed_out);
 	list_add_tail(&call->as->watches, &w->link);
 	call->as->n_watches++;
@@ -241,10 +270,7 @@ static void watch_start(struct call *call, struct watch *w, const struct registr
 	http->on_close = watch_client_gone;
 	http_stream_begin(http, 200, w->accept.protobuf ? PB_WATCH_MEDIA_TYPE : "application/json", NULL, 0);
 	if (registry_stream_start(call->as->reg, options, watch_event, w, &w->stream, &err) < 0) {
-		struct chunk *c = watch_own_frame(w, "ERROR", api_status_json(call->arena, &err));
-
-		http_stream_write(http, c);
-		chunk_unref(c);
+		watch_send_text(w, "ERROR", api_status_json(call->arena, &err));
 		http->on_close = NULL;
 		watch_end(w);
 		return;
