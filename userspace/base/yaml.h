@@ -16,3 +16,5 @@ int yaml_parse(struct arena *arena, struct str text, struct json **ret, struct e
  * by path. */
 int yaml_parse_report(struct arena *arena, struct str text, struct json_duplicates *dups, struct json **ret,
 		      struct err *err);
+/* Appends the tree as a document, as Kubernetes writes YAML. -EINVAL: a string is no UTF-8. */
+int yaml_write(struct buf *out, const struct json *v);
