@@ -258,6 +258,58 @@ static void test_create_by_update(void **state)
 	fixture_expect(f, 201, "create by update");
 }
 
+/* ---- validation ---- */
+
+static void expect_invalid(struct fixture *f, const struct api_kind *kind, const char *body, const char *message)
+{
+	fixture_do(f, API_VERB_CREATE, kind, kind->namespaced ? "default" : "", "", body);
+	fixture_expect(f, 422, body);
+	assert_string_equal(f->message, message);
+}
+
+#define META "{\"metadata\":{\"name\":\"x\"},"
+#define REF "\"roleRef\":{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"ClusterRole\",\"name\":\"r\"}"
+
+static void test_validation(void **state)
+{
+	struct fixture *f = *state;
+
+	expect_invalid(f, KIND_ROLE, META "\"rules\":[{\"apiGroups\":[\"\"],\"resources\":[\"pods\"]}]}",
+		       "Role.rbac.authorization.k8s.io \"x\" is invalid: rules[0].verbs: Required value: verbs must "
+		       "contain at least one value");
+	expect_invalid(f, KIND_ROLE, META "\"rules\":[{\"nonResourceURLs\":[\"/x\"],\"verbs\":[\"get\"]}]}",
+		       "Role.rbac.authorization.k8s.io \"x\" is invalid: rules[0].nonResourceURLs: Invalid value: "
+		       "[\"/x\"]: namespaced rules cannot apply to non-resource URLs");
+	expect_invalid(
+		f, KIND_CLUSTERROLE,
+		META "\"rules\":[{\"nonResourceURLs\":[\"/x\"],\"resourceNames\":[\"y\"],\"verbs\":[\"get\"]}]}",
+		"ClusterRole.rbac.authorization.k8s.io \"x\" is invalid: rules[0].nonResourceURLs: Invalid value: "
+		"[\"/x\"]: rules cannot apply to both regular resources and non-resource URLs");
+	expect_invalid(f, KIND_CLUSTERROLE, META "\"aggregationRule\":{}}",
+		       "ClusterRole.rbac.authorization.k8s.io \"x\" is invalid: aggregationRule.clusterRoleSelectors: "
+		       "Required value: at least one clusterRoleSelector required if aggregationRule is non-nil");
+	expect_invalid(
+		f, KIND_ROLEBINDING, META "\"roleRef\":{\"apiGroup\":\"x\",\"kind\":\"Pod\",\"name\":\"a/b\"}}",
+		"RoleBinding.rbac.authorization.k8s.io \"x\" is invalid: [roleRef.apiGroup: Unsupported value: "
+		"\"x\": supported values: \"rbac.authorization.k8s.io\", roleRef.kind: Unsupported value: \"Pod\": "
+		"supported values: \"Role\", \"ClusterRole\", roleRef.name: Invalid value: \"a/b\": may not contain "
+		"'/']");
+	expect_invalid(
+		f, KIND_CLUSTERROLEBINDING,
+		META REF ",\"subjects\":[{\"kind\":\"ServiceAccount\",\"name\":\"s\"},{\"kind\":\"Robot\"}]}",
+		"ClusterRoleBinding.rbac.authorization.k8s.io \"x\" is invalid: [subjects[0].namespace: Required "
+		"value, subjects[1].name: Required value, subjects[1].kind: Unsupported value: \"Robot\": supported "
+		"values: \"ServiceAccount\", \"User\", \"Group\"]");
+	as_admin(f, KIND_CLUSTERROLEBINDING, "", META REF "}");
+	fixture_do(f, API_VERB_UPDATE, KIND_CLUSTERROLEBINDING, "", "x",
+		   META "\"roleRef\":{\"kind\":\"ClusterRole\",\"name\":\"other\"}}");
+	fixture_expect(f, 422, "another role");
+	assert_string_equal(f->message,
+			    "ClusterRoleBinding.rbac.authorization.k8s.io \"x\" is invalid: roleRef: Invalid "
+			    "value: {\"kind\":\"ClusterRole\",\"name\":\"other\",\"apiGroup\":"
+			    "\"rbac.authorization.k8s.io\"}: cannot change roleRef");
+}
+
 /* ---- the cost ---- */
 
 static void test_cost(void **state)
@@ -298,6 +350,7 @@ int main(void)
 		TEST(test_bind),
 		TEST(test_aggregation_rule_needs_everything),
 		TEST(test_create_by_update),
+		TEST(test_validation),
 		TEST(test_cost),
 	};
 

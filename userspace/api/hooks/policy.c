@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* PodDisruptionBudgets, PriorityClasses, HorizontalPodAutoscalers, roles and their bindings, webhook
- * configurations, CertificateSigningRequests. No state. Any thread. */
+/* PodDisruptionBudgets, PriorityClasses, HorizontalPodAutoscalers, webhook configurations. No state. Any thread. */
 #include <string.h>
 
 #include "userspace/api/hooks/hooks_kinds.h"
@@ -103,99 +102,6 @@ static void hpa_validate(const struct json *hpa, struct field_errors *e)
 }
 
 const struct api_hooks hooks_horizontalpodautoscalers = { .defaults = hpa_defaults, .validate = hpa_validate };
-
-/* ---- roles ---- */
-
-static void validate_rule(const struct json *rule, bool namespaced, const struct field_path *at, struct field_errors *e)
-{
-	bool urls = json_count(json_get(rule, "nonResourceURLs")) > 0,
-	     resources = json_count(json_get(rule, "resources")) > 0;
-
-	if (!json_count(json_get(rule, "verbs")))
-		field_required(e, FIELD(at, "verbs"), "verbs must contain at least one value");
-	if (urls) {
-		if (namespaced)
-			field_invalid(e, FIELD(at, "nonResourceURLs"), json_get(rule, "nonResourceURLs"),
-				      "namespaced rules cannot apply to non-resource URLs");
-		if (resources || json_count(json_get(rule, "apiGroups")))
-			field_invalid(e, FIELD(at, "nonResourceURLs"), json_get(rule, "nonResourceURLs"),
-				      "rules cannot apply to both regular resources and non-resource URLs");
-		return;
-	}
-	if (!json_count(json_get(rule, "apiGroups")))
-		field_required(e, FIELD(at, "apiGroups"), "resource rules must supply at least one api group");
-	if (!resources)
-		field_required(e, FIELD(at, "resources"), "resource rules must supply at least one resource");
-}
-
-static void validate_role(const struct json *role, bool namespaced, struct field_errors *e)
-{
-	size_t i = 0;
-
-	json_foreach(r, json_get(role, "rules")) {
-		validate_rule(r, namespaced, FIELD_INDEX(FIELD(NULL, "rules"), i), e);
-		i++;
-	}
-}
-
-static void role_validate(const struct json *role, struct field_errors *e)
-{
-	validate_role(role, true, e);
-}
-
-static void clusterrole_validate(const struct json *role, struct field_errors *e)
-{
-	/* An aggregated role's rules are a controller's. */
-	if (!json_get(role, "aggregationRule"))
-		validate_role(role, false, e);
-}
-
-const struct api_hooks hooks_roles = { .validate = role_validate };
-const struct api_hooks hooks_clusterroles = { .validate = clusterrole_validate };
-
-static void binding_defaults(struct arena *arena, struct json *binding)
-{
-	struct json *ref = json_get(binding, "roleRef");
-
-	if (json_is(ref, JSON_OBJECT) && !json_get_str(ref, "apiGroup").n)
-		json_set_cstr(arena, ref, "apiGroup", "rbac.authorization.k8s.io");
-	json_foreach(s, json_get(binding, "subjects"))
-		if (json_is(s, JSON_OBJECT) && !json_get_str(s, "apiGroup").n &&
-		    (str_is(json_get_str(s, "kind"), "User") || str_is(json_get_str(s, "kind"), "Group")))
-			json_set_cstr(arena, s, "apiGroup", "rbac.authorization.k8s.io");
-}
-
-static void binding_validate(const struct json *binding, struct field_errors *e)
-{
-	static const char *const kinds[] = { "ServiceAccount", "User", "Group", NULL };
-	static const char *const groups[] = { "rbac.authorization.k8s.io", NULL };
-	static const char *const roles[] = { "Role", "ClusterRole", NULL };
-	static const char *const cluster_roles[] = { "ClusterRole", NULL };
-	bool cluster = str_is(meta_kind(binding), "ClusterRoleBinding");
-	const struct json *ref = json_get(binding, "roleRef");
-	struct str group = json_get_str(ref, "apiGroup"), kind = json_get_str(ref, "kind");
-	size_t i = 0;
-
-	if (!str_is(group, groups[0]))
-		field_not_supported(e, FIELD(NULL, "roleRef.apiGroup"), group, groups);
-	if (!str_is(kind, "ClusterRole") && (cluster || !str_is(kind, "Role")))
-		field_not_supported(e, FIELD(NULL, "roleRef.kind"), kind, cluster ? cluster_roles : roles);
-	if (!json_get_str(ref, "name").n)
-		field_required(e, FIELD(NULL, "roleRef.name"), NULL);
-	json_foreach(s, json_get(binding, "subjects")) {
-		const struct field_path *at = FIELD_INDEX(FIELD(NULL, "subjects"), i++);
-		struct str of = json_get_str(s, "kind");
-
-		if (!json_get_str(s, "name").n)
-			field_required(e, FIELD(at, "name"), NULL);
-		if (!str_is(of, "ServiceAccount") && !str_is(of, "User") && !str_is(of, "Group"))
-			field_not_supported(e, FIELD(at, "kind"), of, kinds);
-		if (str_is(of, "ServiceAccount") && cluster && !json_get_str(s, "namespace").n)
-			field_required(e, FIELD(at, "namespace"), NULL);
-	}
-}
-
-const struct api_hooks hooks_rolebindings = { .defaults = binding_defaults, .validate = binding_validate };
 
 /* ---- webhooks ---- */
 

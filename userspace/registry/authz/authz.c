@@ -130,11 +130,13 @@ int authz_forbidden(struct err *err, const struct authz_attributes *a, struct st
 {
 	_cleanup_(buf_finish) struct buf text = BUF_INIT;
 
-	if (a->is_path)
-		return err_set_status(err, -EACCES, 403, "Forbidden",
-				      "forbidden: User \"%.*s\" cannot %.*s path \"%.*s\"%s%.*s",
-				      STR_ARG(a->user->name), STR_ARG(a->verb), STR_ARG(a->path), reason.n ? ": " : "",
-				      STR_ARG(reason));
+	if (a->is_path) {
+		err_set_status(err, -EACCES, 403, "Forbidden",
+			       "forbidden: User \"%.*s\" cannot %.*s path \"%.*s\"%s%.*s", STR_ARG(a->user->name),
+			       STR_ARG(a->verb), STR_ARG(a->path), reason.n ? ": " : "", STR_ARG(reason));
+		err_set_details(err, "", "", ""); /* there, and empty */
+		return -EACCES;
+	}
 	buf_add_str(&text, a->resource);
 	if (a->group.n)
 		buf_printf(&text, ".%.*s", STR_ARG(a->group));
