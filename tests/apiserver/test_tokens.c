@@ -7,6 +7,12 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <openssl/bio.h>
+#include <openssl/bn.h>
+#include <openssl/ecdsa.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/pem.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,11 +29,12 @@ struct fixture {
 	char dir[64];
 	struct arena arena;
 	struct token_keys *keys, *others;
+	struct str pem, others_pem;
 	struct token_claims claims;
 	char *token;
 };
 
-static struct token_keys *keys_in(struct fixture *f, const char *name)
+static struct token_keys *keys_in(struct fixture *f, const char *name, struct str *ret_pem)
 {
 	_cleanup_free_ char *dir = mem_printf("%s/%s", f->dir, name);
 	const char *sans[] = { "localhost", NULL };
@@ -38,6 +45,7 @@ static struct token_keys *keys_in(struct fixture *f, const char *name)
 
 	assert_int_equal(pki_ensure(&options, &f->arena, &pki, NULL, &err), 0);
 	assert_int_equal(token_keys_create(pki.sa_key, ISSUER, &keys, &err), 0);
+	*ret_pem = pki.sa_key;
 	return keys;
 }
 
@@ -55,8 +63,8 @@ static int setup(void **state)
 
 	strcpy(f->dir, "/tmp/k3c-tokens-XXXXXX");
 	assert_non_null(mkdtemp(f->dir));
-	f->keys = keys_in(f, "a");
-	f->others = keys_in(f, "b");
+	f->keys = keys_in(f, "a", &f->pem);
+	f->others = keys_in(f, "b", &f->others_pem);
 	f->claims = (struct token_claims){ .ns = STR("ns"),
 					   .service_account = STR("bob"),
 					   .service_account_uid = STR("uid-1"),
@@ -215,6 +223,210 @@ static void malformed(void **state)
 	assert_int_equal(verify(f, longest, NULL), -EPERM);
 }
 
+/* ---- tokens that are signed as they should be, and wrong all the same ---- */
+
+static EVP_PKEY *key_of(struct str pem)
+{
+	BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.n);
+	EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
+
+	BIO_free(bio);
+	assert_non_null(key);
+	return key;
+}
+
+static void es256(struct str pem, struct str input, uint8_t ret[static 64])
+{
+	EVP_PKEY *key = key_of(pem);
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	uint8_t der[80];
+	const uint8_t *at = der;
+	size_t n = sizeof(der);
+	ECDSA_SIG *sig;
+
+	assert_int_equal(EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, key), 1);
+	assert_int_equal(EVP_DigestSign(ctx, der, &n, (const uint8_t *)input.p, input.n), 1);
+	sig = d2i_ECDSA_SIG(NULL, &at, (long)n);
+	BN_bn2binpad(ECDSA_SIG_get0_r(sig), ret, 32);
+	BN_bn2binpad(ECDSA_SIG_get0_s(sig), ret + 32, 32);
+	ECDSA_SIG_free(sig);
+	EVP_MD_CTX_free(ctx);
+	EVP_PKEY_free(key);
+}
+
+/* The header of our own key, any payload, a good signature. */
+static char *forge(const struct fixture *f, const char *payload)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	uint8_t sig[64];
+
+	buf_add(&b, f->token, strcspn(f->token, "."));
+	buf_add_char(&b, '.');
+	base64_encode(&b, payload, strlen(payload), BASE64_URL);
+	es256(f->pem, buf_str(&b), sig);
+	buf_add_char(&b, '.');
+	base64_encode(&b, sig, sizeof(sig), BASE64_URL);
+	return str_dup(buf_str(&b));
+}
+
+#define SUBJECT                                                                                                        \
+	"\"kubernetes.io\":{\"namespace\":\"ns\",\"serviceaccount\":{\"name\":\"bob\",\"uid\":\"u\"}},\"sub\":\"x\""
+#define IAT "\"iat\":1000000000"
+#define EXP "\"exp\":4000000000"
+#define AUD "\"aud\":[\"" ISSUER "\"]"
+#define ISS "\"iss\":\"" ISSUER "\""
+
+static void refusals(void **state)
+{
+	static const struct {
+		const char *payload;
+		const char *why; /* NULL: it is good */
+	} rows[] = {
+		{ "{" ISS "," AUD "," EXP "," IAT "," SUBJECT "}", NULL },
+		{ "{" ISS ",\"aud\":\"" ISSUER "\"," EXP "," IAT "," SUBJECT "}", NULL },
+		{ "{" ISS "," AUD "," EXP "," IAT "," SUBJECT ",\"nbf\":3999999999}",
+		  "service account token is not valid yet" },
+		{ "{" ISS "," AUD "," EXP ",\"iat\":3999999999," SUBJECT "}",
+		  "service account token is not valid yet" },
+		{ "{" ISS "," AUD ",\"exp\":1000000001," IAT "," SUBJECT "}", "service account token has expired" },
+		{ "{" ISS "," AUD "," IAT "," SUBJECT "}", "service account token claims could not be validated" },
+		{ "{" ISS "," AUD ",\"exp\":\"4000000000\"," IAT "," SUBJECT "}",
+		  "service account token claims could not be validated" },
+		{ "{" ISS "," AUD ",\"exp\":1e99," IAT "," SUBJECT "}",
+		  "service account token claims could not be validated" },
+		{ "{\"iss\":\"https://elsewhere\"," AUD "," EXP "," IAT "," SUBJECT "}", TOKEN_UNKNOWN },
+		{ "{" AUD "," EXP "," IAT "," SUBJECT "}", TOKEN_UNKNOWN },
+		{ "{" ISS ",\"aud\":[]," EXP "," IAT "," SUBJECT "}",
+		  "service account token claims could not be validated" },
+		{ "{" ISS ",\"aud\":[\"x\"]," EXP "," IAT "," SUBJECT "}",
+		  "token audiences [\"x\"] is invalid for the target audiences [\"" ISSUER "\"]" },
+		{ "{" ISS "," AUD ",\"exp\":1," EXP "," IAT "," SUBJECT "}",
+		  "service account token claims could not be validated" },
+		{ "{" ISS "," AUD "," EXP "," IAT "," SUBJECT "," SUBJECT "}",
+		  "service account token claims could not be validated" },
+		{ "{" ISS "," AUD "," EXP "," IAT "}", "service account token claims could not be validated" },
+		{ "[]", TOKEN_UNKNOWN },
+		{ "null", TOKEN_UNKNOWN },
+		{ "x", "service account token claims could not be validated" },
+		{ "", "service account token claims could not be validated" },
+		{ "{" ISS, "service account token claims could not be validated" },
+		{ "{\"iss\":\"kubernetes/serviceaccount\"," SUBJECT "}",
+		  "service account token claims could not be validated" },
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		_cleanup_free_ char *token = forge(f, rows[i].payload);
+		_cleanup_err_ struct err err = ERR_INIT;
+		struct token_claims c;
+		int r = token_verify(f->keys, str_of(token), STR_NULL, &f->arena, &c, &err);
+
+		if (rows[i].why ? r != -EPERM || strcmp(err_message(&err), rows[i].why) : r != 0)
+			fail_msg("%zu: %d %s", i, r, err_message(&err));
+	}
+}
+
+/* The public key is known to all: as the secret of an HMAC it must be worth nothing. */
+static void hmac_with_the_public_key(void **state)
+{
+	static const char header[] = "{\"alg\":\"HS256\",\"typ\":\"JWT\"}";
+	struct fixture *f = *state;
+	EVP_PKEY *key = key_of(f->pem);
+	BIO *bio = BIO_new(BIO_s_mem());
+	const char *body = strchr(f->token, '.') + 1;
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	uint8_t mac[32];
+	unsigned n = sizeof(mac);
+	char *pem;
+	long pem_n;
+
+	assert_int_equal(PEM_write_bio_PUBKEY(bio, key), 1);
+	pem_n = BIO_get_mem_data(bio, &pem);
+	base64_encode(&b, header, strlen(header), BASE64_URL);
+	buf_printf(&b, ".%.*s", (int)strcspn(body, "."), body);
+	assert_non_null(HMAC(EVP_sha256(), pem, (int)pem_n, (const uint8_t *)buf_str(&b).p, buf_len(&b), mac, &n));
+	buf_add_char(&b, '.');
+	base64_encode(&b, mac, n, BASE64_URL);
+	assert_int_equal(verify(f, buf_cstr(&b), NULL), -EPERM);
+	BIO_free(bio);
+	EVP_PKEY_free(key);
+}
+
+static void a_second_key_is_accepted(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_free_ char *foreign = issue(f, f->others, &f->claims), *fresh = NULL;
+	_cleanup_buf_ struct buf jwks = BUF_INIT;
+	struct json *set;
+
+	assert_int_equal(verify(f, foreign, NULL), -EPERM);
+	assert_int_equal(token_keys_add(f->keys, f->others_pem, NULL), 0);
+	assert_int_equal(verify(f, foreign, NULL), 0);
+	/* the first one still signs */
+	fresh = issue(f, f->keys, &f->claims);
+	assert_int_equal(strncmp(fresh, f->token, strcspn(f->token, ".")), 0);
+	token_keys_write_jwks(f->keys, &jwks);
+	assert_int_equal(json_parse(&f->arena, buf_str(&jwks), 0, &set, NULL), 0);
+	assert_int_equal(json_count(json_get(set, "keys")), 2);
+	json_foreach(k, json_get(set, "keys")) {
+		assert_true(str_is(json_get_str(k, "kty"), "EC"));
+		assert_true(str_is(json_get_str(k, "alg"), "ES256"));
+		assert_true(str_is(json_get_str(k, "use"), "sig"));
+		assert_int_equal(json_get_str(k, "x").n, 43);
+		assert_int_equal(json_get_str(k, "y").n, 43);
+	}
+	for (size_t i = 2; i < TOKEN_KEYS_MAX; i++)
+		assert_int_equal(token_keys_add(f->keys, f->others_pem, NULL), 0);
+	assert_int_equal(token_keys_add(f->keys, f->others_pem, NULL), -E2BIG);
+}
+
+static void the_tokens_of_pods_are_extended(void **state)
+{
+	struct fixture *f = *state;
+	struct token_claims claims = f->claims, c;
+	_cleanup_free_ char *token = NULL;
+
+	claims.expires_s = claims.issued_s + 3607;
+	token_extend(f->keys, &claims);
+	assert_int_equal(claims.warn_after_s, claims.issued_s + 3607);
+	assert_int_equal(claims.expires_s, claims.issued_s + 365 * 24 * 3600);
+	token = issue(f, f->keys, &claims);
+	assert_int_equal(token_verify(f->keys, str_of(token), STR_NULL, &f->arena, &c, NULL), 0);
+	assert_int_equal(c.warn_after_s, claims.warn_after_s);
+	/* of another length, for others, or without a pod: not */
+	claims = f->claims;
+	token_extend(f->keys, &claims);
+	assert_int_equal(claims.expires_s, f->claims.expires_s);
+	claims.expires_s = claims.issued_s + 3607;
+	claims.audiences[0] = STR("vault");
+	claims.n_audiences = 1;
+	token_extend(f->keys, &claims);
+	assert_int_equal(claims.warn_after_s, 0);
+	claims.n_audiences = 0;
+	claims.pod_name = STR_NULL;
+	token_extend(f->keys, &claims);
+	assert_int_equal(claims.warn_after_s, 0);
+}
+
+static void tokens_of_secrets(void **state)
+{
+	struct fixture *f = *state;
+	const struct token_claims claims = { .ns = STR("ns"),
+					     .service_account = STR("bob"),
+					     .service_account_uid = STR("u"),
+					     .secret_name = STR("s"),
+					     .legacy = true };
+	_cleanup_free_ char *token = issue(f, f->keys, &claims);
+	struct token_claims c;
+
+	assert_int_equal(token_verify(f->keys, str_of(token), STR_NULL, &f->arena, &c, NULL), 0);
+	assert_true(c.legacy);
+	assert_true(str_is(c.secret_name, "s"));
+	assert_int_equal(c.expires_s, 0);
+	assert_int_equal(verify(f, token, ISSUER), 0);
+	assert_int_equal(verify(f, token, "vault"), -EPERM);
+}
+
 static void bad_keys(void **state)
 {
 	static const char *const pems[] = { "", "x", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n" };
@@ -239,6 +451,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(any_change_is_seen, setup, teardown),
 		cmocka_unit_test_setup_teardown(other_algorithms, setup, teardown),
 		cmocka_unit_test_setup_teardown(malformed, setup, teardown),
+		cmocka_unit_test_setup_teardown(refusals, setup, teardown),
+		cmocka_unit_test_setup_teardown(hmac_with_the_public_key, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_second_key_is_accepted, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_tokens_of_pods_are_extended, setup, teardown),
+		cmocka_unit_test_setup_teardown(tokens_of_secrets, setup, teardown),
 		cmocka_unit_test(bad_keys),
 	};
 
