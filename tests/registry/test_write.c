@@ -109,8 +109,8 @@ static void test_patches(void **state)
 	rq.dry_run = false;
 	fixture_run(f, &rq);
 	fixture_expect(f, 200, "strategic");
-	rq.patch = REQUEST_PATCH_APPLY;
-	assert_int_equal(fixture_run(f, &rq), 415);
+	rq.patch = REQUEST_PATCH_APPLY; /* needs a manager */
+	assert_int_equal(fixture_run(f, &rq), 422);
 	rq.patch = REQUEST_PATCH_MERGE;
 	rq.body = STR("{\"metadata\":{\"resourceVersion\":\"1\"}}");
 	assert_int_equal(fixture_run(f, &rq), 409);

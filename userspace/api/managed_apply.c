@@ -31,10 +31,9 @@ struct apply {
 /* ---- conflicts ---- */
 
 struct report {
-	struct arena *arena;
 	const struct managed_entry *entry;
-	struct err *err;
-	struct buf *text;
+	struct err *err;  /* gets causes, */
+	struct buf *text; /* or this gets lines */
 };
 
 static void print_path(struct buf *out, const struct str *path, size_t depth)
@@ -60,8 +59,11 @@ static void report_one(void *arg, const struct str *path, size_t depth)
 	struct report *r = arg;
 
 	print_path(&field, path, depth);
+	if (r->text) {
+		buf_printf(r->text, "\n- %s", buf_cstr(&field));
+		return;
+	}
 	print_manager(&manager, r->entry);
-	buf_printf(r->text, "\n- %s", buf_cstr(&field));
 	err_add_cause(r->err, "FieldManagerConflict", buf_cstr(&field), "conflict with %s", buf_cstr(&manager));
 }
 
@@ -75,15 +77,14 @@ static int cmp_conflicts(const void *a, const void *b)
 	return c ? c : str_cmp(x->entry->api_version, y->entry->api_version);
 }
 
-static int refuse_conflicts(struct managed_conflicts *c, struct arena *arena, struct err *err)
+static int refuse_conflicts(struct managed_conflicts *c, struct err *err)
 {
-	_cleanup_buf_ struct buf text = BUF_INIT;
-	_cleanup_err_ struct err causes = ERR_INIT;
+	_cleanup_buf_ struct buf text = BUF_INIT, one = BUF_INIT;
 	size_t n = 0;
 
 	qsort(c->v, c->n, sizeof(*c->v), cmp_conflicts);
 	for (size_t i = 0; i < c->n; i++) {
-		struct report report = { arena, c->v[i].entry, &causes, &text };
+		struct report report = { .entry = c->v[i].entry, .text = &text };
 
 		n += fieldset_count(c->v[i].set);
 		buf_printf(&text, "%sconflicts with ", i ? "\n" : "");
@@ -91,13 +92,19 @@ static int refuse_conflicts(struct managed_conflicts *c, struct arena *arena, st
 		buf_add_char(&text, ':');
 		fieldset_each(c->v[i].set, report_one, &report);
 	}
-	if (n == 1)
-		err_set_status(&causes, -EAGAIN, 409, "Conflict", "Apply failed with 1 conflict: %s: %s",
-			       causes.causes[0].message, causes.causes[0].field);
-	else
-		err_set_status(&causes, -EAGAIN, 409, "Conflict", "Apply failed with %zu conflicts: %s", n,
+	if (n == 1) {
+		print_manager(&one, c->v[0].entry);
+		err_set_status(err, -EAGAIN, 409, "Conflict", "Apply failed with 1 conflict: conflict with %s: %s",
+			       buf_cstr(&one), strstr(buf_cstr(&text), "\n- ") + strlen("\n- "));
+	} else {
+		err_set_status(err, -EAGAIN, 409, "Conflict", "Apply failed with %zu conflicts: %s", n,
 			       buf_cstr(&text));
-	err_move(err, &causes);
+	}
+	for (size_t i = 0; i < c->n; i++) {
+		struct report report = { .entry = c->v[i].entry, .err = err };
+
+		fieldset_each(c->v[i].set, report_one, &report);
+	}
 	return -EAGAIN;
 }
 
@@ -325,7 +332,7 @@ static int settle_conflicts(struct apply *a)
 		}
 		a->conflicts.n = n;
 		if (n)
-			return refuse_conflicts(&a->conflicts, a->arena, a->err);
+			return refuse_conflicts(&a->conflicts, a->err);
 	}
 	return managed_take(a->arena, a->w, &a->list, a->self, a->live, a->merged, NULL, &comparison, a->err);
 }
@@ -460,7 +467,7 @@ int managed_fields_scale(struct arena *arena, const struct managed_write *w, boo
 			managed_change(e, fieldset_difference(arena, e->set, replicas));
 	}
 	if (apply && !force && conflicts.n)
-		return refuse_conflicts(&conflicts, arena, err);
+		return refuse_conflicts(&conflicts, err);
 	if (changed || apply) {
 		if (!self)
 			self = managed_add(&list, w, apply);

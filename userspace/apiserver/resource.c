@@ -150,6 +150,7 @@ static int resource_query(struct call *call, struct request *q, struct err *err)
 		return r;
 	q->force = query_bool(p, "force");
 	q->field_manager = query_get(p, "fieldManager");
+	q->user_agent = http_request_header(call->http, "user-agent");
 	q->label_selector = query_get(p, "labelSelector");
 	q->field_selector = query_get(p, "fieldSelector");
 	q->continue_token = query_get(p, "continue");

@@ -3,11 +3,12 @@
 #include "userspace/base/mem.h"
 #include "userspace/registry/internal.h"
 
-void registry_create(struct registry *reg, const struct api_kind *kind, struct json *object, registry_done_fn *done,
-		     void *arg)
+void registry_create_as(struct registry *reg, const char *manager, const struct api_kind *kind, struct json *object,
+			registry_done_fn *done, void *arg)
 {
 	struct write *w = write_create(reg, WRITE_CREATE, kind, NULL, meta_namespace(object), meta_name(object));
 
+	w->manager = str_of(manager);
 	w->simple_done = done;
 	w->arg = arg;
 	w->object = json_clone(&w->arena, object);
@@ -35,13 +36,14 @@ static int change_by_caller(struct write *w, void *arg, struct err *err)
 	return 0;
 }
 
-void registry_update(struct registry *reg, const struct api_kind *kind, struct str ns, struct str name,
-		     const char *subresource, registry_mutate_fn *mutate, void *mutate_arg, registry_done_fn *done,
-		     void *arg)
+void registry_update_as(struct registry *reg, const char *manager, const struct api_kind *kind, struct str ns,
+			struct str name, const char *subresource, registry_mutate_fn *mutate, void *mutate_arg,
+			registry_done_fn *done, void *arg)
 {
 	struct write *w = write_create(reg, WRITE_UPDATE, kind, subresource, ns, name);
 	struct mutation m = { mutate, mutate_arg };
 
+	w->manager = str_of(manager);
 	w->simple_done = done;
 	w->arg = arg;
 	write_run_update(w, change_by_caller, &m);

@@ -220,6 +220,14 @@ static struct known_event *known_create(const struct record *r)
 	return k;
 }
 
+/* The program whose part the component is upstream. */
+static const char *manager_of(const char *component)
+{
+	if (!strcmp(component, "kubelet"))
+		return component;
+	return strstr(component, "scheduler") ? "kube-scheduler" : "kube-controller-manager";
+}
+
 static void record(struct events *e, struct record *r)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
@@ -236,12 +244,14 @@ static void record(struct events *e, struct record *r)
 	clock_format_rfc3339(clock_real_ns(), r->now);
 	k = map_get(&e->known, about);
 	if (k && store_newest(e->reg->store, KIND_EVENT->resource, str_of(k->ns), str_of(k->name))) {
-		registry_update(e->reg, KIND_EVENT, str_of(k->ns), str_of(k->name), NULL, count_up, r, recorded, NULL);
+		registry_update_as(e->reg, manager_of(r->component), KIND_EVENT, str_of(k->ns), str_of(k->name), NULL,
+				   count_up, r, recorded, NULL);
 		return;
 	}
 	k = known_create(r);
 	known_destroy(map_put(&e->known, about, k));
-	registry_create(e->reg, KIND_EVENT, compose(&arena, r, k->ns, k->name), recorded, NULL);
+	registry_create_as(e->reg, manager_of(r->component), KIND_EVENT, compose(&arena, r, k->ns, k->name), recorded,
+			   NULL);
 	expire_later(e);
 }
 

@@ -111,8 +111,14 @@ struct write {
 	int64_t deadline_ns; /* while it waits */
 	bool removing;       /* what was handed to the store removes the object */
 	enum decode_field_validation validation;
-	struct decode_warnings *found; /* in the body, until write_decode() judges it; NULL: nobody asks */
-	struct json *object, *old;     /* storage form */
+	struct decode_warnings *found;      /* in the body, until write_decode() judges it; NULL: nobody asks */
+	struct json *object, *old;          /* storage form, without managedFields */
+	struct str manager;                 /* who writes; arena or static */
+	struct json *managed_old, *managed; /* managedFields as they were, as they will be; NULL: none */
+	struct json *managed_sent;          /* by the client, and fit to be used */
+	bool managed_reset;                 /* the client wants them forgotten */
+	bool managed_done;                  /* `managed` is final */
+	bool decoded;                       /* w->object is, on creation */
 	const struct object *old_object;
 	const struct object *result;
 	enum write_outcome outcome;
@@ -202,6 +208,27 @@ struct json *convert_from_storage(struct arena *arena, const struct api_kind *ki
 
 const struct object *registry_build(struct arena *arena, const struct api_kind *storage, struct json *tree,
 				    int64_t revision);
+/* ---- apply.c ---- */
+
+/* managedFields off w->old, onto the tree that goes to the store. */
+void managed_detach(struct write *w);
+void managed_attach(struct write *w, struct json *tree);
+/* A raw tree before and after it is decoded: what it says of managedFields is noted and taken off. */
+void managed_receive(struct write *w, struct json *tree);
+void managed_received(struct write *w, struct json *tree);
+/* The old object as a patch sees it: as addressed, managedFields on it. */
+struct json *managed_original(struct write *w, const struct request *rq);
+/* After the defaults: who owns what from here on. */
+void managed_track(struct write *w);
+bool managed_unchanged(struct write *w);
+/* Replicas were written by way of the scale subresource. */
+int managed_scale(struct write *w, const struct request *rq, bool changed, struct err *err);
+/* The body of an apply: YAML (or JSON). */
+int apply_config(struct write *w, const struct request *rq, struct json **ret, struct err *err);
+/* A write_change_fn; `arg` is the request. */
+int apply_change(struct write *w, void *arg, struct err *err);
+void apply_run(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg);
+
 
 /* Who asks, into spec of a CertificateSigningRequest; what the client said there is dropped. In-process callers are
  * believed. */

@@ -74,10 +74,11 @@ static int decode_stored(void *arg, uint16_t resource, struct str json, const st
 
 struct json *registry_parse(struct arena *arena, const struct object *o)
 {
+	static const struct json_keep keep = { .parent = "metadata", .key = "managedFields" };
 	struct json *tree = NULL;
 	_cleanup_err_ struct err err = ERR_INIT;
 
-	if (json_parse(arena, o->json, 0, &tree, &err) < 0) {
+	if (json_parse_keep(arena, o->json, &keep, &tree, &err) < 0) {
 		log_error("a stored object does not parse name=%.*s error=\"%s\"", STR_ARG(o->name), err_message(&err));
 		tree = json_new_object(arena);
 	}

@@ -47,7 +47,8 @@ void registry_each_owned(struct registry *reg, struct str uid, registry_each_fn 
 size_t registry_count(struct registry *reg, const struct api_kind *kind);
 /* The newest durable revision. */
 int64_t registry_revision(struct registry *reg);
-/* The object's JSON as a tree; strings point into the object, which must be kept. Aborts never: stored bytes parse. */
+/* The object's JSON as a tree; strings point into the object, which must be kept. Aborts never: stored bytes parse.
+ * metadata.managedFields stays text (JSON_RAW). */
 struct json *registry_parse(struct arena *arena, const struct object *o);
 
 /* ---- watches in process ---- */
@@ -77,13 +78,31 @@ typedef void registry_done_fn(void *arg, const struct object *o, const struct er
  * object), or a negative errno with err. Must not keep `object`. */
 typedef int registry_mutate_fn(void *arg, struct arena *arena, struct json *object, struct err *err);
 
+/* The manager of what a room writes, in managedFields; as upstream's program that does the room's work is called. Each
+ * room's is in CMakeLists.txt. */
+#ifndef REGISTRY_MANAGER
+#define REGISTRY_MANAGER "k3c-bpf"
+#endif
+
 /* `object` is a complete object (metadata.name or generateName, namespace set); borrowed for the call. */
-void registry_create(struct registry *reg, const struct api_kind *kind, struct json *object, registry_done_fn *done,
-		     void *arg);
+void registry_create_as(struct registry *reg, const char *manager, const struct api_kind *kind, struct json *object,
+			registry_done_fn *done, void *arg);
+static inline void registry_create(struct registry *reg, const struct api_kind *kind, struct json *object,
+				   registry_done_fn *done, void *arg)
+{
+	registry_create_as(reg, REGISTRY_MANAGER, kind, object, done, arg);
+}
+
 /* Read the newest state, change it, write it: cannot conflict. subresource: NULL or "status", ... */
-void registry_update(struct registry *reg, const struct api_kind *kind, struct str ns, struct str name,
-		     const char *subresource, registry_mutate_fn *mutate, void *mutate_arg, registry_done_fn *done,
-		     void *arg);
+void registry_update_as(struct registry *reg, const char *manager, const struct api_kind *kind, struct str ns,
+			struct str name, const char *subresource, registry_mutate_fn *mutate, void *mutate_arg,
+			registry_done_fn *done, void *arg);
+static inline void registry_update(struct registry *reg, const struct api_kind *kind, struct str ns, struct str name,
+				   const char *subresource, registry_mutate_fn *mutate, void *mutate_arg,
+				   registry_done_fn *done, void *arg)
+{
+	registry_update_as(reg, REGISTRY_MANAGER, kind, ns, name, subresource, mutate, mutate_arg, done, arg);
+}
 
 struct registry_delete_options {
 	int64_t grace_period_s;   /* -1: the object's own */

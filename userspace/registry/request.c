@@ -5,12 +5,13 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "userspace/api/managed_fields.h"
 #include "userspace/api/patch.h"
 #include "userspace/base/mem.h"
 #include "userspace/registry/internal.h"
 
 static const char PATCH_TYPES[] = "application/json-patch+json, application/merge-patch+json, "
-				  "application/strategic-merge-patch+json";
+				  "application/strategic-merge-patch+json, application/apply-patch+yaml";
 
 int request_tree(struct write *w, const struct request *rq, struct json **ret, struct err *err)
 {
@@ -63,7 +64,7 @@ static int change_by_body(struct write *w, void *arg, struct err *err)
 static int change_by_patch(struct write *w, void *arg, struct err *err)
 {
 	const struct request *rq = arg;
-	struct json *original = convert_from_storage(&w->arena, w->kind, json_clone(&w->arena, w->old)), *tree = NULL;
+	struct json *original = managed_original(w, rq), *tree = NULL;
 	int r = request_patched(w, rq, w->kind->message, original, &tree, err);
 
 	if (r < 0)
@@ -141,21 +142,45 @@ static void run_get(struct registry *reg, const struct request *rq, request_done
 	done(arg, r < 0 ? NULL : &result, r < 0 ? &err : NULL);
 }
 
+/* The options that a write comes with, as upstream judges them: all at once, the kind of options is named. */
+static int check_options(const struct request *rq, struct err *err)
+{
+	const char *options = rq->verb == API_VERB_CREATE  ? "CreateOptions"
+			      : rq->verb == API_VERB_PATCH ? "PatchOptions"
+							   : "UpdateOptions";
+	bool patch = rq->verb == API_VERB_PATCH, apply = rq->patch == REQUEST_PATCH_APPLY;
+	_cleanup_buf_ struct buf why = BUF_INIT;
+	struct str m = rq->field_manager;
+	uint32_t rune = 0;
+	long at;
+
+	if (!patch && rq->verb != API_VERB_CREATE && rq->verb != API_VERB_UPDATE)
+		return 0;
+	if (patch && apply && m.n == 0)
+		buf_add_cstr(&why, "fieldManager: Required value: is required for apply patch");
+	if (patch && rq->force && !apply)
+		buf_add_cstr(&why, "force: Forbidden: may not be specified for non-apply patch");
+	if (m.n > REQUEST_FIELD_MANAGER_MAX)
+		buf_printf(&why, "%sfieldManager: Too long: may not be more than %d bytes", buf_len(&why) ? ", " : "",
+			   REQUEST_FIELD_MANAGER_MAX);
+	at = managed_fields_unprintable(m, &rune);
+	if (at >= 0) {
+		buf_printf(&why, "%sfieldManager: Invalid value: ", buf_len(&why) ? ", " : "");
+		json_write_str(&why, m);
+		buf_printf(&why, ": invalid character U+%04X (at position %ld)", (unsigned)rune, at);
+	}
+	if (!buf_len(&why))
+		return 0;
+	return err_set_status(err, -EINVAL, 422, "Invalid", "%s.meta.k8s.io \"\" is invalid: %s", options,
+			      buf_cstr(&why));
+}
+
 static int check(const struct request *rq, struct err *err)
 {
-	if (rq->field_manager.n > REQUEST_FIELD_MANAGER_MAX)
-		return err_set_status(
-			err, -EINVAL, 422, "Invalid",
-			"%s.meta.k8s.io \"\" is invalid: fieldManager: Too long: may not be more than %d bytes",
-			rq->verb == API_VERB_CREATE  ? "CreateOptions"
-			: rq->verb == API_VERB_PATCH ? "PatchOptions"
-						     : "UpdateOptions",
-			REQUEST_FIELD_MANAGER_MAX);
-	if (rq->force && rq->patch != REQUEST_PATCH_APPLY && rq->verb == API_VERB_PATCH)
-		return err_set_status(
-			err, -EINVAL, 422, "Invalid",
-			"PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for "
-			"non-apply patch");
+	int r = check_options(rq, err);
+
+	if (r < 0)
+		return r;
 	if (rq->kind->namespaced && rq->ns.n == 0 && rq->verb != API_VERB_LIST && rq->verb != API_VERB_DELETECOLLECTION)
 		return api_err_bad_request(err, "an empty namespace may not be set when a resource name is provided");
 	return 0;
@@ -188,7 +213,10 @@ void request_run(struct registry *reg, const struct request *rq, request_done_fn
 		break;
 	case API_VERB_UPDATE:
 	case API_VERB_PATCH:
-		run_update(reg, rq, done, arg);
+		if (rq->patch == REQUEST_PATCH_APPLY)
+			apply_run(reg, rq, done, arg);
+		else
+			run_update(reg, rq, done, arg);
 		break;
 	case API_VERB_DELETE:
 		run_delete(reg, rq, done, arg);

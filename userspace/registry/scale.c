@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "userspace/api/typed.h"
 #include "userspace/base/mem.h"
 #include "userspace/registry/internal.h"
 
@@ -64,6 +65,26 @@ static const struct api_message *scale_message(const struct api_kind *kind)
 	return sub ? sub->message : NULL;
 }
 
+/* What a config says on top of the old one. */
+static int applied_scale(struct write *w, const struct request *rq, const struct api_message *message,
+			 struct json **ret, struct err *err)
+{
+	_cleanup_err_ struct err why = ERR_INIT;
+	struct json *config = NULL;
+	int r = apply_config(w, rq, &config, err);
+
+	if (r < 0)
+		return r;
+	if (!str_is(meta_api_version(config), "autoscaling/v1") || !str_is(meta_kind(config), "Scale"))
+		return api_err_bad_request(err, "invalid object type: %.*s, Kind=%.*s",
+					   STR_ARG(meta_api_version(config)), STR_ARG(meta_kind(config)));
+	if (typed_check(&w->arena, typed_object(message), config, &why) < 0)
+		return err_set_status(err, -EINVAL, 500, "",
+				      "failed to create typed patch object (%.*s/%.*s; autoscaling/v1, Kind=Scale): %s",
+				      STR_ARG(meta_namespace(config)), STR_ARG(meta_name(config)), err_message(&why));
+	return typed_merge(&w->arena, typed_object(message), scale_of(&w->arena, w->old), config, ret, err);
+}
+
 /* The new Scale, from the body or a patch of the old one. */
 static int new_scale(struct write *w, const struct request *rq, struct json **ret, struct err *err)
 {
@@ -71,7 +92,9 @@ static int new_scale(struct write *w, const struct request *rq, struct json **re
 	struct json *scale = NULL;
 	int r;
 
-	if (rq->verb == API_VERB_PATCH) {
+	if (rq->patch == REQUEST_PATCH_APPLY) {
+		r = applied_scale(w, rq, message, &scale, err);
+	} else if (rq->verb == API_VERB_PATCH) {
 		r = request_patched(w, rq, message, scale_of(&w->arena, w->old), &scale, err);
 		if (r >= 0)
 			scale = json_clone(&w->arena, scale);
@@ -111,7 +134,7 @@ static int change(struct write *w, void *arg, struct err *err)
 		json_set_str(&w->arena, meta_of(w->object), "resourceVersion", revision);
 	if (uid.n > 0)
 		json_set_str(&w->arena, meta_of(w->object), "uid", uid);
-	return 0;
+	return managed_scale(w, rq, replicas != json_at_int(w->old, "spec.replicas", 0), err);
 }
 
 static void get(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg)

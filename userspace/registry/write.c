@@ -10,6 +10,7 @@
 
 #include "userspace/api/defaults.h"
 #include "userspace/api/hooks.h"
+#include "userspace/api/managed_fields.h"
 #include "userspace/base/clock.h"
 #include "userspace/base/encode.h"
 #include "userspace/base/mem.h"
@@ -42,6 +43,8 @@ void write_set_request(struct write *w, const struct request *rq, request_done_f
 	w->user = rq->user;
 	w->internal = rq->user == NULL;
 	w->dry_run = rq->dry_run;
+	w->manager = rq->field_manager.n ? arena_str(&w->arena, rq->field_manager)
+					 : managed_fields_user_agent(&w->arena, rq->user_agent);
 	w->validation = rq->field_validation;
 	w->done = done;
 	w->arg = arg;
@@ -153,16 +156,17 @@ int write_decode_message(struct write *w, const struct api_message *message, con
 
 int write_decode(struct write *w, struct json *tree, struct err *err)
 {
-	int r = decode_tree(&w->arena, w->kind, tree, w->validation, w->found ? w->found : write_findings(w), err);
-	struct json *meta;
+	int r;
 
+	managed_receive(w, tree);
+	r = decode_tree(&w->arena, w->kind, tree, w->validation, w->found ? w->found : write_findings(w), err);
 	if (r < 0)
 		return r;
 	warn_of_findings(w);
-	meta = meta_ensure(&w->arena, tree);
-	json_remove(meta, "managedFields"); /* ownership of fields comes with server-side apply */
-	json_remove(meta, "selfLink");
+	managed_received(w, tree);
+	json_remove(meta_ensure(&w->arena, tree), "selfLink");
 	w->object = convert_to_storage(&w->arena, w->kind, tree);
+	w->decoded = true;
 	return 0;
 }
 
@@ -273,6 +277,7 @@ void write_commit(struct write *w, bool remove)
 	/* On a dry run the revision is the one the object has (none for a new one), as nothing is given. */
 	w->result = registry_build(&w->arena, w->storage, tree,
 				   !w->dry_run ? store_next_revision(w->reg->store) : op.expect);
+	managed_attach(w, tree);
 	if (w->dry_run) {
 		write_succeed(w);
 		return;
@@ -317,6 +322,7 @@ int write_load_old(struct write *w, struct err *err)
 	return 0;
 }
 
+	managed_detach(w);
 /* ---- validation ---- */
 
 static int validate(struct write *w, struct err *err)
@@ -392,7 +398,7 @@ static void prepare_create(struct write *w)
 
 static int create_steps(struct write *w, struct err *err)
 {
-	int r = write_decode(w, w->object, err);
+	int r = w->decoded ? 0 : write_decode(w, w->object, err);
 
 	if (r >= 0)
 		r = write_check_names(w, err);
@@ -408,6 +414,7 @@ static int create_steps(struct write *w, struct err *err)
 	r = admission_mutate(w, err);
 	if (r < 0)
 		return r;
+	managed_track(w);
 	if (r == ADMISSION_CHANGED)
 		defaults_apply(&w->arena, w->storage, w->object);
 	prepare_create(w);
@@ -491,7 +498,7 @@ static bool nothing_changed(struct write *w)
 	struct json *meta = meta_ensure(&w->arena, w->object);
 
 	json_set_str(&w->arena, meta, "resourceVersion", meta_resource_version(w->old));
-	return json_equal(w->object, w->old);
+	return json_equal(w->object, w->old) && managed_unchanged(w);
 }
 
 /* 1: nothing to do */
@@ -513,6 +520,7 @@ static int update_steps(struct write *w, write_change_fn *change, void *arg, str
 	r = admission_mutate(w, err);
 	if (r < 0)
 		return r;
+	managed_track(w);
 	if (r == ADMISSION_CHANGED && !w->subresource)
 		defaults_apply(&w->arena, w->storage, w->object);
 	prepare_update(w);
