@@ -72,6 +72,12 @@ static void test_resources(void **state)
 	assert_true(json_get_bool(v, "namespaced", false));
 	assert_int_equal(json_count(json_get(v, "verbs")), 8);
 	assert_true(str_is(json_str(json_index(json_get(v, "shortNames"), 0)), "po"));
+	/* Hashes that every Kubernetes server gives. */
+	assert_true(str_is(json_get_str(v, "storageVersionHash"), "xPOwRZ+Yhw8="));
+	assert_true(
+		str_is(json_get_str(item(list, "name", "persistentvolumes"), "storageVersionHash"), "HN/zwEC+JgM="));
+	assert_null(json_get(item(list, "name", "pods/status"), "storageVersionHash"));
+	assert_null(json_get(item(list, "name", "bindings"), "storageVersionHash"));
 	v = item(list, "name", "pods/eviction");
 	assert_true(str_is(json_get_str(v, "group"), "policy"));
 	v = item(list, "name", "pods/exec");
@@ -94,7 +100,7 @@ static void test_aggregated(void **state)
 	struct json *of_groups = json_get(parse(&arena, groups), "items");
 	struct json *of_core = json_get(parse(&arena, legacy), "items");
 
-	assert_int_equal(strlen(etag), 66);
+	assert_int_equal(strlen(etag), 64);
 	assert_int_equal(json_count(of_core), 1);
 	assert_true(str_is(json_get_str(parse(&arena, beta), "apiVersion"), "apidiscovery.k8s.io/v2beta1"));
 	for (size_t i = 0; i < api_kind_count(); i++) {
@@ -110,6 +116,54 @@ static void test_aggregated(void **state)
 		assert_true(str_is(json_at_str(resource, "responseKind.kind"), k->kind));
 		assert_true(str_is(json_get_str(resource, "scope"), k->namespaced ? "Namespaced" : "Cluster"));
 		assert_int_equal(json_count(json_get(resource, "subresources")), k->n_subresources);
+	}
+}
+
+/* One resource is stored in one form, whichever view of it is asked for. */
+static void test_storage_hash(void **state)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	_cleanup_chunk_ struct chunk *v1 = discovery_resources(STR("autoscaling"), STR("v1"));
+	_cleanup_chunk_ struct chunk *v2 = discovery_resources(STR("autoscaling"), STR("v2"));
+	_cleanup_chunk_ struct chunk *auth = discovery_resources(STR("authentication.k8s.io"), STR("v1"));
+	struct str one =
+		json_get_str(item(json_get(parse(&arena, v1), "resources"), "name", "horizontalpodautoscalers"),
+			     "storageVersionHash");
+	struct str two =
+		json_get_str(item(json_get(parse(&arena, v2), "resources"), "name", "horizontalpodautoscalers"),
+			     "storageVersionHash");
+
+	assert_true(one.n == 12 && str_eq(one, two));
+	json_foreach(it, json_get(parse(&arena, auth), "resources"))
+		assert_null(json_get(it, "storageVersionHash"));
+}
+
+/* Groups by priority, names within a version by the alphabet, subresources behind what they belong to. */
+static void test_order(void **state)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	_cleanup_chunk_ struct chunk *groups = discovery_groups();
+	static const char *const first[] = { "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io",
+					     "autoscaling" };
+	struct json *list = json_get(parse(&arena, groups), "groups");
+	size_t at = 0;
+
+	json_foreach(it, list)
+		if (at < ARRAY_SIZE(first) && str_is(json_get_str(it, "name"), first[at]))
+			at++;
+	assert_int_equal(at, ARRAY_SIZE(first));
+	for (size_t i = 0; i < api_group_version_count(); i++) {
+		const struct api_group_version *gv = api_group_version_at(i);
+		_cleanup_chunk_ struct chunk *c = discovery_resources(str_of(gv->group), str_of(gv->version));
+		struct str before = STR("");
+
+		json_foreach(it, json_get(parse(&arena, c), "resources")) {
+			struct str name = json_get_str(it, "name");
+
+			if (str_cmp(before, name) >= 0)
+				fail_msg("%s: %.*s behind %.*s", gv->api_version, STR_ARG(name), STR_ARG(before));
+			before = name;
+		}
 	}
 }
 
@@ -143,10 +197,9 @@ static void test_accept(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_groups),
-		cmocka_unit_test(test_resources),
-		cmocka_unit_test(test_aggregated),
-		cmocka_unit_test(test_accept),
+		cmocka_unit_test(test_groups),     cmocka_unit_test(test_resources),
+		cmocka_unit_test(test_aggregated), cmocka_unit_test(test_storage_hash),
+		cmocka_unit_test(test_order),      cmocka_unit_test(test_accept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, teardown);

@@ -4,6 +4,7 @@
 #include "userspace/api/discovery.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 #include "userspace/api/kind.h"
 #include "userspace/base/encode.h"
@@ -11,11 +12,13 @@
 #include "userspace/base/mem.h"
 
 #define GROUP_VERSIONS_MAX 128
+#define KINDS_MAX 256 /* of one group-version */
 
 static struct {
 	struct chunk *groups;
 	struct chunk *resources[GROUP_VERSIONS_MAX];
 	struct chunk *aggregated[2][2]; /* form, legacy */
+	char etags[2][2][DISCOVERY_ETAG_MAX];
 } cache;
 
 /* ---- JSON in small steps ---- */
@@ -150,6 +153,45 @@ struct chunk *discovery_group(struct str group)
 
 /* ---- resources of one group-version ---- */
 
+static int by_plural(const void *a, const void *b)
+{
+	return strcmp((*(const struct api_kind *const *)a)->plural, (*(const struct api_kind *const *)b)->plural);
+}
+
+/* Its resources in the order of their names. */
+static size_t sorted_resources(const struct api_group_version *gv, const struct api_kind *ret[static KINDS_MAX])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < gv->n_kinds; i++) {
+		const struct api_kind *k = api_kind_at(gv->first + i);
+
+		if (!*k->plural)
+			continue;
+		assert(n < KINDS_MAX);
+		ret[n++] = k;
+	}
+	qsort(ret, n, sizeof(*ret), by_plural);
+	return n;
+}
+
+#define STORAGE_HASH_BYTES 8 /* of the digest; as upstream, so that clients may compare clusters */
+
+/* Of the form in which objects are stored: clients that see another one know that something was migrated. */
+static void add_storage_hash(struct buf *out, const struct api_kind *k)
+{
+	_cleanup_(buf_finish) struct buf form = BUF_INIT;
+	uint8_t digest[SHA256_LEN];
+
+	if (k->resource == API_RESOURCE_NONE)
+		return;
+	buf_printf(&form, "%s/%s/%s", k->storage->group, k->storage->version, k->storage->kind);
+	sha256(buf_str(&form).p, buf_len(&form), digest);
+	buf_add_cstr(out, ",\"storageVersionHash\":\"");
+	base64_encode(out, digest, STORAGE_HASH_BYTES, BASE64_STD);
+	buf_add_char(out, '"');
+}
+
 static void add_resource(struct buf *out, const struct api_kind *k)
 {
 	buf_add_char(out, '{');
@@ -161,6 +203,7 @@ static void add_resource(struct buf *out, const struct api_kind *k)
 	add_verbs(out, k->verbs);
 	add_strings(out, "shortNames", k->short_names);
 	add_strings(out, "categories", k->categories);
+	add_storage_hash(out, k);
 	buf_add_char(out, '}');
 }
 
@@ -179,8 +222,8 @@ struct chunk *discovery_resources(struct str group, struct str version)
 {
 	const struct api_group_version *gv = api_group_version_find(group, version);
 	_cleanup_(buf_finish) struct buf out = BUF_INIT;
-	bool first = true;
-	size_t slot;
+	const struct api_kind *kinds[KINDS_MAX];
+	size_t slot, n;
 
 	if (!gv)
 		return NULL;
@@ -188,19 +231,16 @@ struct chunk *discovery_resources(struct str group, struct str version)
 	assert(slot < GROUP_VERSIONS_MAX);
 	if (cache.resources[slot])
 		return chunk_ref(cache.resources[slot]);
-	buf_printf(&out, "{\"kind\":\"APIResourceList\",\"apiVersion\":\"v1\",\"groupVersion\":\"%s\",\"resources\":[",
-		   gv->api_version);
-	for (size_t i = 0; i < gv->n_kinds; i++) {
-		const struct api_kind *k = api_kind_at(gv->first + i);
-
-		if (!*k->plural)
-			continue;
-		if (!first)
+	/* The core group's list names no version of its own, nor does upstream's. */
+	buf_printf(&out, "{\"kind\":\"APIResourceList\",%s\"groupVersion\":\"%s\",\"resources\":[",
+		   *gv->group ? "\"apiVersion\":\"v1\"," : "", gv->api_version);
+	n = sorted_resources(gv, kinds);
+	for (size_t i = 0; i < n; i++) {
+		if (i)
 			buf_add_char(&out, ',');
-		first = false;
-		add_resource(&out, k);
-		for (size_t j = 0; j < k->n_subresources; j++)
-			add_subresource(&out, k, &k->subresources[j]);
+		add_resource(&out, kinds[i]);
+		for (size_t j = 0; j < kinds[i]->n_subresources; j++)
+			add_subresource(&out, kinds[i], &kinds[i]->subresources[j]);
 	}
 	buf_add_cstr(&out, "]}");
 	return keep(&cache.resources[slot], &out);
@@ -235,18 +275,14 @@ static void add_aggregated_resource(struct buf *out, const struct api_kind *k)
 
 static void add_aggregated_version(struct buf *out, const struct api_group_version *gv)
 {
-	bool first = true;
+	const struct api_kind *kinds[KINDS_MAX];
+	size_t n = sorted_resources(gv, kinds);
 
 	buf_printf(out, "{\"version\":\"%s\",\"resources\":[", gv->version);
-	for (size_t i = 0; i < gv->n_kinds; i++) {
-		const struct api_kind *k = api_kind_at(gv->first + i);
-
-		if (!*k->plural)
-			continue;
-		if (!first)
+	for (size_t i = 0; i < n; i++) {
+		if (i)
 			buf_add_char(out, ',');
-		first = false;
-		add_aggregated_resource(out, k);
+		add_aggregated_resource(out, kinds[i]);
 	}
 	buf_add_cstr(out, "],\"freshness\":\"Current\"}");
 }
@@ -268,7 +304,7 @@ static void build_aggregated(struct buf *out, enum discovery_aggregated form, bo
 			buf_add_cstr(out, group ? "]},{\"metadata\":{" : "{\"metadata\":{");
 			if (*gv->group)
 				add_str(out, "name", gv->group);
-			buf_printf(out, "%s\"creationTimestamp\":null},\"versions\":[", *gv->group ? "," : "");
+			buf_add_cstr(out, "},\"versions\":[");
 		} else {
 			buf_add_char(out, ',');
 		}
@@ -282,19 +318,15 @@ struct chunk *discovery_aggregated(enum discovery_aggregated form, bool legacy,
 				   char ret_etag[static DISCOVERY_ETAG_MAX])
 {
 	struct chunk **slot = &cache.aggregated[form][legacy];
-	struct str text;
 
 	if (!*slot) {
 		_cleanup_(buf_finish) struct buf out = BUF_INIT;
 
 		build_aggregated(&out, form, legacy);
 		*slot = to_chunk(&out);
+		sha256_hex((*slot)->data, (*slot)->len, cache.etags[form][legacy]);
 	}
-	text = chunk_str(*slot);
-	ret_etag[0] = '"';
-	sha256_hex(text.p, text.n, ret_etag + 1);
-	ret_etag[SHA256_HEX_LEN + 1] = '"';
-	ret_etag[SHA256_HEX_LEN + 2] = 0;
+	memcpy(ret_etag, cache.etags[form][legacy], DISCOVERY_ETAG_MAX);
 	return chunk_ref(*slot);
 }
 

@@ -8,7 +8,7 @@
 #include "userspace/base/buf.h"
 #include "userspace/base/str.h"
 
-#define DISCOVERY_ETAG_MAX 68 /* hex digits in double quotes, and the zero */
+#define DISCOVERY_ETAG_MAX 65 /* hex digits and the zero; the header has them in double quotes */
 
 /* GET /api: APIVersions. `server_address` is "host:port". Not cached. */
 struct chunk *discovery_api_versions(struct str server_address);

@@ -7,6 +7,7 @@
 #define QUANTITY "io.k8s.apimachinery.pkg.api.resource.Quantity"
 #define INT_OR_STRING "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
 #define RAW_EXTENSION "io.k8s.apimachinery.pkg.runtime.RawExtension"
+#define FIELDS OPENAPI_META "FieldsV1"
 
 static size_t message_index(const struct api_message *m)
 {
@@ -15,8 +16,10 @@ static size_t message_index(const struct api_message *m)
 
 static void mark_field(struct openapi_writer *w, const struct api_field *f)
 {
-	if (f->ref)
+	if (f->ref) {
 		openapi_mark(w, f->ref);
+		w->atomic[message_index(f->ref)] |= f->map_type == API_MAP_ATOMIC;
+	}
 	if (f->elem)
 		mark_field(w, f->elem);
 }
@@ -58,7 +61,7 @@ static const char *ref_name(const struct api_field *f)
 	case API_MICRO_TIME:
 		return OPENAPI_META "MicroTime";
 	case API_RAW:
-		return RAW_EXTENSION;
+		return f->name && !strcmp(f->name, "fieldsV1") ? FIELDS : RAW_EXTENSION;
 	default:
 		return NULL;
 	}
@@ -88,6 +91,8 @@ static void strings(struct buf *out, const char *key, const char *const *list)
 	}
 	buf_add_char(out, ']');
 }
+
+#define MAP_ATOMIC ",\"x-kubernetes-map-type\":\"atomic\""
 
 static void schema(struct openapi_writer *w, const struct api_field *f);
 
@@ -135,8 +140,8 @@ static void schema_body(struct openapi_writer *w, const struct api_field *f)
 	} else {
 		plain_type(out, f->type);
 	}
-	if (f->map_type == API_MAP_ATOMIC && (f->type == API_MAP || f->type == API_OBJECT))
-		buf_add_cstr(out, ",\"x-kubernetes-map-type\":\"atomic\"");
+	if (f->map_type == API_MAP_ATOMIC && f->type == API_MAP)
+		buf_add_cstr(out, MAP_ATOMIC);
 	if (f->enum_values && f->type == API_STRING)
 		strings(out, "enum", f->enum_values);
 	if (f->default_json && f->type != API_OBJECT)
@@ -155,28 +160,82 @@ static void schema(struct openapi_writer *w, const struct api_field *f)
 	buf_add_char(w->out, '}');
 }
 
-static void gvk_extension(struct buf *out, const struct api_kind *k, const char *suffix)
+static void gvk(struct buf *out, const char *group, const char *version, const char *kind, const char *suffix)
 {
-	buf_printf(out,
-		   ",\"x-kubernetes-group-version-kind\":[{\"group\":\"%s\",\"kind\":\"%s%s\",\"version\":\"%s\"}]",
-		   k->group, k->kind, suffix, k->version);
+	buf_printf(out, "{\"group\":\"%s\",\"kind\":\"%s%s\",\"version\":\"%s\"}", group, kind, suffix, version);
 }
 
-/* The kind whose objects the message describes, or NULL. */
-static const struct api_kind *kind_of(const struct api_message *m)
+/* Kinds that are spoken in every group version. */
+static bool is_everywhere(const char *kind)
 {
-	for (size_t i = 0; i < api_kind_count(); i++)
-		if (api_kind_at(i)->message == m)
-			return api_kind_at(i);
-	return NULL;
+	return !strcmp(kind, "DeleteOptions") || !strcmp(kind, "WatchEvent");
+}
+
+/* The kinds whose objects the message describes. */
+static void gvk_extension(struct buf *out, const struct api_message *m)
+{
+	const char *meta = strncmp(m->name, OPENAPI_META, strlen(OPENAPI_META)) ? NULL : m->name + strlen(OPENAPI_META);
+	size_t said = 0;
+
+	if (meta && !is_everywhere(meta)) {
+		if (!api_message_field(m, STR("kind")) || !api_message_field(m, STR("apiVersion")) ||
+		    !strcmp(meta, "OwnerReference"))
+			return;
+		buf_add_cstr(out, ",\"x-kubernetes-group-version-kind\":[");
+		gvk(out, "", "v1", meta, "");
+		buf_add_char(out, ']');
+		return;
+	}
+	for (size_t i = 0; i < (meta ? api_group_version_count() : api_kind_count()); i++) {
+		const struct api_kind *k = meta ? NULL : api_kind_at(i);
+		const struct api_group_version *gv = meta ? api_group_version_at(i) : NULL;
+
+		if (k && k->message != m)
+			continue;
+		buf_add_cstr(out, said++ ? "," : ",\"x-kubernetes-group-version-kind\":[");
+		gvk(out, k ? k->group : gv->group, k ? k->version : gv->version, k ? k->kind : meta, "");
+	}
+	if (said)
+		buf_add_char(out, ']');
+}
+
+/* Messages with a member that says which of the others is set. */
+static void union_extension(struct buf *out, const struct api_message *m)
+{
+	static const struct {
+		const char *message, *discriminator, *fields;
+	} unions[] = {
+		{ "io.k8s.api.core.v1.AppArmorProfile", "type", "\"localhostProfile\":\"LocalhostProfile\"" },
+		{ "io.k8s.api.core.v1.SeccompProfile", "type", "\"localhostProfile\":\"LocalhostProfile\"" },
+		{ "io.k8s.api.flowcontrol.v1.LimitResponse", "type", "\"queuing\":\"Queuing\"" },
+		{ "io.k8s.api.flowcontrol.v1.PriorityLevelConfigurationSpec", "type",
+		  "\"exempt\":\"Exempt\",\"limited\":\"Limited\"" },
+		{ "io.k8s.api.flowcontrol.v1.Subject", "kind",
+		  "\"group\":\"Group\",\"serviceAccount\":\"ServiceAccount\",\"user\":\"User\"" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(unions); i++)
+		if (!strcmp(unions[i].message, m->name))
+			buf_printf(out,
+				   ",\"x-kubernetes-unions\":[{\"discriminator\":\"%s\",\"fields-to-"
+				   "discriminateBy\":{%s}}]",
+				   unions[i].discriminator, unions[i].fields);
+}
+
+/* The comma before a schema, but the first. */
+static void next_schema(struct openapi_writer *w)
+{
+	if (!w->first_schema)
+		buf_add_char(w->out, ',');
+	w->first_schema = false;
 }
 
 static void message_schema(struct openapi_writer *w, const struct api_message *m)
 {
-	const struct api_kind *kind = kind_of(m);
 	struct buf *out = w->out;
 	bool any = false;
 
+	next_schema(w);
 	buf_printf(out, "\"%s\":{\"type\":\"object\"", m->name);
 	if (m->description) {
 		buf_add_cstr(out, ",\"description\":");
@@ -198,8 +257,10 @@ static void message_schema(struct openapi_writer *w, const struct api_message *m
 	}
 	if (any)
 		buf_add_char(out, ']');
-	if (kind)
-		gvk_extension(out, kind, "");
+	gvk_extension(out, m);
+	if (w->atomic[message_index(m)])
+		buf_add_cstr(out, MAP_ATOMIC);
+	union_extension(out, m);
 	buf_add_char(out, '}');
 }
 
@@ -207,45 +268,68 @@ static void list_schema(struct openapi_writer *w, const struct api_kind *k)
 {
 	struct buf *out = w->out;
 
-	buf_printf(out,
-		   ",\"%sList\":{\"type\":\"object\",\"required\":[\"items\"],\"properties\":{\"apiVersion\":{\"type\":"
-		   "\"string\"},\"items\":{\"type\":\"array\",\"items\":",
-		   k->message->name);
+	next_schema(w);
+	buf_printf(
+		out,
+		"\"%sList\":{\"type\":\"object\",\"description\":\"Several objects of kind %s.\",\"required\":["
+		"\"items\"],\"properties\":{\"apiVersion\":{\"type\":\"string\",\"description\":\"The group and "
+		"version of this form, such as v1 or apps/v1.\"},\"items\":{\"type\":\"array\",\"description\":\"The "
+		"objects.\",\"items\":",
+		k->message->name, k->kind);
+	if (w->form == OPENAPI_V3)
+		buf_add_cstr(out, "{\"default\":{},\"allOf\":[");
 	openapi_ref(w, k->message->name, "");
-	buf_add_cstr(out, "},\"kind\":{\"type\":\"string\"},\"metadata\":");
-	openapi_ref(w, OPENAPI_META "ListMeta", "");
-	buf_add_char(out, '}');
-	gvk_extension(out, k, "List");
-	buf_add_char(out, '}');
+	buf_printf(
+		out,
+		"%s},\"kind\":{\"type\":\"string\",\"description\":\"The kind of the list.\"},\"metadata\":{\"description\":"
+		"\"Version of the list, and where it goes on.\",%s",
+		w->form == OPENAPI_V3 ? "]}" : "", w->form == OPENAPI_V3 ? "\"default\":{},\"allOf\":[{" : "");
+	ref_member(w, OPENAPI_META "ListMeta", "");
+	buf_add_cstr(out, w->form == OPENAPI_V3 ? "}]}}" : "}}");
+	buf_add_cstr(out, ",\"x-kubernetes-group-version-kind\":[");
+	gvk(out, k->group, k->version, k->kind, "List");
+	buf_add_cstr(out, "]}");
 }
 
-/* Types with an encoding of their own. */
-static void special_schemas(struct openapi_writer *w)
+/* Types with an encoding of their own, and the answer of /version. */
+static void special_schemas(struct openapi_writer *w, bool kinds)
 {
-	buf_add_cstr(w->out, w->form == OPENAPI_V3 ? "\"" QUANTITY
-						     "\":{\"oneOf\":[{\"type\":\"string\"},{\"type\":\"number\"}]}"
-						   : "\"" QUANTITY "\":{\"type\":\"string\"}");
-	buf_add_cstr(w->out, w->form == OPENAPI_V3
-				     ? ",\"" INT_OR_STRING "\":{\"format\":\"int-or-string\",\"oneOf\":[{\"type\":"
-				       "\"integer\"},{\"type\":\"string\"}]}"
-				     : ",\"" INT_OR_STRING "\":{\"type\":\"string\",\"format\":\"int-or-string\"}");
-	buf_add_cstr(w->out, ",\"" OPENAPI_META "Time\":{\"type\":\"string\",\"format\":\"date-time\"}");
-	buf_add_cstr(w->out, ",\"" OPENAPI_META "MicroTime\":{\"type\":\"string\",\"format\":\"date-time\"}");
-	buf_add_cstr(w->out, ",\"" OPENAPI_META "Patch\":{\"type\":\"object\"}");
-	buf_add_cstr(w->out, ",\"" RAW_EXTENSION "\":{\"type\":\"object\"}");
-}
+	static const struct {
+		const char *name, *v2, *v3; /* members; v3 NULL: the same */
+		bool always;
+	} specials[] = {
+		{ QUANTITY, "\"type\":\"string\"", "\"oneOf\":[{\"type\":\"string\"},{\"type\":\"number\"}]", false },
+		{ INT_OR_STRING, "\"type\":\"string\",\"format\":\"int-or-string\"",
+		  "\"format\":\"int-or-string\",\"oneOf\":[{\"type\":\"integer\"},{\"type\":\"string\"}]", false },
+		{ OPENAPI_META "Time", "\"type\":\"string\",\"format\":\"date-time\"", NULL, false },
+		{ OPENAPI_META "MicroTime", "\"type\":\"string\",\"format\":\"date-time\"", NULL, false },
+		{ OPENAPI_META "Patch", "\"type\":\"object\"", NULL, false },
+		{ FIELDS, "\"type\":\"object\"", NULL, false },
+		{ RAW_EXTENSION, "\"type\":\"object\"", NULL, false },
+		{ OPENAPI_VERSION_INFO,
+		  "\"type\":\"object\",\"required\":[\"major\",\"minor\",\"gitVersion\",\"gitCommit\",\"gitTreeState\","
+		  "\"buildDate\",\"goVersion\",\"compiler\",\"platform\"],\"properties\":{\"buildDate\":{\"type\":"
+		  "\"string\"},\"compiler\":{\"type\":\"string\"},\"gitCommit\":{\"type\":\"string\"},\"gitTreeState\":{"
+		  "\"type\":\"string\"},\"gitVersion\":{\"type\":\"string\"},\"goVersion\":{\"type\":\"string\"},"
+		  "\"major\":{\"type\":\"string\"},\"minor\":{\"type\":\"string\"},\"platform\":{\"type\":\"string\"}}",
+		  NULL, true },
+	};
 
-void openapi_schemas(struct openapi_writer *w, const struct api_group_version *gv)
-{
-	size_t from = gv ? gv->first : 0, to = gv ? from + gv->n_kinds : api_kind_count();
-
-	special_schemas(w);
-	for (size_t i = 0; i < api_builtin_n_messages; i++) {
-		if (!w->messages[i])
+	for (size_t i = 0; i < ARRAY_SIZE(specials); i++) {
+		if (specials[i].always ? !w->version_info : !kinds)
 			continue;
-		buf_add_char(w->out, ',');
-		message_schema(w, &api_builtin_messages[i]);
+		next_schema(w);
+		buf_printf(w->out, "\"%s\":{%s}", specials[i].name,
+			   w->form == OPENAPI_V3 && specials[i].v3 ? specials[i].v3 : specials[i].v2);
 	}
+}
+
+void openapi_schemas(struct openapi_writer *w, size_t from, size_t to)
+{
+	special_schemas(w, from < to);
+	for (size_t i = 0; i < api_builtin_n_messages; i++)
+		if (w->messages[i])
+			message_schema(w, &api_builtin_messages[i]);
 	for (size_t i = from; i < to; i++)
 		if (api_kind_at(i)->verbs & API_VERB_LIST)
 			list_schema(w, api_kind_at(i));

@@ -144,6 +144,9 @@ void log_handle(struct call *call);
 void exec_handle(struct call *call);
 /* True when the path was one of these and the request is ended. */
 bool meta_handle(struct call *call);
+/* documents.c: discovery and OpenAPI */
+void documents_discovery(struct call *call, bool legacy); /* /api and below, else /apis */
+void documents_openapi(struct call *call);
 /* The same for /livez, /readyz, /healthz and what is below them. */
 bool health_handle(struct call *call);
 /* The same for reviews (kinds that are asked, not stored). */

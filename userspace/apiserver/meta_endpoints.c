@@ -1,35 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Paths that are no resources: health, version, discovery, OpenAPI, and the node's own status. */
+/* Paths that are no resources: health, version, and the node's own status. */
 #include <errno.h>
 #include <sys/utsname.h>
 
-#include "userspace/api/discovery.h"
 #include "userspace/api/meta.h"
-#include "userspace/api/openapi.h"
 #include "userspace/apiserver/call.h"
 #include "userspace/apiserver/metrics.h"
 #include "userspace/apiserver/priority.h"
 
 #define META_KUBERNETES_VERSION "v1.36.0+k3c-bpf." K3C_VERSION
 
-/* Takes the chunk; NULL: 404. */
-static void meta_chunk(struct call *call, struct chunk *body, const char *type, const char *etag)
+static void meta_not_found(struct call *call)
 {
-	struct http_header headers[] = { { STR("etag"), STR_NULL }, { STR("vary"), STR("Accept") } };
 	_cleanup_err_ struct err err = ERR_INIT;
-	struct str known = http_request_header(call->http, "if-none-match");
 
-	if (!body) {
-		api_err_no_resource(&err);
-		respond_err(call->http, &err);
-		return;
-	}
-	headers[0].value = str_of(etag);
-	if (etag && str_eq(known, headers[0].value))
-		http_respond(call->http, 304, NULL, headers, 2, STR_NULL);
-	else
-		http_respond_chunk(call->http, 200, type, etag ? headers : NULL, etag ? 2 : 0, body);
-	chunk_unref(body);
+	api_err_no_resource(&err);
+	respond_err(call->http, &err);
 }
 
 static void meta_version(struct call *call)
@@ -89,66 +75,6 @@ static void meta_metrics(struct call *call)
 		     buf_str(&out));
 }
 
-static void meta_discovery(struct call *call, bool legacy)
-{
-	const struct route *r = &call->route;
-	struct str accept = http_request_header(call->http, "accept");
-	char etag[DISCOVERY_ETAG_MAX];
-	enum discovery_aggregated form;
-
-	if (r->n_segments == 1 && discovery_wants_aggregated(accept, &form)) {
-		struct chunk *body = discovery_aggregated(form, legacy, etag);
-
-		meta_chunk(call, body, discovery_aggregated_type(form), etag);
-	} else if (legacy) {
-		meta_chunk(call,
-			   r->n_segments == 1 ? discovery_api_versions(str_of(call->as->advertise_address))
-					      : discovery_resources(STR(""), r->segments[1]),
-			   "application/json", NULL);
-	} else if (r->n_segments == 1) {
-		meta_chunk(call, discovery_groups(), "application/json", NULL);
-	} else if (r->n_segments == 2) {
-		meta_chunk(call, discovery_group(r->segments[1]), "application/json", NULL);
-	} else {
-		meta_chunk(call, discovery_resources(r->segments[1], r->segments[2]), "application/json", NULL);
-	}
-}
-
-static bool meta_wants(struct str accept, struct str type)
-{
-	struct str part, name;
-
-	while (str_split(&accept, ',', &part))
-		if (str_split(&part, ';', &name) && str_eq(str_trim(name), type))
-			return true;
-	return false;
-}
-
-static void meta_openapi(struct call *call)
-{
-	struct str accept = http_request_header(call->http, "accept"), path;
-	const struct route *r = &call->route;
-	char hash[OPENAPI_HASH_MAX];
-	struct chunk *body;
-
-	if (r->n_segments >= 2 && str_is(r->segments[1], "v2")) {
-		bool protobuf = meta_wants(accept, STR("application/com.github.proto-openapi.spec.v2@v1.0+protobuf")) &&
-				!meta_wants(accept, STR("application/json"));
-
-		body = protobuf ? openapi_v2_protobuf(hash) : openapi_v2(hash);
-		meta_chunk(call, body, protobuf ? OPENAPI_V2_PROTOBUF_TYPE : "application/json",
-			   body ? arena_printf(call->arena, "\"%s\"", hash) : NULL);
-	} else if (r->n_segments == 2 && str_is(r->segments[1], "v3")) {
-		meta_chunk(call, openapi_v3_index(), "application/json", NULL);
-	} else if (r->n_segments > 2 && str_is(r->segments[1], "v3") && r->path.n > 12) {
-		path = str_make(r->path.p + 12, r->path.n - 12);
-		body = openapi_v3(path, hash);
-		meta_chunk(call, body, "application/json", body ? arena_printf(call->arena, "\"%s\"", hash) : NULL);
-	} else {
-		meta_chunk(call, NULL, NULL, NULL);
-	}
-}
-
 static void meta_extra(struct call *call)
 {
 	_cleanup_err_ struct err err = ERR_INIT;
@@ -188,9 +114,9 @@ static void meta_get(struct call *call)
 	if (r->n_segments == 0)
 		meta_index(call);
 	else if (str_is(r->segments[0], "api") && r->n_segments <= 2)
-		meta_discovery(call, true);
+		documents_discovery(call, true);
 	else if (str_is(r->segments[0], "apis") && r->n_segments <= 3)
-		meta_discovery(call, false);
+		documents_discovery(call, false);
 	else if (str_is(r->segments[0], "version") && r->n_segments == 1)
 		meta_version(call);
 	else if (str_is(r->segments[0], "metrics") && r->n_segments == 1)
@@ -198,11 +124,11 @@ static void meta_get(struct call *call)
 	else if (health_handle(call))
 		return;
 	else if (str_is(r->segments[0], "openapi"))
-		meta_openapi(call);
+		documents_openapi(call);
 	else if (str_is(r->segments[0], "k3c-bpf"))
 		meta_extra(call);
 	else
-		meta_chunk(call, NULL, NULL, NULL);
+		meta_not_found(call);
 }
 
 bool meta_handle(struct call *call)
