@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Namespaces, Nodes, Events, ResourceQuotas, LimitRanges. No state. Any thread. */
+/* Namespaces, Nodes, Events. No state. Any thread. */
 #include "userspace/api/hooks/hooks_kinds.h"
 #include "userspace/api/meta.h"
 #include "userspace/api/names.h"
-#include "userspace/api/quantity.h"
 #include "userspace/base/clock.h"
-#include "userspace/base/mem.h"
 
 /* ---- Namespace ---- */
 
@@ -126,63 +124,3 @@ static void event_validate(const struct json *event, struct field_errors *e)
 }
 
 const struct api_hooks hooks_events = { .validate = event_validate };
-
-/* ---- ResourceQuota, LimitRange ---- */
-
-static void quota_validate(const struct json *quota, struct field_errors *e)
-{
-	json_foreach(r, json_at(quota, "spec.hard")) {
-		const struct field_path *at = FIELD_KEY(FIELD(NULL, "spec.hard"), r->key);
-		struct quantity q = quantity_of(r);
-
-		if (q.nano < 0)
-			field_invalid_str(e, at, json_str(r), "must be greater than or equal to 0");
-		if (validate_qualified_name(r->key))
-			field_invalid_str(e, at, r->key, "%s", validate_qualified_name(r->key));
-	}
-}
-
-const struct api_hooks hooks_resourcequotas = { .validate = quota_validate };
-
-/* Missing defaults of a container's limits follow from the ones that are there. */
-static void limits_defaults(struct arena *arena, struct json *object)
-{
-	json_foreach(item, json_at(object, "spec.limits")) {
-		static const char *const steps[][2] = { { "max", "default" },
-							{ "default", "defaultRequest" },
-							{ "min", "defaultRequest" } };
-
-		if (!str_is(json_get_str(item, "type"), "Container"))
-			continue;
-		for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
-			if (!json_count(json_get(item, steps[i][0])))
-				continue;
-			struct json *to = json_ensure_object(arena, item, steps[i][1]);
-
-			json_foreach(r, json_get(item, steps[i][0]))
-				if (!json_get_n(to, r->key))
-					json_set_n(to, r->key, json_clone(arena, r));
-		}
-	}
-}
-
-static void limits_validate(const struct json *object, struct field_errors *e)
-{
-	size_t i = 0;
-
-	json_foreach(item, json_at(object, "spec.limits")) {
-		const struct field_path *at = FIELD_INDEX(FIELD(NULL, "spec.limits"), i++);
-		const struct json *max = json_get(item, "max");
-
-		json_foreach(r, json_get(item, "min")) {
-			struct quantity low = quantity_of(r), high = quantity_of(json_get_n(max, r->key));
-
-			if (json_get_n(max, r->key) && quantity_cmp(&low, &high) > 0)
-				field_invalid_str(e, FIELD_KEY(FIELD(at, "min"), r->key), json_str(r),
-						  "min value %.*s is greater than max value %.*s", STR_ARG(json_str(r)),
-						  STR_ARG(json_str(json_get_n(max, r->key))));
-		}
-	}
-}
-
-const struct api_hooks hooks_limitranges = { .defaults = limits_defaults, .validate = limits_validate };

@@ -15,6 +15,7 @@ extern const struct api_hooks hooks_flowschemas, hooks_prioritylevelconfiguratio
 	hooks_storageclasses, hooks_webhooks, hooks_certificatesigningrequests, hooks_apiservices, hooks_deviceclasses,
 	hooks_resourceclaims, hooks_resourceclaimtemplates, hooks_resourceslices, hooks_volumeattributesclasses,
 	hooks_volumeattachments, hooks_csidrivers, hooks_csinodes, hooks_csistoragecapacities;
+extern const struct api_hooks hooks_runtimeclasses, hooks_ingressclasses;
 
 /* Puts `v` (text of JSON) where nothing is: a default. */
 static inline void hooks_default_str(struct arena *arena, struct json *object, const char *key, const char *v)
@@ -89,6 +90,11 @@ void hooks_container_context_validate(const struct json *sc, bool host_users, co
 				      struct field_errors *e);
 void hooks_pod_context_validate(const struct json *spec, const struct field_path *path, struct field_errors *e);
 void hooks_pod_os_validate(const struct json *spec, const struct field_path *path, struct field_errors *e);
+/* A resource as containers or (false) as anybody may name it. */
+void hooks_resource_name_validate(struct str name, bool containers, const struct field_path *at,
+				  struct field_errors *e);
+bool hooks_resource_is_integer(struct str name); /* it has no halves */
+bool hooks_resource_is_exact(struct str name);   /* nobody can be given more of it than there is */
 /* {name: quantity}: names, signs. */
 void hooks_resource_list_validate(const struct json *list, bool containers, const struct field_path *path,
 				  struct field_errors *e);

@@ -47,7 +47,7 @@ static bool is_container_resource(struct str name)
 	return hooks_one_of(name, names) || str_starts(name, STR("hugepages-"));
 }
 
-static bool is_integer(struct str name)
+bool hooks_resource_is_integer(struct str name)
 {
 	static const char *const names[] = { "pods",
 					     "resourcequotas",
@@ -64,16 +64,14 @@ static bool is_integer(struct str name)
 	return hooks_one_of(name, names) || !native;
 }
 
-/* Of which nobody can be given more than there is. */
-static bool is_exact(struct str name)
+bool hooks_resource_is_exact(struct str name)
 {
 	bool native = str_find(name, '/') < 0 || memmem(name.p, name.n, "kubernetes.io/", 14);
 
 	return !native || str_starts(name, STR("hugepages-"));
 }
 
-static void validate_resource_name(struct str name, bool containers, const struct field_path *at,
-				   struct field_errors *e)
+void hooks_resource_name_validate(struct str name, bool containers, const struct field_path *at, struct field_errors *e)
 {
 	const char *why = validate_qualified_name(name);
 	bool plain = str_find(name, '/') < 0;
@@ -98,7 +96,7 @@ static void validate_amount(const struct json *r, const struct field_path *at, s
 
 	if (q.nano < 0)
 		field_invalid_str(e, at, json_str(r), "must be greater than or equal to 0");
-	if (is_integer(r->key) && q.nano % NANO)
+	if (hooks_resource_is_integer(r->key) && q.nano % NANO)
 		field_invalid_str(e, at, json_str(r), "must be an integer");
 }
 
@@ -108,7 +106,7 @@ void hooks_resource_list_validate(const struct json *list, bool containers, cons
 	json_foreach(r, list) {
 		const struct field_path *at = FIELD_KEY(path, r->key);
 
-		validate_resource_name(r->key, containers, at, e);
+		hooks_resource_name_validate(r->key, containers, at, e);
 		validate_amount(r, at, e);
 	}
 }
@@ -139,10 +137,10 @@ static void validate_requests(const struct json *requests, const struct json *li
 		struct quantity want = quantity_of(r), most = quantity_of(limit);
 
 		if (!limit) {
-			if (is_exact(r->key))
+			if (hooks_resource_is_exact(r->key))
 				field_required(e, FIELD(path, "limits"),
 					       "Limit must be set for non overcommitable resources");
-		} else if (is_exact(r->key) && quantity_cmp(&want, &most) != 0) {
+		} else if (hooks_resource_is_exact(r->key) && quantity_cmp(&want, &most) != 0) {
 			field_invalid_str(e, FIELD(path, "requests"), json_str(r),
 					  "must be equal to %.*s limit of %.*s", STR_ARG(r->key),
 					  STR_ARG(json_str(limit)));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* PodDisruptionBudgets, PriorityClasses, HorizontalPodAutoscalers, webhook configurations. No state. Any thread. */
+/* PodDisruptionBudgets, HorizontalPodAutoscalers, webhook configurations. No state. Any thread. */
 #include <string.h>
 
 #include "userspace/api/hooks/hooks_kinds.h"
@@ -36,34 +36,6 @@ static void pdb_validate(const struct json *pdb, struct field_errors *e)
 }
 
 const struct api_hooks hooks_poddisruptionbudgets = { .generation = true, .validate = pdb_validate };
-
-/* ---- PriorityClass ---- */
-
-#define PRIORITY_USER_MAX 1000000000
-
-static void priority_validate(const struct json *pc, struct field_errors *e)
-{
-	static const char *const policies[] = { "PreemptLowerPriority", "Never", NULL };
-	struct str name = meta_name(pc), policy = json_get_str(pc, "preemptionPolicy");
-	int64_t value = json_get_int(pc, "value", 0);
-
-	if (str_starts(name, STR("system-"))) {
-		int64_t known = str_is(name, "system-node-critical")      ? 2000001000
-				: str_is(name, "system-cluster-critical") ? 2000000000
-									  : 0;
-
-		if (value != known || !known)
-			field_forbidden(e, FIELD(NULL, "metadata.name"),
-					"priority class names with 'system-' prefix are reserved for system use only");
-	} else if (value > PRIORITY_USER_MAX) {
-		field_forbidden(e, FIELD(NULL, "value"), "maximum allowed value of a user defined priority is %d",
-				PRIORITY_USER_MAX);
-	}
-	if (policy.n && !str_is(policy, policies[0]) && !str_is(policy, policies[1]))
-		field_not_supported(e, FIELD(NULL, "preemptionPolicy"), policy, policies);
-}
-
-const struct api_hooks hooks_priorityclasses = { .generation = true, .validate = priority_validate };
 
 /* ---- HorizontalPodAutoscaler ---- */
 
