@@ -337,7 +337,7 @@ static int exec_options(struct call *call, struct exec *x, struct err *err)
 	return 0;
 }
 
-void exec_start(struct exec *x)
+void exec_begin(struct exec *x)
 {
 	const struct node_ops *node = &x->as->node;
 
@@ -363,6 +363,6 @@ void exec_handle(struct call *call)
 	else
 		x->wire = spdy ? exec_spdy_open(call, x, &wanted) : exec_websocket_open(call, x);
 	if (x->wire && !spdy)
-		exec_start(x);
+		exec_begin(x);
 	exec_maybe_free(x);
 }

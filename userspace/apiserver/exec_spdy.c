@@ -101,7 +101,7 @@ static bool on_stream(struct remote_spdy *rs, struct spdy_stream *s, const struc
 	if (complete && !w->started) {
 		w->started = true;
 		loop_timer_cancel(rs->loop, &w->timeout);
-		exec_start(w->wire.exec);
+		exec_begin(w->wire.exec);
 	}
 	for (int i = 0; i < EXEC_CHANNELS; i++)
 		if (w->streams[i] == s)

@@ -32,7 +32,7 @@ struct exec_wire {
 /* ---- exec.c, for the wires ---- */
 
 /* The client is there with all the streams it asked for: the process may start. */
-void exec_start(struct exec *x);
+void exec_begin(struct exec *x);
 void exec_input(struct exec *x, struct str data);
 void exec_input_end(struct exec *x);
 void exec_resize(struct exec *x, struct str json); /* {"Width":W,"Height":H} */
@@ -48,5 +48,5 @@ struct exec_wanted {
 
 /* Ready at once: the caller starts. */
 struct exec_wire *exec_websocket_open(struct call *call, struct exec *x);
-/* Calls exec_start() when the client has opened its streams. */
+/* Calls exec_begin() when the client has opened its streams. */
 struct exec_wire *exec_spdy_open(struct call *call, struct exec *x, const struct exec_wanted *wanted);
