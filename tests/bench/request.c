@@ -2,8 +2,9 @@
 /* bench-request HOST PORT CA CERT KEY CONNECTIONS REQUESTS FIRST METHOD PATH [BODY-FILE]
  *
  * Sends REQUESTS requests over CONNECTIONS TLS connections, one thread each, the next one as soon as the last is
- * answered. `@` in path and body becomes the request's number, FIRST upwards. Prints one JSON object: how many, the
- * seconds from the first to the last, the rate, the latency's quantiles in microseconds, the bytes of all bodies.
+ * answered. CERT "-": none, then the token in K3C_BENCH_TOKEN; K3C_BENCH_ACCEPT: another Accept. `@` in path and body
+ * becomes the request's number, FIRST upwards. Prints one JSON object: how many, the seconds from the first to the
+ * last, the rate, the latency's quantiles in microseconds, the bytes of all bodies.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -20,7 +21,7 @@ struct job {
 	struct tls_client_target target;
 	SSL_CTX *ssl;
 	long requests, first;
-	const char *method, *path;
+	const char *method, *path, *accept, *token;
 	char *body;
 	atomic_long next;
 	uint64_t *took_ns; /* of each request */
@@ -51,7 +52,9 @@ static size_t compose(const struct job *job, char *out, char *body, long number)
 
 	n = (size_t)sprintf(out, "%s ", job->method);
 	n += fill_in(out + n, REQUEST_BYTES_MAX / 4, job->path, number);
-	n += (size_t)sprintf(out + n, " HTTP/1.1\r\nHost: bench\r\nAccept: application/json\r\n");
+	n += (size_t)sprintf(out + n, " HTTP/1.1\r\nHost: bench\r\nAccept: %s\r\n", job->accept);
+	if (job->token)
+		n += (size_t)sprintf(out + n, "Authorization: Bearer %s\r\n", job->token);
 	if (job->body)
 		n += (size_t)sprintf(out + n, "Content-Type: application/json\r\nContent-Length: %zu\r\n", body_n);
 	n += (size_t)sprintf(out + n, "\r\n");
@@ -113,6 +116,8 @@ int main(int argc, char **argv)
 	job.requests = atol(argv[7]);
 	job.first = atol(argv[8]);
 	job.method = argv[9];
+	job.accept = getenv("K3C_BENCH_ACCEPT") ? getenv("K3C_BENCH_ACCEPT") : "application/json";
+	job.token = getenv("K3C_BENCH_TOKEN");
 	job.path = argv[10];
 	job.body = argc > 11 ? read_file(argv[11]) : NULL;
 	if (connections < 1 || connections > CONNECTIONS_MAX || job.requests < 1)

@@ -46,9 +46,11 @@ SSL_CTX *tls_client_context(const struct tls_client_target *target)
 {
 	SSL_CTX *ssl = SSL_CTX_new(TLS_client_method());
 
+	bool certified = strcmp(target->cert, "-") != 0;
+
 	if (!ssl || SSL_CTX_load_verify_locations(ssl, target->ca, NULL) != 1 ||
-	    SSL_CTX_use_certificate_chain_file(ssl, target->cert) != 1 ||
-	    SSL_CTX_use_PrivateKey_file(ssl, target->key, SSL_FILETYPE_PEM) != 1)
+	    (certified && SSL_CTX_use_certificate_chain_file(ssl, target->cert) != 1) ||
+	    (certified && SSL_CTX_use_PrivateKey_file(ssl, target->key, SSL_FILETYPE_PEM) != 1))
 		die("TLS: %s", ERR_reason_error_string(ERR_get_error()));
 	SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER, NULL);
 	return ssl;

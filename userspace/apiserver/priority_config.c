@@ -186,6 +186,7 @@ static int set_condition(void *arg, struct arena *arena, struct json *schema, st
 	struct json *conditions = json_ensure_array(arena, json_ensure_object(arena, schema, "status"), "conditions");
 	struct json *condition = meta_condition(conditions, "Dangling");
 	const char *status = exists ? "False" : "True";
+	char now[CLOCK_RFC3339_MAX];
 
 	if (condition && str_is(json_get_str(condition, "status"), status))
 		return 1;
@@ -195,7 +196,8 @@ static int set_condition(void *arg, struct arena *arena, struct json *schema, st
 	}
 	json_set_cstr(arena, condition, "type", "Dangling");
 	json_set_cstr(arena, condition, "status", status);
-	meta_set_time(arena, condition, "lastTransitionTime", clock_real_ns());
+	clock_format_rfc3339(clock_real_ns(), now);
+	json_set_str(arena, condition, "lastTransitionTime", str_of(arena_strdup(arena, now)));
 	json_set_cstr(arena, condition, "reason", exists ? "Found" : "NotFound");
 	json_set_str(arena, condition, "message",
 		     str_of(arena_printf(arena,
