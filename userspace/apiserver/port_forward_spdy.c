@@ -64,12 +64,16 @@ static void relay_pause(void *arg, bool paused)
 	remote_pipe_pause(&p->session->rs.pipe, paused);
 }
 
+/* kubectl reads the error stream to its end before it closes its side of the data stream. */
 static void relay_end(void *arg)
 {
 	struct forward_pair *p = arg;
+	struct spdy_stream *data = p->data;
 
-	if (p->data)
-		spdy_close(p->data);
+	if (p->error)
+		spdy_close(p->error);
+	if (data)
+		spdy_close(data);
 }
 
 static void relay_error(void *arg, struct str message)
