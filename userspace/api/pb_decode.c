@@ -19,6 +19,9 @@
 #define VARINT_BYTES_MAX 10
 #define GO_ZERO_TIME_S INT64_C(-62135596800) /* year 1 */
 #define NAME_SHOWN_MAX 64
+/* Decimal digits of a double: what always is kept, and what is always enough. */
+#define DOUBLE_DIGITS_MIN 15
+#define DOUBLE_DIGITS_MAX 17
 
 struct reader {
 	struct arena *arena;
@@ -278,7 +281,11 @@ static int read_double(struct reader *r, uint64_t bits, struct json **ret)
 	if (!isfinite(d))
 		return err_set(r->err, -EINVAL, "json: unsupported value");
 	*ret = json_new(r->arena, JSON_NUMBER);
-	(*ret)->text = str_of(arena_printf(r->arena, "%.17g", d));
+	for (int digits = DOUBLE_DIGITS_MIN; digits <= DOUBLE_DIGITS_MAX; digits++) {
+		(*ret)->text = str_of(arena_printf(r->arena, "%.*g", digits, d));
+		if (strtod((*ret)->text.p, NULL) == d)
+			break;
+	}
 	return 0;
 }
 
