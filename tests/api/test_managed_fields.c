@@ -528,11 +528,18 @@ static void apply_must(struct world *w, const struct api_kind *k, const char *ma
 static bool shows(struct typed t, const struct json *has, const struct json *config)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	struct fieldset *c = NULL;
+	struct fieldset *c = NULL, *said = NULL;
 
-	if (typed_compare(&arena, t, config, has, &c, NULL) < 0)
+	if (typed_compare(&arena, t, config, has, &c, NULL) < 0 || typed_fields(&arena, t, config, &said, NULL) < 0)
 		return false;
-	return !fieldset_pick(&arena, c, TYPED_MODIFIED | TYPED_REMOVED);
+	c = fieldset_intersection(&arena, fieldset_pick(&arena, c, TYPED_MODIFIED | TYPED_REMOVED), said);
+	if (c) {
+		_cleanup_buf_ struct buf text = BUF_INIT;
+
+		fieldset_write(&text, c);
+		print_message("not shown: %s\n", buf_cstr(&text));
+	}
+	return !c;
 }
 
 static void every_kind(const struct api_kind *k)
