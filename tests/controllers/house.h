@@ -224,6 +224,26 @@ static inline void house_release_pods(struct house *h)
 
 /* ---- life ---- */
 
+static inline void house_start_controllers(struct house *h)
+{
+	const struct controllers_options controllers = {
+		.root_ca_pem = "-----BEGIN CERTIFICATE-----\n",
+		.apiserver_address = "192.0.2.1",
+		.apiserver_port = 6443,
+		.kubernetes_service_ip = "10.43.0.1",
+	};
+	_cleanup_err_ struct err err = ERR_INIT;
+
+	if (controllers_start(h->loop, h->reg, &controllers, &h->controllers, &err) < 0)
+		fail_msg("%s", err_message(&err));
+}
+
+static inline void house_restart_controllers(struct house *h)
+{
+	controllers_stop(h->controllers);
+	house_start_controllers(h);
+}
+
 static inline void house_open(struct house *h)
 {
 	const struct store_options store = { .path = h->path };
@@ -234,12 +254,6 @@ static inline void house_open(struct house *h)
 		.cluster_domain = "cluster.local",
 		.cluster_dns = "10.43.0.10",
 	};
-	const struct controllers_options controllers = {
-		.root_ca_pem = "-----BEGIN CERTIFICATE-----\n",
-		.apiserver_address = "192.0.2.1",
-		.apiserver_port = 6443,
-		.kubernetes_service_ip = "10.43.0.1",
-	};
 	_cleanup_err_ struct err err = ERR_INIT;
 
 	if (store_open(h->loop, &store, &h->store, &err) < 0 ||
@@ -247,8 +261,7 @@ static inline void house_open(struct house *h)
 		fail_msg("%s", err_message(&err));
 	h->pods = (struct registry_watch){ .fn = house_on_pod, .kind = KIND_POD };
 	registry_watch_start(h->reg, &h->pods);
-	if (controllers_start(h->loop, h->reg, &controllers, &h->controllers, &err) < 0)
-		fail_msg("%s", err_message(&err));
+	house_start_controllers(h);
 }
 
 static inline bool house_has_default_account(struct house *h, void *arg)

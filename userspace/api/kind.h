@@ -175,6 +175,7 @@ struct api_kind {
 struct api_group_version {
 	const char *group, *version, *api_version;
 	uint16_t first, n_kinds; /* api_kind_at(first + i) */
+	int group_priority, version_priority;
 };
 
 size_t api_group_version_count(void);
@@ -230,3 +231,4 @@ extern const struct api_kind *const KIND_ROLE;
 extern const struct api_kind *const KIND_CLUSTERROLE;
 extern const struct api_kind *const KIND_ROLEBINDING;
 extern const struct api_kind *const KIND_CLUSTERROLEBINDING;
+extern const struct api_kind *const KIND_APISERVICE;

@@ -8,7 +8,8 @@
  *   list.c stream.c  selecting, paging and watching over the wire
  *   subresource.c scale.c  everything below an object that is not status
  *   convert.c     kinds with two forms
- *   service.c ipalloc.c    cluster addresses and node ports
+ *   apply.c       who owns which fields; server-side apply
+ *   service.c ipalloc.c addresses.c   cluster addresses and node ports
  *   wait.c        creations that wait a moment for what a controller is about to make
  *   event.c       Events about objects
  *   quota.c       what namespaces use of their quotas; quota_usage.c what one object uses
@@ -63,11 +64,14 @@ int ip_range_find(struct ip_range *r, char ret[static NAMES_ADDRESS_MAX]);
 /* Address number `i` of the range (0: the network address itself). */
 void ip_range_at(const struct ip_range *r, uint64_t i, char ret[static NAMES_ADDRESS_MAX]);
 
-#define SERVICE_RANGES_MAX 2
+#define SERVICE_DEFAULT_RANGES_MAX 2
+#define SERVICE_RANGES_MAX 16
 
+struct addresses;
 struct services {
-	struct ip_range ranges[SERVICE_RANGES_MAX];
-	size_t n_ranges;
+	struct ip_range ranges[SERVICE_RANGES_MAX]; /* the configured ones first */
+	size_t n_ranges, n_default;
+	struct addresses *addresses; /* addresses.c */
 	int port_min, port_max;
 	uint8_t *ports; /* bit 0: TCP, 1: UDP, 2: SCTP held; index: port - port_min */
 	char cluster_dns[NAMES_ADDRESS_MAX];
@@ -78,6 +82,9 @@ int services_init(struct services *s, const struct registry_options *options, st
 void services_finish(struct services *s);
 /* Counts (or stops counting) what a service holds. */
 void services_hold(struct services *s, const struct json *service, bool hold);
+/* Follows Services, ServiceCIDRs and IPAddresses; after loading. */
+void addresses_start(struct registry *reg);
+void addresses_stop(struct registry *reg);
 /* An update that leaves out what was given keeps it. */
 void services_keep(struct write *w);
 /* Fills spec.clusterIP(s), ipFamilies, ports[].nodePort, healthCheckNodePort; findings go to `e`. */
@@ -201,13 +208,6 @@ void quotas_committed(struct write *w, bool removed);
 /* After the disk refused it. */
 void quotas_refused(struct write *w);
 
-/* ---- the rest ---- */
-
-struct json *convert_to_storage(struct arena *arena, const struct api_kind *kind, struct json *object);
-struct json *convert_from_storage(struct arena *arena, const struct api_kind *kind, struct json *object);
-
-const struct object *registry_build(struct arena *arena, const struct api_kind *storage, struct json *tree,
-				    int64_t revision);
 /* ---- apply.c ---- */
 
 /* managedFields off w->old, onto the tree that goes to the store. */
@@ -229,12 +229,21 @@ int apply_config(struct write *w, const struct request *rq, struct json **ret, s
 int apply_change(struct write *w, void *arg, struct err *err);
 void apply_run(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg);
 
+/* ---- the rest ---- */
+
+struct json *convert_to_storage(struct arena *arena, const struct api_kind *kind, struct json *object);
+struct json *convert_from_storage(struct arena *arena, const struct api_kind *kind, struct json *object);
+
+const struct object *registry_build(struct arena *arena, const struct api_kind *storage, struct json *tree,
+				    int64_t revision);
 
 /* Who asks, into spec of a CertificateSigningRequest; what the client said there is dropped. In-process callers are
  * believed. */
 void requester_fill(struct write *w);
 
 void list_run(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg);
+/* 504: a revision of the future was asked for. */
+int list_too_large(struct err *err, int64_t asked, int64_t now);
 bool subresource_run(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg);
 bool scale_run(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg);
 bool pods_finished(const struct json *pod);

@@ -147,6 +147,7 @@ int registry_create_all(struct loop *loop, struct store *store, const struct reg
 		store_watch_start(store, &reg->hubs[i].watch, (uint16_t)i, -1, NULL);
 	}
 	registry_each(reg, KIND_SERVICE, STR_NULL, hold_service, reg);
+	addresses_start(reg);
 	quotas_start(reg);
 	reg->events = events_create(reg);
 	waiting_init(reg);
@@ -160,6 +161,7 @@ void registry_destroy(struct registry *reg)
 	if (!reg)
 		return;
 	authz_index_destroy(reg->authz);
+	addresses_stop(reg);
 	waiting_finish(reg);
 	events_destroy(reg->events);
 	/* Those who wait for them are gone before the registry goes; the store still completes the writes. */

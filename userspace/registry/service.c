@@ -20,8 +20,8 @@ int services_init(struct services *s, const struct registry_options *options, st
 	while (str_split(&rest, ',', &part)) {
 		int r;
 
-		if (s->n_ranges == SERVICE_RANGES_MAX)
-			return err_set(err, -EINVAL, "at most %d service CIDRs", SERVICE_RANGES_MAX);
+		if (s->n_ranges == SERVICE_DEFAULT_RANGES_MAX)
+			return err_set(err, -EINVAL, "at most %d service CIDRs", SERVICE_DEFAULT_RANGES_MAX);
 		r = ip_range_init(&s->ranges[s->n_ranges], str_trim(part), err);
 		if (r < 0)
 			return r;
@@ -29,6 +29,7 @@ int services_init(struct services *s, const struct registry_options *options, st
 	}
 	if (s->n_ranges == 0)
 		return err_set(err, -EINVAL, "no service CIDR");
+	s->n_default = s->n_ranges;
 	if (options->cluster_dns)
 		snprintf(s->cluster_dns, sizeof(s->cluster_dns), "%s", options->cluster_dns);
 	s->ports = mem_zalloc((size_t)(s->port_max - s->port_min + 1));
@@ -193,7 +194,7 @@ static bool settle_families(struct write *w, struct json *spec, struct field_err
 											     : STR("SingleStack");
 		json_set_str(&w->arena, spec, "ipFamilyPolicy", policy);
 	}
-	if (str_is(policy, "RequireDualStack") && s->n_ranges < 2) {
+	if (str_is(policy, "RequireDualStack") && s->n_default < 2) {
 		field_invalid_str(e, FIELD(SPEC, "ipFamilyPolicy"), policy,
 				  "this cluster is not configured for dual-stack services");
 		return false;
@@ -213,8 +214,8 @@ static bool settle_families(struct write *w, struct json *spec, struct field_err
 	}
 	if (families->count == 0)
 		json_append(families, json_new_cstr(&w->arena, family_name(s->ranges[0].cidr.ip.family)));
-	want = str_is(policy, "SingleStack") ? 1 : s->n_ranges;
-	for (size_t k = 0; k < s->n_ranges && families->count < want; k++) {
+	want = str_is(policy, "SingleStack") ? 1 : s->n_default;
+	for (size_t k = 0; k < s->n_default && families->count < want; k++) {
 		const char *name = family_name(s->ranges[k].cidr.ip.family);
 
 		if (!str_is(json_str(families->first), name))
@@ -275,23 +276,33 @@ static bool is_api_service(const struct write *w)
 	return str_is(w->ns, "default") && str_is(meta_name(w->object), "kubernetes");
 }
 
+static int find_address(struct services *s, struct ip_range *r, char ret[static NAMES_ADDRESS_MAX])
+{
+	bool dns = s->cluster_dns[0] && !ip_range_used(r, str_of(s->cluster_dns));
+	int found;
+
+	if (dns) /* only who names it gets it */
+		ip_range_take(r, str_of(s->cluster_dns));
+	found = ip_range_find(r, ret);
+	if (dns)
+		ip_range_release(r, str_of(s->cluster_dns));
+	return found;
+}
+
 static void give_address(struct write *w, struct json *ips, struct str family, struct field_errors *e)
 {
 	struct services *s = &w->reg->services;
 	struct ip_range *r = range_of(s, family);
 	char text[NAMES_ADDRESS_MAX];
-	bool dns = s->cluster_dns[0] && !ip_range_used(r, str_of(s->cluster_dns));
-	int found = 0;
+	int found = -ENOSPC;
 
 	if (is_api_service(w)) {
 		ip_range_at(r, 1, text);
-	} else {
-		if (dns) /* only who names it gets it */
-			ip_range_take(r, str_of(s->cluster_dns));
-		found = ip_range_find(r, text);
-		if (dns)
-			ip_range_release(r, str_of(s->cluster_dns));
+		found = 0;
 	}
+	for (size_t i = 0; i < s->n_ranges && found < 0; i++)
+		if (str_is(family, family_name(s->ranges[i].cidr.ip.family)))
+			found = find_address(s, &s->ranges[i], text);
 	if (found < 0) {
 		field_internal(e, FIELD(SPEC, "clusterIPs"), "failed to allocate a serviceIP: range is full");
 		return;

@@ -231,6 +231,9 @@ enum store_durability write_durability(const struct write *w, bool remove)
 {
 	if (w->storage == KIND_EVENT)
 		return STORE_LAZY;
+	/* They follow the Services, and are set right at start. */
+	if (w->storage == KIND_IPADDRESS && w->internal)
+		return STORE_RIDER;
 	if (remove)
 		return STORE_DURABLE;
 	if (w->storage->lazy)
@@ -274,10 +277,10 @@ void write_commit(struct write *w, bool remove)
 	enum store_durability durability = write_durability(w, remove);
 	int r;
 
+	managed_attach(w, tree);
 	/* On a dry run the revision is the one the object has (none for a new one), as nothing is given. */
 	w->result = registry_build(&w->arena, w->storage, tree,
 				   !w->dry_run ? store_next_revision(w->reg->store) : op.expect);
-	managed_attach(w, tree);
 	if (w->dry_run) {
 		write_succeed(w);
 		return;
@@ -319,10 +322,10 @@ int write_load_old(struct write *w, struct err *err)
 		return api_err_not_found(err, w->kind, w->name);
 	w->old_object = object_ref(o);
 	w->old = registry_parse(&w->arena, o);
+	managed_detach(w);
 	return 0;
 }
 
-	managed_detach(w);
 /* ---- validation ---- */
 
 static int validate(struct write *w, struct err *err)
@@ -411,10 +414,10 @@ static int create_steps(struct write *w, struct err *err)
 	/* Plugins judge the object with its defaults (a limit without a request is a request before LimitRanger gives
 	 * its own); what they add may want defaults again. */
 	defaults_apply(&w->arena, w->storage, w->object);
+	managed_track(w);
 	r = admission_mutate(w, err);
 	if (r < 0)
 		return r;
-	managed_track(w);
 	if (r == ADMISSION_CHANGED)
 		defaults_apply(&w->arena, w->storage, w->object);
 	prepare_create(w);
@@ -517,10 +520,10 @@ static int update_steps(struct write *w, write_change_fn *change, void *arg, str
 		return r;
 	if (!w->subresource)
 		defaults_apply(&w->arena, w->storage, w->object);
+	managed_track(w);
 	r = admission_mutate(w, err);
 	if (r < 0)
 		return r;
-	managed_track(w);
 	if (r == ADMISSION_CHANGED && !w->subresource)
 		defaults_apply(&w->arena, w->storage, w->object);
 	prepare_update(w);

@@ -606,6 +606,13 @@ static void emit_resources(FILE *out, int n)
 	fprintf(out, "};\nconst size_t api_builtin_n_resources = %d;\n", n);
 }
 
+static int priority(const struct file *f, const char *key)
+{
+	const cJSON *v = cJSON_GetObjectItemCaseSensitive(f->root, key);
+
+	return cJSON_IsNumber(v) ? v->valueint : 0;
+}
+
 static void emit_groups(FILE *out)
 {
 	int n = 0;
@@ -616,8 +623,10 @@ static void emit_groups(FILE *out)
 
 		if (!f->n_kinds)
 			continue;
-		fprintf(out, "\t{ .group = %s, .version = %s, .api_version = %s, .first = %d, .n_kinds = %d },\n",
+		fprintf(out, "\t{ .group = %s, .version = %s, .api_version = %s, .first = %d, .n_kinds = %d,\n",
 			quote(f->group), quote(f->version), quote(api_version(f)), f->first, f->n_kinds);
+		fprintf(out, "\t  .group_priority = %d, .version_priority = %d },\n", priority(f, "groupPriority"),
+			priority(f, "versionPriority"));
 		n++;
 	}
 	fprintf(out, "};\nconst size_t api_builtin_n_group_versions = %d;\n", n);

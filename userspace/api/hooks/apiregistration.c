@@ -3,6 +3,7 @@
 #include "userspace/api/hooks/hooks_kinds.h"
 #include "userspace/api/meta.h"
 #include "userspace/api/names.h"
+#include "userspace/base/clock.h"
 #include "userspace/base/mem.h"
 
 #define GROUP_PRIORITY_MAX 20000
@@ -20,7 +21,20 @@ static void apiservice_defaults(struct arena *arena, struct json *object)
 /* The group-versions of this server are always there; what a service would serve nobody has asked yet. */
 static void apiservice_prepare_create(struct arena *arena, struct json *object)
 {
-	json_set(object, "status", json_new_object(arena));
+	struct json *status = json_new_object(arena), *c;
+	char now[CLOCK_RFC3339_MAX];
+
+	json_set(object, "status", status);
+	if (json_at(object, "spec.service"))
+		return;
+	clock_format_rfc3339(clock_real_ns(), now);
+	c = json_new_object(arena);
+	json_set_cstr(arena, c, "lastTransitionTime", arena_strdup(arena, now));
+	json_set_cstr(arena, c, "message", "Local APIServices are always available");
+	json_set_cstr(arena, c, "reason", "Local");
+	json_set_cstr(arena, c, "status", "True");
+	json_set_cstr(arena, c, "type", "Available");
+	json_append(json_ensure_array(arena, status, "conditions"), c);
 }
 
 static void validate_remote(const struct json *spec, const struct field_path *path, struct field_errors *e)
