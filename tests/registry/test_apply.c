@@ -113,10 +113,11 @@ static void test_refused(void **state)
 			       "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, resourceVersion: \"1\"}\n"),
 			 409);
 	assert_int_equal(
-		apply(f, KIND_CONFIGMAP, "x", "a", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\nno: 1\n"),
+		apply(f, KIND_CONFIGMAP, "x", "a", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\nwhat: 1\n"),
 		500);
-	assert_string_equal(f->message, "failed to create typed patch object (/x; /v1, Kind=ConfigMap): .no: field not "
-					"declared in schema");
+	assert_string_equal(f->message,
+			    "failed to create typed patch object (/x; /v1, Kind=ConfigMap): .what: field not "
+			    "declared in schema");
 	/* what the config makes is validated like everything */
 	assert_int_equal(apply(f, KIND_CONFIGMAP, "x", "a", CM("x", "\"a b\": v")), 422);
 	assert_int_equal(apply_as(f, KIND_DEPLOYMENT, "d", "status", "a", false, DEPLOYMENT("")), 404);
