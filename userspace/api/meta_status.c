@@ -114,8 +114,12 @@ void api_status_write(struct buf *out, const struct err *err)
 {
 	int status = api_err_status(err);
 
-	buf_add_cstr(out,
-		     "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":");
+	buf_add_cstr(out, "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{");
+	if (err->list_continue) {
+		buf_add_cstr(out, "\"continue\":");
+		json_write_str(out, str_of(err->list_continue));
+	}
+	buf_add_cstr(out, "},\"status\":\"Failure\",\"message\":");
 	json_write_str(out, str_of(err_message(err)));
 	buf_add_cstr(out, ",\"reason\":");
 	json_write_str(out, str_of(err->reason ? err->reason : reason_of_status(status)));
@@ -298,8 +302,11 @@ int api_err_continue_expired(struct err *err)
 {
 	return err_set_status(
 		err, -ESTALE, 410, "Expired",
-		"The provided continue parameter is too old to display a consistent list result. You must "
-		"start a new list without the continue parameter.");
+		"The provided continue parameter is too old to display a consistent list result. You can start a new "
+		"list without the continue parameter, or use the continue token in this response to retrieve the "
+		"remainder of the results. Continuing with the provided token results in an inconsistent list - "
+		"objects that were created, modified, or deleted between the time the first chunk was returned and "
+		"now may show up in the list.");
 }
 
 /* The constructors that are a status, a reason and a message of the caller's. */

@@ -8,6 +8,7 @@
 #include "userspace/api/kind.h"
 #include "userspace/api/table.h"
 #include "userspace/apiserver/apiserver.h"
+#include "userspace/apiserver/audit.h"
 #include "userspace/base/list.h"
 #include "userspace/loop/loop.h"
 #include "userspace/net/http.h"
@@ -25,6 +26,7 @@ struct apiserver {
 	struct http_server *http;
 	struct authn *authn;
 	const struct token_keys *tokens;
+	struct audit *audit; /* NULL: nothing is recorded */
 	char *advertise_address;
 	size_t watch_backlog_bytes;
 	struct node_ops node;
@@ -111,6 +113,7 @@ struct call {
 	struct request_user user;
 	const struct request_user *requestor; /* who impersonates `user`; NULL: nobody does */
 	bool anonymous;
+	struct audit_event *audit; /* NULL: not recorded */
 };
 
 /* ---- call.c: what it is called ---- */
@@ -123,6 +126,14 @@ void call_attributes(const struct call *call, struct authz_attributes *ret);
 struct metrics_series *call_series(const struct call *call);
 /* How wide it is for fairness: 1 but for what goes through many objects. */
 unsigned call_seats(const struct call *call);
+
+/* ---- list_options.c ---- */
+
+/* 0, or 400 or 422: what the query says of a list or watch contradicts itself. */
+int list_options_check(const struct call *call, bool watch, struct err *err);
+
+/* The event of a request whose call is not at hand. */
+struct audit_event *call_audit(const struct http_request *http);
 
 /* ---- respond.c ---- */
 

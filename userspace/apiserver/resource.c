@@ -221,10 +221,16 @@ void resource_handle(struct call *call)
 	r = resource_verb(call, &q.verb, &watch, &err);
 	if (r == 0)
 		r = negotiate_accept(http_request_header(call->http, "accept"), &call->accept, &err);
+	if (r == 0 && (watch || q.verb == API_VERB_LIST || q.verb == API_VERB_DELETECOLLECTION))
+		r = list_options_check(call, watch, &err);
 	/* Before the stream begins: then it is a plain refusal. */
 	if (r == 0 && watch && resource_bad_version(query_get(&call->query, "resourceVersion")))
-		r = api_err_bad_request(&err, "invalid resource version \"%.*s\"",
-					STR_ARG(query_get(&call->query, "resourceVersion")));
+		r = api_err_bad_request(
+			&err,
+			"resourceVersion: Invalid value: \"%.*s\": strconv.ParseUint: parsing \"%.*s\": "
+			"invalid syntax",
+			STR_ARG(query_get(&call->query, "resourceVersion")),
+			STR_ARG(query_get(&call->query, "resourceVersion")));
 	if (r == 0 && watch) {
 		watch_handle(call, call->route.kind, call->route.name);
 		return;
@@ -233,6 +239,8 @@ void resource_handle(struct call *call)
 		r = resource_query(call, &q, &err);
 	if (r == 0 && q.verb != API_VERB_GET && q.verb != API_VERB_LIST)
 		r = resource_body(call, &q, &err);
+	if (r == 0 && call->audit)
+		audit_request(call->audit, call, q.media, q.verb == API_VERB_PATCH);
 	if (r < 0) {
 		respond_err(call->http, &err);
 		return;

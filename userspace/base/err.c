@@ -26,6 +26,7 @@ void err_finish(struct err *err)
 	free(err->details_kind);
 	free(err->details_name);
 	free(err->details_uid);
+	free(err->list_continue);
 	for (size_t i = 0; i < err->n_causes; i++) {
 		free(err->causes[i].reason);
 		free(err->causes[i].message);
@@ -146,6 +147,7 @@ void err_copy(struct err *to, const struct err *from)
 	to->message = from->message ? mem_strdup(from->message) : NULL;
 	err_set_details(to, from->details_group, from->details_kind, from->details_name);
 	err_replace(&to->details_uid, from->details_uid);
+	err_replace(&to->list_continue, from->list_continue);
 	for (size_t i = 0; i < from->n_causes; i++)
 		err_add_cause(to, from->causes[i].reason, from->causes[i].field, "%s", from->causes[i].message);
 }

@@ -27,6 +27,7 @@ struct err {
 	char *details_kind;
 	char *details_name;
 	char *details_uid;
+	char *list_continue; /* metav1.ListMeta: where an expired list may go on */
 	struct err_cause *causes;
 	size_t n_causes;
 	int retry_after_s;

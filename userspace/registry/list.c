@@ -38,14 +38,16 @@ bool selection_matches(const struct selection *s, const struct object *o)
 
 /* ---- continue tokens ---- */
 
+#define INCONSISTENT (-1) /* revision of a token that goes on from a place in whatever is there now */
+
 struct place {
 	int64_t revision;
 	struct str ns, name;
 };
 
-static int bad_token(struct err *err)
+static int bad_token(struct err *err, const char *why)
 {
-	return api_err_bad_request(err, "continue key is not valid");
+	return api_err_bad_request(err, "invalid continue token: continue key is not valid%s%s", *why ? ": " : "", why);
 }
 
 static int token_parse(struct arena *arena, struct str token, bool namespaced, struct place *ret, struct err *err)
@@ -56,17 +58,24 @@ static int token_parse(struct arena *arena, struct str token, bool namespaced, s
 	long slash;
 
 	if (token.n > REQUEST_CONTINUE_MAX)
-		return bad_token(err);
+		return bad_token(err, "too long");
 	while (token.n > 0 && token.p[token.n - 1] == '=')
 		token.n--;
 	if (base64_decode(&text, token, BASE64_URL) < 0)
-		return bad_token(err);
+		return bad_token(err, "illegal base64 data");
 	if (json_parse(arena, arena_str(arena, buf_str(&text)), 0, &tree, NULL) < 0)
-		return bad_token(err);
+		return bad_token(err, "invalid character");
 	ret->revision = json_get_int(tree, "rv", 0);
 	start = json_get_str(tree, "start");
-	if (!str_is(json_get_str(tree, "v"), "meta.k8s.io/v1") || ret->revision <= 0 || start.n < 2)
-		return bad_token(err);
+	if (!str_is(json_get_str(tree, "v"), "meta.k8s.io/v1"))
+		return api_err_bad_request(err,
+					   "invalid continue token: continue key is not valid: server does not "
+					   "recognize this encoded version \"%.*s\"",
+					   STR_ARG(json_get_str(tree, "v")));
+	if (!ret->revision || ret->revision < INCONSISTENT)
+		return bad_token(err, "incorrect encoded start resourceVersion (version meta.k8s.io/v1)");
+	if (start.n < 2)
+		return bad_token(err, "encoded start key empty (version meta.k8s.io/v1)");
 	if (start.p[start.n - 1] == '\0')
 		start.n--;
 	if (!namespaced) {
@@ -76,18 +85,18 @@ static int token_parse(struct arena *arena, struct str token, bool namespaced, s
 	}
 	slash = str_find(start, '/');
 	if (slash <= 0)
-		return bad_token(err);
+		return bad_token(err, "");
 	ret->ns = str_make(start.p, (size_t)slash);
 	ret->name = str_make(start.p + slash + 1, start.n - (size_t)slash - 1);
 	return 0;
 }
 
-static struct str token_make(struct arena *arena, int64_t revision, const struct object *last)
+static struct str token_make(struct arena *arena, int64_t revision, struct str ns, struct str name)
 {
 	_cleanup_(buf_finish) struct buf text = BUF_INIT, token = BUF_INIT;
 
 	buf_printf(&text, "{\"v\":\"meta.k8s.io/v1\",\"rv\":%lld,\"start\":\"%.*s%s%.*s\\u0000\"}", (long long)revision,
-		   STR_ARG(last->ns), last->ns.n ? "/" : "", STR_ARG(last->name));
+		   STR_ARG(ns), ns.n ? "/" : "", STR_ARG(name));
 	base64_encode(&token, text.data + text.start, buf_len(&text), BASE64_URL);
 	return arena_str(arena, buf_str(&token));
 }
@@ -125,6 +134,16 @@ static int match_error(const char *what, struct err *err)
 			      "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: %s", what);
 }
 
+int list_too_large(struct err *err, int64_t asked, int64_t now)
+{
+	err_set_status(err, -ETIMEDOUT, 504, "Timeout", "Timeout: Too large resource version: %lld, current: %lld",
+		       (long long)asked, (long long)now);
+	err_add_cause(err, "ResourceVersionTooLarge", NULL, "Too large resource version");
+	if (err)
+		err->retry_after_s = 1;
+	return -ETIMEDOUT;
+}
+
 /* Which revision to show: 0 is now. */
 static int choose_revision(struct registry *reg, const struct request *rq, const struct place *place, int64_t *ret,
 			   struct err *err)
@@ -133,7 +152,10 @@ static int choose_revision(struct registry *reg, const struct request *rq, const
 	struct str match = rq->resource_version_match;
 
 	if (rq->resource_version.n > 0 && (str_to_int64(rq->resource_version, &asked) < 0 || asked < 0))
-		return api_err_bad_request(err, "invalid resource version \"%.*s\"", STR_ARG(rq->resource_version));
+		return api_err_bad_request(err,
+					   "invalid resource version: resourceVersion: Invalid value: \"%.*s\": "
+					   "strconv.ParseUint: parsing \"%.*s\": invalid syntax",
+					   STR_ARG(rq->resource_version), STR_ARG(rq->resource_version));
 	if (rq->continue_token.n > 0 && asked > 0)
 		return api_err_bad_request(err, "specifying resource version is not allowed when using continue");
 	if (match.n > 0 && rq->continue_token.n > 0)
@@ -147,11 +169,21 @@ static int choose_revision(struct registry *reg, const struct request *rq, const
 		return match_error("Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
 				   err);
 	if (asked > now)
-		return err_set_status(err, -ETIMEDOUT, 504, "Timeout",
-				      "Timeout: Too large resource version: %lld, current: %lld", (long long)asked,
-				      (long long)now);
-	*ret = place->revision ? place->revision : str_is(match, "Exact") ? asked : 0;
+		return list_too_large(err, asked, now);
+	*ret = place->revision > 0 ? place->revision : str_is(match, "Exact") ? asked : 0;
 	return 0;
+}
+
+/* The page cannot be shown as of its first one any more; from its place on what is there now can. */
+static int continue_expired(const struct place *place, struct err *err)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	struct str token = token_make(&arena, INCONSISTENT, place->ns, place->name);
+
+	api_err_continue_expired(err);
+	if (err)
+		err->list_continue = str_dup(token);
+	return -ESTALE;
 }
 
 static int list_steps(struct registry *reg, const struct request *rq, struct arena *arena, struct listing *l,
@@ -170,14 +202,18 @@ static int list_steps(struct registry *reg, const struct request *rq, struct are
 	l->limit = rq->limit > REQUEST_LIST_LIMIT_MAX ? REQUEST_LIST_LIMIT_MAX : rq->limit;
 	r = store_walk(reg->store, rq->kind->resource, l->selection.ns, revision, place.ns, place.name, take, l, err);
 	if (r == -ESTALE && rq->continue_token.n > 0)
-		return api_err_continue_expired(err);
+		return continue_expired(&place, err);
+	if (r == -ESTALE)
+		return err_set_status(err, -ESTALE, 410, "Expired",
+				      "The resourceVersion for the provided list is too old.");
 	if (r < 0)
 		return r;
 	result->items = l->items;
 	result->n_items = l->n;
 	result->list_revision = revision ? revision : store_revision(reg->store);
 	if (l->more) {
-		result->list_continue = token_make(arena, result->list_revision, l->items[l->n - 1]);
+		result->list_continue =
+			token_make(arena, result->list_revision, l->items[l->n - 1]->ns, l->items[l->n - 1]->name);
 		if (l->selection.all)
 			result->list_remaining = (int64_t)l->beyond;
 	}

@@ -122,9 +122,7 @@ static int check_revision(struct registry *reg, struct str text, struct err *err
 					   "\"%.*s\": invalid syntax",
 					   STR_ARG(text), STR_ARG(text));
 	if (revision > store_revision(reg->store))
-		return err_set_status(err, -ETIMEDOUT, 504, "Timeout",
-				      "Timeout: Too large resource version: %lld, current: %lld", (long long)revision,
-				      (long long)store_revision(reg->store));
+		return list_too_large(err, revision, store_revision(reg->store));
 	return 0;
 }
 

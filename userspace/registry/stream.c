@@ -81,13 +81,8 @@ static int check(struct registry *reg, const struct registry_stream_options *o, 
 	if (o->has_send_initial_events && !str_is(o->resource_version_match, "NotOlderThan"))
 		return invalid(err, "resourceVersionMatch: Forbidden: sendInitialEvents requires setting "
 				    "resourceVersionMatch to NotOlderThan");
-	if (o->has_send_initial_events && o->send_initial_events && !o->allow_bookmarks)
-		return invalid(err, "allowWatchBookmarks: Forbidden: sendInitialEvents requires setting "
-				    "allowWatchBookmarks to true");
 	if (from > store_revision(reg->store) && o->has_send_initial_events)
-		return err_set_status(err, -ETIMEDOUT, 504, "Timeout",
-				      "Timeout: Too large resource version: %lld, current: %lld", (long long)from,
-				      (long long)store_revision(reg->store));
+		return list_too_large(err, from, store_revision(reg->store));
 	*ret_from = from;
 	return 0;
 }
@@ -100,7 +95,8 @@ static int start_with_state(struct registry_stream *s, const struct registry_str
 	if (r < 0)
 		return r;
 	store_each(s->reg->store, o->kind->resource, s->selection.ns, initial, s);
-	if (o->has_send_initial_events)
+	/* Who takes no bookmarks cannot be told. */
+	if (o->has_send_initial_events && o->allow_bookmarks)
 		tell(s, REGISTRY_STREAM_INITIAL_END, NULL, NULL);
 	return 0;
 }
