@@ -23,7 +23,18 @@ struct call_record {
 	struct priority_request turn;
 	struct metrics_series *series;
 	int64_t began_ns;
+	bool ended;
 };
+
+static struct call_record *record_of(const struct http_request *http)
+{
+	return http->context;
+}
+
+struct audit_event *call_audit(const struct http_request *http)
+{
+	return http->context ? record_of(http)->call.audit : NULL;
+}
 
 /* 1: answered already. */
 static int apiserver_admit(struct call *call, int route_result, struct err *err)
@@ -32,10 +43,14 @@ static int apiserver_admit(struct call *call, int route_result, struct err *err)
 	int r = authn_request(call->as->authn, call->http, call->arena, &call->user);
 
 	call->anonymous = r == 1;
+	call->audit = audit_begin(call->as->audit, call, r >= 0);
+	record_of(call->http)->call.audit = call->audit;
 	/* Who asks comes first: strangers do not learn which paths exist. */
 	r = r < 0 ? api_err_unauthorized(&denied) : impersonate(call, &denied);
-	if (r == 0)
+	if (r == 0) {
 		r = authz_check(call, &denied);
+		audit_authorized(call->audit, call, r == 0);
+	}
 	if (r > 0)
 		return r;
 	if (r < 0) {
@@ -65,6 +80,8 @@ static void apiserver_run(struct priority_request *turn)
 	/* A watch holds its seats while it is told what is there; then it waits, which costs nothing. */
 	if (watch)
 		priority_leave(call.as->priority, turn);
+	if (watch && call.audit && !record->ended)
+		audit_started(call.audit, record->call.http->status);
 }
 
 static void apiserver_refuse(struct priority_request *turn)
@@ -124,6 +141,10 @@ static void apiserver_ended(void *arg, struct http_request *http)
 
 	if (!record)
 		return;
+	record->ended = true;
+	if (record->call.audit && metrics_is_long_running(record->series))
+		audit_started(record->call.audit, http->status);
+	audit_end(record->call.audit, http->status);
 	if (http->body_bytes > APISERVER_LONG_BODY_BYTES)
 		priority_charge(&record->turn, (int64_t)http->body_bytes * APISERVER_BYTE_NS);
 	priority_leave(as->priority, &record->turn);
@@ -199,6 +220,7 @@ int apiserver_create(struct loop *loop, struct registry *reg, const struct apise
 	as->loop = loop;
 	as->reg = reg;
 	as->tokens = options->tokens;
+	as->audit = options->audit;
 	as->advertise_address = mem_strdup(options->advertise_address);
 	as->watch_backlog_bytes =
 		options->watch_backlog_bytes ? options->watch_backlog_bytes : APISERVER_WATCH_BACKLOG_BYTES_DEFAULT;

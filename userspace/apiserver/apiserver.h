@@ -12,6 +12,7 @@
 #include "userspace/registry/node_ops.h"
 
 struct apiserver;
+struct audit;
 struct loop;
 struct registry;
 struct tls_context;
@@ -19,6 +20,7 @@ struct tls_context;
 struct apiserver_options {
 	struct tls_context *tls; /* kept by the caller; must outlive the server */
 	const struct token_keys *tokens;
+	struct audit *audit;           /* borrowed; NULL: nothing is recorded */
 	const char *advertise_address; /* "1.2.3.4:6443", for legacy discovery */
 	/* More than this queued for one watcher: it is ended and must list again. 0: default */
 	size_t watch_backlog_bytes;

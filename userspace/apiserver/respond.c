@@ -32,6 +32,7 @@ void respond_err(struct http_request *http, const struct err *err)
 	struct json *v;
 	size_t n = 1;
 
+	audit_error(call_audit(http), err);
 	if (negotiate_accept(http_request_header(http, "accept"), &accept, NULL) < 0)
 		accept = (struct negotiated){ 0 };
 	if (accept.protobuf && pb_encode_text(&other, body) == 0) {
@@ -216,6 +217,7 @@ void respond_result(struct call *call, const struct request_result *result)
 	size_t n_headers;
 	int r = 0;
 
+	audit_result(call->audit, call, result);
 	n_headers = respond_headers(call, result, headers);
 	if (!result->object && !piece.bytes.n) {
 		respond_list(call, result, headers, n_headers);

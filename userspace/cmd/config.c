@@ -73,6 +73,16 @@ static const struct option options[] = {
 	  "size at which a container's log is rotated" },
 	{ "container-log-max-files", OPTION_INT, AT(container_log_max_files), "5", 2, 100,
 	  "log files kept for each container" },
+	{ "audit-policy-file", OPTION_STRING, AT(audit_policy_file), "", 0, 0,
+	  "what is recorded of which request (audit.k8s.io/v1 Policy; empty: nothing)" },
+	{ "audit-log-path", OPTION_STRING, AT(audit_log_path), "", 0, 0,
+	  "file that audit events go to, one JSON line each (-: standard output)" },
+	{ "audit-log-maxsize", OPTION_INT, AT(audit_log_maxsize), "100", 0, 100000,
+	  "megabytes after which the audit log is rotated (0: never)" },
+	{ "audit-log-maxbackup", OPTION_INT, AT(audit_log_maxbackup), "0", 0, 4000,
+	  "rotated audit logs that are kept (0: all)" },
+	{ "audit-log-maxage", OPTION_INT, AT(audit_log_maxage), "0", 0, 36500,
+	  "days that rotated audit logs are kept (0: for ever)" },
 	{ "debug", OPTION_BOOL, AT(debug), "false", 0, 0, "log more" },
 };
 

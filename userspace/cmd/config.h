@@ -40,6 +40,8 @@ struct config {
 	int64_t max_pods;
 	const char *container_log_max_size;
 	int64_t container_log_max_files;
+	const char *audit_policy_file, *audit_log_path;
+	int64_t audit_log_maxsize, audit_log_maxbackup, audit_log_maxage;
 	bool debug;
 	/* Derived by config_load(). */
 	int node_port_min, node_port_max;

@@ -207,6 +207,22 @@ static int node_extra(void *arg, struct str path, struct str query, struct arena
 	return 0;
 }
 
+static int node_audit(struct node *node, struct err *err)
+{
+	const struct config *c = node->config;
+	const struct audit_options options = {
+		.policy_path = c->audit_policy_file,
+		.log = {
+			.path = c->audit_log_path,
+			.max_bytes = (uint64_t)c->audit_log_maxsize * 1000 * 1000,
+			.max_backups = (unsigned)c->audit_log_maxbackup,
+			.max_age_days = (unsigned)c->audit_log_maxage,
+		},
+	};
+
+	return audit_create(&options, &node->audit, err);
+}
+
 static int node_api(struct node *node, struct err *err)
 {
 	const struct config *c = node->config;
@@ -220,8 +236,11 @@ static int node_api(struct node *node, struct err *err)
 		r = token_keys_add(node->tokens, node->pki.sa_old_keys[i], err);
 	if (r == 0)
 		r = node_tls(node, &node->tls, err);
+	if (r == 0)
+		r = node_audit(node, err);
 	if (r < 0)
 		return r;
+	options.audit = node->audit;
 	options.tls = node->tls;
 	options.tokens = node->tokens;
 	options.advertise_address = arena_printf(&node->arena, "%s:%d", node->address, (int)c->https_listen_port);
@@ -391,6 +410,7 @@ void node_destroy(struct node *node)
 	kubelet_destroy(node->kubelet);
 	netctl_destroy(node->net);
 	apiserver_destroy(node->api);
+	audit_destroy(node->audit);
 	registry_destroy(node->reg);
 	store_close(node->store);
 	encryption_destroy(node->encryption);

@@ -5,6 +5,7 @@
 #include "kubelet/kubelet.h"
 #include "scheduler/scheduler.h"
 #include "userspace/apiserver/apiserver.h"
+#include "userspace/apiserver/audit.h"
 #include "userspace/apiserver/pki.h"
 #include "userspace/cmd/config.h"
 #include "userspace/cmd/node_address.h"
@@ -35,6 +36,7 @@ struct node {
 	struct registry *reg;
 	struct tls_context *tls;
 	struct token_keys *tokens;
+	struct audit *audit;
 	struct apiserver *api;
 	struct dataplane *dp;
 	struct netctl *net;
