@@ -14,8 +14,11 @@
 
 enum quantity_format { QUANTITY_DECIMAL_SI, QUANTITY_BINARY_SI, QUANTITY_DECIMAL_EXPONENT };
 
+/* Quantities live in arenas, which align to 8. */
+typedef __int128 quantity_nano __attribute__((aligned(8)));
+
 struct quantity {
-	__int128 nano; /* the value times 10^9 */
+	quantity_nano nano; /* the value times 10^9 */
 	enum quantity_format format;
 };
 
