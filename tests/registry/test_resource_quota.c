@@ -405,6 +405,25 @@ static void test_racing_clients(void **state)
 	assert_int_equal(race.accepted, 2);
 }
 
+/* A write that changes nothing waits for the one that it found, beside it. */
+static void test_counted_once(void **state)
+{
+	struct fixture *f = *state;
+	struct race race = { .f = f };
+	struct request rq = fixture_request(API_VERB_PATCH, KIND_CONFIGMAP, "default", "c0", "{}");
+
+	rq.patch = REQUEST_PATCH_MERGE;
+	race_ask(&race, KIND_CONFIGMAP, "c", 1, "");
+	race.open++;
+	request_run(f->reg, &rq, race_answer, &race);
+	race_ask(&race, KIND_RESOURCEQUOTA, "q", 1, SPEC("\"hard\":{\"configmaps\":\"5\"}"));
+	assert_int_equal(race.open, 3);
+	assert_string_equal(used(f, "q0", "configmaps"), "1");
+	race_wait(&race);
+	assert_int_equal(race.accepted, 3);
+	assert_string_equal(used(f, "q0", "configmaps"), "1");
+}
+
 static void test_dry_run_charges_nothing(void **state)
 {
 	struct fixture *f = *state;
@@ -550,6 +569,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_scopes, setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_pod_changes_scope, setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_racing_clients, setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_counted_once, setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_dry_run_charges_nothing, setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_disk_refuses, setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_restart, setup, fixture_teardown),
