@@ -54,8 +54,11 @@ static const struct {
 	{ "storage.k8s.io", "csistoragecapacities", &hooks_csistoragecapacities },
 	{ "admissionregistration.k8s.io", "mutatingwebhookconfigurations", &hooks_webhooks },
 	{ "admissionregistration.k8s.io", "validatingwebhookconfigurations", &hooks_webhooks },
-	{ "admissionregistration.k8s.io", "validatingadmissionpolicies", &hooks_generation_only },
-	{ "admissionregistration.k8s.io", "validatingadmissionpolicybindings", &hooks_generation_only },
+	{ "admissionregistration.k8s.io", "validatingadmissionpolicies", &hooks_validatingadmissionpolicies },
+	{ "admissionregistration.k8s.io", "validatingadmissionpolicybindings",
+	  &hooks_validatingadmissionpolicybindings },
+	{ "admissionregistration.k8s.io", "mutatingadmissionpolicies", &hooks_mutatingadmissionpolicies },
+	{ "admissionregistration.k8s.io", "mutatingadmissionpolicybindings", &hooks_mutatingadmissionpolicybindings },
 	{ "apiregistration.k8s.io", "apiservices", &hooks_apiservices },
 	{ "flowcontrol.apiserver.k8s.io", "flowschemas", &hooks_flowschemas },
 	{ "flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations", &hooks_prioritylevelconfigurations },
@@ -66,8 +69,6 @@ static const struct {
 	{ "certificates.k8s.io", "certificatesigningrequests", &hooks_certificatesigningrequests },
 };
 
-/* Kinds whose only behaviour is the generation. */
-const struct api_hooks hooks_generation_only = { .generation = true };
 static const struct api_hooks nothing;
 
 const struct api_hooks *api_hooks_for(struct str group, struct str plural)

@@ -10,11 +10,13 @@ extern const struct api_hooks hooks_flowschemas, hooks_prioritylevelconfiguratio
 	hooks_namespaces, hooks_nodes, hooks_events, hooks_persistentvolumes, hooks_persistentvolumeclaims,
 	hooks_resourcequotas, hooks_limitranges, hooks_deployments, hooks_replicasets, hooks_daemonsets,
 	hooks_statefulsets, hooks_controllerrevisions, hooks_jobs, hooks_cronjobs, hooks_endpointslices,
-	hooks_networkpolicies, hooks_ingresses, hooks_generation_only, hooks_poddisruptionbudgets,
-	hooks_priorityclasses, hooks_horizontalpodautoscalers, hooks_roles, hooks_clusterroles, hooks_rolebindings,
-	hooks_storageclasses, hooks_webhooks, hooks_certificatesigningrequests, hooks_apiservices, hooks_deviceclasses,
-	hooks_resourceclaims, hooks_resourceclaimtemplates, hooks_resourceslices, hooks_volumeattributesclasses,
-	hooks_volumeattachments, hooks_csidrivers, hooks_csinodes, hooks_csistoragecapacities;
+	hooks_networkpolicies, hooks_ingresses, hooks_poddisruptionbudgets, hooks_priorityclasses,
+	hooks_horizontalpodautoscalers, hooks_roles, hooks_clusterroles, hooks_rolebindings, hooks_storageclasses,
+	hooks_webhooks, hooks_certificatesigningrequests, hooks_apiservices, hooks_deviceclasses, hooks_resourceclaims,
+	hooks_resourceclaimtemplates, hooks_resourceslices, hooks_volumeattributesclasses, hooks_volumeattachments,
+	hooks_csidrivers, hooks_csinodes, hooks_csistoragecapacities;
+extern const struct api_hooks hooks_validatingadmissionpolicies, hooks_validatingadmissionpolicybindings,
+	hooks_mutatingadmissionpolicies, hooks_mutatingadmissionpolicybindings;
 extern const struct api_hooks hooks_runtimeclasses, hooks_ingressclasses;
 
 /* Puts `v` (text of JSON) where nothing is: a default. */
