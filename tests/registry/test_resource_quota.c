@@ -156,6 +156,14 @@ static const struct usage_case USAGE_CASES[] = {
 	    { "gold.storageclass.storage.k8s.io/requests.storage", "1Gi" },
 	    { "gold.storageclass.storage.k8s.io/persistentvolumeclaims", "1" } } },
 	{ &KIND_LEASE, SPEC(""), { { "count/leases.coordination.k8s.io", "1" } } },
+	{ &KIND_RESOURCECLAIM,
+	  SPEC("\"devices\":{\"requests\":[{\"name\":\"a\",\"exactly\":{\"deviceClassName\":\"gpu\",\"count\":2}},{"
+	       "\"name\":\"b\",\"firstAvailable\":[{\"name\":\"x\",\"deviceClassName\":\"gpu\",\"count\":1},{\"name\":"
+	       "\"y\",\"deviceClassName\":\"gpu\",\"count\":3},{\"name\":\"z\",\"deviceClassName\":\"fpga\","
+	       "\"allocationMode\":\"All\"}]}]}"),
+	  { { "gpu.deviceclass.resource.k8s.io/devices", "5" },
+	    { "fpga.deviceclass.resource.k8s.io/devices", "32" },
+	    { "count/resourceclaims.resource.k8s.io", "1" } } },
 	{ &KIND_POD,
 	  POD("\"requests\":{\"cpu\":\"1\",\"memory\":\"64Mi\",\"example.com/gpu\":\"2\"},\"limits\":{\"cpu\":\"1\","
 	      "\"memory\":\"64Mi\",\"example.com/gpu\":\"2\"}"),
@@ -238,6 +246,28 @@ static void test_updates(void **state)
 	fixture_run(f, &rq);
 	fixture_expect(f, 200, "label");
 	expect_used(f, "services.nodeports", "1");
+}
+
+static void test_resize(void **state)
+{
+	struct fixture *f = *state;
+	struct request rq;
+
+	quota(f, "q", "\"hard\":{\"limits.cpu\":\"2\"}");
+	create(f, KIND_POD, "p", POD("\"requests\":{\"cpu\":\"1\"},\"limits\":{\"cpu\":\"1500m\"}"));
+	fixture_expect(f, 201, "pod");
+	rq = fixture_request(
+		API_VERB_PATCH, KIND_POD, "default", "p",
+		"{\"spec\":{\"containers\":[{\"name\":\"c\",\"resources\":{\"limits\":{\"cpu\":\"3\"}}}]}}");
+	rq.patch = REQUEST_PATCH_STRATEGIC;
+	rq.subresource = "resize";
+	expect_refused(f, fixture_run(f, &rq),
+		       "pods \"p\" is forbidden: exceeded quota: q, requested: limits.cpu=1500m, used: "
+		       "limits.cpu=1500m, limited: limits.cpu=2");
+	rq.body = STR("{\"spec\":{\"containers\":[{\"name\":\"c\",\"resources\":{\"limits\":{\"cpu\":\"2\"}}}]}}");
+	fixture_run(f, &rq);
+	fixture_expect(f, 200, "resize");
+	expect_used(f, "limits.cpu", "2");
 }
 
 /* ---- scopes ---- */
@@ -566,6 +596,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_generated_names_are_told, setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_usage, setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_updates, setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_resize, setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_scopes, setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_pod_changes_scope, setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_racing_clients, setup, fixture_teardown),

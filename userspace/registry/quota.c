@@ -437,9 +437,9 @@ struct json *registry_quota_used(struct registry *reg, struct arena *arena, stru
 
 int64_t registry_quota_expires_ns(struct registry *reg, struct str ns_name)
 {
-	const struct quota_namespace *ns = map_get(&reg->quotas.namespaces, ns_name);
+	const struct quota_namespace *ns = namespace_counted(reg, ns_name);
 
-	return ns && !ns->stale ? ns->expires_ns : 0;
+	return ns ? ns->expires_ns : 0;
 }
 
 void registry_quota_listen(struct registry *reg, registry_quota_fn *fn, void *arg)

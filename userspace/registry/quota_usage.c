@@ -12,6 +12,8 @@
 
 #define CLASS_ANNOTATION "volume.beta.kubernetes.io/storage-class"
 #define BY_CLASS ".storageclass.storage.k8s.io/"
+#define DEVICES_OF_CLASS ".deviceclass.resource.k8s.io/devices"
+#define DEVICES_ALL 32 /* what a request for all of a class is counted as: no claim can be given more */
 
 /* ---- which kind ---- */
 
@@ -94,6 +96,8 @@ const struct api_kind *quota_kind_of(struct str resource)
 	for (size_t i = 0; i < ARRAY_SIZE(of_claims); i++)
 		if (str_ends(resource, str_of(of_claims[i])))
 			return KIND_PERSISTENTVOLUMECLAIM;
+	if (str_ends(resource, STR(DEVICES_OF_CLASS)))
+		return KIND_RESOURCECLAIM;
 	return is_pod_resource(resource) ? KIND_POD : NULL;
 }
 
@@ -104,7 +108,8 @@ bool quota_ignores(const struct api_kind *kind)
 
 bool quota_changes(const struct api_kind *kind)
 {
-	return kind == KIND_POD || kind == KIND_SERVICE || kind == KIND_PERSISTENTVOLUMECLAIM;
+	return kind == KIND_POD || kind == KIND_SERVICE || kind == KIND_PERSISTENTVOLUMECLAIM ||
+	       kind == KIND_RESOURCECLAIM;
 }
 
 /* ---- usage ---- */
@@ -223,6 +228,36 @@ static void claim_usage(struct arena *arena, const struct json *claim, struct re
 				  storage_of(claim));
 }
 
+static void add_devices(struct arena *arena, const struct json *request, struct resource_list *to)
+{
+	struct str class = json_get_str(request, "deviceClassName");
+	bool all = str_is(json_get_str(request, "allocationMode"), "All");
+	struct resource_list one = { 0 };
+
+	if (class.n == 0)
+		return;
+	resource_list_set_int(arena, &one, str_of(arena_printf(arena, "%.*s" DEVICES_OF_CLASS, STR_ARG(class))),
+			      all ? DEVICES_ALL : json_get_int(request, "count", 0));
+	resource_list_add(arena, to, &one);
+}
+
+/* Of alternatives, for each class the one that needs most of it. */
+static void device_usage(struct arena *arena, const struct json *claim, struct resource_list *ret)
+{
+	json_foreach(r, json_at(claim, "spec.devices.requests")) {
+		struct resource_list most = { 0 };
+
+		json_foreach(sub, json_get(r, "firstAvailable")) {
+			struct resource_list one = { 0 };
+
+			add_devices(arena, sub, &one);
+			resource_list_max(arena, &most, &one);
+		}
+		add_devices(arena, json_get(r, "exactly"), &most);
+		resource_list_add(arena, ret, &most);
+	}
+}
+
 void quota_usage(struct arena *arena, const struct api_kind *kind, const struct json *object, int64_t now_ns,
 		 int64_t *ret_expires_ns, struct resource_list *ret)
 {
@@ -235,6 +270,8 @@ void quota_usage(struct arena *arena, const struct api_kind *kind, const struct 
 		service_usage(arena, object, ret);
 	else if (kind == KIND_PERSISTENTVOLUMECLAIM)
 		claim_usage(arena, object, ret);
+	else if (kind == KIND_RESOURCECLAIM)
+		device_usage(arena, object, ret);
 	else if (kind == KIND_CONFIGMAP || kind == KIND_SECRET || kind == KIND_RESOURCEQUOTA ||
 		 kind == KIND_REPLICATIONCONTROLLER)
 		resource_list_set_int(arena, ret, str_of(kind->plural), 1);
