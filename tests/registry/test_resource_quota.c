@@ -248,6 +248,26 @@ static void test_updates(void **state)
 	expect_used(f, "services.nodeports", "1");
 }
 
+/* Sums past what one quantity can say are still sums. */
+static void test_largest_amounts(void **state)
+{
+	struct fixture *f = *state;
+	static const char most[] = POD("\"requests\":{\"cpu\":\"9223372036854775807\"}");
+
+	create(f, KIND_POD, "a", most);
+	fixture_expect(f, 201, "a");
+	create(f, KIND_POD, "b", most);
+	quota(f, "q", "\"hard\":{\"requests.cpu\":\"9223372036854775807\"}");
+	assert_int_equal(create(f, KIND_POD, "c", POD("\"requests\":{\"cpu\":\"1\"}")), 403);
+	fixture_do(f, API_VERB_DELETE, KIND_POD, "default", "a", "");
+	fixture_expect(f, 200, "delete");
+	expect_used(f, "requests.cpu", "9223372036854775807");
+	fixture_do(f, API_VERB_DELETE, KIND_POD, "default", "b", "");
+	expect_used(f, "requests.cpu", "0");
+	create(f, KIND_POD, "c", POD("\"requests\":{\"cpu\":\"1\"}"));
+	fixture_expect(f, 201, "c");
+}
+
 static void test_resize(void **state)
 {
 	struct fixture *f = *state;
@@ -596,6 +616,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_generated_names_are_told, setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_usage, setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_updates, setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_largest_amounts, setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_resize, setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_scopes, setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_pod_changes_scope, setup, fixture_teardown),

@@ -20,7 +20,7 @@
 struct quota_item {
 	struct str name;
 	const struct api_kind *kind; /* whose objects are counted; NULL: nobody knows this resource */
-	struct quantity hard, used;
+	struct quantity hard, used; /* `used` is not cut to the range of quantities: what was added can be taken away */
 };
 
 struct quota {
@@ -135,6 +135,13 @@ static bool quota_counts(const struct quota *q, const struct api_kind *kind, con
 	return any;
 }
 
+static void sum_add(struct quantity *sum, const struct quantity *q, bool add)
+{
+	if (quantity_is_zero(sum))
+		sum->format = q->format;
+	sum->nano += add ? q->nano : -q->nano;
+}
+
 /* Adds or takes away; true when a sum changed. */
 static bool quota_add(struct quota *q, const struct resource_list *usage, bool add)
 {
@@ -145,10 +152,7 @@ static bool quota_add(struct quota *q, const struct resource_list *usage, bool a
 
 		if (!u || quantity_is_zero(u))
 			continue;
-		if (add)
-			quantity_add(&q->items[i].used, u);
-		else
-			quantity_sub(&q->items[i].used, u);
+		sum_add(&q->items[i].used, u, add);
 		changed = true;
 	}
 	return changed;
@@ -316,11 +320,21 @@ void quotas_refused(struct write *w)
 
 /* ---- judging ---- */
 
+/* A sum within the range of quantities. */
+static struct quantity shown_as(const struct quantity *sum)
+{
+	struct quantity q = quantity_from_int(0, sum->format);
+
+	quantity_add(&q, sum);
+	return q;
+}
+
 static void print_amount(struct buf *out, struct str name, const struct quantity *q)
 {
+	struct quantity shown = shown_as(q);
 	char text[QUANTITY_TEXT_MAX];
 
-	quantity_format(q, text);
+	quantity_format(&shown, text);
 	buf_printf(out, "%s%.*s=%s", buf_len(out) ? "," : "", STR_ARG(name), text);
 }
 
@@ -336,8 +350,8 @@ static int check_fit(struct write *w, const struct quota *q, const struct resour
 
 		if (!m || m->nano <= 0)
 			continue;
-		quantity_add(&sum, m);
-		if (quantity_cmp(&sum, &item->hard) <= 0)
+		sum_add(&sum, m, true);
+		if (sum.nano <= item->hard.nano)
 			continue;
 		print_amount(&requested, item->name, m);
 		print_amount(&used, item->name, &item->used);
@@ -427,9 +441,12 @@ struct json *registry_quota_used(struct registry *reg, struct arena *arena, stru
 			continue;
 		used = json_new_object(arena);
 		for (size_t k = 0; k < q->n; k++)
-			if (q->items[k].kind)
+			if (q->items[k].kind) {
+				struct quantity shown = shown_as(&q->items[k].used);
+
 				json_set_n(used, arena_str(arena, q->items[k].name),
-					   json_new_str(arena, quantity_text(arena, &q->items[k].used)));
+					   json_new_str(arena, quantity_text(arena, &shown)));
+			}
 		return used;
 	}
 	return NULL;
