@@ -452,7 +452,7 @@ static void test_labels(void **state)
 		};
 		struct pod_security_modes m;
 
-		pod_security_parse(labels, ARRAY_SIZE(labels), &m, &e);
+		pod_security_parse(labels, ARRAY_SIZE(labels), NULL, &m, &e);
 		assert_int_equal(m.enforce.level, cases[i].enforce);
 		assert_int_equal(m.audit.level, cases[i].audit);
 		assert_int_equal(m.warn.level, cases[i].audit);
@@ -473,7 +473,7 @@ static void test_label_findings(void **state)
 	struct pod_security_modes m;
 	char text[POD_SECURITY_TEXT_MAX];
 
-	pod_security_parse(labels, ARRAY_SIZE(labels), &m, &e);
+	pod_security_parse(labels, ARRAY_SIZE(labels), NULL, &m, &e);
 	assert_int_equal(field_errors_result(&e, KIND_NAMESPACE, STR("x"), &err), -EINVAL);
 	assert_string_equal(err_message(&err),
 			    "Namespace \"x\" is invalid: [metadata.labels[pod-security.kubernetes.io/enforce]: Invalid "

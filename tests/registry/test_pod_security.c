@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* PodSecurity as requests meet it: refusals, warnings, audit lines, labels of namespaces. */
 #include "tests/registry/registry_fixture.h"
+#include "userspace/registry/admission/pod_security_config.h"
 
 #define LABELS(labels) "{\"metadata\":{\"name\":\"n\",\"labels\":{" labels "}}}"
 #define ENFORCE(level) "\"pod-security.kubernetes.io/enforce\":\"" level "\""
@@ -252,6 +253,99 @@ static void test_existing_pods(void **state)
 		"e: runAsNonRoot != true;");
 }
 
+/* ---- what the administrator configures ---- */
+
+#define CONFIGURATION(inner)                                                                                           \
+	"apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\nplugins:\n- name: PodSecurity\n"        \
+	"  configuration:\n    apiVersion: pod-security.admission.config.k8s.io/v1\n"                                  \
+	"    kind: PodSecurityConfiguration\n" inner
+
+static void test_configured(void **state)
+{
+	static const char text[] =
+		CONFIGURATION("    defaults: {enforce: baseline, enforce-version: v1.30, warn: restricted}\n"
+			      "    exemptions: {usernames: [tester], namespaces: [free], runtimeClasses: [sandbox]}\n");
+	struct fixture *f = *state;
+	const struct request_user other = { .name = STR("other") }, *user = &other;
+	struct request rq = fixture_request(API_VERB_CREATE, KIND_POD, "n", "", POD("x", "\"hostPID\":true," PLAIN));
+	struct seen seen = { .f = f };
+	struct pod_security_config *config;
+
+	assert_int_equal(pod_security_config_parse(STR(text), "/", &config, NULL), 0);
+	fixture_close(f);
+	f->options.pod_security = config;
+	assert_int_equal(store_open(f->loop, &(struct store_options){ .path = f->path }, &f->store, NULL), 0);
+	assert_int_equal(registry_create_all(f->loop, f->store, &f->options, &f->reg, NULL), 0);
+	namespace_with(f, LABELS(""));
+	fixture_do(f, API_VERB_CREATE, KIND_RUNTIMECLASS, "", "",
+		   "{\"metadata\":{\"name\":\"sandbox\"},\"handler\":\"h\"}");
+	fixture_expect(f, 201, "runtime class");
+
+	/* The defaults are for namespaces without labels, */
+	rq.user = user;
+	assert_int_equal(fixture_run(f, &rq), 403);
+	assert_string_equal(f->message,
+			    "pods \"x\" is forbidden: violates PodSecurity \"baseline:v1.30\": host namespaces "
+			    "(hostPID=true)");
+	rq.body = STR(POD("y", PLAIN));
+	fixture_run(f, &rq);
+	fixture_expect(f, 201, "pod");
+	assert_non_null(strstr(f->warnings, "would violate PodSecurity \"restricted:latest\""));
+	/* and not for those who are exempt: by class, by name, by namespace. */
+	rq.body = STR(POD("z", "\"runtimeClassName\":\"sandbox\",\"hostPID\":true," PLAIN));
+	fixture_run(f, &rq);
+	fixture_expect(f, 201, "pod of an exempt class");
+	rq.user = &FIXTURE_USER;
+	rq.body = STR(POD("x", "\"hostPID\":true," PLAIN));
+	fixture_clear(f);
+	request_run(f->reg, &rq, annotations_of, &seen);
+	fixture_wait(f);
+	fixture_expect(f, 201, "pod of an exempt user");
+	assert_string_equal(seen.annotations, "pod-security.kubernetes.io/exempt=user;");
+	fixture_do(f, API_VERB_CREATE, KIND_NAMESPACE, "", "",
+		   "{\"metadata\":{\"name\":\"free\",\"labels\":{" ENFORCE("restricted") "}}}");
+	fixture_expect(f, 201, "namespace");
+	assert_string_equal(f->warnings, "namespace \"free\" is exempt from Pod Security, and the policy "
+					 "(enforce=restricted:v1.30) will be ignored;");
+	fixture_close(f);
+	pod_security_config_destroy(config);
+}
+
+static void test_configurations(void **state)
+{
+	static const struct {
+		const char *text, *words; /* NULL: good */
+	} cases[] = {
+		{ CONFIGURATION(""), NULL },
+		{ "apiVersion: v1\nkind: AdmissionConfiguration\n", "is no AdmissionConfiguration" },
+		{ CONFIGURATION("    default: {}\n"), "PodSecurityConfiguration: unknown field \"default\"" },
+		{ CONFIGURATION("    defaults: {enforced: baseline}\n"), "defaults: unknown field \"enforced\"" },
+		{ CONFIGURATION("    defaults: {enforce: high}\n"),
+		  "defaults.enforce: Invalid value: \"high\": must be one of" },
+		{ CONFIGURATION("    defaults: {warn-version: '1'}\n"),
+		  "defaults.warn-version: Invalid value: \"1\": must be \"latest\" or \"v1.x\"" },
+		{ CONFIGURATION("    exemptions: {usernames: bob}\n"), "exemptions.usernames: a list" },
+		{ CONFIGURATION("    exemptions: {namespaces: ['']}\n"), "exemptions.namespaces: a name is wanted" },
+		{ "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\nplugins: [{name: Other}]\n",
+		  "\"Other\" has no configuration here" },
+		{ "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\nplugins: [{name: PodSecurity, path: "
+		  "nowhere}]\n",
+		  "/nonexistent/nowhere" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_err_ struct err err = ERR_INIT;
+		struct pod_security_config *config = NULL;
+		int r = pod_security_config_parse(str_of(cases[i].text), "/nonexistent", &config, &err);
+
+		pod_security_config_destroy(config);
+		if ((r < 0) != (cases[i].words != NULL) || (r < 0 && !strstr(err_message(&err), cases[i].words)))
+			fail_msg("%s: %s, expected %s", cases[i].text, err_message(&err),
+				 cases[i].words ? cases[i].words : "nothing");
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -264,6 +358,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_ephemeral_containers, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_labels_of_namespaces, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_existing_pods, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_configured, fixture_setup, fixture_teardown),
+		cmocka_unit_test(test_configurations),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -52,7 +52,7 @@ const char *pod_security_text(const struct pod_security_policy *p, char ret[stat
 
 /* ---- labels ---- */
 
-static bool parse_level(struct str s, enum pod_security_level *ret)
+bool pod_security_level(struct str s, enum pod_security_level *ret)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(LEVELS); i++) {
 		if (!str_is(s, LEVELS[i]))
@@ -63,7 +63,7 @@ static bool parse_level(struct str s, enum pod_security_level *ret)
 	return false;
 }
 
-static bool parse_version(struct str s, int *ret)
+bool pod_security_version(struct str s, int *ret)
 {
 	int64_t minor;
 
@@ -96,9 +96,14 @@ static void finding(struct field_errors *e, const struct api_label *label, const
 			  detail);
 }
 
-void pod_security_parse(const struct api_label *labels, size_t n, struct pod_security_modes *ret,
-			struct field_errors *e)
+void pod_security_parse(const struct api_label *labels, size_t n, const struct pod_security_modes *defaults,
+			struct pod_security_modes *ret, struct field_errors *e)
 {
+	static const struct pod_security_modes privileged = {
+		.enforce = { POD_SECURITY_PRIVILEGED, POD_SECURITY_LATEST },
+		.audit = { POD_SECURITY_PRIVILEGED, POD_SECURITY_LATEST },
+		.warn = { POD_SECURITY_PRIVILEGED, POD_SECURITY_LATEST },
+	};
 	const struct {
 		struct str level, version;
 		struct pod_security_policy *policy;
@@ -112,16 +117,16 @@ void pod_security_parse(const struct api_label *labels, size_t n, struct pod_sec
 		  POD_SECURITY_PRIVILEGED },
 	};
 
+	*ret = defaults ? *defaults : privileged;
 	for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
 		const struct api_label *label = find_label(labels, n, modes[i].level);
 
-		*modes[i].policy = (struct pod_security_policy){ POD_SECURITY_PRIVILEGED, POD_SECURITY_LATEST };
-		if (label && !parse_level(label->value, &modes[i].policy->level)) {
+		if (label && !pod_security_level(label->value, &modes[i].policy->level)) {
 			modes[i].policy->level = modes[i].otherwise;
 			finding(e, label, "must be one of privileged, baseline, restricted");
 		}
 		label = find_label(labels, n, modes[i].version);
-		if (label && !parse_version(label->value, &modes[i].policy->minor))
+		if (label && !pod_security_version(label->value, &modes[i].policy->minor))
 			finding(e, label, "must be \"latest\" or \"v1.x\"");
 	}
 }

@@ -34,10 +34,14 @@ struct pod_security_modes {
 	struct pod_security_policy enforce, audit, warn;
 };
 
-/* Privileged and latest for what is not labelled. A bad value becomes a finding in `e`; it is taken as restricted or
- * latest, but audit and warn are off then. */
-void pod_security_parse(const struct api_label *labels, size_t n, struct pod_security_modes *ret,
-			struct field_errors *e);
+/* "baseline"; "latest", "v1.30". False when it is none. */
+bool pod_security_level(struct str s, enum pod_security_level *ret);
+bool pod_security_version(struct str s, int *ret_minor);
+
+/* `defaults` for what is not labelled; NULL: privileged and latest. A bad value becomes a finding in `e`; it is taken
+ * as restricted or latest, but audit and warn are off then. */
+void pod_security_parse(const struct api_label *labels, size_t n, const struct pod_security_modes *defaults,
+			struct pod_security_modes *ret, struct field_errors *e);
 
 struct pod_security_violations {
 	struct str reasons; /* "host namespaces, hostPath volumes" */

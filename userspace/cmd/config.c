@@ -68,6 +68,8 @@ static const struct option options[] = {
 	  "the host's resolver configuration" },
 	{ "encryption-provider-config", OPTION_STRING, AT(encryption_provider_config), "", 0, 0,
 	  "EncryptionConfiguration: which objects are encrypted on disk, and how" },
+	{ "admission-control-config-file", OPTION_STRING, AT(admission_control_config_file), "", 0, 0,
+	  "AdmissionConfiguration: defaults and exemptions of PodSecurity" },
 	{ "max-pods", OPTION_INT, AT(max_pods), "110", 1, 10000, "pods this node runs at most" },
 	{ "container-log-max-size", OPTION_STRING, AT(container_log_max_size), "10Mi", 0, 0,
 	  "size at which a container's log is rotated" },

@@ -36,7 +36,7 @@ struct config {
 	struct config_list insecure_registry;
 	const char *oci_runtime, *cgroup_root;
 	const char *resolv_conf;
-	const char *encryption_provider_config;
+	const char *encryption_provider_config, *admission_control_config_file;
 	int64_t max_pods;
 	const char *container_log_max_size;
 	int64_t container_log_max_files;

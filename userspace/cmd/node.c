@@ -18,6 +18,7 @@
 #include "userspace/net/tls.h"
 #include "userspace/netctl/address.h"
 #include "userspace/registry/authz.h"
+#include "userspace/registry/admission/pod_security_config.h"
 #include "userspace/registry/encryption.h"
 
 #define NODE_RENEWAL_NS (24 * 3600 * NS_PER_S)
@@ -166,16 +167,19 @@ static int node_objects(struct node *node, struct err *err)
 	const struct config *c = node->config;
 	const char *dir = config_path(c, c->data_dir, "db");
 	struct store_options store = { .path = config_path(c, dir, "state.db") };
-	const struct registry_options registry = { c->service_cidr, c->node_port_min, c->node_port_max,
-						   c->cluster_domain, c->cluster_dns };
+	struct registry_options registry = { c->service_cidr, c->node_port_min, c->node_port_max, c->cluster_domain,
+					     c->cluster_dns };
 	int r;
 
 	r = fs_mkdirs(dir, 0700, err);
 	if (r == 0)
 		r = encryption_load(c->encryption_provider_config, &node->encryption, err);
+	if (r == 0)
+		r = pod_security_config_load(c->admission_control_config_file, &node->pod_security, err);
 	if (r < 0)
 		return r;
 	store.transform = encryption_transform(node->encryption);
+	registry.pod_security = node->pod_security;
 	r = store_open(node->loop, &store, &node->store, err);
 	if (r == 0)
 		r = registry_create_all(node->loop, node->store, &registry, &node->reg, err);
@@ -414,6 +418,7 @@ void node_destroy(struct node *node)
 	registry_destroy(node->reg);
 	store_close(node->store);
 	encryption_destroy(node->encryption);
+	pod_security_config_destroy(node->pod_security);
 	dataplane_close(node->dp);
 	loop_destroy(node->loop);
 	tls_context_destroy(node->tls);

@@ -18,6 +18,7 @@
 #include "userspace/registry/registry.h"
 
 struct encryption;
+struct pod_security_config;
 struct store;
 struct tls_context;
 
@@ -33,6 +34,7 @@ struct node {
 	struct loop *loop;
 	struct store *store;
 	struct encryption *encryption;
+	struct pod_security_config *pod_security;
 	struct registry *reg;
 	struct tls_context *tls;
 	struct token_keys *tokens;

@@ -295,6 +295,7 @@ struct registry {
 	struct waiting waiting;
 	struct services services;
 	struct quotas quotas;
+	const struct pod_security_config *pod_security; /* NULL: nothing is configured */
 	struct events *events;
 	struct authz_index *authz; /* who may do what: authz/ */
 	struct registry_hub *hubs; /* by resource */

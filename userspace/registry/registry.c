@@ -121,6 +121,7 @@ int registry_create_all(struct loop *loop, struct store *store, const struct reg
 
 	reg->loop = loop;
 	reg->store = store;
+	reg->pod_security = options->pod_security;
 	list_init(&reg->writes);
 	reg->n_hubs = api_resource_count();
 	reg->hubs = mem_new_array(struct registry_hub, reg->n_hubs);

@@ -17,6 +17,7 @@
 #include "userspace/base/json.h"
 #include "userspace/base/list.h"
 
+struct pod_security_config;
 struct registry;
 struct store;
 struct loop;
@@ -26,6 +27,7 @@ struct registry_options {
 	int node_port_min, node_port_max;
 	const char *cluster_domain;
 	const char *cluster_dns; /* reserved address */
+	const struct pod_security_config *pod_security; /* must outlive the registry; NULL: nothing is configured */
 };
 
 int registry_create_all(struct loop *loop, struct store *store, const struct registry_options *options,

@@ -6,17 +6,20 @@
  * A namespace's labels are in the header of its stored object, sorted: reading the policy is a look over a handful of
  * strings, so nothing is kept here. Loop thread. */
 #include <errno.h>
+#include <stdio.h>
 
 #include "userspace/api/pod_security.h"
 #include "userspace/base/clock.h"
 #include "userspace/base/mem.h"
 #include "userspace/registry/admission/admission.h"
+#include "userspace/registry/admission/pod_security_config.h"
 
 #define NAMESPACE_PODS_MAX 3000                  /* of a namespace whose labels change; upstream's number */
 #define NAMESPACE_CHECK_NS_MAX (100 * NS_PER_MS) /* the loop waits for it */
 #define ANNOTATION_ENFORCED "pod-security.kubernetes.io/enforce-policy"
 #define ANNOTATION_VIOLATIONS "pod-security.kubernetes.io/audit-violations"
 #define ANNOTATION_ERROR "pod-security.kubernetes.io/error"
+#define ANNOTATION_EXEMPT "pod-security.kubernetes.io/exempt"
 
 static bool has_labels(const struct object *ns)
 {
@@ -24,6 +27,41 @@ static bool has_labels(const struct object *ns)
 		if (str_starts(ns->labels[i].key, STR(POD_SECURITY_LABELS)))
 			return true;
 	return false;
+}
+
+/* ---- who is exempt ---- */
+
+static bool is_in(const struct json *list, struct str name)
+{
+	if (name.n > 0)
+		json_foreach(v, list)
+			if (str_eq(json_str(v), name))
+				return true;
+	return false;
+}
+
+/* NULL: nobody. */
+static const char *exemption(const struct write *w)
+{
+	const struct pod_security_config *c = w->reg->pod_security;
+
+	if (!c)
+		return NULL;
+	if (is_in(c->namespaces, w->ns))
+		return "namespace";
+	return w->user && is_in(c->usernames, w->user->name) ? "user" : NULL;
+}
+
+static const struct pod_security_modes *defaults_of(const struct write *w)
+{
+	return w->reg->pod_security ? &w->reg->pod_security->defaults : NULL;
+}
+
+static bool runtime_class_is_exempt(const struct write *w, const struct json *spec)
+{
+	const struct pod_security_config *c = w->reg->pod_security;
+
+	return c && c->runtime_classes && is_in(c->runtime_classes, json_get_str(spec, "runtimeClassName"));
 }
 
 /* ---- one pod, or the template of one ---- */
@@ -82,18 +120,27 @@ static int judge_in_namespace(struct write *w, const struct json *metadata, cons
 	const struct object *ns = store_newest(w->reg->store, KIND_NAMESPACE->resource, STR_NULL, w->ns);
 	_cleanup_field_errors_ struct field_errors e = FIELD_ERRORS_INIT;
 	_cleanup_err_ struct err why = ERR_INIT;
+	const char *exempt = exemption(w);
 	struct pod_security_modes modes;
 
+	if (exempt) {
+		write_annotate(w, ANNOTATION_EXEMPT, str_of(exempt));
+		return 0;
+	}
 	if (!ns)
 		return enforce ? api_err_internal(err, "failed to lookup namespace \"%.*s\"", STR_ARG(w->ns)) : 0;
-	if (!has_labels(ns)) {
+	if (!w->reg->pod_security && !has_labels(ns)) {
 		if (enforce)
 			write_annotate(w, ANNOTATION_ENFORCED, STR("privileged:latest"));
 		return 0;
 	}
 	if (enforce && w->op == WRITE_UPDATE && !pod_security_matters(w->object, w->old))
 		return 0;
-	pod_security_parse((const struct api_label *)ns->labels, ns->n_labels, &modes, &e);
+	if (runtime_class_is_exempt(w, spec)) {
+		write_annotate(w, ANNOTATION_EXEMPT, STR("runtimeClass"));
+		return 0;
+	}
+	pod_security_parse((const struct api_label *)ns->labels, ns->n_labels, defaults_of(w), &modes, &e);
 	if (e.n > 0) {
 		field_errors_result(&e, KIND_NAMESPACE, w->ns, &why);
 		write_annotate(w, ANNOTATION_ERROR,
@@ -209,7 +256,8 @@ static size_t check_pods(struct write *w, const struct pod_security_policy *enfo
 		struct json *pod = registry_parse(&arena, pods->items[i]);
 		struct pod_security_violations v;
 
-		if (!pod_security_allows(&arena, enforce, meta_of(pod), json_get(pod, "spec"), &v))
+		if (!runtime_class_is_exempt(w, json_get(pod, "spec")) &&
+		    !pod_security_allows(&arena, enforce, meta_of(pod), json_get(pod, "spec"), &v))
 			group_pod(groups, arena_str(&w->arena, v.reasons), pods->items[i]->name);
 		if (clock_monotonic_ns() > until)
 			return i + 1;
@@ -274,7 +322,34 @@ static void parse_labels(struct write *w, const struct json *ns, struct pod_secu
 	json_foreach(l, labels)
 		if (str_starts(l->key, STR(POD_SECURITY_LABELS)))
 			list[n++] = (struct api_label){ l->key, json_str(l) };
-	pod_security_parse(list, n, ret, e);
+	pod_security_parse(list, n, defaults_of(w), ret, e);
+}
+
+static void add_ignored(struct write *w, struct buf *out, const char *mode, const struct pod_security_policy *policy)
+{
+	char key[64], version[64], text[POD_SECURITY_TEXT_MAX];
+	const struct json *labels = json_get(meta_of(w->object), "labels");
+
+	snprintf(key, sizeof(key), POD_SECURITY_LABELS "%s", mode);
+	snprintf(version, sizeof(version), POD_SECURITY_LABELS "%s-version", mode);
+	if (policy->level != POD_SECURITY_PRIVILEGED && (json_get(labels, key) || json_get(labels, version)))
+		buf_printf(out, "%s%s=%s", buf_len(out) > 0 ? ", " : "", mode, pod_security_text(policy, text));
+}
+
+/* Labels that will not be heeded. */
+static void warn_of_exemption(struct write *w, const struct pod_security_modes *modes)
+{
+	_cleanup_buf_ struct buf ignored = BUF_INIT;
+
+	add_ignored(w, &ignored, "enforce", &modes->enforce);
+	add_ignored(w, &ignored, "audit", &modes->audit);
+	add_ignored(w, &ignored, "warn", &modes->warn);
+	if (buf_len(&ignored) > 0)
+		write_warn(w,
+			   arena_printf(&w->arena,
+					"namespace \"%.*s\" is exempt from Pod Security, and the policy (%.*s) will be "
+					"ignored",
+					STR_ARG(meta_name(w->object)), STR_ARG(buf_str(&ignored))));
 }
 
 static bool same_findings(const struct field_errors *a, const struct field_errors *b)
@@ -292,10 +367,14 @@ static int validate_namespace(struct write *w, struct err *err)
 {
 	_cleanup_field_errors_ struct field_errors e = FIELD_ERRORS_INIT, old_e = FIELD_ERRORS_INIT;
 	struct pod_security_modes modes, old;
+	bool exempt = w->reg->pod_security && is_in(w->reg->pod_security->namespaces, meta_name(w->object));
 
 	parse_labels(w, w->object, &modes, &e);
-	if (w->op == WRITE_CREATE)
+	if (w->op == WRITE_CREATE) {
+		if (exempt && e.n == 0)
+			warn_of_exemption(w, &modes);
 		return field_errors_result(&e, w->storage, meta_name(w->object), err);
+	}
 	parse_labels(w, w->old, &old, &old_e);
 	/* What was bad before may stay as it is. */
 	if (e.n > 0 && !same_findings(&e, &old_e))
@@ -303,7 +382,10 @@ static int validate_namespace(struct write *w, struct err *err)
 	if (pod_security_equal(&modes.enforce, &old.enforce) || modes.enforce.level == POD_SECURITY_PRIVILEGED ||
 	    (modes.enforce.minor == old.enforce.minor && modes.enforce.level <= old.enforce.level))
 		return 0;
-	warn_of_existing_pods(w, &modes.enforce);
+	if (exempt)
+		warn_of_exemption(w, &modes);
+	else
+		warn_of_existing_pods(w, &modes.enforce);
 	return 0;
 }
 
