@@ -216,7 +216,7 @@ void apply_run(struct registry *reg, const struct request *rq, request_done_fn *
 	}
 	w->op = WRITE_CREATE;
 	w->http_status = 201;
-	if (create_by_apply(w, rq, &err) < 0)
+	if (authz_check_create(w, &err) < 0 || create_by_apply(w, rq, &err) < 0)
 		write_fail(w, &err);
 	else
 		write_run_create(w);
