@@ -13,6 +13,7 @@
 #define CLASS_ANNOTATION "volume.beta.kubernetes.io/storage-class"
 #define BY_CLASS ".storageclass.storage.k8s.io/"
 #define DEVICES_OF_CLASS ".deviceclass.resource.k8s.io/devices"
+#define GRACE_COUNTED_MAX (100 * 365 * 86400LL) /* seconds */
 #define DEVICES_ALL 32 /* what a request for all of a class is counted as: no claim can be given more */
 
 /* ---- which kind ---- */
@@ -155,10 +156,14 @@ static void compute_usage(struct arena *arena, const struct resource_list *reque
 static int64_t overdue_from_ns(const struct json *pod)
 {
 	const struct json *meta = meta_of(pod), *grace = json_get(meta, "deletionGracePeriodSeconds");
+	int64_t seconds;
 
 	if (!grace || !json_get(meta, "deletionTimestamp"))
 		return 0;
-	return meta_time_ns(json_get(meta, "deletionTimestamp")) + json_int(grace, 0) * NS_PER_S;
+	seconds = json_int(grace, 0);
+	if (seconds > GRACE_COUNTED_MAX)
+		seconds = GRACE_COUNTED_MAX;
+	return meta_time_ns(json_get(meta, "deletionTimestamp")) + seconds * NS_PER_S;
 }
 
 static void pod_usage(struct arena *arena, const struct json *pod, int64_t now_ns, int64_t *ret_expires_ns,
