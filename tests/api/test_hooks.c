@@ -349,7 +349,7 @@ static void test_services(void **state)
 	check_create("v1", "Endpoints", "{" M ",'subsets':[{'ports':[{'port':80}]}]}", "must specify `addresses`");
 	check_create("discovery.k8s.io/v1", "EndpointSlice",
 		     "{" M ",'addressType':'IPv4','endpoints':[{'addresses':['::1']}]}",
-		     "may not be in the loopback range");
+		     "must be a valid IPv4 address");
 }
 
 static void test_config(void **state)
@@ -420,7 +420,7 @@ static void test_networking(void **state)
 		     POLICY("'egress':[{'ports':[{'port':'a','endPort':79}]}]"),
 		     "may not be specified when `port` is non-numeric");
 	check_create("networking.k8s.io/v1", "NetworkPolicy", POLICY("'egress':[{'ports':[{'endPort':79}]}]"),
-		     "must be specified when `endPort` is specified");
+		     "may not be specified when `port` is not specified");
 	check_create("networking.k8s.io/v1", "Ingress", "{" M ",'spec':{}}",
 		     "either `defaultBackend` or `rules` must be specified");
 	check_create(
@@ -448,7 +448,7 @@ static void test_others(void **state)
 	check_create("v1", "Node",
 		     "{'metadata':{'name':'n'},'spec':{'taints':[{'key':'a','effect':'NoSchedule'},"
 		     "{'key':'a','effect':'NoSchedule'}]}}",
-		     "spec.taints[1]: Duplicate value");
+		     "metadata.taints[1]: Duplicate value");
 	check_create("policy/v1", "PodDisruptionBudget", "{" M ",'spec':{'minAvailable':1,'maxUnavailable':1}}",
 		     "minAvailable and maxUnavailable cannot be both set");
 	check_create("scheduling.k8s.io/v1", "PriorityClass", "{'metadata':{'name':'p'},'value':2000000000}",

@@ -60,6 +60,9 @@ void field_required(struct field_errors *e, const struct field_path *path, const
 /* Invalid value: <value>: detail. Strings are shown quoted, numbers and booleans bare, the rest as JSON. */
 void field_invalid(struct field_errors *e, const struct field_path *path, const struct json *value, const char *detail,
 		   ...) __attribute__((format(printf, 4, 5)));
+/* The value is not worth showing: Invalid value: detail */
+void field_invalid_unshown(struct field_errors *e, const struct field_path *path, const char *detail, ...)
+	__attribute__((format(printf, 3, 4)));
 void field_invalid_str(struct field_errors *e, const struct field_path *path, struct str value, const char *detail, ...)
 	__attribute__((format(printf, 4, 5)));
 void field_invalid_int(struct field_errors *e, const struct field_path *path, int64_t value, const char *detail, ...)

@@ -144,6 +144,18 @@ void field_invalid(struct field_errors *e, const struct field_path *path, const 
 	add(e, "FieldValueInvalid", path, &m);
 }
 
+void field_invalid_unshown(struct field_errors *e, const struct field_path *path, const char *detail, ...)
+{
+	_cleanup_(buf_finish) struct buf m = BUF_INIT;
+	va_list ap;
+
+	buf_add_cstr(&m, "Invalid value");
+	va_start(ap, detail);
+	add_detail(&m, detail, ap);
+	va_end(ap);
+	add(e, "FieldValueInvalid", path, &m);
+}
+
 void field_invalid_str(struct field_errors *e, const struct field_path *path, struct str value, const char *detail, ...)
 {
 	_cleanup_(buf_finish) struct buf m = BUF_INIT;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Namespaces, Nodes, Events. No state. Any thread. */
+/* Namespaces, Nodes, Leases, Events. No state. Any thread. */
 #include "userspace/api/hooks/hooks_kinds.h"
 #include "userspace/api/meta.h"
 #include "userspace/api/names.h"
+#include "userspace/api/quantity.h"
 #include "userspace/base/clock.h"
+#include "userspace/base/mem.h"
 
 /* ---- Namespace ---- */
 
@@ -52,41 +54,114 @@ static void namespace_validate_status(const struct json *object, const struct js
 				  "may only be 'Terminating' if `deletionTimestamp` is not empty");
 }
 
+static void validate_finalizers(const struct json *list, bool indexed, struct field_errors *e)
+{
+	static const char *const standard[] = { "kubernetes", "foregroundDeletion", "orphan", NULL };
+	size_t i = 0;
+
+	json_foreach(f, list) {
+		const struct field_path *path = FIELD(NULL, "spec.finalizers"),
+					*at = indexed ? FIELD_INDEX(path, i) : path;
+
+		i++;
+		hooks_text_validate(json_str(f), validate_qualified_name, at, e);
+		if (str_find(json_str(f), '/') < 0 && !hooks_one_of(json_str(f), standard))
+			field_invalid(e, at, f, "name is neither a standard finalizer name nor is it fully qualified");
+	}
+}
+
+static void namespace_validate(const struct json *object, struct field_errors *e)
+{
+	validate_finalizers(json_at(object, "spec.finalizers"), false, e);
+}
+
+static void namespace_validate_subresource(const char *subresource, const struct json *object, const struct json *old,
+					   struct field_errors *e)
+{
+	(void)old;
+	if (str_is(str_of(subresource), "finalize"))
+		validate_finalizers(json_at(object, "spec.finalizers"), true, e);
+}
+
 const struct api_hooks hooks_namespaces = {
 	.defaults = namespace_defaults,
 	.prepare_create = namespace_prepare_create,
 	.prepare_update = namespace_prepare_update,
+	.validate = namespace_validate,
 	.validate_status = namespace_validate_status,
+	.validate_subresource = namespace_validate_subresource,
 };
 
 /* ---- Node ---- */
 
-static void node_validate(const struct json *node, struct field_errors *e)
+/* The path of a node's taints is upstream's. */
+static void validate_taints(const struct json *taints, struct field_errors *e)
 {
-	const struct json *taints = json_at(node, "spec.taints");
+	static const char *const effects[] = { "NoSchedule", "PreferNoSchedule", "NoExecute", NULL };
 	size_t i = 0;
 
 	json_foreach(t, taints) {
-		const struct field_path *at = FIELD_INDEX(FIELD(NULL, "spec.taints"), i++);
-		const char *why = validate_label_value(json_get_str(t, "value"));
+		const struct field_path *at = FIELD_INDEX(FIELD(NULL, "metadata.taints"), i++);
+		struct str effect = json_get_str(t, "effect");
 
-		if (why)
-			field_invalid_str(e, FIELD(at, "value"), json_get_str(t, "value"), "%s", why);
+		hooks_text_validate(json_get_str(t, "key"), validate_qualified_name, FIELD(at, "key"), e);
+		hooks_text_validate(json_get_str(t, "value"), validate_label_value, FIELD(at, "value"), e);
+		if (!effect.n)
+			field_required(e, FIELD(at, "effect"), NULL);
+		else
+			hooks_supported(effect, effects, FIELD(at, "effect"), e);
 		json_foreach(u, taints) {
 			if (u == t)
 				break;
 			if (str_eq(json_get_str(u, "key"), json_get_str(t, "key")) &&
-			    str_eq(json_get_str(u, "effect"), json_get_str(t, "effect"))) {
+			    str_eq(json_get_str(u, "effect"), effect)) {
 				field_duplicate(e, at, t);
 				break;
 			}
 		}
 	}
-	i = 0;
-	json_foreach(c, json_at(node, "spec.podCIDRs")) {
-		if (validate_cidr(json_str(c)))
-			field_invalid_str(e, FIELD_INDEX(FIELD(NULL, "spec.podCIDRs"), i), json_str(c), "%s",
-					  validate_cidr(json_str(c)));
+}
+
+static void node_validate(const struct json *node, struct field_errors *e)
+{
+	const struct json *cidrs = json_at(node, "spec.podCIDRs"), *first = json_first(cidrs);
+	const struct field_path *path = FIELD(NULL, "spec.podCIDRs");
+	size_t i = 0;
+
+	validate_taints(json_at(node, "spec.taints"), e);
+	json_foreach(c, cidrs) {
+		hooks_text_validate(json_str(c), validate_cidr, FIELD_INDEX(path, i), e);
+		i++;
+	}
+	if (i > 2 || (i == 2 && (str_find(json_str(first), ':') >= 0) == (str_find(json_str(first->next), ':') >= 0)))
+		field_invalid(e, path, cidrs, "may specify no more than one CIDR for each IP family");
+}
+
+static void node_validate_status(const struct json *node, const struct json *old, struct field_errors *e)
+{
+	static const char *const lists[] = { "capacity", "allocatable" };
+	const struct json *addresses = json_at(node, "status.addresses");
+	size_t i = 0;
+
+	(void)old;
+	for (size_t l = 0; l < ARRAY_SIZE(lists); l++)
+		json_foreach(r, json_get(json_get(node, "status"), lists[l])) {
+			const struct field_path *at =
+				FIELD_STR(FIELD_STR(FIELD(NULL, "status"), str_of(lists[l])), r->key);
+			struct quantity q = quantity_of(r);
+
+			if (q.nano < 0)
+				field_invalid_str(e, at, json_str(r), "must be greater than or equal to 0");
+		}
+	json_foreach(a, addresses) {
+		json_foreach(earlier, addresses) {
+			if (earlier == a)
+				break;
+			if (json_equal(earlier, a)) {
+				field_duplicate(e, FIELD_INDEX(FIELD(NULL, "status.addresses"), i), a);
+				break;
+			}
+		}
 		i++;
 	}
 }
@@ -110,17 +185,80 @@ const struct api_hooks hooks_nodes = {
 	.status_with_create = true,
 	.validate = node_validate,
 	.validate_update = node_validate_update,
+	.validate_status = node_validate_status,
 };
 
 /* ---- Event ---- */
+
+#define EVENT_REASON_MAX 128
+#define EVENT_ACTION_MAX 128
+#define EVENT_INSTANCE_MAX 128
+#define EVENT_NOTE_MAX 1024
+
+static void validate_event_text(const struct json *event, const char *key, const char *shown, size_t max,
+				struct field_errors *e)
+{
+	const struct field_path *path = FIELD_STR(NULL, str_of(shown));
+
+	if (!json_get_str(event, key).n)
+		field_required(e, path, NULL);
+	if (json_get_str(event, key).n > max)
+		field_invalid_str(e, path, STR(""), "can have at most %zu characters", max);
+}
+
+/* Who writes the new form has a time of its own in it, and more to keep to. */
+static void validate_new_event(const struct json *event, struct field_errors *e)
+{
+	static const char *const types[] = { "Normal", "Warning", NULL };
+	const struct json *series = json_get(event, "series");
+	struct str controller = json_get_str(event, "reportingComponent");
+
+	if (!controller.n)
+		field_required(e, FIELD(NULL, "reportingController"), NULL);
+	else
+		hooks_text_validate(controller, validate_qualified_name, FIELD(NULL, "reportingController"), e);
+	validate_event_text(event, "reportingInstance", "reportingInstance", EVENT_INSTANCE_MAX, e);
+	validate_event_text(event, "action", "action", EVENT_ACTION_MAX, e);
+	validate_event_text(event, "reason", "reason", EVENT_REASON_MAX, e);
+	if (json_get_str(event, "message").n > EVENT_NOTE_MAX)
+		field_invalid_str(e, FIELD(NULL, "message"), STR(""), "can have at most %d characters", EVENT_NOTE_MAX);
+	if (!hooks_one_of(json_get_str(event, "type"), types))
+		field_invalid_str(e, FIELD(NULL, "type"), STR(""), "has invalid value: %.*s",
+				  STR_ARG(json_get_str(event, "type")));
+	if (series && json_get_int(series, "count", 0) < 2)
+		field_invalid_str(e, FIELD(NULL, "series.count"), STR(""), "should be at least 2");
+	if (series && !json_get(series, "lastObservedTime"))
+		field_required(e, FIELD(NULL, "series.lastObservedTime"), NULL);
+}
 
 static void event_validate(const struct json *event, struct field_errors *e)
 {
 	struct str ns = meta_namespace(event), about = json_at_str(event, "involvedObject.namespace");
 
-	/* Events about cluster objects live in "default". */
-	if (!about.n ? !str_is(ns, "default") && ns.n : !str_eq(ns, about))
+	/* Events about cluster objects live in "default", or in "kube-system". */
+	if (!about.n ? ns.n && !str_is(ns, "default") && !str_is(ns, "kube-system") : !str_eq(ns, about))
 		field_invalid_str(e, FIELD(NULL, "involvedObject.namespace"), about, "does not match event.namespace");
 }
 
-const struct api_hooks hooks_events = { .validate = event_validate };
+static void event_validate_create(const struct json *event, struct field_errors *e)
+{
+	if (json_is(json_get(event, "eventTime"), JSON_STRING) && json_get_str(event, "eventTime").n)
+		validate_new_event(event, e);
+}
+
+const struct api_hooks hooks_events = { .validate = event_validate, .validate_create = event_validate_create };
+
+/* ---- Lease ---- */
+
+static void lease_validate(const struct json *lease, struct field_errors *e)
+{
+	const struct json *spec = json_get(lease, "spec"), *strategy = json_get(spec, "strategy");
+	const struct field_path *path = FIELD(NULL, "spec");
+
+	if (strategy && !json_str(strategy).n)
+		field_required(e, FIELD(path, "strategy"), NULL);
+	if (json_get_str(spec, "preferredHolder").n && !json_get_str(spec, "strategy").n)
+		field_forbidden(e, FIELD(path, "preferredHolder"), "may only be specified when `strategy` is defined");
+}
+
+const struct api_hooks hooks_leases = { .validate = lease_validate };

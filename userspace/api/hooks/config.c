@@ -99,6 +99,25 @@ static void secret_defaults(struct arena *arena, struct json *secret)
 	hooks_default_str(arena, secret, "type", "Opaque");
 }
 
+/* The configuration of registries is a JSON object. */
+static void validate_docker(const struct json *secret, const char *key, struct field_errors *e)
+{
+	const struct json *v = json_get(json_get(secret, "data"), key);
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	_cleanup_err_ struct err err = ERR_INIT;
+	struct json *tree = NULL;
+
+	if (!v || base64_decode(&text, json_str(v), BASE64_STD) < 0)
+		return;
+	if (json_parse(&arena, buf_str(&text), 0, &tree, &err) < 0 || !json_is(tree, JSON_OBJECT))
+		field_invalid_str(e, FIELD_KEY(FIELD(NULL, "data"), str_of(key)), STR("<secret contents redacted>"),
+				  "%s",
+				  tree ? "json: cannot unmarshal into Go value of type map[string]interface {}"
+				  : buf_len(&text) ? err_message(&err)
+						   : "unexpected end of JSON input");
+}
+
 static void require_key(const struct json *secret, const char *key, struct field_errors *e)
 {
 	if (!json_get(json_get(secret, "data"), key))
@@ -128,6 +147,13 @@ static void secret_validate(const struct json *secret, struct field_errors *e)
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
 		for (size_t k = 0; str_is(type, types[i].type) && k < 2 && types[i].keys[k]; k++)
 			require_key(secret, types[i].keys[k], e);
+	if (str_is(type, "kubernetes.io/ssh-auth") && json_get(data, "ssh-privatekey") &&
+	    !json_get_str(data, "ssh-privatekey").n)
+		field_required(e, FIELD_KEY(FIELD(NULL, "data"), STR("ssh-privatekey")), NULL);
+	if (str_is(type, "kubernetes.io/dockercfg"))
+		validate_docker(secret, ".dockercfg", e);
+	if (str_is(type, "kubernetes.io/dockerconfigjson"))
+		validate_docker(secret, ".dockerconfigjson", e);
 	if (str_is(type, "kubernetes.io/basic-auth") && !json_get(data, "username") && !json_get(data, "password")) {
 		require_key(secret, "username", e);
 		require_key(secret, "password", e);

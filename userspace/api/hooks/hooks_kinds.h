@@ -17,7 +17,8 @@ extern const struct api_hooks hooks_flowschemas, hooks_prioritylevelconfiguratio
 	hooks_csidrivers, hooks_csinodes, hooks_csistoragecapacities;
 extern const struct api_hooks hooks_validatingadmissionpolicies, hooks_validatingadmissionpolicybindings,
 	hooks_mutatingadmissionpolicies, hooks_mutatingadmissionpolicybindings;
-extern const struct api_hooks hooks_runtimeclasses, hooks_ingressclasses;
+extern const struct api_hooks hooks_runtimeclasses, hooks_ingressclasses, hooks_ipaddresses, hooks_servicecidrs,
+	hooks_leases;
 
 /* Puts `v` (text of JSON) where nothing is: a default. */
 static inline void hooks_default_str(struct arena *arena, struct json *object, const char *key, const char *v)
@@ -120,6 +121,16 @@ void hooks_tolerations_validate(const struct json *tolerations, const struct fie
 void hooks_pod_update_validate(const struct json *pod, const struct json *old, struct field_errors *e);
 void hooks_pod_subresource_validate(const char *subresource, const struct json *pod, const struct json *old,
 				    struct field_errors *e);
+
+/* ---- service.c ---- */
+
+/* Of a LoadBalancer or an Ingress, which has no modes. */
+void hooks_balancer_status_validate(const struct json *status, bool modes, const struct field_path *path,
+				    struct field_errors *e);
+
+/* ---- job_policies.c ---- */
+
+void hooks_job_policies_validate(const struct json *spec, const struct field_path *path, struct field_errors *e);
 
 /* ---- storage.c ---- */
 

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "userspace/api/cron.h"
 #include "userspace/api/hooks/hooks_kinds.h"
 #include "userspace/api/meta.h"
 #include "userspace/api/selector.h"
@@ -63,12 +64,82 @@ static void job_prepare_create(struct arena *arena, struct json *job)
 	json_set_str(arena, match, "batch.kubernetes.io/controller-uid", uid);
 }
 
+#define INDEXED_PARALLELISM_MAX 100000
+#define FAILED_INDEXES_MAX 100000
+#define COMPLETIONS_SOFT_MAX 100000
+#define LARGE_PARALLELISM_MAX 10000
+#define MANAGER_MAX 63
+
+/* Many indexes with their own back-off are kept in ranges that must stay short. */
+static void validate_many_indexes(const struct json *spec, const struct field_path *path, struct field_errors *e)
+{
+	const struct json *failed = json_get(spec, "maxFailedIndexes");
+	int64_t parallelism = json_get_int(spec, "parallelism", 0);
+	static const char words[] = "must be less than or equal to 10000 when completions are above 100000 and used "
+				    "with backoff limit per index";
+
+	if (json_get_int(spec, "completions", 0) <= COMPLETIONS_SOFT_MAX || !json_get(spec, "backoffLimitPerIndex"))
+		return;
+	if (!failed)
+		field_required(e, FIELD(path, "maxFailedIndexes"), "must be specified when completions is above %d",
+			       COMPLETIONS_SOFT_MAX);
+	else if (json_int(failed, 0) > LARGE_PARALLELISM_MAX)
+		field_invalid(e, FIELD(path, "maxFailedIndexes"), failed, words);
+	if (parallelism > LARGE_PARALLELISM_MAX)
+		field_invalid_int(e, FIELD(path, "parallelism"), parallelism, words);
+}
+
+static void validate_indexes(const struct json *spec, const struct field_path *path, struct field_errors *e)
+{
+	static const char *const only_indexed[] = { "backoffLimitPerIndex", "maxFailedIndexes" };
+	const struct json *completions = json_get(spec, "completions"), *failed = json_get(spec, "maxFailedIndexes");
+	int64_t parallelism = json_get_int(spec, "parallelism", 0);
+
+	if (failed && !json_get(spec, "backoffLimitPerIndex"))
+		field_required(e, FIELD(path, "backoffLimitPerIndex"), "when maxFailedIndexes is specified");
+	if (!str_is(json_get_str(spec, "completionMode"), "Indexed")) {
+		for (size_t i = 0; i < ARRAY_SIZE(only_indexed); i++)
+			if (json_get(spec, only_indexed[i]))
+				field_invalid(e, FIELD_STR(path, str_of(only_indexed[i])),
+					      json_get(spec, only_indexed[i]), "requires indexed completion mode");
+		return;
+	}
+	if (!completions)
+		field_required(e, FIELD(path, "completions"), "when completion mode is Indexed");
+	if (parallelism > INDEXED_PARALLELISM_MAX)
+		field_invalid_int(e, FIELD(path, "parallelism"), parallelism,
+				  "must be less than or equal to %d when completion mode is Indexed",
+				  INDEXED_PARALLELISM_MAX);
+	if (failed && completions && json_int(failed, 0) > json_int(completions, 0))
+		field_invalid(e, FIELD(path, "maxFailedIndexes"), failed, "must be less than or equal to completions");
+	if (failed && json_int(failed, 0) > FAILED_INDEXES_MAX)
+		field_invalid(e, FIELD(path, "maxFailedIndexes"), failed, "must be less than or equal to %d",
+			      FAILED_INDEXES_MAX);
+	validate_many_indexes(spec, path, e);
+}
+
+static void validate_manager(const struct json *spec, const struct field_path *path, struct field_errors *e)
+{
+	struct str by = json_get_str(spec, "managedBy");
+	long slash = str_find(by, '/');
+
+	if (!json_get(spec, "managedBy"))
+		return;
+	if (slash < 0)
+		field_invalid_str(e, FIELD(path, "managedBy"), by,
+				  "must be a domain-prefixed path (such as \"acme.io/foo\")");
+	else
+		hooks_text_validate(str_make(by.p, (size_t)slash), validate_dns1123_subdomain, FIELD(path, "managedBy"),
+				    e);
+	if (by.n > MANAGER_MAX)
+		field_too_long(e, FIELD(path, "managedBy"), MANAGER_MAX);
+}
+
 static void validate_job_spec(const struct json *spec, const struct field_path *path, struct field_errors *e)
 {
 	const struct json *pod = json_at(spec, "template.spec");
 	const struct field_path *template = FIELD(path, "template.spec");
 	struct str restart = json_get_str(pod, "restartPolicy");
-	bool indexed = str_is(json_get_str(spec, "completionMode"), "Indexed");
 
 	hooks_pod_template_validate(json_get(spec, "template"), FIELD(path, "template"), e);
 	/* The schema's default of pods is Always, which a job cannot be. */
@@ -76,14 +147,27 @@ static void validate_job_spec(const struct json *spec, const struct field_path *
 		field_required(e, FIELD(template, "restartPolicy"), "valid values: \"OnFailure\", \"Never\"");
 	else if (!str_is(restart, "OnFailure") && !str_is(restart, "Never"))
 		field_not_supported(e, FIELD(template, "restartPolicy"), restart, job_policies);
-	if (indexed && !json_get(spec, "completions"))
-		field_required(e, FIELD(path, "completions"), "when completion mode is Indexed");
-	if (!indexed && json_get(spec, "backoffLimitPerIndex"))
-		field_invalid(e, FIELD(path, "backoffLimitPerIndex"), json_get(spec, "backoffLimitPerIndex"),
-			      "requires indexed completion mode");
-	if (json_get(spec, "podFailurePolicy") && !str_is(restart, "Never"))
-		field_invalid_str(e, FIELD(template, "restartPolicy"), restart,
-				  "only \"Never\" is supported when podFailurePolicy is specified");
+	validate_indexes(spec, path, e);
+	validate_manager(spec, path, e);
+	hooks_job_policies_validate(spec, path, e);
+}
+
+/* What the server made of the uid has to be all that selects. */
+static void validate_generated(const struct json *job, struct field_errors *e)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	static const char *const uids[] = { "controller-uid", "batch.kubernetes.io/controller-uid" };
+	static const char *const names[] = { "job-name", "batch.kubernetes.io/job-name" };
+	const struct json *selector = json_at(job, "spec.selector");
+	struct json *expected = json_new_object(&arena);
+	struct selector s;
+
+	for (size_t i = 0; i < ARRAY_SIZE(uids); i++) {
+		json_set_str(&arena, expected, uids[i], meta_uid(job));
+		json_set_str(&arena, expected, names[i], meta_name(job));
+	}
+	if (selector_from_json(&arena, selector, &s, NULL) == 0 && !selector_matches_map(&s, expected))
+		field_invalid(e, FIELD(NULL, "spec.selector"), selector, "`selector` not auto-generated");
 }
 
 static void job_validate(const struct json *job, struct field_errors *e)
@@ -97,6 +181,8 @@ static void job_validate(const struct json *job, struct field_errors *e)
 		field_required(e, FIELD(NULL, "spec.selector"), NULL);
 		return;
 	}
+	if (!json_get_bool(spec, "manualSelector", false) && meta_uid(job).n)
+		validate_generated(job, e);
 	if (selector_from_json(&arena, json_get(spec, "selector"), &s, NULL) == 0 && !selector_matches_map(&s, labels))
 		field_invalid(e, FIELD(NULL, "spec.template.metadata.labels"), labels,
 			      "`selector` does not match template `labels`");
@@ -123,109 +209,33 @@ static void job_validate_update(const struct json *job, const struct json *old, 
 			   FIELD(NULL, "spec.backoffLimitPerIndex"), e);
 }
 
+static void job_validate_status(const struct json *job, const struct json *old, struct field_errors *e)
+{
+	static const char *const counts[] = { "active", "succeeded", "failed", "ready", "terminating" };
+	const struct json *status = json_get(job, "status"), *was = json_get(old, "status");
+	const struct field_path *path = FIELD(NULL, "status");
+
+	for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
+		hooks_nonnegative(status, counts[i], path, e);
+	if (json_get_int(status, "ready", 0) > json_get_int(status, "active", 0))
+		field_invalid_int(e, FIELD(path, "ready"), json_get_int(status, "ready", 0),
+				  "cannot set more ready pods than active");
+	if (json_get(was, "completionTime") && json_get(status, "completionTime") &&
+	    !json_equal(json_get(was, "completionTime"), json_get(status, "completionTime")))
+		field_invalid(e, FIELD(path, "completionTime"), json_get(status, "completionTime"),
+			      "field is immutable");
+}
+
 const struct api_hooks hooks_jobs = {
 	.generation = true,
 	.defaults = job_defaults,
 	.prepare_create = job_prepare_create,
 	.validate = job_validate,
+	.validate_status = job_validate_status,
 	.warnings = hooks_template_warnings,
 	.validate_update = job_validate_update,
 	.default_propagation = "Orphan", /* as upstream has kept it for batch/v1 */
 };
-
-/* ---- schedules: five fields of cron, @names, @every ---- */
-
-struct cron_field {
-	const char *what;
-	int min, max;
-	const char *names; /* three letters each, from min on */
-};
-
-static const struct cron_field cron_fields[] = {
-	{ "minute", 0, 59, "" },
-	{ "hour", 0, 23, "" },
-	{ "day of month", 1, 31, "" },
-	{ "month", 1, 12, "janfebmaraprmayjunjulaugsepoctnovdec" },
-	{ "day of week", 0, 6, "sunmontuewedthufrisat" },
-};
-
-static bool cron_number(struct str s, const struct cron_field *f, int64_t *ret)
-{
-	if (s.n == 3)
-		for (size_t i = 0; f->names[i]; i += 3)
-			if (!strncasecmp(s.p, f->names + i, 3)) {
-				*ret = f->min + (int64_t)(i / 3);
-				return true;
-			}
-	return s.n && s.p[0] >= '0' && s.p[0] <= '9' && !str_to_int64(s, ret);
-}
-
-/* One of the comma-separated terms: (*|?|n|n-m)[/step] */
-static bool cron_term(struct str s, const struct cron_field *f)
-{
-	long slash = str_find(s, '/'), dash;
-	struct str range = slash < 0 ? s : str_make(s.p, (size_t)slash);
-	int64_t low, high, step;
-
-	if (slash >= 0) {
-		struct str text = str_make(s.p + slash + 1, s.n - (size_t)slash - 1);
-
-		if (!text.n || text.p[0] < '0' || text.p[0] > '9' || str_to_int64(text, &step) < 0 || step < 1)
-			return false;
-	}
-	if (str_is(range, "*") || str_is(range, "?"))
-		return true;
-	dash = str_find(range, '-');
-	if (dash < 0)
-		return cron_number(range, f, &low) && low >= f->min && low <= f->max;
-	return cron_number(str_make(range.p, (size_t)dash), f, &low) &&
-	       cron_number(str_make(range.p + dash + 1, range.n - (size_t)dash - 1), f, &high) && low >= f->min &&
-	       high <= f->max && low <= high;
-}
-
-static bool is_every(struct str s)
-{
-	/* @every <Go duration>: digits with units. */
-	size_t i = strlen("@every ");
-	bool unit = false;
-
-	if (!str_starts(s, STR("@every ")) || s.n == i)
-		return false;
-	for (; i < s.n; i++) {
-		bool digit = (s.p[i] >= '0' && s.p[i] <= '9') || s.p[i] == '.';
-
-		if (!digit && !strchr("hmsunµ", s.p[i]))
-			return false;
-		unit = !digit;
-	}
-	return unit;
-}
-
-static bool is_schedule(struct str s)
-{
-	static const char *const names[] = { "@yearly", "@annually", "@monthly", "@weekly",
-					     "@daily",  "@midnight", "@hourly" };
-	struct str word, term;
-	size_t n = 0;
-
-	if (s.n && s.p[0] == '@') {
-		for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-			if (str_is(s, names[i]))
-				return true;
-		return is_every(s);
-	}
-	while (str_split(&s, ' ', &word)) {
-		if (!word.n)
-			continue;
-		if (n == ARRAY_SIZE(cron_fields))
-			return false;
-		while (str_split(&word, ',', &term))
-			if (!cron_term(term, &cron_fields[n]))
-				return false;
-		n++;
-	}
-	return n == ARRAY_SIZE(cron_fields);
-}
 
 /* ---- CronJob ---- */
 
@@ -241,15 +251,15 @@ static void cronjob_validate(const struct json *object, struct field_errors *e)
 	const struct json *spec = json_get(object, "spec"), *job = json_at(spec, "jobTemplate.spec");
 	struct str schedule = json_get_str(spec, "schedule"), zone = json_get_str(spec, "timeZone");
 	const struct field_path *path = FIELD(NULL, "spec");
+	char why[CRON_ERROR_MAX];
 
 	if (!schedule.n)
 		field_required(e, FIELD(path, "schedule"), NULL);
 	else if (str_starts(schedule, STR("TZ=")) || str_starts(schedule, STR("CRON_TZ=")))
 		field_invalid_str(e, FIELD(path, "schedule"), schedule,
 				  "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
-	else if (!is_schedule(schedule))
-		field_invalid_str(e, FIELD(path, "schedule"), schedule,
-				  "expected exactly 5 fields with values in range, or a name such as @daily");
+	else if (!cron_check(schedule, why))
+		field_invalid_str(e, FIELD(path, "schedule"), schedule, "%s", why);
 	if (json_get(spec, "timeZone") && !zone.n)
 		field_invalid_str(e, FIELD(path, "timeZone"), zone, "timeZone must be nil or non-empty string");
 	else if (zone.n &&
@@ -260,6 +270,9 @@ static void cronjob_validate(const struct json *object, struct field_errors *e)
 	if (meta_name(object).n > CRONJOB_NAME_MAX)
 		field_invalid_str(e, FIELD(NULL, "metadata.name"), meta_name(object),
 				  "must be no more than %d characters", CRONJOB_NAME_MAX);
+	if (json_get(job, "selector"))
+		field_invalid(e, FIELD(path, "jobTemplate.spec.selector"), json_get(job, "selector"),
+			      "`selector` will be auto-generated");
 	if (json_get_bool(job, "manualSelector", false))
 		field_not_supported(e, FIELD(path, "jobTemplate.spec.manualSelector"), STR("true"),
 				    (const char *const[]){ "nil", "false", NULL });

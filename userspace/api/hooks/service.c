@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Services, Endpoints and EndpointSlices. Addresses and node ports are allocated by the registry; here
+/* Services. Addresses and node ports are allocated by the registry; here
  * stand the defaults and what must hold between fields. No state. Any thread. */
 #include <string.h>
 
@@ -91,13 +91,16 @@ static void service_prepare_update(struct arena *arena, struct json *service, co
 		json_foreach(p, json_get(spec, "ports"))
 			json_remove(p, "nodePort");
 	}
-	if (!type_is(spec, "LoadBalancer")) {
-		if (type_is(was, "LoadBalancer"))
-			json_set(service, "status", json_new_object(arena));
-		json_remove(spec, "allocateLoadBalancerNodePorts");
-		json_remove(spec, "loadBalancerClass");
+	if (!type_is(spec, "LoadBalancer") && type_is(was, "LoadBalancer")) {
+		json_set(service, "status", json_new_object(arena));
+		if (hooks_same(json_get(spec, "allocateLoadBalancerNodePorts"),
+			       json_get(was, "allocateLoadBalancerNodePorts")))
+			json_remove(spec, "allocateLoadBalancerNodePorts");
+		if (hooks_same(json_get(spec, "loadBalancerClass"), json_get(was, "loadBalancerClass")))
+			json_remove(spec, "loadBalancerClass");
 	}
-	if (!type_is(spec, "LoadBalancer") || !str_is(json_get_str(spec, "externalTrafficPolicy"), "Local"))
+	if ((!type_is(spec, "LoadBalancer") || !str_is(json_get_str(spec, "externalTrafficPolicy"), "Local")) &&
+	    hooks_same(json_get(spec, "healthCheckNodePort"), json_get(was, "healthCheckNodePort")))
 		json_remove(spec, "healthCheckNodePort");
 }
 
@@ -106,253 +109,377 @@ static void service_prepare_create(struct arena *arena, struct json *service)
 	json_set(json_ensure_object(arena, service, "status"), "loadBalancer", json_new_object(arena));
 }
 
+/* As upstream shows what repeats: its own struct. */
+static void duplicate_port(const struct json *p, const struct field_path *at, struct field_errors *e)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	struct json *shown = json_new_object(&arena);
+
+	json_set_cstr(&arena, shown, "Name", "");
+	json_set_str(&arena, shown, "Protocol", json_get_str(p, "protocol"));
+	json_set(shown, "AppProtocol", json_new(&arena, JSON_NULL));
+	json_set_int(&arena, shown, "Port", json_get_int(p, "port", 0));
+	json_set_int(&arena, shown, "TargetPort", 0);
+	json_set_int(&arena, shown, "NodePort", 0);
+	field_duplicate(e, at, shown);
+}
+
 static void validate_port(const struct json *p, const struct json *spec, const struct field_path *at,
 			  struct field_errors *e)
 {
 	const struct json *ports = json_get(spec, "ports");
 	struct str name = json_get_str(p, "name"), protocol = json_get_str(p, "protocol");
+	int64_t node = json_get_int(p, "nodePort", 0);
 
 	if (!name.n && json_count(ports) > 1)
 		field_required(e, FIELD(at, "name"), NULL);
-	if (json_get(p, "targetPort"))
-		hooks_port_validate(json_get(p, "targetPort"), FIELD(at, "targetPort"), e);
-	if (json_get_int(p, "nodePort", 0) && (type_is(spec, "ClusterIP") || type_is(spec, "ExternalName")))
-		field_forbidden(e, FIELD(at, "nodePort"), "may not be used when `type` is '%s'",
-				type_is(spec, "ClusterIP") ? "ClusterIP" : "ExternalName");
+	hooks_port_validate(json_get(p, "targetPort"), FIELD(at, "targetPort"), e);
+	if (json_get(p, "appProtocol"))
+		hooks_text_validate(json_get_str(p, "appProtocol"), validate_qualified_name, FIELD(at, "appProtocol"),
+				    e);
+	if (node && type_is(spec, "ClusterIP"))
+		field_forbidden(e, FIELD(at, "nodePort"), "may not be used when `type` is 'ClusterIP'");
+	if (name.n && hooks_named(ports, name) != p)
+		field_duplicate_str(e, FIELD(at, "name"), name);
 	json_foreach(q, ports) {
+		bool same = str_eq(protocol, json_get_str(q, "protocol"));
+
 		if (q == p)
 			break;
-		if (name.n && str_eq(name, json_get_str(q, "name")))
-			field_duplicate_str(e, FIELD(at, "name"), name);
-		if (json_get_int(q, "port", 0) == json_get_int(p, "port", -1) &&
-		    str_eq(protocol, json_get_str(q, "protocol"))) {
-			field_duplicate(e, at, p);
-			return;
-		}
-		if (json_get_int(p, "nodePort", 0) &&
-		    json_get_int(q, "nodePort", 0) == json_get_int(p, "nodePort", 0) &&
-		    str_eq(protocol, json_get_str(q, "protocol")))
+		if (same && node && json_get_int(q, "nodePort", 0) == node)
 			field_duplicate(e, FIELD(at, "nodePort"), json_get(p, "nodePort"));
+		if (same && json_get_int(q, "port", 0) == json_get_int(p, "port", -1)) {
+			duplicate_port(p, at, e);
+			break;
+		}
+	}
+}
+
+/* ---- cluster addresses ---- */
+
+static void validate_external_name(const struct json *spec, const struct field_path *path, struct field_errors *e)
+{
+	static const char *const unset[] = { "clusterIPs", "ipFamilies", "ipFamilyPolicy" };
+	struct str name = json_get_str(spec, "externalName");
+
+	for (size_t i = 0; i < ARRAY_SIZE(unset); i++) {
+		const struct json *v = json_get(spec, unset[i]);
+
+		if (json_count(v) || (json_is(v, JSON_STRING) && v->text.n))
+			field_forbidden(e, FIELD_STR(path, str_of(unset[i])),
+					"may not be set for ExternalName services");
+	}
+	if (name.n && name.p[name.n - 1] == '.')
+		name.n--;
+	if (name.n)
+		hooks_text_validate(name, validate_dns1123_subdomain, FIELD(path, "externalName"), e);
+	else
+		field_required(e, FIELD(path, "externalName"), NULL);
+}
+
+static int family_of(struct str text)
+{
+	return str_find(text, ':') >= 0 ? 6 : 4;
+}
+
+static void validate_families(const struct json *spec, const struct field_path *path, struct field_errors *e)
+{
+	const struct json *families = json_get(spec, "ipFamilies"), *f = json_first(families);
+	size_t i = 0;
+
+	json_foreach(family, families) {
+		json_foreach(earlier, families) {
+			if (earlier == family)
+				break;
+			if (str_eq(json_str(earlier), json_str(family)))
+				field_duplicate(e, FIELD_INDEX(FIELD(path, "ipFamilies"), i), family);
+		}
+		i++;
+	}
+	i = 0;
+	json_foreach(ip, json_get(spec, "clusterIPs")) {
+		int want = f && str_is(json_str(f), "IPv6") ? 6 : 4;
+
+		if (!f || str_is(json_str(ip), "None"))
+			break;
+		if (family_of(json_str(ip)) != want)
+			field_invalid_str(e, FIELD_INDEX(FIELD(path, "clusterIPs"), i), json_str(ip),
+					  "expected an IPv%d value as indicated by `ipFamilies[%zu]`", want, i);
+		f = f->next;
+		i++;
 	}
 }
 
 static void validate_addresses(const struct json *spec, const struct field_path *path, struct field_errors *e)
 {
-	const struct json *ips = json_get(spec, "clusterIPs");
+	const struct json *ips = json_get(spec, "clusterIPs"), *first = json_first(ips);
+	const struct field_path *at = FIELD(path, "clusterIPs");
 	struct str ip = json_get_str(spec, "clusterIP");
-	size_t i = 0;
+	size_t i = 0, bad = e->n;
 
-	if (type_is(spec, "ExternalName")) {
-		if (json_count(ips))
-			field_forbidden(e, FIELD(path, "clusterIPs"), "may not be set when `type` is 'ExternalName'");
-		return;
+	if (ip.n && !json_count(ips))
+		field_required(e, at, NULL);
+	else if (ip.n && !str_eq(json_str(first), ip))
+		field_invalid(e, at, ips, "first value must match `clusterIP`");
+	else if (!ip.n && json_count(ips))
+		field_invalid(e, at, ips, "must be empty when `clusterIP` is not specified");
+	bad = e->n;
+	json_foreach(a, ips) {
+		if (i == 0 && str_is(json_str(a), "None")) {
+			if (json_count(ips) > 1)
+				field_invalid(e, at, ips, "'None' must be the first and only value");
+		} else {
+			hooks_text_validate(json_str(a), validate_ip, FIELD_INDEX(at, i), e);
+		}
+		i++;
 	}
 	if (json_count(ips) > 2)
-		field_invalid(e, FIELD(path, "clusterIPs"), ips, "may only hold up to 2 values");
-	if (json_count(ips) && !str_eq(json_str(json_first(ips)), ip))
-		field_invalid(e, FIELD(path, "clusterIPs"), ips, "first value must match `clusterIP`");
-	if (is_headless(spec) && (type_is(spec, "NodePort") || type_is(spec, "LoadBalancer")))
-		field_invalid_str(e, FIELD_INDEX(FIELD(path, "clusterIPs"), 0), ip,
-				  "may not be set to 'None' for LoadBalancer services");
-	json_foreach(a, ips) {
-		const struct field_path *at = FIELD_INDEX(FIELD(path, "clusterIPs"), i++);
-		const char *why = str_is(json_str(a), "None") ? NULL : validate_ip(json_str(a));
+		field_invalid(e, at, ips, "may only hold up to 2 values");
+	if (e->n != bad)
+		return;
+	if (json_count(ips) == 2 && family_of(json_str(first)) == family_of(json_str(first->next)))
+		field_invalid(e, at, ips, "may specify no more than one IP for each IP family");
+	validate_families(spec, path, e);
+}
 
-		if (why)
-			field_invalid_str(e, at, json_str(a), "%s", why);
-	}
-	i = 0;
+static void validate_external_ips(const struct json *spec, const struct field_path *path, struct field_errors *e)
+{
+	size_t i = 0;
+
 	json_foreach(a, json_get(spec, "externalIPs")) {
 		const struct field_path *at = FIELD_INDEX(FIELD(path, "externalIPs"), i++);
-		struct names_ip address;
 
-		if (names_parse_ip(json_str(a), &address) < 0)
-			field_invalid_str(e, at, json_str(a), "%s", validate_ip(json_str(a)));
-		else if (names_ip_is_unspecified(&address))
-			field_invalid_str(e, at, json_str(a), "may not be unspecified (0.0.0.0 or ::)");
-		else if (names_ip_is_loopback(&address))
-			field_invalid_str(e, at, json_str(a),
-					  "may not be in the loopback range (127.0.0.0/8, ::1/128)");
-		else if (names_ip_is_link_local(&address))
-			field_invalid_str(e, at, json_str(a),
-					  "may not be in the link-local range (169.254.0.0/16, fe80::/10)");
+		hooks_text_validate(json_str(a), validate_ip, at, e);
+		hooks_endpoint_ip_validate(json_str(a), at, e);
 	}
 }
 
-static void service_validate(const struct json *service, struct field_errors *e)
+/* ---- traffic ---- */
+
+#define AFFINITY_SECONDS_MAX 86400
+#define RANGES_ANNOTATION "service.beta.kubernetes.io/load-balancer-source-ranges"
+
+static void validate_affinity(const struct json *spec, const struct field_path *path, struct field_errors *e)
 {
-	const struct json *spec = json_get(service, "spec"), *ports = json_get(spec, "ports");
-	const struct field_path *path = FIELD(NULL, "spec");
-	struct str name = json_get_str(spec, "externalName");
+	const struct json *timeout = json_at(spec, "sessionAffinityConfig.clientIP.timeoutSeconds");
+	const struct field_path *at = FIELD(path, "sessionAffinityConfig");
+
+	if (str_is(json_get_str(spec, "sessionAffinity"), "None")) {
+		if (json_get(spec, "sessionAffinityConfig"))
+			field_forbidden(e, at, "must not be set when session affinity is None");
+		return;
+	}
+	if (timeout && (json_int(timeout, 0) <= 0 || json_int(timeout, 0) > AFFINITY_SECONDS_MAX))
+		field_invalid(e, FIELD(FIELD(at, "clientIP"), "timeoutSeconds"), timeout,
+			      "must be greater than 0 and less than %d", AFFINITY_SECONDS_MAX);
+}
+
+static void validate_source_ranges(const struct json *service, const struct field_path *path, struct field_errors *e)
+{
+	const struct json *spec = json_get(service, "spec"), *ranges = json_get(spec, "loadBalancerSourceRanges");
+	const struct field_path *at = FIELD(path, "LoadBalancerSourceRanges"),
+				*key = FIELD_KEY(FIELD(NULL, "metadata.annotations"), STR(RANGES_ANNOTATION));
+	bool balancer = type_is(spec, "LoadBalancer"), annotated = meta_has_annotation(service, RANGES_ANNOTATION);
+	struct str rest = str_trim(meta_annotation(service, RANGES_ANNOTATION)), part;
 	size_t i = 0;
 
+	if (!balancer && (json_count(ranges) || annotated))
+		field_forbidden(e, json_count(ranges) ? at : key, "may only be used when `type` is 'LoadBalancer'");
+	json_foreach(r, ranges) {
+		hooks_text_validate(str_trim(json_str(r)), validate_cidr, FIELD_INDEX(at, i), e);
+		i++;
+	}
+	while (!json_count(ranges) && rest.n && str_split(&rest, ',', &part))
+		hooks_text_validate(str_trim(part), validate_cidr, key, e);
+}
+
+static void validate_balancer(const struct json *spec, const struct field_path *path, struct field_errors *e)
+{
+	bool balancer = type_is(spec, "LoadBalancer"),
+	     health = balancer && str_is(json_get_str(spec, "externalTrafficPolicy"), "Local");
+
+	if (!balancer && json_get(spec, "allocateLoadBalancerNodePorts"))
+		field_forbidden(e, FIELD(path, "allocateLoadBalancerNodePorts"),
+				"may only be used when `type` is 'LoadBalancer'");
+	if (!balancer && json_get(spec, "loadBalancerClass"))
+		field_forbidden(e, FIELD(path, "loadBalancerClass"), "may only be used when `type` is 'LoadBalancer'");
+	else if (json_get(spec, "loadBalancerClass"))
+		hooks_text_validate(json_get_str(spec, "loadBalancerClass"), validate_qualified_name,
+				    FIELD(path, "loadBalancerClass"), e);
+	if (json_get_str(spec, "externalTrafficPolicy").n && !is_external(spec))
+		field_invalid_str(e, FIELD(path, "externalTrafficPolicy"), json_get_str(spec, "externalTrafficPolicy"),
+				  "may only be set for externally-accessible services");
+	if (!health && json_get_int(spec, "healthCheckNodePort", 0))
+		field_invalid(e, FIELD(path, "healthCheckNodePort"), json_get(spec, "healthCheckNodePort"),
+			      "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'");
+}
+
+#define HINTS_ANNOTATION "service.kubernetes.io/topology-aware-hints"
+#define MODE_ANNOTATION "service.kubernetes.io/topology-mode"
+
+static void service_validate(const struct json *service, struct field_errors *e)
+{
+	static const char *const distributions[] = { "PreferClose", "PreferSameNode", "PreferSameZone", NULL };
+	const struct json *spec = json_get(service, "spec"), *ports = json_get(spec, "ports");
+	const struct field_path *path = FIELD(NULL, "spec");
+	struct str mode = meta_annotation(service, MODE_ANNOTATION);
+	size_t i = 0;
+
+	if (meta_has_annotation(service, MODE_ANNOTATION) && meta_has_annotation(service, HINTS_ANNOTATION) &&
+	    !str_eq(mode, meta_annotation(service, HINTS_ANNOTATION)))
+		field_invalid_str(e, FIELD_KEY(FIELD(NULL, "metadata.annotations"), STR(MODE_ANNOTATION)), mode,
+				  "must match annotations[" HINTS_ANNOTATION "] when both are specified");
 	if (!json_count(ports) && !is_headless(spec) && !type_is(spec, "ExternalName"))
 		field_required(e, FIELD(path, "ports"), NULL);
+	if (is_headless(spec) && (type_is(spec, "NodePort") || type_is(spec, "LoadBalancer")))
+		field_invalid_str(e, FIELD_INDEX(FIELD(path, "clusterIPs"), 0), STR("None"),
+				  "may not be set to 'None' for %s services",
+				  type_is(spec, "NodePort") ? "NodePort" : "LoadBalancer");
+	if (type_is(spec, "ExternalName"))
+		validate_external_name(spec, path, e);
 	json_foreach(p, ports) {
 		validate_port(p, spec, FIELD_INDEX(FIELD(path, "ports"), i), e);
 		i++;
 	}
-	if (type_is(spec, "ExternalName")) {
-		const char *why = name.n ? validate_dns1123_subdomain(
-						   name.p[name.n - 1] == '.' ? str_make(name.p, name.n - 1) : name)
-					 : NULL;
-
-		if (!name.n)
-			field_required(e, FIELD(path, "externalName"), NULL);
-		else if (why)
-			field_invalid_str(e, FIELD(path, "externalName"), name, "%s", why);
-	}
 	validate_labels(json_get(spec, "selector"), FIELD(path, "selector"), e);
-	validate_addresses(spec, path, e);
-	if (json_get_str(spec, "externalTrafficPolicy").n && !is_external(spec))
-		field_invalid_str(e, FIELD(path, "externalTrafficPolicy"), json_get_str(spec, "externalTrafficPolicy"),
-				  "may only be set for externally-accessible services");
-	if (json_count(json_get(spec, "loadBalancerSourceRanges")) && !type_is(spec, "LoadBalancer"))
-		field_forbidden(e, FIELD(path, "LoadBalancerSourceRanges"),
-				"may only be used when `type` is 'LoadBalancer'");
-	i = 0;
-	json_foreach(r, json_get(spec, "loadBalancerSourceRanges")) {
-		const char *why = validate_cidr(str_trim(json_str(r)));
+	validate_affinity(spec, path, e);
+	if (!type_is(spec, "ExternalName"))
+		validate_addresses(spec, path, e);
+	validate_external_ips(spec, path, e);
+	validate_source_ranges(service, path, e);
+	validate_balancer(spec, path, e);
+	if (json_get(spec, "trafficDistribution"))
+		hooks_supported(json_get_str(spec, "trafficDistribution"), distributions,
+				FIELD(path, "trafficDistribution"), e);
+}
 
-		if (why)
-			field_invalid_str(e, FIELD_INDEX(FIELD(path, "LoadBalancerSourceRanges"), i), json_str(r), "%s",
-					  why);
-		i++;
+/* ---- updates ---- */
+
+/* A second address may come and go; the first stays. */
+static void validate_kept(const struct json *spec, const struct json *was, const char *key, const char *unset,
+			  const char *releasing, struct field_errors *e)
+{
+	const struct json *now = json_get(spec, key), *before = json_get(was, key), *a = json_first(now);
+	const struct field_path *at = FIELD_STR(FIELD(NULL, "spec"), str_of(key));
+	size_t i = 0;
+
+	if (json_count(now) == json_count(before)) {
+		json_foreach(b, before) {
+			if (!str_eq(json_str(a), json_str(b)))
+				field_invalid(e, FIELD_INDEX(at, i), now, "may not change once set");
+			a = a->next;
+			i++;
+		}
+		return;
 	}
+	if (!json_count(now))
+		field_invalid(e, FIELD_INDEX(at, 0), now, "%s", unset);
+	else if (json_count(before) && !str_eq(json_str(a), json_str(json_first(before))))
+		field_invalid(e, FIELD_INDEX(at, 0), now, "may not change once set");
+	if (json_count(before) > json_count(now) && json_count(now) == 1 &&
+	    !str_is(json_get_str(spec, "ipFamilyPolicy"), "SingleStack"))
+		field_invalid(e, FIELD(NULL, "spec.ipFamilyPolicy"), json_get(spec, "ipFamilyPolicy"), "%s", releasing);
 }
 
 static void service_validate_update(const struct json *service, const struct json *old, struct field_errors *e)
 {
 	const struct json *spec = json_get(service, "spec"), *was = json_get(old, "spec");
+	bool balancers = type_is(spec, "LoadBalancer") && type_is(was, "LoadBalancer");
 
-	/* The primary address stays while the type has one. */
+	if (balancers && !hooks_same(json_get(spec, "loadBalancerClass"), json_get(was, "loadBalancerClass")))
+		field_invalid(e, FIELD(NULL, "spec.loadBalancerClass"), json_get(spec, "loadBalancerClass"),
+			      "may not change once set");
+	if (balancers && str_is(json_get_str(spec, "externalTrafficPolicy"), "Local") &&
+	    str_is(json_get_str(was, "externalTrafficPolicy"), "Local") &&
+	    json_get_int(spec, "healthCheckNodePort", 0) != json_get_int(was, "healthCheckNodePort", 0))
+		field_forbidden(e, FIELD(NULL, "spec.healthCheckNodePort"), "field is immutable");
 	if (type_is(spec, "ExternalName") || type_is(was, "ExternalName") || !json_get_str(was, "clusterIP").n)
 		return;
-	if (!str_eq(json_get_str(spec, "clusterIP"), json_get_str(was, "clusterIP")))
-		field_invalid(e, FIELD_INDEX(FIELD(NULL, "spec.clusterIPs"), 0), json_get(spec, "clusterIPs"),
-			      "may not change once set");
+	if (!is_headless(spec) || !is_headless(was))
+		validate_kept(spec, was, "clusterIPs", "primary clusterIP can not be unset",
+			      "must be set to 'SingleStack' when releasing the secondary clusterIP", e);
+	if (!is_headless(spec) && !is_headless(was))
+		validate_kept(spec, was, "ipFamilies", "primary ipFamily can not be unset",
+			      "must be set to 'SingleStack' when releasing the secondary ipFamily", e);
+}
+
+/* ---- status ---- */
+
+void hooks_balancer_status_validate(const struct json *status, bool modes, const struct field_path *path,
+				    struct field_errors *e)
+{
+	static const char *const supported[] = { "Proxy", "VIP", NULL };
+	size_t i = 0;
+
+	json_foreach(in, json_get(status, "ingress")) {
+		const struct field_path *at = FIELD_INDEX(FIELD(path, "ingress"), i++);
+		struct str ip = json_get_str(in, "ip"), host = json_get_str(in, "hostname");
+		const struct json *mode = json_get(in, "ipMode");
+		struct names_ip address;
+
+		if (ip.n)
+			hooks_text_validate(ip, validate_ip, FIELD(at, "ip"), e);
+		if (modes && ip.n && !mode)
+			field_required(e, FIELD(at, "ipMode"), "must be specified when `ip` is set");
+		else if (modes && mode && !ip.n)
+			field_forbidden(e, FIELD(at, "ipMode"), "may not be specified when `ip` is not set");
+		else if (modes && mode)
+			hooks_supported(json_str(mode), supported, FIELD(at, "ipMode"), e);
+		if (!host.n)
+			continue;
+		hooks_text_validate(host, validate_dns1123_subdomain, FIELD(at, "hostname"), e);
+		if (names_parse_ip(host, &address) == 0)
+			field_invalid_str(e, FIELD(at, "hostname"), host, "must be a DNS name, not an IP address");
+	}
+}
+
+/* An address without a mode is one that the balancer itself has. */
+static void service_prepare_status(struct arena *arena, struct json *service, const struct json *old)
+{
+	(void)old;
+	json_foreach(in, json_at(service, "status.loadBalancer.ingress"))
+		if (json_is(in, JSON_OBJECT) && json_get_str(in, "ip").n)
+			hooks_default_str(arena, in, "ipMode", "VIP");
+}
+
+static void service_validate_status(const struct json *service, const struct json *old, struct field_errors *e)
+{
+	const struct json *balancer = json_at(service, "status.loadBalancer");
+	const struct field_path *path = FIELD(NULL, "status.loadBalancer");
+
+	(void)old;
+	if (!type_is(json_get(service, "spec"), "LoadBalancer") && json_count(json_get(balancer, "ingress")))
+		field_forbidden(e, FIELD(path, "ingress"), "may only be used when `spec.type` is 'LoadBalancer'");
+	else
+		hooks_balancer_status_validate(balancer, true, path, e);
+}
+
+static void service_warnings(struct arena *arena, const struct json *service, const struct json *old,
+			     struct hooks_warnings *w)
+{
+	const struct json *spec = json_get(service, "spec");
+
+	(void)old;
+	if (meta_has_annotation(service, HINTS_ANNOTATION))
+		hooks_warn(w, "annotation " HINTS_ANNOTATION " is deprecated, please use " MODE_ANNOTATION " instead");
+	if (is_headless(spec)) {
+		if (json_get_str(spec, "loadBalancerIP").n)
+			hooks_warn(w, "spec.loadBalancerIP is ignored when spec.clusterIP is \"None\"");
+		if (json_count(json_get(spec, "externalIPs")))
+			hooks_warn(w, "spec.externalIPs is ignored when spec.clusterIP is \"None\"");
+		if (str_is(json_get_str(spec, "sessionAffinity"), "ClientIP"))
+			hooks_warn(w, "spec.SessionAffinity is ignored for headless services");
+	}
+	(void)arena;
 }
 
 const struct api_hooks hooks_services = {
 	.defaults = service_defaults,
 	.prepare_create = service_prepare_create,
 	.prepare_update = service_prepare_update,
+	.prepare_status = service_prepare_status,
 	.validate = service_validate,
 	.validate_update = service_validate_update,
-};
-
-/* ---- Endpoints ---- */
-
-static void validate_endpoint_ip(struct str s, const struct field_path *at, struct field_errors *e)
-{
-	struct names_ip ip;
-
-	if (names_parse_ip(s, &ip) < 0)
-		field_invalid_str(e, at, s, "%s", validate_ip(s));
-	else if (names_ip_is_unspecified(&ip))
-		field_invalid_str(e, at, s, "may not be unspecified (0.0.0.0 or ::)");
-	else if (names_ip_is_loopback(&ip))
-		field_invalid_str(e, at, s, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
-	else if (names_ip_is_link_local(&ip))
-		field_invalid_str(e, at, s, "may not be in the link-local range (169.254.0.0/16, fe80::/10)");
-}
-
-static void endpoints_validate(const struct json *object, struct field_errors *e)
-{
-	static const char *const lists[] = { "addresses", "notReadyAddresses" };
-	size_t i = 0;
-
-	json_foreach(s, json_get(object, "subsets")) {
-		const struct field_path *at = FIELD_INDEX(FIELD(NULL, "subsets"), i++);
-		size_t j = 0;
-
-		if (!json_count(json_get(s, "addresses")) && !json_count(json_get(s, "notReadyAddresses")))
-			field_required(e, at, "must specify `addresses` or `notReadyAddresses`");
-		for (size_t l = 0; l < ARRAY_SIZE(lists); l++) {
-			size_t k = 0;
-
-			json_foreach(a, json_get(s, lists[l])) {
-				const struct field_path *address = FIELD_INDEX(FIELD_STR(at, str_of(lists[l])), k++);
-
-				validate_endpoint_ip(json_get_str(a, "ip"), FIELD(address, "ip"), e);
-			}
-		}
-		json_foreach(p, json_get(s, "ports")) {
-			const struct field_path *port = FIELD_INDEX(FIELD(at, "ports"), j++);
-
-			if (!json_get_str(p, "name").n && json_count(json_get(s, "ports")) > 1)
-				field_required(e, FIELD(port, "name"), NULL);
-		}
-	}
-}
-
-const struct api_hooks hooks_endpoints = { .validate = endpoints_validate };
-
-/* ---- EndpointSlice ---- */
-
-#define SLICE_ENDPOINTS_MAX 1000
-#define SLICE_PORTS_MAX 20000
-
-static void slice_defaults(struct arena *arena, struct json *object)
-{
-	json_foreach(p, json_get(object, "ports")) {
-		hooks_default_str(arena, p, "name", "");
-		hooks_default_str(arena, p, "protocol", "TCP");
-	}
-}
-
-static void slice_validate(const struct json *object, struct field_errors *e)
-{
-	static const char *const types[] = { "IPv4", "IPv6", "FQDN", NULL };
-	const struct json *endpoints = json_get(object, "endpoints"), *ports = json_get(object, "ports");
-	struct str type = json_get_str(object, "addressType");
-	size_t i = 0;
-
-	if (type.n && !str_is(type, "IPv4") && !str_is(type, "IPv6") && !str_is(type, "FQDN"))
-		field_not_supported(e, FIELD(NULL, "addressType"), type, types);
-	if (json_count(endpoints) > SLICE_ENDPOINTS_MAX)
-		field_too_many(e, FIELD(NULL, "endpoints"), json_count(endpoints), SLICE_ENDPOINTS_MAX);
-	if (json_count(ports) > SLICE_PORTS_MAX)
-		field_too_many(e, FIELD(NULL, "ports"), json_count(ports), SLICE_PORTS_MAX);
-	json_foreach(ep, endpoints) {
-		const struct field_path *at = FIELD_INDEX(FIELD(NULL, "endpoints"), i++);
-		size_t j = 0;
-
-		if (!json_count(json_get(ep, "addresses")))
-			field_required(e, FIELD(at, "addresses"), "must contain at least 1 address");
-		json_foreach(a, json_get(ep, "addresses")) {
-			const struct field_path *address = FIELD_INDEX(FIELD(at, "addresses"), j++);
-			struct names_ip ip;
-
-			if (str_is(type, "FQDN")) {
-				const char *why = validate_dns1123_subdomain(json_str(a));
-
-				if (why)
-					field_invalid_str(e, address, json_str(a), "%s", why);
-				continue;
-			}
-			validate_endpoint_ip(json_str(a), address, e);
-			if (names_parse_ip(json_str(a), &ip) == 0 && ip.family != (str_is(type, "IPv6") ? 6 : 4))
-				field_invalid_str(e, address, json_str(a), "must be an %.*s address", STR_ARG(type));
-		}
-	}
-	i = 0;
-	json_foreach(p, ports) {
-		const struct field_path *at = FIELD_INDEX(FIELD(NULL, "ports"), i++);
-
-		json_foreach(q, ports) {
-			if (q == p)
-				break;
-			if (str_eq(json_get_str(p, "name"), json_get_str(q, "name"))) {
-				field_duplicate_str(e, FIELD(at, "name"), json_get_str(p, "name"));
-				break;
-			}
-		}
-	}
-}
-
-const struct api_hooks hooks_endpointslices = {
-	.generation = true,
-	.defaults = slice_defaults,
-	.validate = slice_validate,
+	.validate_status = service_validate_status,
+	.warnings = service_warnings,
 };

@@ -87,6 +87,29 @@ static bool is_zero(const struct json *v)
 	return (json_is(v, JSON_NUMBER) && json_int(v, 1) == 0) || (intstr_percent(v, &percent) && percent == 0);
 }
 
+/* Counts of a status: none below 0, none above the whole. `counts[0]` is the whole. */
+static void validate_counts(const struct json *object, const struct json *old, const char *const *counts,
+			    struct field_errors *e)
+{
+	const struct json *status = json_get(object, "status"), *collisions = json_get(status, "collisionCount"),
+			  *before = json_at(old, "status.collisionCount");
+	const struct field_path *path = FIELD(NULL, "status");
+	int64_t whole = json_get_int(status, counts[0], 0);
+
+	for (const char *const *c = counts; *c; c++)
+		hooks_nonnegative(status, *c, path, e);
+	hooks_nonnegative(status, "observedGeneration", path, e);
+	for (const char *const *c = counts + 1; *c; c++)
+		if (json_get_int(status, *c, 0) > whole)
+			field_invalid_int(e, FIELD_STR(path, str_of(*c)), json_get_int(status, *c, 0),
+					  "cannot be greater than status.replicas");
+	if (json_get_int(status, "availableReplicas", 0) > json_get_int(status, "readyReplicas", 0))
+		field_invalid_int(e, FIELD(path, "availableReplicas"), json_get_int(status, "availableReplicas", 0),
+				  "cannot be greater than readyReplicas");
+	if (before && (!collisions || json_int(collisions, 0) < json_int(before, 0)))
+		field_invalid_int(e, FIELD(path, "collisionCount"), json_int(collisions, 0), "cannot be decremented");
+}
+
 /* ---- Deployment ---- */
 
 static void deployment_defaults(struct arena *arena, struct json *object)
@@ -126,11 +149,20 @@ static void deployment_validate(const struct json *object, struct field_errors *
 				  "must be greater than minReadySeconds");
 }
 
+static void deployment_validate_status(const struct json *object, const struct json *old, struct field_errors *e)
+{
+	static const char *const counts[] = { "replicas", "updatedReplicas", "readyReplicas", "availableReplicas",
+					      NULL };
+
+	validate_counts(object, old, counts, e);
+}
+
 const struct api_hooks hooks_deployments = {
 	.generation = true,
 	.generation_on_annotations = true,
 	.defaults = deployment_defaults,
 	.validate = deployment_validate,
+	.validate_status = deployment_validate_status,
 	.warnings = hooks_template_warnings,
 };
 
@@ -138,7 +170,7 @@ const struct api_hooks hooks_deployments = {
 
 static void replicaset_validate(const struct json *object, struct field_errors *e)
 {
-	validate_selector(object, "replicaset", e);
+	validate_selector(object, "deployment", e); /* upstream's word for it */
 	validate_template(object, "ReplicaSet", e);
 }
 
@@ -148,11 +180,20 @@ static void replicas_prepare_create(struct arena *arena, struct json *object)
 	json_set_int(arena, json_ensure_object(arena, object, "status"), "replicas", 0);
 }
 
+static void replicas_validate_status(const struct json *object, const struct json *old, struct field_errors *e)
+{
+	static const char *const counts[] = { "replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas",
+					      NULL };
+
+	validate_counts(object, old, counts, e);
+}
+
 const struct api_hooks hooks_replicasets = {
 	.generation = true,
 	.defaults = template_defaults,
 	.prepare_create = replicas_prepare_create,
 	.validate = replicaset_validate,
+	.validate_status = replicas_validate_status,
 	.warnings = hooks_template_warnings,
 };
 
@@ -184,7 +225,7 @@ static void daemonset_validate(const struct json *object, struct field_errors *e
 	validate_int_or_percent(unavailable, 100, FIELD(at, "maxUnavailable"), e);
 	validate_int_or_percent(surge, 100, FIELD(at, "maxSurge"), e);
 	if (is_zero(unavailable) && is_zero(surge))
-		field_invalid(e, FIELD(at, "maxUnavailable"), unavailable, "cannot be 0 when maxSurge is 0");
+		field_required(e, FIELD(at, "maxUnavailable"), "cannot be 0 when maxSurge is 0");
 	else if (!is_zero(unavailable) && surge && !is_zero(surge))
 		field_invalid(e, FIELD(at, "maxSurge"), surge, "may not be set when maxUnavailable is non-zero");
 }
@@ -199,11 +240,26 @@ static void daemonset_prepare_create(struct arena *arena, struct json *object)
 		json_set_int(arena, status, counts[i], 0);
 }
 
+static void daemonset_validate_status(const struct json *object, const struct json *old, struct field_errors *e)
+{
+	static const char *const counts[] = { "currentNumberScheduled", "numberMisscheduled",
+					      "desiredNumberScheduled", "numberReady",
+					      "observedGeneration",     "updatedNumberScheduled",
+					      "numberAvailable",        "numberUnavailable" };
+	const struct json *now = json_at(object, "status.collisionCount"), *was = json_at(old, "status.collisionCount");
+
+	for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
+		hooks_nonnegative(json_get(object, "status"), counts[i], FIELD(NULL, "status"), e);
+	if (was && json_int(now, 0) < json_int(was, 0))
+		field_invalid_int(e, FIELD(NULL, "status.collisionCount"), json_int(now, 0), "cannot be decremented");
+}
+
 const struct api_hooks hooks_daemonsets = {
 	.generation = true,
 	.defaults = daemonset_defaults,
 	.prepare_create = daemonset_prepare_create,
 	.validate = daemonset_validate,
+	.validate_status = daemonset_validate_status,
 	.warnings = hooks_template_warnings,
 };
 
@@ -224,9 +280,46 @@ static void statefulset_defaults(struct arena *arena, struct json *object)
 	}
 }
 
+static void validate_statefulset_spec(const struct json *spec, const struct field_path *path, struct field_errors *e)
+{
+	static const char *const retentions[] = { "Retain", "Delete", NULL };
+	static const char *const events[] = { "whenDeleted", "whenScaled" };
+	const struct json *strategy = json_get(spec, "updateStrategy"), *rolling = json_get(strategy, "rollingUpdate"),
+			  *retention = json_get(spec, "persistentVolumeClaimRetentionPolicy"),
+			  *unavailable = json_get(rolling, "maxUnavailable");
+	struct str management = json_get_str(spec, "podManagementPolicy"), type = json_get_str(strategy, "type");
+	const struct field_path *at = FIELD(path, "updateStrategy");
+
+	if (management.n && !str_is(management, "OrderedReady") && !str_is(management, "Parallel"))
+		field_invalid_str(e, FIELD(path, "podManagementPolicy"), management,
+				  "must be 'OrderedReady' or 'Parallel'");
+	if (str_is(type, "OnDelete") && rolling)
+		field_invalid(e, FIELD(at, "rollingUpdate"), rolling,
+			      "only allowed for updateStrategy 'RollingUpdate'");
+	else if (type.n && !str_is(type, "OnDelete") && !str_is(type, "RollingUpdate"))
+		field_invalid(e, at, strategy, "must be 'RollingUpdate' or 'OnDelete'");
+	validate_int_or_percent(unavailable, 100, FIELD(FIELD(at, "rollingUpdate"), "maxUnavailable"), e);
+	if (unavailable && is_zero(unavailable))
+		field_invalid(e, FIELD(FIELD(at, "rollingUpdate"), "maxUnavailable"), unavailable, "cannot be 0");
+	for (size_t i = 0; i < ARRAY_SIZE(events); i++)
+		if (json_get_str(retention, events[i]).n)
+			hooks_supported(
+				json_get_str(retention, events[i]), retentions,
+				FIELD_STR(FIELD(path, "persistentVolumeClaimRetentionPolicy"), str_of(events[i])), e);
+}
+
+static void statefulset_validate_status(const struct json *object, const struct json *old, struct field_errors *e)
+{
+	static const char *const counts[] = { "replicas",        "readyReplicas",     "currentReplicas",
+					      "updatedReplicas", "availableReplicas", NULL };
+
+	validate_counts(object, old, counts, e);
+}
+
 static void statefulset_validate(const struct json *object, struct field_errors *e)
 {
 	validate_selector(object, "statefulset", e);
+	validate_statefulset_spec(json_get(object, "spec"), FIELD(NULL, "spec"), e);
 	/* Mounts may name claim templates: put them in as volumes for the check. */
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	struct json *copy = json_clone(&arena, object), *spec = json_at(copy, "spec.template.spec"), *volumes;
@@ -274,6 +367,7 @@ const struct api_hooks hooks_statefulsets = {
 	.defaults = statefulset_defaults,
 	.prepare_create = replicas_prepare_create,
 	.validate = statefulset_validate,
+	.validate_status = statefulset_validate_status,
 	.warnings = hooks_template_warnings,
 	.validate_update = statefulset_validate_update,
 };
@@ -317,6 +411,7 @@ const struct api_hooks hooks_replicationcontrollers = {
 	.defaults = rc_defaults,
 	.prepare_create = replicas_prepare_create,
 	.validate = rc_validate,
+	.validate_status = replicas_validate_status,
 	.warnings = hooks_template_warnings,
 	.default_propagation = "Orphan", /* as upstream has kept it for v1 */
 };
@@ -325,7 +420,9 @@ const struct api_hooks hooks_replicationcontrollers = {
 
 static void revision_validate(const struct json *object, struct field_errors *e)
 {
-	if (!json_get(object, "data"))
+	const struct json *data = json_get(object, "data");
+
+	if (!data || data->type == JSON_NULL)
 		field_required(e, FIELD(NULL, "data"), "data is mandatory");
 }
 
