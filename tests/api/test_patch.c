@@ -42,6 +42,9 @@ struct patch_case {
 	const char *original, *patch, *want;
 };
 
+/* Upstream does not say what was wrong with an operation. */
+#define REFUSED "!the server rejected our request due to an error in our request"
+
 static void test_json_patch(void **state)
 {
 	static const struct patch_case cases[] = {
@@ -61,14 +64,14 @@ static void test_json_patch(void **state)
 		{ "{'baz':'qux','foo':['a',2,'c']}",
 		  "[{'op':'test','path':'/baz','value':'qux'},{'op':'test','path':'/foo/1','value':2}]",
 		  "{'baz':'qux','foo':['a',2,'c']}" },
-		{ "{'baz':'qux'}", "[{'op':'test','path':'/baz','value':'bar'}]", "!testing value /baz failed" },
+		{ "{'baz':'qux'}", "[{'op':'test','path':'/baz','value':'bar'}]", REFUSED },
 		{ "{'foo':'bar'}", "[{'op':'add','path':'/child','value':{'grandchild':{}}}]",
 		  "{'foo':'bar','child':{'grandchild':{}}}" },
 		{ "{'foo':'bar'}", "[{'op':'add','path':'/baz','value':'qux','xyz':123}]",
 		  "{'foo':'bar','baz':'qux'}" },
-		{ "{'foo':'bar'}", "[{'op':'add','path':'/baz/bat','value':'qux'}]", "!add operation does not apply" },
+		{ "{'foo':'bar'}", "[{'op':'add','path':'/baz/bat','value':'qux'}]", REFUSED },
 		{ "{'/':9,'~1':10}", "[{'op':'test','path':'/~01','value':10}]", "{'/':9,'~1':10}" },
-		{ "{'/':9,'~1':10}", "[{'op':'test','path':'/~01','value':'10'}]", "!test failed" },
+		{ "{'/':9,'~1':10}", "[{'op':'test','path':'/~01','value':'10'}]", REFUSED },
 		{ "{'foo':['bar']}", "[{'op':'add','path':'/foo/-','value':['abc','def']}]",
 		  "{'foo':['bar',['abc','def']]}" },
 		/* more */
@@ -76,22 +79,36 @@ static void test_json_patch(void **state)
 		  "[{'op':'copy','from':'/a/b/1','path':'/a/b/0'},{'op':'remove','path':'/a/b/1'}]",
 		  "{'a':{'b':[{'c':2},{'c':2}]}}" },
 		{ "{'a':1}", "[{'op':'replace','path':'','value':{'b':2}}]", "{'b':2}" },
-		{ "{'a':1}", "[{'op':'add','path':'','value':{'b':2}}]", "{'b':2}" },
+		{ "{'a':1}", "[{'op':'add','path':'','value':{'b':2}}]", REFUSED },
 		{ "{'a':[1,2,3]}", "[{'op':'remove','path':'/a/-1'}]", "{'a':[1,2]}" },
 		{ "{'a':[1]}", "[{'op':'add','path':'/a/1','value':2},{'op':'add','path':'/a/2','value':3}]",
 		  "{'a':[1,2,3]}" },
-		{ "{'a':[1]}", "[{'op':'add','path':'/a/3','value':2}]", "!invalid index" },
-		{ "{'a':[1]}", "[{'op':'add','path':'/a/x','value':2}]", "!invalid index" },
-		{ "{'a':1}", "[{'op':'remove','path':'/b'}]", "!nonexistent key" },
-		{ "{'a':1}", "[{'op':'replace','path':'/b','value':1}]", "!replace operation does not apply" },
-		{ "{'a':{'b':1}}", "[{'op':'move','from':'/a','path':'/a/b'}]", "!into itself" },
-		{ "{'a':1}", "[{'op':'jump','path':'/a'}]", "!Unexpected kind: jump" },
-		{ "{'a':1}", "[{'op':'remove'}]", "!missing operation path" },
-		{ "{'a':1}", "[{'op':'copy','path':'/b'}]", "!missing operation from" },
-		{ "{'a':1}", "{'op':'remove'}", "!must be an array" },
-		{ "{'a':1}", "[1]", "!must be an object" },
-		{ "{'a':1}", "[{'op':'add','path':'b','value':1}]", "!does not begin with a slash" },
-		{ "{'a':1}", "[{'op':'add','path':'/~2','value':1}]", "!bad escape" },
+		{ "{'a':[1]}", "[{'op':'add','path':'/a/3','value':2}]", REFUSED },
+		{ "{'a':[1]}", "[{'op':'add','path':'/a/x','value':2}]", REFUSED },
+		{ "{'a':1}", "[{'op':'remove','path':'/b'}]", REFUSED },
+		/* what is not there may be replaced, in an object */
+		{ "{'a':1}", "[{'op':'replace','path':'/b','value':1}]", "{'a':1,'b':1}" },
+		{ "{'a':[1]}", "[{'op':'replace','path':'/a/1','value':1}]", REFUSED },
+		{ "{'a':1}", "[{'op':'replace','path':'/b/c','value':1}]", REFUSED },
+		{ "{'a':1}", "[{'op':'copy','from':'/b','path':'/c'}]", "{'a':1,'c':null}" },
+		/* negative places count from behind the end where something is put in */
+		{ "{'a':[1]}", "[{'op':'add','path':'/a/-1','value':2}]", "{'a':[1,2]}" },
+		{ "{'a':[1]}", "[{'op':'add','path':'/a/-2','value':2}]", "{'a':[2,1]}" },
+		{ "{'a':[1]}", "[{'op':'add','path':'/a/-3','value':2}]", REFUSED },
+		{ "{'a':1}", "[{'op':'test','path':'/b/c','value':null}]", REFUSED },
+		{ "{'a':[]}", "[{'op':'test','path':'/a/0','value':null}]", REFUSED },
+		{ "{'a':1}", "[{'op':'test','path':'','value':{'a':1}}]", "{'a':1}" },
+		{ "{'a':{'b':1}}", "[{'op':'move','from':'/a','path':'/a/b'}]", REFUSED },
+		{ "{'a':1}", "[{'op':'jump','path':'/a'}]", REFUSED },
+		{ "{'a':1}", "[{'op':'remove'}]", REFUSED },
+		{ "{'a':1}", "[{'op':'copy','path':'/b'}]", REFUSED },
+		{ "{'a':1}", "{'op':'remove'}",
+		  "!error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp" },
+		{ "{'a':1}", "[1]",
+		  "!error decoding patch: json: cannot unmarshal number into Go value of type handlers.jsonPatchOp" },
+		{ "{'a':1}", "[{'op':'add','path':'b','value':1}]", REFUSED },
+		{ "{'a':1}", "[{'op':'add','path':'x/b','value':1}]", "{'a':1,'b':1}" },
+		{ "{'a':1}", "[{'op':'add','path':'/~2','value':1}]", "{'a':1,'~2':1}" },
 		{ "{'a':1}", "[{'op':'test','path':'/b','value':null}]", "{'a':1}" },
 		{ "{'a':9007199254740993}", "[{'op':'copy','from':'/a','path':'/b'}]",
 		  "{'a':9007199254740993,'b':9007199254740993}" },
@@ -135,7 +152,8 @@ static void test_merge_patch(void **state)
 		{ "{'a':[{'b':'c'}]}", "{'a':[1]}", "{'a':[1]}" },
 		{ "{'e':null}", "{'a':1}", "{'e':null,'a':1}" },
 		{ "{}", "{'a':{'bb':{'ccc':null}}}", "{'a':{'bb':{}}}" },
-		{ "{'a':1}", "[1]", "!must be an object" },
+		{ "{'a':1}", "[1]",
+		  "!error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
@@ -192,13 +210,13 @@ static void test_strategic_lists(void **state)
 		  "{'spec':{'containers':[{'name':'c'}]}}" },
 		{ "{'spec':{'containers':[{'name':'a'}]}}",
 		  "{'spec':{'$setElementOrder/containers':[{'name':'a'},{'name':'b'}],'containers':[{'name':'b'},{'name':'a'}]}}",
-		  "!doesn't match $setElementOrder list" },
+		  "! doesn't match $setElementOrder list:\n" },
 		{ "{'spec':{'containers':[{'name':'a'}]}}", "{'spec':{'containers':[{'image':'x'}]}}",
-		  "!does not contain declared merge key: name" },
+		  "! does not contain declared merge key: name" },
 		{ "{'spec':{'containers':[{'name':'a'}]}}", "{'spec':{'containers':[{'name':'a','$patch':'merge'}]}}",
 		  "!merging lists cannot yet be specified in the patch" },
 		{ "{'spec':{'containers':[{'name':'a'}]}}", "{'spec':{'containers':[{'name':'a','$patch':'x'}]}}",
-		  "!unknown patch type x" },
+		  "!unknown patch type: x in map: map[$patch:x name:a]" },
 		{ "{'spec':{'containers':[{'name':'a'}]}}", "{'spec':{'containers':['a']}}",
 		  "!list element types are not identical" },
 		{ "{'spec':{}}", "{'spec':{'$setElementOrder/containers':'x'}}",
@@ -235,7 +253,7 @@ static void test_strategic_maps(void **state)
 		  "{'metadata':{'labels':{}}}" },
 		{ "{'spec':{'nodeSelector':{'a':'b'}}}", "{'spec':null}", "{}" },
 		{ "{'spec':{'x':1}}", "{'spec':'y'}", "{'spec':'y'}" },
-		{ "{'spec':{}}", "{'spec':{'$patch':'what'}}", "!unknown patch type what" },
+		{ "{'spec':{}}", "{'spec':{'$patch':'what'}}", "!unknown patch type: what in map: map[$patch:what]" },
 		{ "'text'", "{'spec':1}", "!is of an object" },
 	};
 

@@ -113,6 +113,7 @@ static void write_details(struct buf *out, const struct err *err)
 void api_status_write(struct buf *out, const struct err *err)
 {
 	int status = api_err_status(err);
+	const char *reason = err->reason ? err->reason : reason_of_status(status);
 
 	buf_add_cstr(out, "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{");
 	if (err->list_continue) {
@@ -121,8 +122,10 @@ void api_status_write(struct buf *out, const struct err *err)
 	}
 	buf_add_cstr(out, "},\"status\":\"Failure\",\"message\":");
 	json_write_str(out, str_of(err_message(err)));
-	buf_add_cstr(out, ",\"reason\":");
-	json_write_str(out, str_of(err->reason ? err->reason : reason_of_status(status)));
+	if (*reason) { /* errors that upstream never expected have none */
+		buf_add_cstr(out, ",\"reason\":");
+		json_write_str(out, str_of(reason));
+	}
 	write_details(out, err);
 	buf_printf(out, ",\"code\":%d}", status);
 }

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <strings.h>
 
+#include "userspace/api/decode_value.h"
 #include "userspace/api/meta.h"
 #include "userspace/api/patch_internal.h"
 
@@ -62,7 +63,9 @@ int patch_apply(struct arena *arena, enum patch_type type, const struct api_mess
 	if (type == PATCH_JSON)
 		return patch_json(arena, original, tree, ret, err);
 	if (!json_is(tree, JSON_OBJECT))
-		return api_err_bad_request(err, "error decoding patch: json: the patch must be an object");
+		return api_err_bad_request(err,
+					   "%sjson: cannot unmarshal %s into Go value of type map[string]interface {}",
+					   type == PATCH_MERGE ? "error decoding patch: " : "", decode_json_word(tree));
 	if (type == PATCH_MERGE)
 		return patch_merge(arena, original, tree, ret, err);
 	if (type != PATCH_STRATEGIC || !message)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* JSON Patch (RFC 6902) with JSON Pointers (RFC 6901). Works on a clone. As upstream, negative array
- * indices count from the end. Any thread. */
+/* JSON Patch (RFC 6902) with JSON Pointers (RFC 6901), as upstream reads them: negative array indices count from the
+ * end, a member that is not there may be replaced, what stands before the first slash and escapes that are none are
+ * passed over, and whatever does not apply is refused in the same few words. Works on a clone. Any thread. */
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
+#include "userspace/api/decode_value.h"
 #include "userspace/api/meta.h"
 #include "userspace/api/patch.h"
 #include "userspace/api/patch_internal.h"
@@ -19,43 +19,34 @@ struct run {
 	struct err *err;
 };
 
-static int refuse(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static int refuse(struct err *err, const char *fmt, ...)
+/* Upstream does not tell the client which operation it was. */
+static int refuse(struct err *err)
 {
-	char detail[512];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(detail, sizeof(detail), fmt, ap);
-	va_end(ap);
 	return err_set_status(err, -EINVAL, 422, "Invalid",
-			      "the server rejected our request due to an error in our request: %s", detail);
+			      "the server rejected our request due to an error in our request");
 }
 
 /* ---- pointers ---- */
 
-static int unescape(struct arena *arena, struct str token, struct str *ret)
+static struct str unescape(struct arena *arena, struct str token)
 {
 	char *out;
 	size_t n = 0;
 
-	if (str_find(token, '~') < 0) {
-		*ret = token;
-		return 0;
-	}
+	if (str_find(token, '~') < 0)
+		return token;
 	out = arena_alloc(arena, token.n + 1);
 	for (size_t i = 0; i < token.n; i++) {
-		char c = token.p[i];
+		char next = i + 1 < token.n ? token.p[i + 1] : 0;
 
-		if (c == '~') {
-			if (++i == token.n || (token.p[i] != '0' && token.p[i] != '1'))
-				return -EINVAL;
-			c = token.p[i] == '0' ? '~' : '/';
+		if (token.p[i] == '~' && (next == '0' || next == '1')) {
+			out[n++] = next == '0' ? '~' : '/';
+			i++;
+		} else {
+			out[n++] = token.p[i];
 		}
-		out[n++] = c;
 	}
-	*ret = str_make(out, n);
-	return 0;
+	return str_make(out, n);
 }
 
 /* The element at an index token; NULL when there is none. */
@@ -75,28 +66,26 @@ static struct json *child(const struct json *v, struct str token)
 	return json_is(v, JSON_ARRAY) ? element(v, token) : json_get_n(v, token);
 }
 
-/* Walks to the parent of what `path` names. *ret_depth counts its tokens; the whole document has no parent:
- * *ret_parent is NULL then. 1 when the parent is not there. */
+/* Walks to the parent of what `path` names. *ret_depth counts its tokens. 1 when there is no such parent; the whole
+ * document ("") has none either. */
 static int walk(struct run *run, struct str path, struct json **ret_parent, struct str *ret_last, size_t *ret_depth)
 {
 	struct json *at = run->root, *parent = NULL;
+	long slash = str_find(path, '/');
 	struct str token, last = STR("");
 	size_t depth = 0;
 
-	if (path.n && path.p[0] != '/')
-		return refuse(run->err, "the JSON pointer \"%.*s\" does not begin with a slash", STR_ARG(path));
-	for (size_t i = 0; i < path.n;) {
+	for (size_t i = slash < 0 ? path.n : (size_t)slash; i < path.n;) {
 		size_t end = ++i;
 
 		while (end < path.n && path.p[end] != '/')
 			end++;
-		if (unescape(run->arena, str_make(path.p + i, end - i), &token) < 0)
-			return refuse(run->err, "bad escape in the JSON pointer \"%.*s\"", STR_ARG(path));
+		token = unescape(run->arena, str_make(path.p + i, end - i));
 		if (++depth > PATCH_POINTER_DEPTH_MAX)
-			return refuse(run->err, "the JSON pointer is too deep");
+			return refuse(run->err);
 		if (depth > 1) {
 			at = child(at, last);
-			if (!at)
+			if (!json_is(at, JSON_OBJECT) && !json_is(at, JSON_ARRAY))
 				return 1;
 		}
 		if (patch_charge(&run->budget, json_count(at) + 1, run->err) < 0)
@@ -105,23 +94,28 @@ static int walk(struct run *run, struct str path, struct json **ret_parent, stru
 		last = token;
 		i = end;
 	}
+	if (!parent)
+		return 1;
 	*ret_parent = parent;
 	*ret_last = last;
 	*ret_depth = depth;
 	return 0;
 }
 
-/* The value at `path`, NULL when absent (with 0). */
+/* The value at `path`: NULL when an object has no such member. What else is not there is refused. */
 static int find(struct run *run, struct str path, struct json **ret)
 {
-	struct json *parent;
+	struct json *parent, *v;
 	struct str last;
 	size_t depth;
 	int r = walk(run, path, &parent, &last, &depth);
 
-	if (r < 0)
-		return r;
-	*ret = r ? NULL : parent ? child(parent, last) : run->root;
+	if (r != 0)
+		return r < 0 ? r : refuse(run->err);
+	v = child(parent, last);
+	if (!v && json_is(parent, JSON_ARRAY))
+		return refuse(run->err);
+	*ret = v;
 	return 0;
 }
 
@@ -163,53 +157,57 @@ static void insert_before(struct json *array, struct json *at, struct json *v)
 	array->count++;
 }
 
-static int add(struct run *run, struct str path, struct json *value)
+/* Where an item goes: in front of *ret, NULL: at the end. */
+static int place_of(struct run *run, const struct json *array, struct str token, struct json **ret)
 {
-	size_t depth, height;
-	struct json *parent, *at;
-	struct str last;
-	int r = walk(run, path, &parent, &last, &depth);
+	int64_t i;
 
-	if (r < 0)
-		return r;
-	if (r > 0)
-		return refuse(run->err, "add operation does not apply: doc is missing path: \"%.*s\": missing value",
-			      STR_ARG(path));
-	r = measure(run, value, &height);
-	if (r < 0)
-		return r;
-	if (depth + height > JSON_DEPTH_MAX)
-		return refuse(run->err, "the result is nested too deeply");
-	if (!parent) {
-		run->root = value;
+	if (str_is(token, "-")) {
+		*ret = NULL;
 		return 0;
 	}
-	if (json_is(parent, JSON_OBJECT)) {
-		json_set_n(parent, last, value);
-		return 0;
-	}
-	if (!json_is(parent, JSON_ARRAY))
-		return refuse(run->err, "add operation does not apply: doc is missing path: \"%.*s\": missing value",
-			      STR_ARG(path));
-	if (str_is(last, "-")) {
-		json_append(parent, value);
-		return 0;
-	}
-	at = element(parent, last);
-	if (!at) {
-		int64_t i;
-
-		if (str_to_int64(last, &i) < 0 || i != (int64_t)parent->count)
-			return refuse(run->err,
-				      "error in add for path: '%.*s': Unable to access invalid index: %.*s: "
-				      "invalid index referenced",
-				      STR_ARG(path), STR_ARG(last));
-	}
-	insert_before(parent, at, value);
+	if (str_to_int64(token, &i) < 0)
+		return refuse(run->err);
+	if (i < 0)
+		i += (int64_t)array->count + 1;
+	if (i < 0 || i > (int64_t)array->count)
+		return refuse(run->err);
+	*ret = json_index(array, (size_t)i);
 	return 0;
 }
 
-static int take(struct run *run, const char *op, struct str path, struct json **ret)
+static int measured(struct run *run, const struct json *value, size_t depth)
+{
+	size_t height;
+	int r = measure(run, value, &height);
+
+	if (r < 0)
+		return r;
+	return depth + height > JSON_DEPTH_MAX ? refuse(run->err) : 0;
+}
+
+static int add(struct run *run, struct str path, struct json *value)
+{
+	struct json *parent, *at = NULL;
+	struct str last;
+	size_t depth;
+	int r = walk(run, path, &parent, &last, &depth);
+
+	if (r != 0)
+		return r < 0 ? r : refuse(run->err);
+	r = measured(run, value, depth);
+	if (r >= 0 && json_is(parent, JSON_ARRAY))
+		r = place_of(run, parent, last, &at);
+	if (r < 0)
+		return r;
+	if (json_is(parent, JSON_OBJECT))
+		json_set_n(parent, last, value);
+	else
+		insert_before(parent, at, value);
+	return 0;
+}
+
+static int take(struct run *run, struct str path, struct json **ret)
 {
 	struct json *parent, *at;
 	struct str last;
@@ -218,14 +216,9 @@ static int take(struct run *run, const char *op, struct str path, struct json **
 
 	if (r < 0)
 		return r;
-	if (r > 0 || !parent)
-		return refuse(run->err, "%s operation does not apply: doc is missing path: \"%.*s\": missing value", op,
-			      STR_ARG(path));
-	at = child(parent, last);
+	at = r == 0 ? child(parent, last) : NULL;
 	if (!at)
-		return refuse(run->err,
-			      "error in %s for path: '%.*s': Unable to remove nonexistent key: %.*s: missing value", op,
-			      STR_ARG(path), STR_ARG(last));
+		return refuse(run->err);
 	json_unlink(parent, at);
 	at->next = NULL;
 	*ret = at;
@@ -235,36 +228,38 @@ static int take(struct run *run, const char *op, struct str path, struct json **
 static int replace(struct run *run, struct str path, struct json *value)
 {
 	struct json *parent, *at;
-	size_t depth, height;
 	struct str last;
-	int r = walk(run, path, &parent, &last, &depth);
+	size_t depth = 0;
+	int r;
 
-	if (r < 0)
+	if (path.n == 0) {
+		if (!json_is(value, JSON_OBJECT) && !json_is(value, JSON_ARRAY))
+			return refuse(run->err);
+		r = measured(run, value, 0);
+		if (r >= 0)
+			run->root = value;
 		return r;
-	at = r > 0 ? NULL : parent ? child(parent, last) : run->root;
-	if (!at)
-		return refuse(run->err, "replace operation does not apply: doc is missing %s: %.*s: missing value",
-			      r > 0 ? "path" : "key", STR_ARG(path));
-	r = measure(run, value, &height);
-	if (r < 0)
-		return r;
-	if (depth + height > JSON_DEPTH_MAX)
-		return refuse(run->err, "the result is nested too deeply");
-	if (at == run->root)
-		run->root = value;
-	else
+	}
+	r = walk(run, path, &parent, &last, &depth);
+	if (r == 0)
+		r = measured(run, value, depth);
+	if (r != 0)
+		return r < 0 ? r : refuse(run->err);
+	at = child(parent, last);
+	if (!at && json_is(parent, JSON_ARRAY))
+		return refuse(run->err);
+	if (at)
 		json_replace(at, value);
+	else
+		json_set_n(parent, last, value);
 	return 0;
 }
 
 static int move(struct run *run, struct str from, struct str path)
 {
 	struct json *value;
-	int r;
+	int r = take(run, from, &value);
 
-	if (str_starts(path, from) && path.n > from.n && path.p[from.n] == '/')
-		return refuse(run->err, "a value cannot be moved into itself: \"%.*s\"", STR_ARG(path));
-	r = take(run, "move", from, &value);
 	return r < 0 ? r : add(run, path, value);
 }
 
@@ -277,8 +272,7 @@ static int copy(struct run *run, struct str from, struct str path)
 	if (r < 0)
 		return r;
 	if (!value)
-		return refuse(run->err, "copy operation does not apply: doc is missing from path: %.*s: missing value",
-			      STR_ARG(from));
+		return add(run, path, json_new(run->arena, JSON_NULL));
 	r = measure(run, value, &height); /* before the memory is taken */
 	if (r < 0)
 		return r;
@@ -287,8 +281,8 @@ static int copy(struct run *run, struct str from, struct str path)
 
 static int test(struct run *run, struct str path, const struct json *wanted)
 {
-	struct json *have;
-	int r = find(run, path, &have);
+	struct json *have = run->root;
+	int r = path.n ? find(run, path, &have) : 0;
 
 	if (r < 0)
 		return r;
@@ -296,7 +290,7 @@ static int test(struct run *run, struct str path, const struct json *wanted)
 	if (!have && json_is(wanted, JSON_NULL))
 		return 0;
 	if (!have || !json_equal(have, wanted))
-		return refuse(run->err, "testing value %.*s failed: test failed", STR_ARG(path));
+		return refuse(run->err);
 	return 0;
 }
 
@@ -307,18 +301,21 @@ static int run_one(struct run *run, const struct json *operation)
 	struct json *value = json_get(operation, "value"), *removed;
 
 	if (!json_is(operation, JSON_OBJECT))
-		return api_err_bad_request(run->err, "error decoding patch: an operation must be an object");
+		return api_err_bad_request(run->err,
+					   "error decoding patch: json: cannot unmarshal %s into Go value of type "
+					   "handlers.jsonPatchOp",
+					   decode_json_word(operation));
 	if (!json_is(json_get(operation, "path"), JSON_STRING))
-		return refuse(run->err, "missing operation path");
+		return refuse(run->err);
 	if (str_is(op, "remove"))
-		return take(run, "remove", path, &removed);
+		return take(run, path, &removed);
 	if (str_is(op, "move") || str_is(op, "copy")) {
 		if (!json_is(json_get(operation, "from"), JSON_STRING))
-			return refuse(run->err, "missing operation from");
+			return refuse(run->err);
 		return str_is(op, "move") ? move(run, from, path) : copy(run, from, path);
 	}
 	if (!str_is(op, "add") && !str_is(op, "replace") && !str_is(op, "test"))
-		return refuse(run->err, "Unexpected kind: %.*s", STR_ARG(op));
+		return refuse(run->err);
 	if (str_is(op, "test"))
 		return test(run, path, value ? value : json_new(run->arena, JSON_NULL));
 	value = value ? json_clone(run->arena, value) : json_new(run->arena, JSON_NULL);
@@ -331,7 +328,10 @@ int patch_json(struct arena *arena, const struct json *original, const struct js
 	struct run run = { .arena = arena, .budget = { PATCH_STEPS_MAX }, .nodes = PATCH_NODES_MAX, .err = err };
 
 	if (!json_is(operations, JSON_ARRAY))
-		return api_err_bad_request(err, "error decoding patch: a JSON patch must be an array of operations");
+		return api_err_bad_request(err,
+					   "error decoding patch: json: cannot unmarshal %s into Go value of type "
+					   "[]handlers.jsonPatchOp",
+					   decode_json_word(operations));
 	if (json_count(operations) > PATCH_OPERATIONS_MAX)
 		return api_err_too_large(err, "The allowed maximum operations in a JSON patch is %d, got %zu",
 					 PATCH_OPERATIONS_MAX, json_count(operations));

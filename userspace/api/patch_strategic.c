@@ -67,6 +67,65 @@ static struct str prefixed(struct str key, const char *prefix)
 	return str_starts(key, str_of(prefix)) ? str_make(key.p + n, key.n - n) : STR_NULL;
 }
 
+/* ---- words ---- */
+
+static int cmp_members(const void *a, const void *b)
+{
+	return str_cmp((*(const struct json *const *)a)->key, (*(const struct json *const *)b)->key);
+}
+
+/* As Go prints a value: map[a:1 b:[x y]]. */
+static void go_print(struct merge *m, struct buf *out, const struct json *v)
+{
+	const struct json **all;
+	size_t n = 0;
+
+	switch (v->type) {
+	case JSON_OBJECT:
+	case JSON_ARRAY:
+		break;
+	case JSON_STRING:
+		buf_add_str(out, v->text);
+		return;
+	case JSON_NULL:
+		buf_add_cstr(out, "<nil>");
+		return;
+	default:
+		json_write(out, v);
+		return;
+	}
+	all = arena_new_array(m->arena, const struct json *, json_count(v) + 1);
+	json_foreach(c, v)
+		all[n++] = c;
+	if (v->type == JSON_OBJECT)
+		qsort(all, n, sizeof(*all), cmp_members);
+	buf_add_cstr(out, v->type == JSON_OBJECT ? "map[" : "[");
+	for (size_t i = 0; i < n; i++) {
+		if (i)
+			buf_add_char(out, ' ');
+		if (v->type == JSON_OBJECT)
+			buf_printf(out, "%.*s:", STR_ARG(all[i]->key));
+		go_print(m, out, all[i]);
+	}
+	buf_add_char(out, ']');
+}
+
+static const char *go_text(struct merge *m, const struct json *v)
+{
+	_cleanup_buf_ struct buf out = BUF_INIT;
+
+	go_print(m, &out, v);
+	return arena_strdup(m->arena, buf_cstr(&out));
+}
+
+/* Errors that upstream has no status for. */
+#define UNEXPECTED(m, ...) err_set_status((m)->err, -EINVAL, 500, "", __VA_ARGS__)
+
+static int unknown_directive(struct merge *m, const struct json *directive, const struct json *map)
+{
+	return UNEXPECTED(m, "unknown patch type: %s in map: %s", go_text(m, directive), go_text(m, map));
+}
+
 /* ---- values that are new to the original ---- */
 
 static bool is_directive(struct str key)
@@ -206,9 +265,9 @@ static int order(struct merge *m, struct json *list, const struct items *wanted,
 
 /* ---- lists ---- */
 
-static int no_merge_key(struct merge *m, const char *merge_key)
+static int no_merge_key(struct merge *m, const struct json *map, const char *merge_key)
 {
-	return api_err_bad_request(m->err, "map: map[...] does not contain declared merge key: %s", merge_key);
+	return UNEXPECTED(m, "map: %s does not contain declared merge key: %s", go_text(m, map), merge_key);
 }
 
 /* Does what elements with $patch say; they leave the patch. *ret_replace: the patch's rest is the new list. */
@@ -231,7 +290,7 @@ static int special_elements(struct merge *m, struct json *original, struct json 
 			struct json *after;
 
 			if (!json_get(p, merge_key))
-				return no_merge_key(m, merge_key);
+				return no_merge_key(m, p, merge_key);
 			if (patch_charge(&m->budget, json_count(original) + 1, m->err) < 0)
 				return -E2BIG;
 			for (struct json *o = json_first(original); o; o = after) {
@@ -240,9 +299,9 @@ static int special_elements(struct merge *m, struct json *original, struct json 
 					json_unlink(original, o);
 			}
 		} else if (str_is(what, "merge")) {
-			return api_err_bad_request(m->err, "merging lists cannot yet be specified in the patch");
+			return UNEXPECTED(m, "merging lists cannot yet be specified in the patch");
 		} else {
-			return api_err_bad_request(m->err, "unknown patch type %.*s found in map[...]", STR_ARG(what));
+			return unknown_directive(m, directive, p);
 		}
 		json_unlink(patch, p);
 	}
@@ -264,7 +323,7 @@ static int merge_elements(struct merge *m, struct schema schema, struct json *or
 		int r;
 
 		if (!json_get(p, merge_key))
-			return no_merge_key(m, merge_key);
+			return no_merge_key(m, p, merge_key);
 		r = index_in(m, &have, p, merge_key, &at);
 		if (r < 0)
 			return r;
@@ -316,11 +375,11 @@ static int element_sort(struct merge *m, const struct json *a, const struct json
 			int s = c->type == JSON_OBJECT;
 
 			if (c->type == JSON_ARRAY)
-				return api_err_bad_request(m->err, "Lists of lists are not supported");
+				return err_set_status(m->err, -EINVAL, 422, "Invalid",
+						      "the server rejected our request due to an error in our request");
 			if (sort >= 0 && sort != s)
-				return api_err_bad_request(
-					m->err,
-					"list element types are not identical: map[string]interface {} and string");
+				return UNEXPECTED(m, "list element types are not identical: [%s %s]", go_text(m, a),
+						  go_text(m, b));
 			sort = s;
 		}
 	return sort == 1;
@@ -345,8 +404,7 @@ static int merge_list(struct merge *m, const struct api_field *f, struct json *o
 		return order(m, original, &wanted, &server, NULL);
 	}
 	if (!f->patch_merge_key)
-		return api_err_bad_request(m->err, "cannot merge the list %s: it has no merge key",
-					   f->name ? f->name : "");
+		return UNEXPECTED(m, "cannot merge lists without merge key for type struct");
 	r = special_elements(m, original, patch, f->patch_merge_key, &replace);
 	if (r < 0)
 		return r;
@@ -366,7 +424,8 @@ static int merge_list(struct merge *m, const struct api_field *f, struct json *o
 /* ---- $setElementOrder ---- */
 
 /* The patch's elements must stand in the wanted order. */
-static int check_order(struct merge *m, const struct json *patch, const struct items *wanted, const char *merge_key)
+static int check_order(struct merge *m, const struct json *patch, const struct json *order_list,
+		       const struct items *wanted, const char *merge_key)
 {
 	long last = -1;
 
@@ -380,8 +439,9 @@ static int check_order(struct merge *m, const struct json *patch, const struct i
 		if (r < 0)
 			return r;
 		if (at < 0 || at < last)
-			return api_err_bad_request(m->err,
-						   "The order in patch list doesn't match $setElementOrder list");
+			return UNEXPECTED(m,
+					  "The order in patch list:\n%s\n doesn't match $setElementOrder list:\n%s\n",
+					  go_text(m, patch), go_text(m, order_list));
 		last = at;
 	}
 	return 0;
@@ -429,7 +489,7 @@ static int set_order(struct merge *m, struct schema schema, struct json *origina
 		return api_err_bad_request(m->err, "invalid patch format of setElementOrder list");
 	merge_key = json_is(json_first(order_list), JSON_OBJECT) ? f->patch_merge_key : NULL;
 	wanted = items_of(m, order_list);
-	r = change ? check_order(m, change, &wanted, merge_key) : 0;
+	r = change ? check_order(m, change, order_list, &wanted, merge_key) : 0;
 	if (r < 0)
 		return r;
 	if (!json_is(have, JSON_ARRAY)) {
@@ -556,14 +616,12 @@ static int merge_map(struct merge *m, struct schema schema, struct json *origina
 			*ret = json_new_object(m->arena);
 			return 0;
 		}
-		if (!str_is(what, "replace") && !str_is(what, "merge"))
-			return api_err_bad_request(m->err, "unknown patch type %.*s found in map[...]", STR_ARG(what));
+		if (!str_is(what, "replace"))
+			return unknown_directive(m, directive, patch);
 		json_remove(patch, DIRECTIVE);
-		if (str_is(what, "replace")) {
-			clean(patch);
-			*ret = json_clone(m->arena, patch);
-			return 0;
-		}
+		clean(patch);
+		*ret = json_clone(m->arena, patch);
+		return 0;
 	}
 	if (patch_charge(&m->budget, (json_count(patch) + 1) * (size_t)8 + json_count(original), m->err) < 0)
 		return -E2BIG;
