@@ -149,8 +149,10 @@ static inline int fixture_run(struct fixture *f, struct request *rq)
 	return f->status;
 }
 
+/* Somebody without any role, and an administrator of the same name. Requests are the latter's. */
+static const struct request_user FIXTURE_USER = { .name = { "tester", 6 } };
 static const struct str FIXTURE_GROUPS[] = { { "system:masters", 14 } };
-static const struct request_user FIXTURE_USER = { .name = { "tester", 6 }, .groups = FIXTURE_GROUPS, .n_groups = 1 };
+static const struct request_user FIXTURE_ADMIN = { .name = { "tester", 6 }, .groups = FIXTURE_GROUPS, .n_groups = 1 };
 
 static inline struct request fixture_request(enum api_verb verb, const struct api_kind *kind, const char *ns,
 					     const char *name, const char *body)
@@ -161,7 +163,7 @@ static inline struct request fixture_request(enum api_verb verb, const struct ap
 		.ns = str_of(ns),
 		.name = str_of(name),
 		.body = str_of(body),
-		.user = &FIXTURE_USER,
+		.user = &FIXTURE_ADMIN,
 	};
 }
 
