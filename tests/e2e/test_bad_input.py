@@ -246,8 +246,8 @@ class BadInput(unittest.TestCase):
         for path in ("/", "/api", "/apis", "/api/v1/pods", "/nope", "/openapi/v2", "/openapi/v3", "/metrics", "/k3c-bpf/status",
                      "/healthz/../api", "/livez/../api/v1/secrets", "/%2flivez", "/version/x", "/debug/pprof"):
             with self.subTest(path=path):
-                self.refused(401, "Unauthorized", "GET", path, stranger=True)
-        self.refused(401, "Unauthorized", "POST", CONFIGMAPS, {"metadata": {"name": "x"}}, stranger=True)
+                self.refused(403, "Forbidden", "GET", path, stranger=True)
+        self.refused(403, "Forbidden", "POST", CONFIGMAPS, {"metadata": {"name": "x"}}, stranger=True)
 
     def test_tokens(self):
         header, payload, signature = self.token.split(".")
