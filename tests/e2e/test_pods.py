@@ -143,11 +143,16 @@ class Pods(Case):
             ["nsenter", "-t", str(pid), "-n", "curl", "-s", "--noproxy", "*", "-m", "10", "--cacert", ca, "--resolve",
              f"kubernetes.default.svc:443:{ip}", "-w", "\n%{http_code}", *more], capture_output=True, text=True)
         url = "https://kubernetes.default.svc/api/v1/namespaces/default/pods/account"
+        body, code = ask("-H", f"Authorization: Bearer {token}", url).stdout.rsplit("\n", 1)
+        self.assertEqual((code, json.loads(body)["message"]), (
+            "403", 'pods "account" is forbidden: User "system:serviceaccount:default:default" cannot get resource "pods" '
+                   'in API group "" in the namespace "default"'))
+        self.node.k("create rolebinding account --clusterrole=view --serviceaccount=default:default")
         done = ask("-H", f"Authorization: Bearer {token}", url)
         body, code = done.stdout.rsplit("\n", 1)
         self.assertEqual(code, "200", done)
         self.assertEqual(json.loads(body)["metadata"]["name"], "account")
-        self.assertEqual(ask(url).stdout.rsplit("\n", 1)[1], "401")
+        self.assertEqual(ask(url).stdout.rsplit("\n", 1)[1], "403")
         self.assertEqual(ask("-H", f"Authorization: Bearer {token[:-4]}AAAA", url).stdout.rsplit("\n", 1)[1], "401")
         self.make("none", main(f"ls {d} || echo none"), restartPolicy="Never", automountServiceAccountToken=False)
         self.assertIn("none", self.output("none"))
