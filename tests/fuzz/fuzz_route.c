@@ -2,6 +2,7 @@
 /* The first lines of a request: path, query, Accept, a bearer token; one a line. */
 #include <stdlib.h>
 
+#include "userspace/api/discovery.h"
 #include "userspace/apiserver/call.h"
 #include "userspace/apiserver/token.h"
 #include "userspace/base/mem.h"
@@ -31,6 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct str rest = str_make((const char *)data, size), path = line(&rest), raw = line(&rest),
 		   accept = line(&rest);
 	struct token_claims claims;
+	enum discovery_aggregated aggregated;
 	struct negotiated form;
 	struct route route;
 	struct query query;
@@ -45,6 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		query_bool(&query, "watch");
 	if (negotiate_accept(accept, &form, &accept_err) < 0 && accept_err.status != 406)
 		abort();
+	discovery_wants_aggregated(accept, &aggregated);
 	if (token_verify(keys, rest, STR_NULL, &arena, &claims, &token_err) == 0)
 		abort();
 	return 0;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Schemas of messages, as OpenAPI v2 definitions and v3 components. See openapi_internal.h. */
+#include <stdlib.h>
+
 #include "userspace/api/kind_tables.h"
 #include "userspace/api/openapi_internal.h"
 #include "userspace/base/json.h"
@@ -94,6 +96,43 @@ static void strings(struct buf *out, const char *key, const char *const *list)
 
 #define MAP_ATOMIC ",\"x-kubernetes-map-type\":\"atomic\""
 
+#define ENUM_VALUES_MAX 64
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Sorted, as upstream's documents have them; the tables have the order of error messages. NULL-terminated. */
+static void sorted_values(const char *const *values, const char *ret[static ENUM_VALUES_MAX + 1])
+{
+	size_t n = 0;
+
+	for (; values[n] && n < ENUM_VALUES_MAX; n++)
+		ret[n] = values[n];
+	qsort(ret, n, sizeof(*ret), by_text);
+	ret[n] = NULL;
+}
+
+/* kubectl up to 1.27 shows no enums but these lines. */
+static void description(struct buf *out, const struct api_field *f, const char *const *values)
+{
+	_cleanup_(buf_finish) struct buf text = BUF_INIT;
+
+	if (f->description)
+		buf_add_cstr(&text, f->description);
+	for (size_t i = 0; values && values[i]; i++)
+		buf_printf(&text, "%s - `\"%s\"`",
+			   i                ? "\n"
+			   : buf_len(&text) ? "\n\nPossible enum values:\n"
+					    : "Possible enum values:\n",
+			   values[i]);
+	if (!buf_len(&text))
+		return;
+	buf_add_cstr(out, ",\"description\":");
+	json_write_str(out, buf_str(&text));
+}
+
 static void schema(struct openapi_writer *w, const struct api_field *f);
 
 /* What clients that merge need to know of a list. */
@@ -123,8 +162,12 @@ static void patch_extensions(struct buf *out, const struct api_field *f)
 static void schema_body(struct openapi_writer *w, const struct api_field *f)
 {
 	struct buf *out = w->out;
-	const char *ref = ref_name(f);
+	const char *ref = ref_name(f), *sorted[ENUM_VALUES_MAX + 1], *const *values = NULL;
 
+	if (f->enum_values && f->type == API_STRING) {
+		sorted_values(f->enum_values, sorted);
+		values = sorted;
+	}
 	if (ref) {
 		/* OpenAPI v3 allows no siblings of a $ref. */
 		buf_add_cstr(out, w->form == OPENAPI_V3 ? "\"allOf\":[{" : "");
@@ -142,15 +185,12 @@ static void schema_body(struct openapi_writer *w, const struct api_field *f)
 	}
 	if (f->map_type == API_MAP_ATOMIC && f->type == API_MAP)
 		buf_add_cstr(out, MAP_ATOMIC);
-	if (f->enum_values && f->type == API_STRING)
-		strings(out, "enum", f->enum_values);
+	if (values)
+		strings(out, "enum", values);
 	if (f->default_json && f->type != API_OBJECT)
 		buf_printf(out, ",\"default\":%s", f->default_json);
 	patch_extensions(out, f);
-	if (f->description) {
-		buf_add_cstr(out, ",\"description\":");
-		json_write_str(out, str_of(f->description));
-	}
+	description(out, f, values);
 }
 
 static void schema(struct openapi_writer *w, const struct api_field *f)

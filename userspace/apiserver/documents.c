@@ -38,7 +38,8 @@ static bool is_known(struct call *call, struct str etag)
 	return false;
 }
 
-/* Takes the chunk; NULL: 404. `hash`: what is in the ETag, NULL: none; `headers` have room for two more. */
+/* Takes the chunk; NULL: 404. `hash`: what is in the ETag, NULL: none; `headers` say for how long it is good,
+ * and have room for two more. */
 static void answer(struct call *call, struct chunk *body, const char *type, const char *hash,
 		   struct http_header headers[static HEADERS_MAX], size_t n)
 {
@@ -48,6 +49,8 @@ static void answer(struct call *call, struct chunk *body, const char *type, cons
 		not_found(call);
 		return;
 	}
+	if (!n)
+		headers[n++] = (struct http_header){ STR("cache-control"), STR("no-cache, private") };
 	headers[n++] = (struct http_header){ STR("vary"), STR("Accept") };
 	if (hash) {
 		etag = str_of(arena_printf(call->arena, "\"%s\"", hash));
