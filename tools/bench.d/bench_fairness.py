@@ -6,20 +6,13 @@ from common import CLIENTS, CONNECTIONS, PORT, BenchNode, config_map_body, emit,
 
 LISTED, LISTERS, GETS, ROUNDS = 2000, 8, 4000, 3
 PATH = "/api/v1/namespaces/listed/configmaps"
-ROLE = """
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: bench-lister}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}
-subjects: [{kind: ServiceAccount, name: default, namespace: listed}]
-"""
 
 
 class Lister:
     """bench-request in the background, as a service account, for longer than it is needed."""
 
     def __init__(self, node, accept=None):
-        token = node.k("-n listed create token default").strip()
+        token = node.reader_token("listed")
         tls = node.credentials()
         argv = [CLIENTS / "bench-request", "127.0.0.1", PORT, tls["ca"], "-", "-", LISTERS, 1000000, 0, "GET", PATH]
         env = dict(node.env, K3C_BENCH_TOKEN=token, **({"K3C_BENCH_ACCEPT": accept} if accept else {}))
@@ -43,7 +36,6 @@ def gets(node):
 def measure(options):
     node = BenchNode(options=options).start()
     node.namespace("listed")
-    node.apply(ROLE)
     node.requests(CONNECTIONS, LISTED, "POST", PATH, config_map_body("cm"))
     wait_quiet(node)
     alone = gets(node)

@@ -1,8 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a create's request to the event in a watcher's hands, and to the last of many watchers."""
-from common import BenchNode, config_map_body, cpu_s, emit
+import pathlib
+import shutil
+import subprocess
+import time
+
+from common import PORT, BenchNode, config_map_body, cpu_s, emit, wait_quiet
 
 WATCHERS = 100
+IDLE, IDLE_CONNECTIONS = 1000, 8  # streams, as client-go multiplexes them
+
+
+def resident(pid):
+    """What the process itself holds, in bytes."""
+    text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Private_")) * 1024
+
+
+def watchers_now(node):
+    text = node.k("get --raw /metrics")
+    return sum(int(line.rsplit(" ", 1)[1]) for line in text.splitlines()
+               if line.startswith("apiserver_longrunning_requests") and 'resource="configmaps"' in line)
+
+
+def idle(node):
+    """Memory of the server for watchers that have nothing to see, over HTTP/2 on few connections."""
+    if not shutil.which("h2load"):
+        return
+    token = node.reader_token("bench")
+    for streams, connections in ((IDLE, IDLE_CONNECTIONS), (IDLE // 4, IDLE // 4)):
+        wait_quiet(node, 3)  # idle connections give their buffers back meanwhile
+        before = resident(node.server.pid)
+        client = subprocess.Popen(
+            ["h2load", "-n", str(streams), "-c", str(connections), "-m", str(streams // connections), "-N", "600s",
+             "-H", f"authorization: Bearer {token}",
+             f"https://127.0.0.1:{PORT}/api/v1/namespaces/bench/configmaps?watch=1&resourceVersion={revision(node)}"],
+            env=node.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + 60
+        while watchers_now(node) < streams and time.monotonic() < end:
+            time.sleep(0.2)
+        wait_quiet(node, 3)
+        grown = resident(node.server.pid) - before
+        client.terminate()
+        client.wait()
+        emit("idle_watchers_memory", grown / 2**20, "MiB", streams, connections=connections,
+             bytes_each=grown / streams)
+
+
+def revision(node):
+    return node.get("configmaps", "-n", "bench")["metadata"].get("resourceVersion") or node.status()["store"]["revision"]
 
 
 def measure(options):
@@ -26,4 +72,5 @@ def measure(options):
     emit("watch_last_of_100_p50", f["last_p50_us"] / 1e3, "ms", f["events"], p99=f["last_p99_us"] / 1e3,
          first_p50=f["first_p50_us"] / 1e3)
     emit("watch_100_server_cpu", used * 1e6 / n / WATCHERS, "us an event sent", n * WATCHERS)
+    idle(node)
     node.close()

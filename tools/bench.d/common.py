@@ -120,6 +120,15 @@ class BenchNode(Node):
     def supervisor_pid(self):
         return self.status()["node"]["supervisorPid"]
 
+    def reader_token(self, namespace):
+        """Of the namespace's default service account, which may then read there."""
+        self.apply(json.dumps({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": {"name": "bench-reader", "namespace": namespace},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+            "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": namespace}]}))
+        return self.k(f"-n {namespace} create token default").strip()
+
     def namespace(self, name):
         self.apply(json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
         self.wait_default_account(name)

@@ -252,6 +252,7 @@ static int node_api(struct node *node, struct err *err)
 	if (r < 0)
 		return r;
 	apiserver_set_extra(node->api, node_extra, node);
+	node_wire_health(node);
 	r = listen_tcp(c->bind_address, (uint16_t)c->https_listen_port, &fd, err);
 	return r < 0 ? r : apiserver_listen(node->api, fd, err);
 }

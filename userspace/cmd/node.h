@@ -49,6 +49,8 @@ struct node {
 	struct pod_network pod_network;
 	struct signer signer;
 	struct loop_timer renewal;
+	uint64_t commits_seen, failures_seen; /* of the store, by the last look at its health */
+	bool disk_refuses;
 };
 
 int node_create(const struct config *config, struct node **ret, struct err *err);
@@ -60,4 +62,6 @@ struct json *node_status_json(struct node *node, struct arena *arena);
 void node_wire_network(struct node *node);
 void node_wire_streams(struct node *node);
 void node_wire_signer(struct node *node);
+/* node_health.c: checks and figures. */
+void node_wire_health(struct node *node);
 int node_mint_token(void *ctx, const struct kubelet_token_request *request, struct buf *ret, struct err *err);

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What /livez, /readyz and /metrics say of the rooms behind the API server. */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "datastore/store.h"
+#include "userspace/base/mem.h"
+#include "userspace/cmd/node.h"
+
+#define DROPS_MAX 64
+
+/* The disk took the last write that was tried. */
+static int check_store(void *arg, struct err *err)
+{
+	struct node *node = arg;
+	struct store_stats stats;
+
+	store_get_stats(node->store, &stats);
+	if (stats.commit_failures != node->failures_seen) {
+		node->failures_seen = stats.commit_failures;
+		node->commits_seen = stats.commits;
+		node->disk_refuses = true;
+	} else if (stats.commits != node->commits_seen) {
+		node->disk_refuses = false;
+	}
+	return node->disk_refuses ? err_set(err, -EIO, "the disk refused the last write") : 0;
+}
+
+static int check_controllers(void *arg, struct err *err)
+{
+	const struct node *node = arg;
+
+	return node->controllers ? 0 : err_set(err, -EAGAIN, "the controllers have not started yet");
+}
+
+static int check_dataplane(void *arg, struct err *err)
+{
+	const struct node *node = arg;
+
+	return node->dp ? 0 : err_set(err, -EAGAIN, "the dataplane is not loaded yet");
+}
+
+/* ---- figures ---- */
+
+static void head(struct buf *out, const char *name, const char *type, const char *help)
+{
+	buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void value(struct buf *out, const char *name, const char *type, const char *help, uint64_t v)
+{
+	head(out, name, type, help);
+	buf_printf(out, "%s %" PRIu64 "\n", name, v);
+}
+
+static void write_store(struct node *node, struct buf *out)
+{
+	struct store_stats s;
+
+	store_get_stats(node->store, &s);
+	head(out, "apiserver_storage_size_bytes", "gauge",
+	     "Size of the storage database file physically allocated in bytes.");
+	buf_printf(out, "apiserver_storage_size_bytes{storage_cluster_id=\"etcd-0\"} %" PRIu64 "\n",
+		   s.db_bytes + s.wal_bytes);
+	value(out, "k3c_bpf_store_commits_total", "counter", "Transactions that are on disk.", s.commits);
+	value(out, "k3c_bpf_store_commit_failures_total", "counter", "Transactions that the disk refused.",
+	      s.commit_failures);
+	value(out, "k3c_bpf_store_written_bytes_total", "counter", "Bytes written to disk.", s.bytes_written);
+	value(out, "k3c_bpf_store_queued", "gauge", "Writes that wait for the disk.", s.queued);
+}
+
+struct queue_figure {
+	const char *name, *type, *help;
+	uint64_t (*of)(const struct runner_stats *s);
+};
+
+static uint64_t depth_of(const struct runner_stats *s)
+{
+	return s->queued;
+}
+
+static uint64_t runs_of(const struct runner_stats *s)
+{
+	return s->reconciles;
+}
+
+static uint64_t retries_of(const struct runner_stats *s)
+{
+	return s->errors;
+}
+
+static void write_controllers(struct node *node, struct buf *out)
+{
+	static const struct queue_figure figures[] = {
+		{ "workqueue_depth", "gauge", "Current depth of workqueue", depth_of },
+		{ "workqueue_queue_runs_total", "counter", "Keys that were worked on", runs_of },
+		{ "workqueue_retries_total", "counter", "Total number of retries handled by workqueue", retries_of },
+	};
+	struct runner_stats s;
+
+	for (size_t i = 0; i < ARRAY_SIZE(figures); i++) {
+		head(out, figures[i].name, figures[i].type, figures[i].help);
+		for (size_t c = 0; c < controllers_count(node->controllers); c++) {
+			controllers_get_stats(node->controllers, c, &s);
+			buf_printf(out, "%s{name=\"%s\"} %" PRIu64 "\n", figures[i].name, s.name, figures[i].of(&s));
+		}
+	}
+	head(out, "workqueue_work_duration_seconds", "summary", "Time that the work on keys took");
+	for (size_t c = 0; c < controllers_count(node->controllers); c++) {
+		controllers_get_stats(node->controllers, c, &s);
+		buf_printf(out,
+			   "workqueue_work_duration_seconds_sum{name=\"%s\"} %.9f\n"
+			   "workqueue_work_duration_seconds_count{name=\"%s\"} %" PRIu64 "\n",
+			   s.name, (double)s.busy_ns / 1e9, s.name, s.reconciles);
+	}
+}
+
+static void write_drops(struct node *node, struct buf *out)
+{
+	struct dp_drop drops[DROPS_MAX];
+	size_t n;
+
+	if (dataplane_drops(node->dp, drops, DROPS_MAX, &n, NULL) < 0)
+		return;
+	head(out, "k3c_bpf_dropped_packets_total", "counter", "Packets that the dataplane dropped.");
+	for (size_t i = 0; i < n; i++)
+		buf_printf(out, "k3c_bpf_dropped_packets_total{reason=\"%s\"} %" PRIu64 "\n", drops[i].reason,
+			   drops[i].packets);
+}
+
+static void write_figures(void *arg, struct buf *out)
+{
+	struct node *node = arg;
+
+	write_store(node, out);
+	if (node->controllers)
+		write_controllers(node, out);
+	if (node->dp)
+		write_drops(node, out);
+}
+
+void node_wire_health(struct node *node)
+{
+	const struct apiserver_check checks[] = {
+		{ "etcd", false, check_store, node },
+		{ "etcd-readiness", true, check_store, node },
+		{ "poststarthook/start-controllers", false, check_controllers, node },
+		{ "poststarthook/start-dataplane", false, check_dataplane, node },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(checks); i++)
+		apiserver_add_check(node->api, &checks[i]);
+	apiserver_set_metrics(node->api, write_figures, node);
+}
