@@ -17,13 +17,13 @@ struct str fieldset_field(struct arena *arena, struct str name)
 	return str_make(out, name.n + 2);
 }
 
-/* Integers in their one form: 1.0 and 1 name the same item. */
+/* Integers in their one form: 1.0 and 1, -0 and 0 name the same item. */
 static void write_scalar(struct buf *out, const struct json *v)
 {
-	int64_t n;
+	int64_t n = json_int(v, INT64_MIN);
 
-	if (json_is(v, JSON_NUMBER) && str_to_int64(v->text, &n) < 0 && json_int(v, 0) != 0)
-		buf_printf(out, "%lld", (long long)json_int(v, 0));
+	if (n != INT64_MIN)
+		buf_printf(out, "%lld", (long long)n);
 	else
 		json_write(out, v);
 }
