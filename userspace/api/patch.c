@@ -3,6 +3,7 @@
 #include "userspace/api/patch.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <strings.h>
 
 #include "userspace/api/decode_value.h"
@@ -37,6 +38,55 @@ int patch_type_parse(struct str content_type, bool strategic, enum patch_type *r
 				 "application/strategic-merge-patch+json, application/apply-patch+yaml"
 			       : "application/json-patch+json, application/merge-patch+json, "
 				 "application/apply-patch+yaml");
+}
+
+static int cmp_members(const void *a, const void *b)
+{
+	return str_cmp((*(const struct json *const *)a)->key, (*(const struct json *const *)b)->key);
+}
+
+void patch_print_go(struct arena *arena, struct buf *out, const struct json *v)
+{
+	const struct json **all;
+	size_t n = 0;
+
+	switch (v->type) {
+	case JSON_OBJECT:
+	case JSON_ARRAY:
+		break;
+	case JSON_STRING:
+		buf_add_str(out, v->text);
+		return;
+	case JSON_NULL:
+		buf_add_cstr(out, "<nil>");
+		return;
+	default:
+		json_write(out, v);
+		return;
+	}
+	all = arena_new_array(arena, const struct json *, json_count(v) + 1);
+	json_foreach(c, v)
+		all[n++] = c;
+	if (v->type == JSON_OBJECT)
+		qsort(all, n, sizeof(*all), cmp_members);
+	buf_add_cstr(out, v->type == JSON_OBJECT ? "map[" : "[");
+	for (size_t i = 0; i < n; i++) {
+		if (i)
+			buf_add_char(out, ' ');
+		if (v->type == JSON_OBJECT)
+			buf_printf(out, "%.*s:", STR_ARG(all[i]->key));
+		patch_print_go(arena, out, all[i]);
+	}
+	buf_add_char(out, ']');
+}
+
+void patch_print(struct buf *out, struct str patch)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	struct json *tree = NULL;
+
+	if (json_parse(&arena, patch, 0, &tree, NULL) >= 0)
+		patch_print_go(&arena, out, tree);
 }
 
 int patch_charge(struct patch_budget *b, size_t steps, struct err *err)

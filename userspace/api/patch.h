@@ -7,6 +7,7 @@
 
 #include "userspace/api/kind.h"
 #include "userspace/base/arena.h"
+#include "userspace/base/buf.h"
 #include "userspace/base/err.h"
 #include "userspace/base/json.h"
 
@@ -32,3 +33,6 @@ int patch_merge(struct arena *arena, const struct json *original, const struct j
 		struct err *err);
 int patch_strategic(struct arena *arena, const struct api_message *message, const struct json *original,
 		    const struct json *patch, struct json **ret, struct err *err);
+
+/* The text of a patch as errors show it, in Go's words for a map. */
+void patch_print(struct buf *out, struct str patch);

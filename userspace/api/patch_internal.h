@@ -4,7 +4,10 @@
 
 #include <stddef.h>
 
+#include "userspace/base/arena.h"
+#include "userspace/base/buf.h"
 #include "userspace/base/err.h"
+#include "userspace/base/json.h"
 
 #define PATCH_STEPS_MAX 50000000 /* comparisons and list steps of one patch */
 
@@ -14,3 +17,6 @@ struct patch_budget {
 
 /* 413 when the budget is spent. */
 int patch_charge(struct patch_budget *b, size_t steps, struct err *err);
+
+/* As Go prints a value: map[a:1 b:[x y]]. */
+void patch_print_go(struct arena *arena, struct buf *out, const struct json *v);

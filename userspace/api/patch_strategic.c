@@ -69,52 +69,11 @@ static struct str prefixed(struct str key, const char *prefix)
 
 /* ---- words ---- */
 
-static int cmp_members(const void *a, const void *b)
-{
-	return str_cmp((*(const struct json *const *)a)->key, (*(const struct json *const *)b)->key);
-}
-
-/* As Go prints a value: map[a:1 b:[x y]]. */
-static void go_print(struct merge *m, struct buf *out, const struct json *v)
-{
-	const struct json **all;
-	size_t n = 0;
-
-	switch (v->type) {
-	case JSON_OBJECT:
-	case JSON_ARRAY:
-		break;
-	case JSON_STRING:
-		buf_add_str(out, v->text);
-		return;
-	case JSON_NULL:
-		buf_add_cstr(out, "<nil>");
-		return;
-	default:
-		json_write(out, v);
-		return;
-	}
-	all = arena_new_array(m->arena, const struct json *, json_count(v) + 1);
-	json_foreach(c, v)
-		all[n++] = c;
-	if (v->type == JSON_OBJECT)
-		qsort(all, n, sizeof(*all), cmp_members);
-	buf_add_cstr(out, v->type == JSON_OBJECT ? "map[" : "[");
-	for (size_t i = 0; i < n; i++) {
-		if (i)
-			buf_add_char(out, ' ');
-		if (v->type == JSON_OBJECT)
-			buf_printf(out, "%.*s:", STR_ARG(all[i]->key));
-		go_print(m, out, all[i]);
-	}
-	buf_add_char(out, ']');
-}
-
 static const char *go_text(struct merge *m, const struct json *v)
 {
 	_cleanup_buf_ struct buf out = BUF_INIT;
 
-	go_print(m, &out, v);
+	patch_print_go(m->arena, &out, v);
 	return arena_strdup(m->arena, buf_cstr(&out));
 }
 

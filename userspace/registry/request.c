@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "userspace/api/managed_fields.h"
 #include "userspace/api/patch.h"
@@ -60,17 +61,42 @@ static int change_by_body(struct write *w, void *arg, struct err *err)
 	return r < 0 ? r : write_decode(w, tree, err);
 }
 
-/* On creation by PUT the pipeline decodes. */
+/* A result that is no such object is the patch's fault, and is shown whole. */
+static int refuse_patch(const struct request *rq, const struct json *result, const struct err *why, struct err *err)
+{
+	static const char before[] = " cannot be handled as a ";
+	const char *text = err_message(why), *at = strstr(text, before), *colon = at ? strstr(at, ": ") : NULL;
+	_cleanup_buf_ struct buf value = BUF_INIT, shown = BUF_INIT;
+
+	if (colon)
+		text = colon + 2;
+	if (rq->patch == REQUEST_PATCH_STRATEGIC && !rq->tree)
+		patch_print(&value, rq->body);
+	else
+		json_write(&value, result);
+	json_write_str(&shown, buf_str(&value));
+	err_set_status(err, -EINVAL, 422, "Invalid", " \"\" is invalid: patch: Invalid value: %s: %s", buf_cstr(&shown),
+		       text);
+	err_add_cause(err, "FieldValueInvalid", "patch", "Invalid value: %s: %s", buf_cstr(&shown), text);
+	return -EINVAL;
+}
+
 static int change_by_patch(struct write *w, void *arg, struct err *err)
 {
 	const struct request *rq = arg;
 	struct json *original = managed_original(w, rq), *tree = NULL;
 	int r = request_patched(w, rq, w->kind->message, original, &tree, err);
+	_cleanup_err_ struct err why = ERR_INIT;
 
 	if (r < 0)
 		return r;
 	/* The result shares nodes of neither, but it must not change under the patch's tree. */
-	return write_decode(w, json_clone(&w->arena, tree), err);
+	r = write_decode(w, json_clone(&w->arena, tree), &why);
+	if (r < 0 && why.status == 400 && strstr(err_message(&why), " cannot be handled as a "))
+		return refuse_patch(rq, tree, &why, err);
+	if (r < 0)
+		err_move(err, &why);
+	return r;
 }
 
 static void run_create(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg)
