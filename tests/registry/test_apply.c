@@ -275,6 +275,50 @@ static void test_two_views(void **state)
 	assert_null(strstr(fixture_at(f, "spec.metrics"), "50"));
 }
 
+/* What only v2 has is in annotations of v1, and comes back from them. */
+static void test_autoscaler_annotations(void **state)
+{
+	struct fixture *f = *state;
+	const struct api_kind *v1 =
+		api_kind_by_resource(STR("autoscaling"), STR("v1"), STR("horizontalpodautoscalers"));
+	const struct api_kind *v2 =
+		api_kind_by_resource(STR("autoscaling"), STR("v2"), STR("horizontalpodautoscalers"));
+	static const char body[] =
+		"{'metadata':{'name':'h'},'spec':{'scaleTargetRef':{'kind':'Deployment','name':'d'},'maxReplicas':3,"
+		"'metrics':[{'type':'Resource','resource':{'name':'cpu','target':{'type':'Utilization',"
+		"'averageUtilization':60}}},{'type':'Pods','pods':{'metric':{'name':'rps'},'target':{"
+		"'type':'AverageValue','averageValue':'5'}}},{'type':'Object','object':{'describedObject':{"
+		"'kind':'Ingress','name':'i'},'metric':{'name':'m'},'target':{'type':'Value','value':'2k'}}}],"
+		"'behavior':{'scaleDown':{'policies':[{'type':'Pods','value':1,'periodSeconds':60}]}}}}";
+	static const char metrics[] =
+		"[{\"type\":\"Pods\",\"pods\":{\"metricName\":\"rps\",\"targetAverageValue\":\"5\"}},{\"type\":\"Object\","
+		"\"object\":{\"target\":{\"kind\":\"Ingress\",\"name\":\"i\"},\"metricName\":\"m\","
+		"\"targetValue\":\"2k\"}}]";
+	_cleanup_free_ char *text = strdup(body);
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	struct json *object = NULL;
+	struct str seen;
+
+	for (char *p = text; *p; p++)
+		*p = *p == '\'' ? '"' : *p;
+	assert_int_equal(fixture_do(f, API_VERB_CREATE, v2, "default", "", text), 201);
+	seen = registry_render(&arena, v1, registry_get(f->reg, v2, STR("default"), STR("h")));
+	assert_int_equal(json_parse(&arena, seen, 0, &object, NULL), 0);
+	assert_int_equal(json_at_int(object, "spec.targetCPUUtilizationPercentage", 0), 60);
+	assert_null(json_at(object, "spec.metrics"));
+	assert_true(str_is(meta_annotation(object, "autoscaling.alpha.kubernetes.io/metrics"), metrics));
+	assert_true(meta_has_annotation(object, "autoscaling.alpha.kubernetes.io/behavior"));
+	json_set_int(&arena, json_get(object, "spec"), "targetCPUUtilizationPercentage", 70);
+	seen = json_text(&arena, object);
+	assert_int_equal(fixture_do(f, API_VERB_UPDATE, v1, "default", "h", arena_strndup(&arena, seen.p, seen.n)),
+			 200);
+	fixture_do(f, API_VERB_GET, v2, "default", "h", "");
+	assert_string_equal(fixture_at(f, "metadata.annotations"), "");
+	object = json_index(json_at(f->tree, "spec.metrics"), 2);
+	assert_int_equal(json_at_int(object, "resource.target.averageUtilization", 0), 70);
+	assert_non_null(strstr(fixture_at(f, "spec.behavior"), "\"periodSeconds\":60"));
+}
+
 /* ---- in process ---- */
 
 static int set_key(void *arg, struct arena *arena, struct json *object, struct err *err)
@@ -323,6 +367,7 @@ int main(void)
 		T(test_update_and_reset),
 		T(test_json_patch),
 		T(test_two_views),
+		T(test_autoscaler_annotations),
 		T(test_in_process),
 	};
 

@@ -15,7 +15,7 @@
 
 static const struct table_printers *const printers[] = {
 	&table_printers_pods,    &table_printers_workloads, &table_printers_network,
-	&table_printers_cluster, &table_printers_storage,
+	&table_printers_cluster, &table_printers_storage,   &table_printers_resources,
 };
 
 static const struct table_printer *find_printer(const struct api_kind *kind)

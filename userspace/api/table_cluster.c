@@ -373,18 +373,35 @@ static const struct table_column webhooks_columns[] = {
 	COLUMN_AGE,
 };
 
-static void vap_cells(struct table_cells *c, const struct json *o)
+static void policy_cells(struct table_cells *c, const struct json *o, const char *rules)
 {
 	const struct json *p = json_at(o, "spec.paramKind");
 
 	cell_name(c, o);
-	cell_int(c, (int64_t)json_count(json_at(o, "spec.validations")));
+	cell_int(c, (int64_t)json_count(json_at(o, rules)));
 	if (p)
 		cell_printf(c, "%.*s/%.*s", STR_ARG(json_get_str(p, "apiVersion")), STR_ARG(json_get_str(p, "kind")));
 	else
 		cell_cstr(c, "<unset>");
 	cell_age(c, o);
 }
+
+static void vap_cells(struct table_cells *c, const struct json *o)
+{
+	policy_cells(c, o, "spec.validations");
+}
+
+static void map_cells(struct table_cells *c, const struct json *o)
+{
+	policy_cells(c, o, "spec.mutations");
+}
+
+static const struct table_column map_columns[] = {
+	COLUMN_NAME,
+	{ "Mutations", "integer", 0, "How many changes it makes." },
+	{ "ParamKind", "string", 0, "The kind of its parameters." },
+	COLUMN_AGE,
+};
 
 static const struct table_column vap_columns[] = {
 	COLUMN_NAME,
@@ -462,6 +479,8 @@ static const struct table_printer items[] = {
 	PRINTER(ADMISSION, "validatingwebhookconfigurations", webhooks),
 	PRINTER(ADMISSION, "validatingadmissionpolicies", vap),
 	PRINTER(ADMISSION, "validatingadmissionpolicybindings", vapb),
+	PRINTER(ADMISSION, "mutatingadmissionpolicies", map),
+	PRINTER(ADMISSION, "mutatingadmissionpolicybindings", vapb),
 };
 
 const struct table_printers table_printers_cluster = { items, ARRAY_SIZE(items) };

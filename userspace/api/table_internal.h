@@ -43,7 +43,7 @@ struct table_printers {
 };
 
 extern const struct table_printers table_printers_pods, table_printers_workloads, table_printers_network,
-	table_printers_cluster, table_printers_storage;
+	table_printers_cluster, table_printers_storage, table_printers_resources;
 
 /* ---- cells ---- */
 

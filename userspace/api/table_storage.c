@@ -186,6 +186,19 @@ static const struct table_column capacity_columns[] = {
 	{ "Capacity", "string", 0, "How much is left." },
 };
 
+static void attributes_cells(struct table_cells *c, const struct json *o)
+{
+	cell_name(c, o);
+	cell_str(c, json_get_str(o, "driverName"));
+	cell_age(c, o);
+}
+
+static const struct table_column attributes_columns[] = {
+	COLUMN_NAME,
+	{ "DriverName", "string", 0, "Who knows the attributes." },
+	COLUMN_AGE,
+};
+
 #define PRINTER(group, plural, name)                                                                                   \
 	{                                                                                                              \
 		group, plural, name##_columns, ARRAY_SIZE(name##_columns), name##_cells, NULL                          \
@@ -200,6 +213,7 @@ static const struct table_printer items[] = {
 	PRINTER(STORAGE, "csidrivers", csidriver),
 	PRINTER(STORAGE, "csinodes", csinode),
 	PRINTER(STORAGE, "csistoragecapacities", capacity),
+	PRINTER(STORAGE, "volumeattributesclasses", attributes),
 };
 
 const struct table_printers table_printers_storage = { items, ARRAY_SIZE(items) };

@@ -7,7 +7,7 @@
  *   request.c     verbs of the wire onto the rest; client.c the same for callers in process
  *   list.c stream.c  selecting, paging and watching over the wire
  *   subresource.c scale.c  everything below an object that is not status
- *   convert.c     kinds with two forms
+ *   convert*.c    kinds with two forms
  *   apply.c       who owns which fields; server-side apply
  *   service.c ipalloc.c addresses.c   cluster addresses and node ports
  *   wait.c        creations that wait a moment for what a controller is about to make
@@ -233,6 +233,8 @@ void apply_run(struct registry *reg, const struct request *rq, request_done_fn *
 
 struct json *convert_to_storage(struct arena *arena, const struct api_kind *kind, struct json *object);
 struct json *convert_from_storage(struct arena *arena, const struct api_kind *kind, struct json *object);
+void convert_hpa_to_storage(struct arena *arena, struct json *object);
+void convert_hpa_from_storage(struct arena *arena, struct json *object);
 
 const struct object *registry_build(struct arena *arena, const struct api_kind *storage, struct json *tree,
 				    int64_t revision);

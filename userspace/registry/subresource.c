@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "userspace/api/defaults.h"
 #include "userspace/base/clock.h"
 #include "userspace/base/mem.h"
 #include "userspace/registry/admission/admission.h"
@@ -229,6 +230,8 @@ static int whole_body(struct write *w, const struct request *rq, struct json **r
 	if (rq->patch == REQUEST_PATCH_APPLY) {
 		r = apply_change(w, (void *)(uintptr_t)rq, err);
 		*ret = w->object;
+		if (r == 0)
+			defaults_apply(&w->arena, w->storage, w->object);
 		return r;
 	}
 	if (rq->verb == API_VERB_PATCH) {
@@ -243,6 +246,7 @@ static int whole_body(struct write *w, const struct request *rq, struct json **r
 		r = write_decode(w, tree, err);
 	if (r < 0)
 		return r;
+	defaults_apply(&w->arena, w->storage, w->object);
 	*ret = w->object;
 	return 0;
 }
@@ -278,27 +282,10 @@ static int change_approval(struct write *w, void *arg, struct err *err)
 	return take_part(w, arg, "status", "conditions", err);
 }
 
+/* That they can only be added is a rule of the pod's hooks. */
 static int change_ephemeral(struct write *w, void *arg, struct err *err)
 {
-	const struct json *before = json_at(w->old, "spec.ephemeralContainers");
-	int r = take_part(w, arg, "spec", "ephemeralContainers", err);
-
-	if (r < 0)
-		return r;
-	/* They can only be added. */
-	json_foreach(old, before) {
-		bool kept = false;
-
-		json_foreach(c, json_at(w->object, "spec.ephemeralContainers"))
-			kept = kept || json_equal(c, old);
-		if (!kept)
-			return api_err_invalid(
-				err, w->kind, w->name,
-				"spec.ephemeralContainers: Forbidden: existing ephemeral containers \"%.*s\" "
-				"may not be removed or changed",
-				STR_ARG(json_get_str(old, "name")));
-	}
-	return 0;
+	return take_part(w, arg, "spec", "ephemeralContainers", err);
 }
 
 static struct json *container_named(const struct json *containers, struct str name)
@@ -309,21 +296,37 @@ static struct json *container_named(const struct json *containers, struct str na
 	return NULL;
 }
 
+static void take_field(struct write *w, struct json *mine, const struct json *theirs, const char *name)
+{
+	const struct json *v = json_get(theirs, name);
+
+	if (v)
+		json_set(mine, name, json_clone(&w->arena, v));
+	else
+		json_remove(mine, name);
+}
+
 static int change_resources(struct write *w, void *arg, struct err *err)
 {
-	struct json *body = NULL;
+	static const char *const lists[] = { "containers", "initContainers" };
+	struct json *body = NULL, *spec;
 	int r = whole_body(w, arg, &body, err);
 
 	if (r < 0)
 		return r;
 	w->object = json_clone(&w->arena, w->old);
-	json_foreach(c, json_at(body, "spec.containers")) {
-		struct json *mine = container_named(json_at(w->object, "spec.containers"), json_get_str(c, "name"));
-		struct json *resources = json_get(c, "resources");
+	spec = json_get(w->object, "spec");
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+		json_foreach(c, json_get(json_get(body, "spec"), lists[i])) {
+			struct json *mine = container_named(json_get(spec, lists[i]), json_get_str(c, "name"));
 
-		if (mine && resources)
-			json_set(mine, "resources", json_clone(&w->arena, resources));
+			if (!mine)
+				continue;
+			take_field(w, mine, c, "resources");
+			take_field(w, mine, c, "resizePolicy");
+		}
 	}
+	take_field(w, spec, json_get(body, "spec"), "resources");
 	return 0;
 }
 
