@@ -7,10 +7,47 @@
 #include "userspace/base/json.h"
 #include "userspace/base/mem.h"
 
+/* Bytes of the UTF-8 sequence that begins here; 0: none does. */
+static size_t sequence(const unsigned char *p, size_t n)
+{
+	size_t want = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+
+	if (!want || want > n)
+		return 0;
+	for (size_t i = 1; i < want; i++)
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	/* Overlong forms, surrogates, and what lies beyond the last character. */
+	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
+	    (p[0] == 0xf4 && p[1] > 0x8f))
+		return 0;
+	return want;
+}
+
+/* Paths and headers may hold any bytes; the log is text. */
+static void write_text(struct buf *out, struct str s)
+{
+	const unsigned char *p = (const unsigned char *)s.p;
+	_cleanup_buf_ struct buf clean = BUF_INIT;
+	size_t i = 0, n;
+
+	while (i < s.n && (n = sequence(p + i, s.n - i)))
+		i += n;
+	if (i == s.n) {
+		json_write_str(out, s);
+		return;
+	}
+	for (i = 0; i < s.n; i += n ? n : 1) {
+		n = sequence(p + i, s.n - i);
+		buf_add(&clean, n ? s.p + i : "\xef\xbf\xbd", n ? n : 3);
+	}
+	json_write_str(out, buf_str(&clean));
+}
+
 static void add(struct buf *out, const char *key, struct str value)
 {
 	buf_printf(out, ",\"%s\":", key);
-	json_write_str(out, value);
+	write_text(out, value);
 }
 
 static void add_given(struct buf *out, const char *key, struct str value)
@@ -25,7 +62,7 @@ static void add_strings(struct buf *out, const struct str *items, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		if (i)
 			buf_add_char(out, ',');
-		json_write_str(out, items[i]);
+		write_text(out, items[i]);
 	}
 	buf_add_char(out, ']');
 }
@@ -33,7 +70,7 @@ static void add_strings(struct buf *out, const struct str *items, size_t n)
 static void write_user(struct buf *out, const char *key, const struct request_user *user)
 {
 	buf_printf(out, ",\"%s\":{\"username\":", key);
-	json_write_str(out, user->name);
+	write_text(out, user->name);
 	add_given(out, "uid", user->uid);
 	if (user->n_groups) {
 		buf_add_cstr(out, ",\"groups\":");
@@ -41,7 +78,7 @@ static void write_user(struct buf *out, const char *key, const struct request_us
 	}
 	for (size_t i = 0; i < user->n_extra; i++) {
 		buf_add_cstr(out, i ? "," : ",\"extra\":{");
-		json_write_str(out, user->extra[i].key);
+		write_text(out, user->extra[i].key);
 		buf_add_char(out, ':');
 		add_strings(out, user->extra[i].values, user->extra[i].n_values);
 	}
@@ -94,7 +131,7 @@ static void write_reference(struct buf *out, const struct audit_event *e)
 	if (a->is_path)
 		return;
 	buf_add_cstr(out, ",\"objectRef\":{\"resource\":");
-	json_write_str(out, a->resource);
+	write_text(out, a->resource);
 	add_given(out, "namespace", a->ns);
 	add_given(out, "name", a->name);
 	add_given(out, "uid", e->object_uid);
@@ -132,7 +169,7 @@ static void write_annotations(struct buf *out, const struct audit_event *e)
 		buf_add_cstr(out, i ? "," : ",\"annotations\":{");
 		json_write_str(out, e->annotations[i].key);
 		buf_add_char(out, ':');
-		json_write_str(out, e->annotations[i].value);
+		write_text(out, e->annotations[i].value);
 	}
 	if (e->n_annotations)
 		buf_add_char(out, '}');
