@@ -106,7 +106,7 @@ unsigned call_seats(const struct call *call)
 	int64_t n, limit = 0;
 
 	if (!call->route.kind || (verb != METRICS_LIST && verb != METRICS_WATCH && verb != METRICS_DELETECOLLECTION) ||
-	    call->route.name.n)
+	    call->route.name.n || call->route.kind->resource == API_RESOURCE_NONE)
 		return 1;
 	if (verb == METRICS_WATCH && !query_bool(q, "sendInitialEvents") && query_get(q, "resourceVersion").n &&
 	    !str_is(query_get(q, "resourceVersion"), "0"))
