@@ -112,6 +112,7 @@ static inline void fixture_answer(void *arg, const struct request_result *r, con
 		f->status = err->status;
 		f->message = mem_strdup(err_message(err));
 		f->reason = mem_strdup(err->reason ? err->reason : "");
+		f->continue_token = err->list_continue ? mem_strdup(err->list_continue) : NULL;
 	} else {
 		f->status = r->http_status;
 		if (r->object)

@@ -151,6 +151,67 @@ static void test_selection_of_a_watch(void **state)
 	assert_string_equal(s.text, "Mb Ma ");
 }
 
+/* A page whose revision is gone says so, and gives a token that goes on from its place in what is there now. */
+static void test_inconsistent_continue(void **state)
+{
+	struct fixture *f = *state;
+	struct request rq = fixture_request(API_VERB_LIST, KIND_CONFIGMAP, "default", "", NULL);
+	_cleanup_free_ char *token = NULL, *other = NULL;
+
+	cm(f, API_VERB_CREATE, "default", "a", "1");
+	cm(f, API_VERB_CREATE, "default", "b", "1");
+	cm(f, API_VERB_CREATE, "default", "d", "1");
+	rq.limit = 2;
+	assert_int_equal(fixture_run(f, &rq), 200);
+	token = mem_strdup(f->continue_token);
+	cm(f, API_VERB_CREATE, "default", "c", "1");
+	fixture_close(f);
+	fixture_open(f);
+	rq.continue_token = str_of(token);
+	assert_int_equal(fixture_run(f, &rq), 410);
+	assert_non_null(strstr(f->message, "or use the continue token in this response"));
+	assert_non_null(f->continue_token);
+	other = mem_strdup(f->continue_token);
+	rq.continue_token = str_of(other);
+	assert_int_equal(fixture_run(f, &rq), 200);
+	assert_string_equal(f->items, "c d");
+	rq.continue_token = STR("%%%");
+	assert_int_equal(fixture_run(f, &rq), 400);
+	assert_int_equal(strncmp(f->message, "invalid continue token: continue key is not valid", 49), 0);
+}
+
+static void test_revisions(void **state)
+{
+	struct fixture *f = *state;
+	struct request rq = fixture_request(API_VERB_LIST, KIND_CONFIGMAP, "default", "", NULL);
+	char revision[32];
+
+	cm(f, API_VERB_CREATE, "default", "a", "1");
+	snprintf(revision, sizeof(revision), "%lld", (long long)registry_revision(f->reg));
+	cm(f, API_VERB_CREATE, "default", "b", "1");
+	rq.resource_version = str_of(revision);
+	rq.resource_version_match = STR("Exact");
+	assert_int_equal(fixture_run(f, &rq), 200);
+	assert_string_equal(f->items, "a");
+	rq.resource_version_match = STR("NotOlderThan");
+	assert_int_equal(fixture_run(f, &rq), 200);
+	assert_string_equal(f->items, "a b");
+	/* After a restart there is no history to show it from. */
+	fixture_close(f);
+	fixture_open(f);
+	rq.resource_version_match = STR("Exact");
+	assert_int_equal(fixture_run(f, &rq), 410);
+	assert_string_equal(f->message, "The resourceVersion for the provided list is too old.");
+	rq.resource_version = STR("99999999");
+	assert_int_equal(fixture_run(f, &rq), 504);
+	assert_string_equal(f->reason, "Timeout");
+	rq.resource_version_match = STR_NULL;
+	rq.resource_version = STR("abc");
+	assert_int_equal(fixture_run(f, &rq), 400);
+	assert_string_equal(f->message, "invalid resource version: resourceVersion: Invalid value: \"abc\": "
+					"strconv.ParseUint: parsing \"abc\": invalid syntax");
+}
+
 static void test_expired(void **state)
 {
 	struct fixture *f = *state;
@@ -242,8 +303,14 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
-		T(test_selectors), T(test_pages_are_of_one_revision),   T(test_selection_of_a_watch),
-		T(test_expired),   T(test_initial_events_and_bookmark), T(test_watch_in_process),
+		T(test_selectors),
+		T(test_pages_are_of_one_revision),
+		T(test_selection_of_a_watch),
+		T(test_expired),
+		T(test_initial_events_and_bookmark),
+		T(test_watch_in_process),
+		T(test_inconsistent_continue),
+		T(test_revisions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -47,16 +47,10 @@ void arena_reset(struct arena *arena)
 	arena->total = first->size;
 }
 
-static void arena_add_block(struct arena *arena, size_t need)
+static void arena_take_block(struct arena *arena, size_t size)
 {
-	size_t size = ARENA_BLOCK_BYTES;
 	struct arena_block *b;
 
-	if (arena->total > size)
-		size = arena->total < ARENA_BLOCK_BYTES_MAX ? arena->total : ARENA_BLOCK_BYTES_MAX;
-	size -= sizeof(*b);
-	if (size < need)
-		size = need;
 	b = mem_alloc(sizeof(*b) + size);
 	b->size = size;
 	b->next = arena->head;
@@ -64,6 +58,21 @@ static void arena_add_block(struct arena *arena, size_t need)
 	arena->at = (char *)(b + 1);
 	arena->end = arena->at + size;
 	arena->total += size;
+}
+
+static void arena_add_block(struct arena *arena, size_t need)
+{
+	size_t size = ARENA_BLOCK_BYTES;
+
+	if (arena->total > size)
+		size = arena->total < ARENA_BLOCK_BYTES_MAX ? arena->total : ARENA_BLOCK_BYTES_MAX;
+	size -= sizeof(struct arena_block);
+	arena_take_block(arena, size < need ? need : size);
+}
+
+void arena_reserve(struct arena *arena, size_t size)
+{
+	arena_take_block(arena, (size + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1));
 }
 
 void *arena_alloc(struct arena *arena, size_t size)

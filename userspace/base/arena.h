@@ -21,6 +21,8 @@ struct arena {
 
 void arena_finish(struct arena *arena);
 #define _cleanup_arena_ _cleanup_(arena_finish)
+/* Of an empty arena: the first block has this many bytes, for what lives long and holds little. */
+void arena_reserve(struct arena *arena, size_t size);
 /* Free everything but keep the first block for reuse. */
 void arena_reset(struct arena *arena);
 

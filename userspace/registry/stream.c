@@ -7,6 +7,8 @@
 #include "userspace/base/mem.h"
 #include "userspace/registry/internal.h"
 
+#define STREAM_ARENA_BYTES 192
+
 struct registry_stream {
 	struct store_watch watch;
 	struct registry *reg;
@@ -122,6 +124,8 @@ int registry_stream_start(struct registry *reg, const struct registry_stream_opt
 	s->fn = fn;
 	s->arg = arg;
 	s->watch.fn = on_event;
+	/* Thousands may watch: a selection is small. */
+	arena_reserve(&s->arena, STREAM_ARENA_BYTES + 4 * (o->label_selector.n + o->field_selector.n));
 	if (r >= 0)
 		r = selection_parse(&s->arena, o->kind, o->ns, o->label_selector, o->field_selector, &s->selection,
 				    err);
