@@ -185,6 +185,13 @@ class AuthorizationTest(Case):
         self.assertEqual(got, "configmap/one\n")
         self.assertIn("cannot list", self.refused("get", "cm", "--field-selector", "metadata.name=two", *as_nora))
 
+    def test_streams_open_by_get_and_post_only(self):
+        """A permission to update, patch or delete a stream is none to open it."""
+        for method in "PUT", "PATCH", "DELETE":
+            for stream in "exec", "attach", "portforward":
+                self.ask(method, f"/api/v1/namespaces/team/pods/p/{stream}?command=id", {
+                    "Connection": "Upgrade", "Upgrade": "SPDY/3.1"}, expect=405)
+
     # ---- strangers ----
 
     def test_anonymous(self):

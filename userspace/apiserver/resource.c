@@ -170,7 +170,12 @@ static bool resource_is(const struct call *call, const char *sub)
 /* Subresources that are no objects: streams of the node. */
 static bool resource_stream(struct call *call)
 {
+	struct str method = call->http->method;
+
 	if (call->route.kind != KIND_POD || !call->route.sub)
+		return false;
+	/* Whoever may only update or delete a stream may not open one: the rest refuses other methods. */
+	if (!str_is(method, "GET") && !str_is(method, "POST"))
 		return false;
 	if (resource_is(call, "log")) {
 		log_handle(call);
