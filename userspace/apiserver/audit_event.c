@@ -67,14 +67,18 @@ static void add_strings(struct buf *out, const struct str *items, size_t n)
 	buf_add_char(out, ']');
 }
 
+/* Nobody is {}. */
 static void write_user(struct buf *out, const char *key, const struct request_user *user)
 {
-	buf_printf(out, ",\"%s\":{\"username\":", key);
-	write_text(out, user->name);
-	add_given(out, "uid", user->uid);
-	if (user->n_groups) {
-		buf_add_cstr(out, ",\"groups\":");
-		add_strings(out, user->groups, user->n_groups);
+	buf_printf(out, ",\"%s\":{", key);
+	if (user->name.n) {
+		buf_add_cstr(out, "\"username\":");
+		write_text(out, user->name);
+		add_given(out, "uid", user->uid);
+		if (user->n_groups) {
+			buf_add_cstr(out, ",\"groups\":");
+			add_strings(out, user->groups, user->n_groups);
+		}
 	}
 	for (size_t i = 0; i < user->n_extra; i++) {
 		buf_add_cstr(out, i ? "," : ",\"extra\":{");
