@@ -5,6 +5,8 @@ OpenAPI as clients cache them, and what kubectl makes of the schemas."""
 import json
 import unittest
 
+import jsonschema
+
 from harness import Node, kubectls, newest_kubectl
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
@@ -189,6 +191,9 @@ class Explain(unittest.TestCase):
         self.assertEqual((r.status, r.getheader("content-type"), body[:4]),
                          (200, "application/vnd.kubernetes.protobuf", b"k8s\0"))
         self.assertIn(b"statefulsets/scale", body)
+        r, body = self.raw("/apis/apps/v1", accept="application/yaml")
+        self.assertEqual(r.getheader("content-type"), "application/yaml")
+        self.assertIn(b"\ngroupVersion: apps/v1\n", body)
         r, body = self.raw("/apis", accept="text/html")
         self.assertEqual(r.status, 406)
         self.assertEqual(json.loads(body)["reason"], "NotAcceptable")
@@ -221,6 +226,32 @@ class Explain(unittest.TestCase):
         self.assertEqual(json.loads(body)["swagger"], "2.0")
         self.assertEqual(self.raw("/openapi/v2", if_none_match=r.getheader("etag"))[0].status, 304)
 
+    def test_schemas(self):
+        """An independent validator takes the schemas, and every object of the cluster by them."""
+        n = 0
+        resources = {}
+        for gv, r in self.served():
+            if "/" not in r["name"] and "list" in r["verbs"]:
+                resources.setdefault(gv, []).append(r)
+        for gv, served in resources.items():
+            path = f"apis/{gv}" if "/" in gv else f"api/{gv}"
+            document = json.loads(self.raw("/openapi/v3/" + path)[1])
+            schemas = document["components"]["schemas"]
+            by_kind = {}
+            for name, schema in schemas.items():
+                jsonschema.Draft4Validator.check_schema(schema)
+                for gvk in schema.get("x-kubernetes-group-version-kind", []):
+                    by_kind[(gvk["group"] + "/" + gvk["version"]).lstrip("/"), gvk["kind"]] = name
+            resolver = jsonschema.RefResolver("", document)
+            for r in served:
+                name = by_kind[gv, r["kind"] + "List"]
+                listed = json.loads(self.raw(f"/{path}/{r['name']}")[1])
+                validator = jsonschema.Draft4Validator({"$ref": "#/components/schemas/" + name}, resolver=resolver)
+                errors = [f"{list(e.path)}: {e.message[:200]}" for e in validator.iter_errors(listed)]
+                self.assertEqual(errors, [], r["name"])
+                n += len(listed["items"])
+        self.assertGreater(n, 20)
+
     def test_validation(self):
         """kubectl asks the server where the schema says that it may, and its own reader of schemas agrees."""
         bad = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: bad\ndatum:\n  a: b\n"
@@ -249,6 +280,18 @@ class Explain(unittest.TestCase):
             status = json.load(r)
             self.assertEqual((r.status, status["message"]), (422, 'CreateOptions.meta.k8s.io "" is invalid: ' + want))
             self.assertEqual((status["details"]["group"], status["details"]["kind"]), ("meta.k8s.io", "CreateOptions"))
+
+    def test_cbor_is_not_served(self):
+        c = self.node.api()
+        self.addCleanup(c.close)
+        c.request("GET", "/api/v1/namespaces", headers={"accept": "application/cbor"})
+        r = c.getresponse()
+        self.assertEqual((r.status, json.load(r)["message"]),
+                         (406, "only the following media types are accepted: application/json, application/yaml, "
+                               "application/vnd.kubernetes.protobuf"))
+        c.request("POST", "/api/v1/namespaces", b"\xd9\xd9\xf7\xa0", {"content-type": "application/cbor"})
+        r = c.getresponse()
+        self.assertEqual((r.status, json.load(r)["reason"]), (415, "UnsupportedMediaType"))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@
 #include "userspace/api/pb.h"
 #include "userspace/apiserver/call.h"
 #include "userspace/base/clock.h"
+#include "userspace/base/yaml.h"
 
 #define OPENAPI_V3_PREFIX STR("/openapi/v3/")
 #define HASH_PARAMETER "hash"
@@ -71,20 +72,25 @@ static void answer_negotiated(struct call *call, struct chunk *body)
 	struct http_header headers[HEADERS_MAX];
 	_cleanup_err_ struct err err = ERR_INIT;
 	_cleanup_(buf_finish) struct buf other = BUF_INIT;
+	const char *type = "application/json";
 	struct negotiated accept;
+	struct json *v;
 
 	if (body && negotiate_accept(http_request_header(call->http, "accept"), &accept, &err) < 0) {
 		chunk_unref(body);
 		respond_err(call->http, &err);
 		return;
 	}
-	if (body && accept.protobuf && pb_encode_text(&other, chunk_str(body)) >= 0) {
+	if (body && accept.protobuf && pb_encode_text(&other, chunk_str(body)) >= 0)
+		type = PB_MEDIA_TYPE;
+	else if (body && accept.yaml && json_parse(call->arena, chunk_str(body), 0, &v, NULL) >= 0 &&
+		 yaml_write(&other, v) >= 0)
+		type = "application/yaml";
+	if (buf_len(&other)) {
 		chunk_unref(body);
 		body = chunk_create(buf_str(&other).p, buf_len(&other));
-		answer(call, body, PB_MEDIA_TYPE, NULL, headers, 0);
-		return;
 	}
-	answer(call, body, body && accept.yaml ? "application/yaml" : "application/json", NULL, headers, 0);
+	answer(call, body, type, NULL, headers, 0);
 }
 
 void documents_discovery(struct call *call, bool legacy)
