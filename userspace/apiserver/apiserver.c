@@ -45,6 +45,7 @@ static int apiserver_admit(struct call *call, int route_result, struct err *err)
 	call->anonymous = r == 1;
 	call->audit = audit_begin(call->as->audit, call, r >= 0);
 	record_of(call->http)->call.audit = call->audit;
+	authn_annotate(call->as->authn, call->audit);
 	/* Who asks comes first: strangers do not learn which paths exist. */
 	r = r < 0 ? api_err_unauthorized(&denied) : impersonate(call, &denied);
 	if (r == 0) {

@@ -30,6 +30,9 @@ struct authn {
 	const struct token_keys *tokens;
 	/* SHA-256 of the token -> struct authn_token: what is compared byte by byte is no secret any more. */
 	struct map verified;
+	/* Of the request that was looked at last: what its audit event should say of the token; key NULL: nothing. */
+	const char *note_key;
+	struct str note;
 };
 
 int authn_create(struct registry *reg, const struct token_keys *tokens, struct authn **ret)
@@ -154,6 +157,28 @@ static void authn_claims_user(const struct token_claims *c, struct arena *arena,
 	*ret = user;
 }
 
+/* Tokens that should not be used any more work, but are told of. */
+static void authn_note_token(struct authn *authn, const struct token_claims *c, const struct request_user *user,
+			     struct arena *arena)
+{
+	int64_t now_s = clock_real_ns() / NS_PER_S;
+
+	if (c->legacy) {
+		authn->note_key = "authentication.k8s.io/legacy-token";
+		authn->note = user->name;
+	} else if (c->warn_after_s && now_s > c->warn_after_s) {
+		authn->note_key = "authentication.k8s.io/stale-token";
+		authn->note = str_of(arena_printf(arena, "subject: %.*s, seconds after warning threshold: %lld",
+						  STR_ARG(user->name), (long long)(now_s - c->warn_after_s)));
+	}
+}
+
+void authn_annotate(const struct authn *authn, struct audit_event *event)
+{
+	if (event && authn->note_key)
+		audit_annotate(event, authn->note_key, authn->note);
+}
+
 static bool authn_is_fresh(const struct token_claims *c)
 {
 	return c->legacy || clock_real_ns() / NS_PER_S - TOKEN_LEEWAY_S < c->expires_s;
@@ -201,9 +226,11 @@ int authn_token(struct authn *authn, struct str token, struct str audience, stru
 	}
 	if (r == 0)
 		r = authn_check_bound(authn, known, token, err);
-	if (r == 0)
-		authn_claims_user(known, arena, ret);
-	return r;
+	if (r < 0)
+		return r;
+	authn_claims_user(known, arena, ret);
+	authn_note_token(authn, known, ret, arena);
+	return 0;
 }
 
 /* ---- certificates ---- */
@@ -272,6 +299,7 @@ int authn_request(struct authn *authn, const struct http_request *http, struct a
 	struct str token;
 	int r;
 
+	authn->note_key = NULL;
 	/* A certificate without a name says nothing. */
 	if (name && *name)
 		return authn_cert_user(http->peer, arena, ret);

@@ -174,6 +174,8 @@ void authn_destroy(struct authn *authn);
 /* Who asks. 1: anonymous (no credentials given); 0: `ret` is filled (arena); -EPERM: bad credentials. */
 int authn_request(struct authn *authn, const struct http_request *http, struct arena *arena, struct request_user *ret);
 
+/* After authn_request(): what is to be remembered about the credential. */
+void authn_annotate(const struct authn *authn, struct audit_event *event);
 /* Whose token it is; `audience` empty: the API server's own. -EPERM. */
 int authn_token(struct authn *authn, struct str token, struct str audience, struct arena *arena,
 		struct request_user *ret, struct err *err);
