@@ -79,5 +79,40 @@ class PodSecurity(harness.Case):
                       '"strict": must be one of privileged, baseline, restricted', done.stderr)
 
 
+CONFIGURATION = """
+apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+- name: PodSecurity
+  path: pod-security.yaml
+"""
+POLICY = """
+apiVersion: pod-security.admission.config.k8s.io/v1
+kind: PodSecurityConfiguration
+defaults: {enforce: baseline, enforce-version: latest}
+exemptions: {namespaces: [kube-system]}
+"""
+
+
+class Configured(harness.Case):
+    """Defaults and exemptions for the whole cluster."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.node = harness.Node()
+        (cls.node.dir / "pod-security.yaml").write_text(POLICY)
+        (cls.node.dir / "admission.yaml").write_text(CONFIGURATION)
+        cls.node.flags = ["--admission-control-config-file", str(cls.node.dir / "admission.yaml")]
+        cls.node.start()
+
+    def test_defaults_and_exemptions(self):
+        bad = pod("bad", hostNetwork=True)
+        for namespace, code in (("default", 1), ("kube-system", 0)):
+            bad["metadata"]["namespace"] = namespace
+            done = self.node.kubectl("create", "-f", "-", input=json.dumps(bad), check=False)
+            self.assertEqual(done.returncode, code, done.stderr)
+        self.node.k("delete pod bad -n kube-system --now")
+
+
 if __name__ == "__main__":
     unittest.main()
