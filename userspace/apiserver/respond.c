@@ -22,6 +22,17 @@ void respond_json(struct http_request *http, int status, struct str body)
 	http_respond(http, status, respond_json_type, headers, ARRAY_SIZE(headers), body);
 }
 
+bool respond_is_pretty(const struct http_request *http, const struct query *query)
+{
+	struct str agent;
+
+	if (query->n && query_get(query, "pretty").n)
+		return query_bool(query, "pretty");
+	agent = http_request_header(http, "user-agent");
+	return str_starts(agent, STR("curl")) || str_starts(agent, STR("Wget")) ||
+	       str_starts(agent, STR("Mozilla/5.0"));
+}
+
 void respond_err(struct http_request *http, const struct err *err)
 {
 	struct http_header headers[2] = { { STR("cache-control"), STR("no-cache, private") } };
@@ -41,6 +52,11 @@ void respond_err(struct http_request *http, const struct err *err)
 	} else if (accept.yaml && json_parse(http->arena, body, 0, &v, NULL) == 0 && yaml_write(&other, v) == 0) {
 		body = buf_str(&other);
 		type = "application/yaml";
+	} else if (!accept.protobuf && !accept.yaml && respond_is_pretty(http, &(struct query){ 0 }) &&
+		   json_parse(http->arena, body, 0, &v, NULL) == 0) {
+		json_write_pretty(&other, v);
+		buf_add_char(&other, '\n');
+		body = buf_str(&other);
 	}
 	if (err->retry_after_s > 0)
 		headers[n++] = (struct http_header){ STR("retry-after"),
@@ -187,7 +203,7 @@ void respond_pieces(struct call *call, int status, const char *content_type, con
 {
 	struct http_piece one;
 
-	if (content_type == respond_json_type && (call->accept.yaml || query_bool(&call->query, "pretty"))) {
+	if (content_type == respond_json_type && (call->accept.yaml || respond_is_pretty(call->http, &call->query))) {
 		one = respond_join(pieces, n_pieces);
 		one = respond_rewrite(call, &one);
 		pieces = &one;

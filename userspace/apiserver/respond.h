@@ -11,5 +11,7 @@ void respond_pieces(struct call *call, int status, const char *content_type, con
 		    size_t n_headers, const struct http_piece *pieces, size_t n_pieces);
 void respond_list(struct call *call, const struct request_result *result, const struct http_header *headers,
 		  size_t n_headers);
+/* For people: ?pretty says so, else browsers and tools of the command line do. */
+bool respond_is_pretty(const struct http_request *http, const struct query *query);
 int respond_table_options(struct call *call, struct table_options *ret, struct err *err);
 void respond_drop_chunk(void *chunk);

@@ -305,7 +305,7 @@ static bool list_is_long(const struct list_body *l)
 
 static bool list_pretty(const struct call *call)
 {
-	return call->accept.yaml || query_bool(&call->query, "pretty");
+	return call->accept.yaml || respond_is_pretty(call->http, &call->query);
 }
 
 void respond_list(struct call *call, const struct request_result *result, const struct http_header *headers,
