@@ -191,6 +191,30 @@ static void test_oracle(void **state)
 	}
 }
 
+/* What is kept is text to the byte, and only where it was asked for. */
+static void test_keep(void **state)
+{
+	static const char text[] = "{\"metadata\":{\"kept\": [{\"a\\\\\":\"]}\\\"\"},1] ,\"b\":2},"
+				   "\"data\":{\"kept\":{\"c\":3}},\"kept\":4}";
+	static const struct json_keep one = { .parent = "metadata", .key = "kept" }, any = { .key = "kept" };
+	_cleanup_arena_ struct arena a = ARENA_INIT;
+	struct json *v, *whole;
+
+	assert_int_equal(json_parse_keep(&a, str_of(text), &one, &v, NULL), 0);
+	assert_int_equal(json_at(v, "metadata.kept")->type, JSON_RAW);
+	assert_true(json_is(json_at(v, "data.kept"), JSON_OBJECT));
+	assert_true(json_is(json_get(v, "kept"), JSON_NUMBER));
+	assert_int_equal(json_at_int(v, "metadata.b", 0), 2);
+	assert_int_equal(json_parse(&a, str_of(text), 0, &whole, NULL), 0);
+	assert_int_equal(json_parse(&a, json_text(&a, v), 0, &v, NULL), 0);
+	assert_true(json_equal(v, whole));
+	assert_int_equal(json_parse_keep(&a, str_of(text), &any, &v, NULL), 0);
+	assert_int_equal(json_at(v, "data.kept")->type, JSON_RAW);
+	assert_int_equal(json_get(v, "kept")->type, JSON_RAW);
+	assert_true(json_parse_keep(&a, STR("{\"kept\":[1"), &any, &v, NULL) < 0);
+	assert_true(json_parse_keep(&a, STR("{\"kept\":\"x"), &any, &v, NULL) < 0);
+}
+
 static void test_yaml(void **state)
 {
 	_cleanup_arena_ struct arena a = ARENA_INIT;
@@ -269,11 +293,17 @@ static void test_yaml_duplicates(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_depth_limit),  cmocka_unit_test(test_duplicates),
-		cmocka_unit_test(test_many_members), cmocka_unit_test(test_edit),
-		cmocka_unit_test(test_oracle),       cmocka_unit_test(test_yaml),
-		cmocka_unit_test(test_yaml_scalars), cmocka_unit_test(test_yaml_duplicates),
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_depth_limit),
+		cmocka_unit_test(test_duplicates),
+		cmocka_unit_test(test_many_members),
+		cmocka_unit_test(test_edit),
+		cmocka_unit_test(test_oracle),
+		cmocka_unit_test(test_keep),
+		cmocka_unit_test(test_yaml),
+		cmocka_unit_test(test_yaml_scalars),
+		cmocka_unit_test(test_yaml_duplicates),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -44,7 +44,7 @@ enum request_patch {
 	REQUEST_PATCH_JSON,      /* application/json-patch+json */
 	REQUEST_PATCH_MERGE,     /* application/merge-patch+json */
 	REQUEST_PATCH_STRATEGIC, /* application/strategic-merge-patch+json */
-	REQUEST_PATCH_APPLY,     /* application/apply-patch+yaml, +cbor: 415 until server-side apply is there */
+	REQUEST_PATCH_APPLY,     /* application/apply-patch+yaml (+cbor is a 415, as upstream by default) */
 };
 
 struct request {
