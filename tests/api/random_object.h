@@ -99,9 +99,7 @@ static inline struct json *random_any(struct random *r)
 /* `zero`: Go would write a zero here. */
 static inline struct json *random_scalar(struct random *r, const struct api_field *f, bool zero)
 {
-	static const char *const quantities[] = {
-		"0", "1", "1500m", "1Gi", "100n", "5E", "-5", "9223372036854775807"
-	};
+	static const char *const quantities[] = { "0", "1", "1500m", "1Gi", "100n", "5E", "-5", "9223372036854775807" };
 	static const char *const bytes[] = { "YQ==", "YWI=", "YWJj", "/+8=", "AAAA" };
 	static const char *const doubles[] = { "0.5", "-1", "1e+300", "0.1", "5e-324" };
 	struct json *v;

@@ -510,9 +510,7 @@ static int parse_document(struct parser *p, struct json **ret)
 int json_parse(struct arena *arena, struct str text, unsigned flags, struct json **ret, struct err *err)
 {
 	const char *start = text.p ? text.p : ""; /* an empty text may have no address */
-	struct parser p = {
-		.arena = arena, .at = start, .end = start + text.n, .flags = flags, .err = err
-	};
+	struct parser p = { .arena = arena, .at = start, .end = start + text.n, .flags = flags, .err = err };
 
 	return parse_document(&p, ret);
 }
@@ -521,9 +519,7 @@ int json_parse_report(struct arena *arena, struct str text, struct json_duplicat
 		      struct err *err)
 {
 	const char *start = text.p ? text.p : "";
-	struct parser p = {
-		.arena = arena, .at = start, .end = start + text.n, .dups = dups, .err = err
-	};
+	struct parser p = { .arena = arena, .at = start, .end = start + text.n, .dups = dups, .err = err };
 
 	return parse_document(&p, ret);
 }
@@ -532,9 +528,7 @@ int json_parse_keep(struct arena *arena, struct str text, const struct json_keep
 		    struct err *err)
 {
 	const char *start = text.p ? text.p : "";
-	struct parser p = {
-		.arena = arena, .at = start, .end = start + text.n, .keep = keep, .err = err
-	};
+	struct parser p = { .arena = arena, .at = start, .end = start + text.n, .keep = keep, .err = err };
 
 	return parse_document(&p, ret);
 }
