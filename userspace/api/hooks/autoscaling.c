@@ -275,6 +275,8 @@ static void hpa_validate(const struct json *hpa, struct field_errors *e)
 	int64_t min = json_get_int(spec, "minReplicas", 1), max = json_get_int(spec, "maxReplicas", 0);
 	size_t i = 0;
 
+	if (min < 1)
+		field_invalid_int(e, FIELD(path, "minReplicas"), min, "must be greater than or equal to 1");
 	if (max >= 1 && max < min)
 		field_invalid_int(e, FIELD(path, "maxReplicas"), max, "must be greater than or equal to `minReplicas`");
 	validate_reference(json_get(spec, "scaleTargetRef"), FIELD(path, "scaleTargetRef"), e);

@@ -305,6 +305,19 @@ static void address_validate(const struct json *object, struct field_errors *e)
 
 const struct api_hooks hooks_ipaddresses = { .validate = address_validate };
 
+/* A range, not an address with a length. */
+static const char *validate_range(struct str s)
+{
+	const char *why = validate_cidr(s);
+	struct names_cidr given, masked;
+
+	if (why || names_parse_cidr(s, &given) < 0)
+		return why;
+	masked = given;
+	names_cidr_mask(&masked);
+	return names_ip_eq(&masked.ip, &given.ip) ? NULL : "must not have bits set beyond the prefix length";
+}
+
 static void cidr_validate(const struct json *object, struct field_errors *e)
 {
 	const struct json *cidrs = json_at(object, "spec.cidrs");
@@ -321,7 +334,7 @@ static void cidr_validate(const struct json *object, struct field_errors *e)
 		return;
 	}
 	json_foreach(c, cidrs) {
-		hooks_text_validate(json_str(c), validate_cidr, FIELD_INDEX(path, i), e);
+		hooks_text_validate(json_str(c), validate_range, FIELD_INDEX(path, i), e);
 		i++;
 	}
 	if (i == 2 && names_parse_cidr(json_str(json_first(cidrs)), &a) == 0 &&

@@ -44,7 +44,7 @@ static void service_defaults(struct arena *arena, struct json *service)
 		hooks_default_str(arena, p, "protocol", "TCP");
 		if ((!target || (json_is(target, JSON_NUMBER) && json_int(target, 0) == 0) ||
 		     (json_is(target, JSON_STRING) && !target->text.n)) &&
-		    json_get(p, "port") && !type_is(spec, "ExternalName"))
+		    json_get(p, "port"))
 			json_set_int(arena, p, "targetPort", json_get_int(p, "port", 0));
 	}
 	if (str_is(json_get_str(spec, "sessionAffinity"), "ClientIP"))
