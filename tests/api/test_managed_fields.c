@@ -208,6 +208,19 @@ static void test_list_as_map(void **state)
 	       "{'metadata':{'name':'x'},'spec':{'ports':[{'port':80,'name':'n'}]}}" });
 }
 
+/* Who owns a part of an item, but not the item, does not keep it alive. */
+static void test_part_of_an_item(void **state)
+{
+	PLAY("v1", "Pod",
+	     { APPLY, "b", "{'metadata':{'name':'x'},'spec':{'containers':[{'name':'c','image':'i'},{'name':'d'}]}}" },
+	     { UPDATE, "v", "{'metadata':{'name':'x'},'spec':{'containers':[{'name':'c','image':'j'},{'name':'d'}]}}" },
+	     { APPLY, "b", "{'metadata':{'name':'x'},'spec':{'containers':[{'name':'c'},{'name':'d'}]}}",
+	       "{'metadata':{'name':'x'},'spec':{'containers':[{'name':'c','image':'j'},{'name':'d'}]}}" },
+	     { APPLY, "b", "{'metadata':{'name':'x'},'spec':{'containers':[{'name':'d'}]}}",
+	       "{'metadata':{'name':'x'},'spec':{'containers':[{'name':'d'}]}}",
+	       "b/Apply {'f:spec':{'f:containers':{'k:{\\\"name\\\":\\\"d\\\"}':{'.':{},'f:name':{}}}}}" });
+}
+
 static void test_order_of_items(void **state)
 {
 #define NAMES(...) "{'metadata':{'name':'x'},'spec':{'containers':[" __VA_ARGS__ "]}}"
@@ -616,6 +629,7 @@ int main(void)
 		cmocka_unit_test(test_conflicts),
 		cmocka_unit_test(test_subresource_in_conflict),
 		cmocka_unit_test(test_list_as_map),
+		cmocka_unit_test(test_part_of_an_item),
 		cmocka_unit_test(test_order_of_items),
 		cmocka_unit_test(test_set),
 		cmocka_unit_test(test_atomic),

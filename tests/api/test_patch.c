@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "tests/api/sample.h"
 #include "tests/api/support.h"
 #include "userspace/api/patch.h"
 #include "userspace/base/mem.h"
@@ -281,12 +282,99 @@ static void test_types(void **state)
 	assert_true(patch_type_parse(STR(""), true, &t, &err) < 0);
 }
 
+/* ---- laws, for every kind ---- */
+
+static unsigned seed = 3;
+
+static unsigned rnd(unsigned n)
+{
+	seed = seed * 1103515245 + 12345;
+	return (seed >> 16) % n;
+}
+
+static void vary(struct arena *arena, struct json *v)
+{
+	struct json *next;
+
+	for (struct json *c = json_first(v); c; c = next) {
+		next = c->next;
+		if (v->type == JSON_OBJECT && v->count > 1 && rnd(6) == 0)
+			json_unlink(v, c);
+		else if (c->type == JSON_NUMBER && rnd(3) == 0)
+			c->text = rnd(2) ? STR("9223372036854775807") : STR("-9223372036854775808");
+		else if (c->type == JSON_STRING && rnd(6) == 0)
+			c->text = str_of(arena_printf(arena, "other%u", rnd(9)));
+		else
+			vary(arena, c);
+	}
+}
+
+/* What RFC 7386 calls the patch from `a` to `b`, made on its own. */
+static struct json *difference(struct arena *arena, const struct json *a, const struct json *b)
+{
+	struct json *patch = json_new_object(arena);
+
+	json_foreach(m, a)
+		if (!json_get_n(b, m->key))
+			json_set_n(patch, m->key, json_new(arena, JSON_NULL));
+	json_foreach(m, b) {
+		const struct json *before = json_get_n(a, m->key);
+
+		if (before && json_equal(before, m))
+			continue;
+		json_set_n(patch, m->key,
+			   json_is(before, JSON_OBJECT) && json_is(m, JSON_OBJECT) ? difference(arena, before, m)
+										   : json_clone(arena, m));
+	}
+	return patch;
+}
+
+static void test_every_kind(void **state)
+{
+	for (size_t i = 0; i < api_kind_count() * 4; i++) {
+		const struct api_kind *k = api_kind_at(i / 4);
+		_cleanup_arena_ struct arena arena = ARENA_INIT;
+		_cleanup_err_ struct err err = ERR_INIT;
+		struct json *a = sample_object(&arena, k), *b = json_clone(&arena, a), *c, *got = NULL, *again = NULL,
+			    *ops, *op;
+
+		vary(&arena, b);
+		c = json_clone(&arena, b);
+		vary(&arena, c);
+		/* merge patches lead there, and one after the other, too */
+		assert_int_equal(patch_merge(&arena, a, difference(&arena, a, b), &got, NULL), 0);
+		assert_true(json_equal(got, b));
+		assert_int_equal(patch_merge(&arena, got, difference(&arena, b, c), &again, NULL), 0);
+		assert_true(json_equal(again, c));
+		/* an object on itself is itself, strategically as well */
+		assert_int_equal(patch_merge(&arena, b, b, &got, NULL), 0);
+		assert_true(json_equal(got, b));
+		if (patch_strategic(&arena, k->message, b, b, &got, &err) >= 0)
+			assert_true(json_equal(got, b));
+		else /* an item lost what it is known by */
+			assert_non_null(strstr(err_message(&err), "does not contain declared merge key"));
+		/* replaced as a whole, in both ways */
+		op = json_clone(&arena, c);
+		json_set_cstr(&arena, op, "$patch", "replace");
+		assert_int_equal(patch_strategic(&arena, k->message, a, op, &got, NULL), 0);
+		assert_true(json_equal(got, c));
+		ops = json_of(&arena, "[{'op':'replace','path':''}]");
+		json_set(json_first(ops), "value", json_clone(&arena, c));
+		assert_int_equal(patch_json(&arena, a, ops, &got, NULL), 0);
+		assert_true(json_equal(got, c));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_json_patch),     cmocka_unit_test(test_json_patch_limits),
-		cmocka_unit_test(test_merge_patch),    cmocka_unit_test(test_strategic_lists),
-		cmocka_unit_test(test_strategic_maps), cmocka_unit_test(test_types),
+		cmocka_unit_test(test_every_kind),
+		cmocka_unit_test(test_json_patch),
+		cmocka_unit_test(test_json_patch_limits),
+		cmocka_unit_test(test_merge_patch),
+		cmocka_unit_test(test_strategic_lists),
+		cmocka_unit_test(test_strategic_maps),
+		cmocka_unit_test(test_types),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -457,11 +457,20 @@ static int member_fields(struct compare *c, struct typed t, const struct json *v
 	return 0;
 }
 
+/* An item that lost what it is known by (while an apply finds out what may go) counts as not there. */
 static int item_fields(struct compare *c, struct typed t, const struct json *v, struct fieldset *at)
 {
-	struct typed_children all;
-	int r = typed_sorted_items(c->arena, t, v, &all, c->err);
+	struct typed_children all = { .v = arena_new_array(c->arena, struct typed_child, json_count(v) + 1) };
+	int r = 0;
 
+	if (!json_is(v, JSON_ARRAY))
+		return 0;
+	json_foreach(item, v) {
+		all.v[all.n] = (struct typed_child){ .value = item, .at = all.n };
+		if (typed_item_element(c->arena, t, item, &all.v[all.n].element, NULL) >= 0)
+			all.n++;
+	}
+	sort(&all);
 	for (size_t i = 0, n; r >= 0 && i < all.n; i += n) {
 		struct fieldset *item = arena_new(c->arena, struct fieldset);
 
