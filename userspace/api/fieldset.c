@@ -332,14 +332,6 @@ struct fieldset *fieldset_pick(struct arena *arena, const struct fieldset *set, 
 	return set && pick(arena, root, set, marks) ? root : NULL;
 }
 
-const struct fieldset *fieldset_find(const struct fieldset *set, struct str element)
-{
-	for (const struct fieldset *c = set ? set->first : NULL; c; c = c->next)
-		if (str_eq(c->name, element))
-			return c;
-	return NULL;
-}
-
 size_t fieldset_count(const struct fieldset *set)
 {
 	size_t n = 0;

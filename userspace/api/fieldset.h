@@ -60,8 +60,7 @@ struct fieldset *fieldset_difference(struct arena *arena, const struct fieldset 
 struct fieldset *fieldset_exclude(struct arena *arena, const struct fieldset *a, const struct fieldset *b);
 /* The elements with one of `marks`, as members. */
 struct fieldset *fieldset_pick(struct arena *arena, const struct fieldset *set, unsigned marks);
-const struct fieldset *fieldset_find(const struct fieldset *set, struct str element); /* of the children; NULL */
-size_t fieldset_count(const struct fieldset *set);                                    /* members */
+size_t fieldset_count(const struct fieldset *set); /* members */
 
 /* Members in order: those of a level before those below it, as upstream lists conflicts. `path` has them from the top.
  */

@@ -250,8 +250,9 @@ int typed_items(struct arena *arena, struct typed t, const struct json *v, struc
 	return 0;
 }
 
-int typed_sorted_items(struct arena *arena, struct typed t, const struct json *v, struct typed_children *ret,
-		       struct err *err)
+/* By element, then place. */
+static int sorted_items(struct arena *arena, struct typed t, const struct json *v, struct typed_children *ret,
+			struct err *err)
 {
 	int r = typed_items(arena, t, v, ret, err);
 
@@ -359,10 +360,10 @@ static int compare_items(struct compare *c, struct typed t, const struct json *a
 {
 	struct typed_children x, y;
 	size_t i = 0, j = 0;
-	int r = typed_sorted_items(c->arena, t, a, &x, c->err);
+	int r = sorted_items(c->arena, t, a, &x, c->err);
 
 	if (r >= 0)
-		r = typed_sorted_items(c->arena, t, b, &y, c->err);
+		r = sorted_items(c->arena, t, b, &y, c->err);
 	while (r >= 0 && (i < x.n || j < y.n)) {
 		int order = i == x.n ? 1 : j == y.n ? -1 : fieldset_element_cmp(x.v[i].element, y.v[j].element);
 		size_t m = order <= 0 ? same_items(&x, i) : 0, n = order >= 0 ? same_items(&y, j) : 0;

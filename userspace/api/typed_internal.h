@@ -23,6 +23,3 @@ const struct api_message *typed_message(struct typed t);
 void typed_members(struct arena *arena, const struct json *v, struct typed_children *ret);
 /* In the list's order; of no list: none. */
 int typed_items(struct arena *arena, struct typed t, const struct json *v, struct typed_children *ret, struct err *err);
-/* By element, then place. */
-int typed_sorted_items(struct arena *arena, struct typed t, const struct json *v, struct typed_children *ret,
-		       struct err *err);
