@@ -233,3 +233,4 @@ extern const struct api_kind *const KIND_CLUSTERROLE;
 extern const struct api_kind *const KIND_ROLEBINDING;
 extern const struct api_kind *const KIND_CLUSTERROLEBINDING;
 extern const struct api_kind *const KIND_APISERVICE;
+extern const struct api_kind *const KIND_COMPONENTSTATUS;

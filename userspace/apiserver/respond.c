@@ -92,12 +92,25 @@ static struct str respond_quote(struct arena *arena, struct str text)
 	return arena_str(arena, buf_str(&b));
 }
 
+/* What upstream says with every answer about a kind that is on its way out. */
+static struct str respond_deprecation(const struct api_kind *kind)
+{
+	if (kind == KIND_ENDPOINTS)
+		return STR("299 - \"v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice\"");
+	if (kind == KIND_COMPONENTSTATUS)
+		return STR("299 - \"v1 ComponentStatus is deprecated in v1.19+\"");
+	return STR_NULL;
+}
+
 static size_t respond_headers(struct call *call, const struct request_result *result,
 			      struct http_header ret[static RESPOND_WARNINGS_MAX + 1])
 {
+	struct str deprecation = respond_deprecation(call->route.kind);
 	size_t n = 0, bytes = 0;
 
 	ret[n++] = (struct http_header){ STR("cache-control"), STR("no-cache, private") };
+	if (deprecation.n)
+		ret[n++] = (struct http_header){ STR("warning"), deprecation };
 	for (size_t i = 0; i < result->n_warnings && n <= RESPOND_WARNINGS_MAX; i++) {
 		struct str value = respond_quote(call->arena, result->warnings[i]);
 

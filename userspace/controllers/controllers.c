@@ -27,6 +27,7 @@ static const struct controller *const table[] = {
 	&controller_node_lifecycle,
 	&controller_clusterrole_aggregation,
 	&controller_apiservice,
+	&controller_component_status,
 	&controller_service_cidr,
 	&controller_ip_address,
 	&controller_token_secrets,

@@ -13,4 +13,5 @@ extern const struct controller controller_csr_approving, controller_csr_signing,
 extern const struct controller controller_resource_quota, controller_pvc_protection, controller_pv_protection,
 	controller_system_priority_classes;
 extern const struct controller controller_clusterrole_aggregation;
+extern const struct controller controller_component_status;
 extern const struct controller controller_apiservice, controller_service_cidr, controller_ip_address;
