@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The audit log: what the policy says, in upstream's fields, rotated, and complete after a clean end."""
+import base64
 import json
 import pathlib
 import subprocess
@@ -144,6 +145,18 @@ class Audit(unittest.TestCase):
         self.assertEqual(code, "401")
         e = self.event(name="stranger")
         self.assertEqual((e["user"], e["responseStatus"]["code"], e["responseStatus"]["reason"]), ({}, 401, "Unauthorized"))
+
+    def test_tokens_of_secrets_are_told_of(self):
+        self.node.k("create serviceaccount old")
+        self.node.apply("""{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "old-token",
+          "annotations": {"kubernetes.io/service-account.name": "old"}}, "type": "kubernetes.io/service-account-token"}""")
+        token = wait_for("the token", lambda: self.node.k("get secret old-token -o jsonpath={.data.token}"))
+        header = "Authorization: Bearer " + base64.b64decode(token).decode()
+        subprocess.run(["curl", "-sk", "--noproxy", "*", "-o", "/dev/null", "-H", header,
+                        self.node_url("/api/v1/namespaces/default/secrets/told")], check=True)
+        e = self.event(name="told")
+        self.assertEqual(e["annotations"]["authentication.k8s.io/legacy-token"], "system:serviceaccount:default:old")
+        self.assertEqual((e["responseStatus"]["code"], e["annotations"]["authorization.k8s.io/decision"]), (403, "forbid"))
 
     def node_url(self, path):
         return self.node.k("config view -o jsonpath={.clusters[0].cluster.server}") + path
