@@ -40,7 +40,7 @@ class Protobuf(unittest.TestCase):
         return cls.pb2
 
     def message(self, name, data):
-        return getattr(self.library(), name.replace(".", "_")).FromString(data)
+        return getattr(self.library(), name.replace(".", "_").replace("-", "_")).FromString(data)
 
     def opened(self, body):
         """(apiVersion, kind, message)"""
