@@ -83,16 +83,23 @@ static int bind_pod(struct write *w, void *arg, struct err *err)
 {
 	const struct request *rq = arg;
 	struct json *binding = NULL;
-	struct str node, bound = json_at_str(w->old, "spec.nodeName"), uid;
+	struct str node, kind, bound = json_at_str(w->old, "spec.nodeName"), uid;
 	int r = sub_body(w, rq, &binding, err);
 
 	if (r < 0)
 		return r;
 	node = json_at_str(binding, "target.name");
+	kind = json_at_str(binding, "target.kind");
 	uid = meta_uid(binding);
 	if (node.n == 0)
 		return err_set_status(err, -EINVAL, 422, "Invalid",
 				      "Binding \"%.*s\" is invalid: target.name: Required value", STR_ARG(w->name));
+	if (kind.n && !str_is(kind, "Node"))
+		return err_set_status(
+			err, -EINVAL, 422, "Invalid",
+			"Binding \"%.*s\" is invalid: target.kind: Unsupported value: \"%.*s\": supported "
+			"values: \"Node\", \"<empty>\"",
+			STR_ARG(w->name), STR_ARG(kind));
 	if (uid.n > 0 && !str_eq(uid, meta_uid(w->old)))
 		return api_err_precondition(err, w->kind, w->name, "UID", uid, meta_uid(w->old));
 	if (meta_deleting(w->old))
