@@ -128,6 +128,13 @@ static int mutate_allocatable(void *arg, struct arena *arena, struct json *objec
 	return 0;
 }
 
+/* What the node lifecycle controller does when a node says that it is ready. */
+static int mutate_ready(void *arg, struct arena *arena, struct json *object, struct err *err)
+{
+	json_remove(json_get(object, "spec"), "taints");
+	return 0;
+}
+
 static int setup(void **state)
 {
 	struct house *h = mem_new(struct house);
@@ -154,6 +161,7 @@ static int setup(void **state)
 		  "\"default\"}}");
 	create(h, "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"n1\"}}");
 	update(h, KIND_NODE, "", "n1", "status", mutate_allocatable, NULL);
+	update(h, KIND_NODE, "", "n1", NULL, mutate_ready, NULL);
 	assert_int_equal(scheduler_create(h->loop, h->reg, &h->scheduler, &err), 0);
 	*state = h;
 	return 0;
