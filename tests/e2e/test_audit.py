@@ -146,6 +146,20 @@ class Audit(unittest.TestCase):
         e = self.event(name="stranger")
         self.assertEqual((e["user"], e["responseStatus"]["code"], e["responseStatus"]["reason"]), ({}, 401, "Unauthorized"))
 
+    def test_refused_by_admission(self):
+        self.node.k("create ns strict")
+        self.node.k("label ns strict pod-security.kubernetes.io/enforce=baseline")
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+               "spec": {"hostPID": True, "unheardOf": 1, "containers": [{"name": "c", "image": "i"}]}}
+        wait_for("the service account", lambda: self.node.kubectl(
+            "get", "serviceaccount", "default", "-n", "strict", check=False).returncode == 0)
+        r, _ = self.ask("POST", "/api/v1/namespaces/strict/pods", json.dumps(pod))
+        self.assertEqual((r.status, r.headers["Warning"]), (403, '299 - "unknown field \\"spec.unheardOf\\""'))
+        e = self.event(verb="create", resource="pods", namespace="strict")
+        self.assertEqual(e["responseStatus"]["code"], 403)
+        self.assertEqual(e["annotations"], {"authorization.k8s.io/decision": "allow", "authorization.k8s.io/reason": "",
+                                            "pod-security.kubernetes.io/enforce-policy": "baseline:latest"})
+
     def test_tokens_of_secrets_are_told_of(self):
         self.node.k("create serviceaccount old")
         self.node.apply("""{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "old-token",

@@ -108,6 +108,9 @@ static inline void fixture_answer(void *arg, const struct request_result *r, con
 
 	assert_false(f->answered);
 	f->answered = true;
+	for (size_t i = 0; r && i < r->n_warnings; i++)
+		snprintf(f->warnings + strlen(f->warnings), sizeof(f->warnings) - strlen(f->warnings), "%.*s;",
+			 STR_ARG(r->warnings[i]));
 	if (err) {
 		f->status = err->status;
 		f->message = mem_strdup(err_message(err));
@@ -125,9 +128,6 @@ static inline void fixture_answer(void *arg, const struct request_result *r, con
 		f->continue_token = str_dup(r->list_continue);
 		f->remaining = r->list_remaining;
 		f->revision = r->list_revision;
-		for (size_t i = 0; i < r->n_warnings; i++)
-			snprintf(f->warnings + strlen(f->warnings), sizeof(f->warnings) - strlen(f->warnings), "%.*s;",
-				 STR_ARG(r->warnings[i]));
 		if (f->json)
 			assert_int_equal(json_parse(&f->arena, str_of(f->json), 0, &f->tree, NULL), 0);
 	}

@@ -155,6 +155,24 @@ static void test_audit(void **state)
 		"namespaces (hostPID=true);");
 }
 
+/* What was said about a write that is refused is not lost with it. */
+static void test_audit_of_refusals(void **state)
+{
+	struct fixture *f = *state;
+	struct request rq = fixture_request(API_VERB_CREATE, KIND_POD, "n", "",
+					    POD("x", "\"hostPID\":true,\"unheardOf\":1," PLAIN));
+	struct seen seen = { .f = f };
+
+	namespace_with(f, LABELS(ENFORCE("baseline")));
+	rq.field_validation = DECODE_WARN;
+	fixture_clear(f);
+	request_run(f->reg, &rq, annotations_of, &seen);
+	fixture_wait(f);
+	fixture_expect(f, 403, "pod");
+	assert_string_equal(f->warnings, "unknown field \"spec.unheardOf\";");
+	assert_string_equal(seen.annotations, "pod-security.kubernetes.io/enforce-policy=baseline:latest;");
+}
+
 /* An update is only looked at when it brings containers or images. */
 static void test_updates(void **state)
 {
@@ -353,6 +371,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_pods_of_controllers, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_warn, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_enforce_leaves_workloads, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_audit_of_refusals, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_audit, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_updates, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_ephemeral_containers, fixture_setup, fixture_teardown),

@@ -128,6 +128,13 @@ void audit_annotate(struct audit_event *e, const char *key, struct str value)
 		(struct request_annotation){ str_of(key), value.n ? arena_str(e->arena, value) : STR("") };
 }
 
+void audit_annotate_all(struct audit_event *e, const struct request_result *result)
+{
+	for (size_t i = 0; e && i < result->n_annotations; i++)
+		audit_annotate(e, arena_strndup(e->arena, result->annotations[i].key.p, result->annotations[i].key.n),
+			       result->annotations[i].value);
+}
+
 void audit_authorized(struct audit_event *e, const struct call *call, bool allowed)
 {
 	struct authz_attributes attributes;
@@ -241,9 +248,7 @@ void audit_result(struct audit_event *e, const struct call *call, const struct r
 	if (!e)
 		return;
 	a = &e->attributes;
-	for (size_t i = 0; i < result->n_annotations; i++)
-		audit_annotate(e, arena_strndup(e->arena, result->annotations[i].key.p, result->annotations[i].key.n),
-			       result->annotations[i].value);
+	audit_annotate_all(e, result);
 	if (result->object && !a->name.n && str_is(a->verb, "create"))
 		a->name = arena_str(e->arena, result->object->name);
 	if (str_starts(result->body, STR("{\"kind\":\"Status\"")))

@@ -41,6 +41,8 @@ struct audit_event *audit_begin(struct audit *audit, const struct call *call, bo
 void audit_authorized(struct audit_event *e, const struct call *call, bool allowed);
 /* key and value: static, or memory of the request. The first of a key stays. */
 void audit_annotate(struct audit_event *e, const char *key, struct str value);
+/* What admission said about it. */
+void audit_annotate_all(struct audit_event *e, const struct request_result *result);
 /* The body of the request, as it came. */
 void audit_request(struct audit_event *e, const struct call *call, enum decode_media media, bool patch);
 void audit_error(struct audit_event *e, const struct err *err);

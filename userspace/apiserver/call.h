@@ -140,6 +140,8 @@ struct audit_event *call_audit(const struct http_request *http);
 void respond_json(struct http_request *http, int status, struct str body);
 /* A Status in the form that the request accepts. */
 void respond_err(struct http_request *http, const struct err *err);
+/* The same of a request that reached the registry: with the warnings of its result (NULL: none). */
+void respond_refusal(struct call *call, const struct request_result *said, const struct err *err);
 /* A registry result in the form that was negotiated. */
 void respond_result(struct call *call, const struct request_result *result);
 void respond_protocol_error(void *arg, struct arena *arena, int status, const char *message,

@@ -29,7 +29,7 @@ static void resource_done(void *arg, const struct request_result *result, const 
 	if (w->call.http) {
 		w->call.http->on_close = NULL;
 		if (err)
-			respond_err(w->call.http, err);
+			respond_refusal(&w->call, result, err);
 		else
 			respond_result(&w->call, result);
 	}

@@ -11,6 +11,7 @@
 #include "userspace/base/yaml.h"
 
 #define RESPOND_WARNINGS_MAX 64
+#define RESPOND_HEADERS_MAX (RESPOND_WARNINGS_MAX + 1)
 #define RESPOND_WARNING_BYTES_MAX 4096 /* all Warning headers of one answer */
 
 const char respond_json_type[] = "application/json";
@@ -33,15 +34,14 @@ bool respond_is_pretty(const struct http_request *http, const struct query *quer
 	       str_starts(agent, STR("Mozilla/5.0"));
 }
 
-void respond_err(struct http_request *http, const struct err *err)
+/* `headers` has room for one more. */
+static void respond_status(struct http_request *http, const struct err *err, struct http_header *headers, size_t n)
 {
-	struct http_header headers[2] = { { STR("cache-control"), STR("no-cache, private") } };
 	struct str body = api_status_json(http->arena, err);
 	_cleanup_buf_ struct buf other = BUF_INIT;
 	const char *type = respond_json_type;
 	struct negotiated accept;
 	struct json *v;
-	size_t n = 1;
 
 	audit_error(call_audit(http), err);
 	if (negotiate_accept(http_request_header(http, "accept"), &accept, NULL) < 0)
@@ -62,6 +62,13 @@ void respond_err(struct http_request *http, const struct err *err)
 		headers[n++] = (struct http_header){ STR("retry-after"),
 						     str_of(arena_printf(http->arena, "%d", err->retry_after_s)) };
 	http_respond(http, api_err_status(err), type, headers, n, body);
+}
+
+void respond_err(struct http_request *http, const struct err *err)
+{
+	struct http_header headers[2] = { { STR("cache-control"), STR("no-cache, private") } };
+
+	respond_status(http, err, headers, 1);
 }
 
 void respond_protocol_error(void *arg, struct arena *arena, int status, const char *message,
@@ -103,7 +110,7 @@ static struct str respond_deprecation(const struct api_kind *kind)
 }
 
 static size_t respond_headers(struct call *call, const struct request_result *result,
-			      struct http_header ret[static RESPOND_WARNINGS_MAX + 1])
+			      struct http_header ret[static RESPOND_HEADERS_MAX])
 {
 	struct str deprecation = respond_deprecation(call->route.kind);
 	size_t n = 0, bytes = 0;
@@ -111,7 +118,7 @@ static size_t respond_headers(struct call *call, const struct request_result *re
 	ret[n++] = (struct http_header){ STR("cache-control"), STR("no-cache, private") };
 	if (deprecation.n)
 		ret[n++] = (struct http_header){ STR("warning"), deprecation };
-	for (size_t i = 0; i < result->n_warnings && n <= RESPOND_WARNINGS_MAX; i++) {
+	for (size_t i = 0; i < result->n_warnings && n < RESPOND_HEADERS_MAX; i++) {
 		struct str value = respond_quote(call->arena, result->warnings[i]);
 
 		bytes += value.n;
@@ -120,6 +127,16 @@ static size_t respond_headers(struct call *call, const struct request_result *re
 		ret[n++] = (struct http_header){ STR("warning"), value };
 	}
 	return n;
+}
+
+void respond_refusal(struct call *call, const struct request_result *said, const struct err *err)
+{
+	static const struct request_result nothing;
+	struct http_header headers[RESPOND_HEADERS_MAX + 1];
+
+	if (said)
+		audit_annotate_all(call->audit, said);
+	respond_status(call->http, err, headers, respond_headers(call, said ? said : &nothing, headers));
 }
 
 int respond_table_options(struct call *call, struct table_options *ret, struct err *err)
@@ -237,7 +254,7 @@ static void respond_drop_object(void *o)
 
 void respond_result(struct call *call, const struct request_result *result)
 {
-	struct http_header headers[RESPOND_WARNINGS_MAX + 1];
+	struct http_header headers[RESPOND_HEADERS_MAX];
 	struct http_piece piece = { .bytes = result->body };
 	int status = result->http_status ? result->http_status : 200;
 	_cleanup_buf_ struct buf out = BUF_INIT, protobuf = BUF_INIT;

@@ -105,7 +105,8 @@ struct request_result {
 	size_t n_annotations;
 };
 
-/* Either result or err is NULL. err->status, reason and details are complete. */
+/* err NULL: it is done. On a refusal err->status, reason and details are complete, and the result is NULL or carries
+ * warnings and annotations alone. */
 typedef void request_done_fn(void *arg, const struct request_result *result, const struct err *err);
 
 void request_run(struct registry *reg, const struct request *request, request_done_fn *done, void *arg);

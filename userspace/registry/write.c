@@ -71,15 +71,27 @@ void write_annotate(struct write *w, const char *key, struct str value)
 		w->annotations[w->n_annotations++] = (struct request_annotation){ str_of(key), value };
 }
 
+static struct request_result result_of(const struct write *w)
+{
+	return (struct request_result){
+		.list_remaining = -1,
+		.warnings = w->warnings,
+		.n_warnings = w->n_warnings,
+		.annotations = w->annotations,
+		.n_annotations = w->n_annotations,
+	};
+}
+
 void write_fail(struct write *w, const struct err *err)
 {
+	struct request_result said = result_of(w);
 	struct err with_status = ERR_INIT;
 
 	err_copy(&with_status, err);
 	if (with_status.status == 0)
 		with_status.status = api_err_status(err);
 	if (w->done)
-		w->done(w->arg, NULL, &with_status);
+		w->done(w->arg, w->n_warnings || w->n_annotations ? &said : NULL, &with_status);
 	else if (w->simple_done)
 		w->simple_done(w->arg, NULL, &with_status);
 	err_finish(&with_status);
@@ -100,17 +112,15 @@ static struct str status_body(struct write *w, bool about_object)
 
 void write_succeed(struct write *w)
 {
-	struct request_result result = { .http_status = w->http_status, .list_remaining = -1 };
+	struct request_result result;
 
 	if (w->finish)
 		w->finish(w);
 	if (w->simple_done)
 		w->simple_done(w->arg, w->result, NULL);
 	if (w->done) {
-		result.warnings = w->warnings;
-		result.n_warnings = w->n_warnings;
-		result.annotations = w->annotations;
-		result.n_annotations = w->n_annotations;
+		result = result_of(w);
+		result.http_status = w->http_status;
 		if (w->outcome == WRITE_OBJECT)
 			result.object = w->result;
 		else if (w->outcome == WRITE_BODY)
