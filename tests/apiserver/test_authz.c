@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "userspace/apiserver/call.h"
+#include "userspace/apiserver/metrics.h"
 
 /* "verb group/resource/subresource ns/name", or "verb PATH". */
 static void expect(const char *method, const char *path, const char *query, const char *want)
@@ -21,7 +22,8 @@ static void expect(const char *method, const char *path, const char *query, cons
 
 	route_parse(&arena, http.path, &call.route, NULL);
 	assert_int_equal(query_parse(&arena, http.query, &call.query), 0);
-	authz_attributes_of(&call, &a);
+	call_describe(&call);
+	call_attributes(&call, &a);
 	assert_ptr_equal(a.user, &call.user);
 	if (a.is_path)
 		got = arena_printf(&arena, "%.*s %.*s", STR_ARG(a.verb), STR_ARG(a.path));
@@ -39,6 +41,8 @@ static void test_verbs(void **state)
 	expect("GET", "/api/v1/pods", "watch=false", "list /pods/ /");
 	expect("GET", "/api/v1/watch/namespaces/n/pods/p", "", "watch /pods/ n/p");
 	expect("GET", "/api/v1/namespaces/n/pods/p", "", "get /pods/ n/p");
+	expect("GET", "/api/v1/namespaces/n/pods/p", "watch=true", "get /pods/ n/p");
+	expect("GET", "/api/v1/namespaces/n/pods/p/status", "watch=true", "get /pods/status n/p");
 	expect("HEAD", "/api/v1/namespaces/n/pods/p", "", "get /pods/ n/p");
 	expect("POST", "/apis/apps/v1/namespaces/n/deployments", "", "create apps/deployments/ n/");
 	expect("PUT", "/apis/apps/v1/namespaces/n/deployments/d/scale", "", "update apps/deployments/scale n/d");
@@ -93,6 +97,54 @@ static void test_paths(void **state)
 	expect("GET", "/%6civez", "", "get /livez");
 }
 
+/* What the figures call it comes from the same attributes. */
+static void test_counted(void **state)
+{
+	static const struct {
+		const char *method, *path, *query, *labels;
+	} rows[] = {
+		{ "GET", "/api/v1/pods", "", "resource=\"pods\",scope=\"cluster\",subresource=\"\",verb=\"LIST\"" },
+		{ "HEAD", "/api/v1/namespaces/n/pods/p", "",
+		  "resource=\"pods\",scope=\"resource\",subresource=\"\",verb=\"GET\"" },
+		{ "GET", "/api/v1/namespaces/n/pods", "watch=1",
+		  "resource=\"pods\",scope=\"namespace\",subresource=\"\",verb=\"WATCH\"" },
+		{ "GET", "/api/v1/watch/pods", "",
+		  "resource=\"pods\",scope=\"cluster\",subresource=\"\",verb=\"WATCH\"" },
+		{ "POST", "/api/v1/namespaces/n/pods", "", "verb=\"POST\"" },
+		{ "PUT", "/api/v1/namespaces/n/pods/p/status", "", "subresource=\"status\",verb=\"PUT\"" },
+		{ "PATCH", "/api/v1/namespaces/n/pods/p", "", "verb=\"PATCH\"" },
+		{ "DELETE", "/api/v1/namespaces/n/pods/p", "", "verb=\"DELETE\"" },
+		{ "DELETE", "/api/v1/namespaces/n/pods", "", "verb=\"DELETECOLLECTION\"" },
+		{ "GET", "/api/v1/namespaces/n/pods/p/exec", "", "subresource=\"exec\",verb=\"CONNECT\"" },
+		{ "DELETE", "/api/v1/watch/pods", "", "verb=\"OTHER\"" },
+		{ "GET", "/version", "", "subresource=\"/version\",verb=\"GET\"" },
+		{ "POST", "/version", "", "subresource=\"/version\",verb=\"POST\"" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		_cleanup_arena_ struct arena arena = ARENA_INIT;
+		struct http_request http = { .method = str_of(rows[i].method),
+					     .path = str_of(rows[i].path),
+					     .query = str_of(rows[i].query) };
+		struct apiserver as = { .loop = NULL };
+		struct call call = { .as = &as, .http = &http, .arena = &arena };
+		_cleanup_buf_ struct buf text = BUF_INIT;
+		struct metrics_series *s;
+
+		metrics_create(&as.metrics);
+		route_parse(&arena, http.path, &call.route, NULL);
+		assert_int_equal(query_parse(&arena, http.query, &call.query), 0);
+		call_describe(&call);
+		s = call_series(&call);
+		metrics_begin(as.metrics, s);
+		metrics_end(as.metrics, s, 200, 0, 0);
+		metrics_write(as.metrics, &text);
+		if (!strstr(buf_cstr(&text), rows[i].labels))
+			fail_msg("%s %s: no %s in %s", rows[i].method, rows[i].path, rows[i].labels, buf_cstr(&text));
+		metrics_destroy(as.metrics);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -101,6 +153,7 @@ int main(void)
 		cmocka_unit_test(test_names_of_selectors),
 		cmocka_unit_test(test_unknown),
 		cmocka_unit_test(test_paths),
+		cmocka_unit_test(test_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

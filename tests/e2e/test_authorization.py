@@ -192,6 +192,13 @@ class AuthorizationTest(Case):
                 self.ask(method, f"/api/v1/namespaces/team/pods/p/{stream}?command=id", {
                     "Connection": "Upgrade", "Upgrade": "SPDY/3.1"}, expect=405)
 
+    def test_paths_of_watches_are_for_watching(self):
+        """The old /watch/ paths ask for the verb watch whatever the method: who has it may do nothing else there."""
+        path = "/api/v1/watch/namespaces/team/configmaps"
+        for method, name in ("DELETE", ""), ("DELETE", "/one"), ("PUT", "/one"), ("PATCH", "/one"), ("POST", ""):
+            self.ask(method, path + name, SUBJECTS["viewer"], body={}, expect=405)
+        self.kubectl("get", "configmap", "one", "-n", "team")
+
     # ---- strangers ----
 
     def test_anonymous(self):

@@ -163,6 +163,7 @@ static void apiserver_handle(void *arg, struct http_request *http)
 	r = route_parse(call.arena, http->path, &call.route, &err);
 	if (r == 0 && query_parse(call.arena, http->query, &call.query) < 0)
 		r = api_err_bad_request(&err, "invalid query");
+	call_describe(&call);
 	record->began_ns = clock_monotonic_ns();
 	record->series = call_series(&call);
 	metrics_begin(call.as->metrics, record->series);

@@ -95,7 +95,7 @@ struct audit_event *audit_begin(struct audit *audit, const struct call *call, bo
 
 	if (!audit)
 		return NULL;
-	authz_attributes_of(call, &attributes);
+	call_attributes(call, &attributes);
 	if (!authenticated)
 		attributes.user = NULL;
 	audit_policy_decide(audit->policy, &attributes, &decision);
@@ -142,7 +142,7 @@ void audit_authorized(struct audit_event *e, const struct call *call, bool allow
 
 	if (!e)
 		return;
-	authz_attributes_of(call, &attributes);
+	call_attributes(call, &attributes);
 	authz_decide(call->as->reg, &attributes, e->arena, &reason);
 	audit_annotate(e, "authorization.k8s.io/decision", allowed ? STR("allow") : STR("forbid"));
 	audit_annotate(e, "authorization.k8s.io/reason", reason);

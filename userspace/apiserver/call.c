@@ -1,23 +1,128 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a request is called: its verb, for authorization, fairness and figures. See call.h. */
+/* What a request asks for and what it counts as: for authorization, fairness, audit and figures. The attributes follow
+ * upstream's rules for paths: they are read from the path alone, before anybody knows whether such a resource exists,
+ * so that strangers do not learn which do. See call.h. */
 #include "userspace/apiserver/call.h"
 
 #include <string.h>
 
+#include "userspace/api/validate.h"
 #include "userspace/apiserver/metrics.h"
 #include "userspace/apiserver/priority.h"
 #include "userspace/base/mem.h"
 
-static bool call_is_read(const struct call *call)
+static struct str call_lower(struct arena *arena, struct str s)
+{
+	char *text = arena_strndup(arena, s.p, s.n);
+
+	for (size_t i = 0; i < s.n; i++)
+		if (text[i] >= 'A' && text[i] <= 'Z')
+			text[i] = (char)(text[i] - 'A' + 'a');
+	return str_make(text, s.n);
+}
+
+static struct str call_method_verb(struct str method)
+{
+	static const struct {
+		const char *method, *verb;
+	} verbs[] = {
+		{ "GET", "get" },     { "POST", "create" },   { "PUT", "update" },
+		{ "PATCH", "patch" }, { "DELETE", "delete" }, { "HEAD", "get" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		if (str_is(method, verbs[i].method))
+			return str_of(verbs[i].verb);
+	return STR("");
+}
+
+/* metadata.name=x alone among the terms of a field selector asks for that object only. */
+static struct str call_selected_name(struct str selector)
+{
+	struct str term, rest = selector;
+
+	while (str_split(&rest, ',', &term)) {
+		const struct str field = STR("metadata.name=");
+
+		if (!str_starts(term, field))
+			continue;
+		term = str_make(term.p + field.n, term.n - field.n);
+		if (term.n && term.p[0] == '=')
+			term = str_make(term.p + 1, term.n - 1);
+		/* An escape would have to be undone, and no name has one. */
+		if (term.n && !validate_path_segment(term) && str_find(term, '\\') < 0 && str_find(term, '=') < 0)
+			return term;
+	}
+	return STR_NULL;
+}
+
+/* parts: PLURAL[/NAME[/SUB...]] or namespaces/NS/PLURAL... */
+static void call_read_resource(const struct call *call, const struct str *parts, size_t n, struct authz_attributes *a)
+{
+	bool special = str_is(a->verb, "watch") || str_is(a->verb, "proxy");
+
+	if (str_is(parts[0], "namespaces") && n > 1) {
+		a->ns = parts[1];
+		if (n > 2 && !str_is(parts[2], "status") && !str_is(parts[2], "finalize")) {
+			parts += 2;
+			n -= 2;
+		}
+	}
+	a->resource = parts[0];
+	if (n > 1)
+		a->name = parts[1];
+	if (n > 2 && !str_is(a->verb, "proxy"))
+		a->subresource = parts[2];
+	if (special)
+		return;
+	if (str_is(a->verb, "get") && !a->name.n) {
+		a->verb = query_bool(&call->query, "watch") ? STR("watch") : STR("list");
+	} else if (str_is(a->verb, "delete") && !a->name.n) {
+		a->verb = STR("deletecollection");
+		return;
+	}
+	if (!a->name.n && (str_is(a->verb, "list") || str_is(a->verb, "watch")))
+		a->name = call_selected_name(query_get(&call->query, "fieldSelector"));
+}
+
+void call_describe(struct call *call)
+{
+	const struct route *r = &call->route;
+	size_t n = r->n_segments, at = n > 0 && str_is(r->segments[0], "apis") ? 3 : 2;
+	struct authz_attributes a = { .verb = call_method_verb(call->http->method) };
+
+	if (n <= at || !(at == 3 || str_is(r->segments[0], "api"))) {
+		a.is_path = true;
+		a.path = r->path;
+		a.verb = str_is(call->http->method, "GET") ? STR("get") : call_lower(call->arena, call->http->method);
+		call->asks = a;
+		return;
+	}
+	a.group = at == 3 ? r->segments[1] : STR("");
+	a.version = r->segments[at - 1];
+	if (n > at + 1 && (str_is(r->segments[at], "watch") || str_is(r->segments[at], "proxy")))
+		a.verb = r->segments[at++];
+	call_read_resource(call, &r->segments[at], n - at, &a);
+	call->asks = a;
+}
+
+void call_attributes(const struct call *call, struct authz_attributes *ret)
+{
+	*ret = call->asks;
+	ret->user = &call->user;
+}
+
+bool call_is_read(const struct call *call)
 {
 	return str_is(call->http->method, "GET") || str_is(call->http->method, "HEAD");
 }
 
 bool call_is_watch(const struct call *call)
 {
-	return call->route.kind && !call->route.sub && call_is_read(call) &&
-	       (call->route.watch_prefix || query_bool(&call->query, "watch"));
+	return str_is(call->asks.verb, "watch") && call_is_read(call);
 }
+
+/* ---- what it counts as ---- */
 
 static bool call_is_connect(const struct call *call)
 {
@@ -28,26 +133,27 @@ static bool call_is_connect(const struct call *call)
 
 static enum metrics_verb call_verb(const struct call *call)
 {
-	struct str method = call->http->method;
-	bool named = call->route.name.n > 0;
+	static const struct {
+		const char *verb;
+		enum metrics_verb is;
+	} verbs[] = {
+		{ "get", METRICS_GET },     { "list", METRICS_LIST },
+		{ "create", METRICS_POST }, { "update", METRICS_PUT },
+		{ "patch", METRICS_PATCH }, { "delete", METRICS_DELETE },
+		{ "head", METRICS_GET },    { "deletecollection", METRICS_DELETECOLLECTION },
+		{ "post", METRICS_POST },   { "put", METRICS_PUT },
+	};
 
-	if (call->route.kind && call_is_connect(call))
+	if (call_is_connect(call))
 		return METRICS_CONNECT;
-	if (call_is_read(call)) {
-		if (!call->route.kind)
-			return METRICS_GET;
-		return call_is_watch(call) ? METRICS_WATCH : named ? METRICS_GET : METRICS_LIST;
-	}
-	if (str_is(method, "POST"))
-		return METRICS_POST;
-	if (str_is(method, "PUT"))
-		return METRICS_PUT;
-	if (str_is(method, "PATCH"))
-		return str_starts(http_request_header(call->http, "content-type"), STR("application/apply-patch"))
-			       ? METRICS_APPLY
-			       : METRICS_PATCH;
-	if (str_is(method, "DELETE"))
-		return named ? METRICS_DELETE : METRICS_DELETECOLLECTION;
+	if (call_is_watch(call))
+		return METRICS_WATCH;
+	if (str_is(call->asks.verb, "patch") &&
+	    str_starts(http_request_header(call->http, "content-type"), STR("application/apply-patch")))
+		return METRICS_APPLY;
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		if (str_is(call->asks.verb, verbs[i].verb))
+			return verbs[i].is;
 	return METRICS_OTHER;
 }
 
@@ -64,38 +170,6 @@ struct metrics_series *call_series(const struct call *call)
 						  : METRICS_SCOPE_CLUSTER;
 	return metrics_series(call->as->metrics, verb, r->kind, r->sub ? r->sub->name : NULL, scope,
 			      verb >= METRICS_POST && query_has(&call->query, "dryRun"));
-}
-
-void call_attributes(const struct call *call, struct authz_attributes *ret)
-{
-	static const char *const verbs[] = {
-		[METRICS_OTHER] = "",         [METRICS_GET] = "get",
-		[METRICS_LIST] = "list",      [METRICS_WATCH] = "watch",
-		[METRICS_POST] = "create",    [METRICS_PUT] = "update",
-		[METRICS_PATCH] = "patch",    [METRICS_APPLY] = "patch",
-		[METRICS_DELETE] = "delete",  [METRICS_DELETECOLLECTION] = "deletecollection",
-		[METRICS_CONNECT] = "create",
-	};
-	static const struct {
-		const char *method, *verb;
-	} methods[] = { { "GET", "get" },     { "HEAD", "head" },     { "POST", "post" },      { "PUT", "put" },
-			{ "PATCH", "patch" }, { "DELETE", "delete" }, { "OPTIONS", "options" } };
-	const struct route *r = &call->route;
-
-	*ret = (struct authz_attributes){ .user = &call->user, .is_path = !r->kind, .path = r->path };
-	if (!r->kind) {
-		for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
-			if (str_is(call->http->method, methods[i].method))
-				ret->verb = str_of(methods[i].verb);
-		return;
-	}
-	ret->verb = str_of(verbs[call_verb(call)]);
-	ret->group = str_of(r->kind->group);
-	ret->version = str_of(r->kind->version);
-	ret->resource = str_of(r->kind->plural);
-	ret->subresource = str_of(r->sub ? r->sub->name : NULL);
-	ret->ns = r->ns;
-	ret->name = r->name;
 }
 
 /* How many objects it goes through, in seats. */

@@ -109,6 +109,7 @@ struct call {
 	struct arena *arena;       /* the request's own; valid while http is, and to the end of the running callback */
 	struct route route;
 	struct query query;
+	struct authz_attributes asks; /* but for the user */
 	struct negotiated accept;
 	struct request_user user;
 	const struct request_user *requestor; /* who impersonates `user`; NULL: nobody does */
@@ -116,13 +117,16 @@ struct call {
 	struct audit_event *audit; /* NULL: not recorded */
 };
 
-/* ---- call.c: what it is called ---- */
+/* ---- call.c: what it asks for, what it counts as ---- */
 
-struct authz_attributes;
 struct metrics_series;
 
-bool call_is_watch(const struct call *call);
+/* Fills call->asks from method, route and query. */
+void call_describe(struct call *call);
+/* What the request asks for, by whoever it is by now; borrowed from the call. */
 void call_attributes(const struct call *call, struct authz_attributes *ret);
+bool call_is_read(const struct call *call);
+bool call_is_watch(const struct call *call);
 struct metrics_series *call_series(const struct call *call);
 /* How wide it is for fairness: 1 but for what goes through many objects. */
 unsigned call_seats(const struct call *call);
@@ -150,8 +154,6 @@ void respond_protocol_error(void *arg, struct arena *arena, int status, const ch
 /* ---- handlers: each ends call->http, now or later ---- */
 
 void resource_handle(struct call *call);
-/* Whether a GET is served as a watch. */
-bool resource_watches(const struct call *call);
 void watch_handle(struct call *call, const struct api_kind *kind, struct str name);
 void log_handle(struct call *call);
 void exec_handle(struct call *call);
@@ -192,8 +194,6 @@ bool oidc_handle(struct call *call);
 
 /* ---- authz.c ---- */
 
-/* What the request asks for; borrowed from the call. */
-void authz_attributes_of(const struct call *call, struct authz_attributes *ret);
 /* 0, or 403 in err. */
 int authz_check(const struct call *call, struct err *err);
 

@@ -36,20 +36,18 @@ static void resource_done(void *arg, const struct request_result *result, const 
 	free(w);
 }
 
-bool resource_watches(const struct call *call)
-{
-	return !call->route.sub && (call->route.watch_prefix || query_bool(&call->query, "watch"));
-}
-
 static int resource_verb(struct call *call, enum api_verb *ret, bool *ret_watch, struct err *err)
 {
 	struct str method = call->http->method;
 	bool named = call->route.name.n > 0;
 
 	*ret_watch = false;
-	if (str_is(method, "GET") || str_is(method, "HEAD")) {
-		*ret_watch = resource_watches(call);
+	if (call_is_read(call)) {
+		*ret_watch = call_is_watch(call);
 		*ret = *ret_watch ? API_VERB_WATCH : named ? API_VERB_GET : API_VERB_LIST;
+	} else if (call->route.watch_prefix) {
+		/* Whoever may watch was let in here, whatever the method. */
+		return api_err_method_not_supported(err);
 	} else if (str_is(method, "POST") && (!named || call->route.sub)) {
 		*ret = API_VERB_CREATE;
 	} else if (str_is(method, "PUT") && named) {
