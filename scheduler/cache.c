@@ -144,8 +144,8 @@ void cache_add_pod(struct cache *c, struct str uid, struct str node, const struc
 	p->uid = str_dup(uid);
 	p->node = str_dup(node);
 	p->assumed = assumed;
-	resources_of_pod(spec, &p->requests);
-	resources_for_score(spec, &p->score_milli_cpu, &p->score_memory);
+	resources_of_pod(pod, &p->requests);
+	resources_for_score(pod, &p->score_milli_cpu, &p->score_memory);
 	p->n_ports = cache_host_ports(spec, &p->ports);
 	map_put(&c->pods, uid, p);
 	account(node_get(c, node), p, 1);

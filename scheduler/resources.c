@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Resource arithmetic. Any thread. */
+/* Amounts that nodes have and pods ask for, as the scheduler compares them: converted once, then integers. What a pod
+ * asks for is api/resource_list.h's to say. Any thread. */
 #include "scheduler/resources.h"
 
-#include "userspace/api/quantity.h"
+#include "userspace/api/resource_list.h"
 #include "userspace/base/mem.h"
 
 #define SCORE_DEFAULT_MILLI_CPU 100
@@ -45,11 +46,6 @@ int64_t resources_get(const struct resources *r, const char *name)
 	return at ? at->amount : 0;
 }
 
-void resources_set(struct resources *r, struct str name, int64_t amount)
-{
-	ensure(r, name)->amount = amount;
-}
-
 /* Amounts come from clients: they add up to the end of the range, not past it. */
 static int64_t add_cut(int64_t a, int64_t b)
 {
@@ -69,80 +65,42 @@ void resources_add(struct resources *r, const struct resources *with, int sign)
 	}
 }
 
-void resources_max(struct resources *r, const struct resources *with)
+static int64_t amount_of(struct str name, const struct quantity *q)
 {
-	for (size_t i = 0; i < with->n; i++) {
-		struct resource *at = ensure(r, str_of(with->items[i].name));
-
-		if (with->items[i].amount > at->amount)
-			at->amount = with->items[i].amount;
-	}
-}
-
-static int64_t amount_of(struct str name, const struct json *v)
-{
-	struct quantity q = quantity_of(v);
-
-	return str_is(name, "cpu") ? quantity_milli_value(&q) : quantity_value(&q);
+	return str_is(name, "cpu") ? quantity_milli_value(q) : quantity_value(q);
 }
 
 void resources_add_json(struct resources *r, const struct json *list)
 {
 	json_foreach(v, list) {
 		struct resource *at = ensure(r, v->key);
+		struct quantity q = quantity_of(v);
 
-		at->amount = add_cut(at->amount, amount_of(v->key, v));
+		at->amount = add_cut(at->amount, amount_of(v->key, &q));
 	}
 }
 
-void resources_copy(struct resources *r, const struct resources *from)
+void resources_of_pod(const struct json *pod, struct resources *ret)
 {
-	resources_finish(r);
-	resources_add(r, from, 1);
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	struct resource_list list = pod_resources_requests(&arena, pod, POD_RESOURCES_OVERHEAD);
+
+	for (size_t i = 0; i < list.n; i++)
+		ensure(ret, list.items[i].name)->amount = amount_of(list.items[i].name, &list.items[i].q);
 }
 
-static bool is_sidecar(const struct json *container)
+void resources_for_score(const struct json *pod, int64_t *ret_milli_cpu, int64_t *ret_memory)
 {
-	return str_is(json_get_str(container, "restartPolicy"), "Always");
-}
+	struct resource_amount taken[] = {
+		{ STR("cpu"), quantity_from_milli(SCORE_DEFAULT_MILLI_CPU, QUANTITY_DECIMAL_SI) },
+		{ STR("memory"), quantity_from_int(SCORE_DEFAULT_MEMORY, QUANTITY_BINARY_SI) },
+	};
+	const struct resource_list missing = { .items = taken, .n = ARRAY_SIZE(taken) };
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	struct resource_list list = pod_resources_requests_filled(&arena, pod, POD_RESOURCES_OVERHEAD, &missing);
+	const struct quantity *cpu = resource_list_get(&list, STR("cpu"));
+	const struct quantity *memory = resource_list_get(&list, STR("memory"));
 
-void resources_of_pod(const struct json *spec, struct resources *ret)
-{
-	_cleanup_(resources_finish) struct resources init = { 0 };
-	_cleanup_(resources_finish) struct resources sidecars = { 0 };
-
-	json_foreach(c, json_get(spec, "containers"))
-		resources_add_json(ret, json_at(c, "resources.requests"));
-	json_foreach(c, json_get(spec, "initContainers")) {
-		_cleanup_(resources_finish) struct resources one = { 0 };
-
-		if (is_sidecar(c)) {
-			resources_add_json(&sidecars, json_at(c, "resources.requests"));
-			resources_max(&init, &sidecars);
-			continue;
-		}
-		resources_copy(&one, &sidecars);
-		resources_add_json(&one, json_at(c, "resources.requests"));
-		resources_max(&init, &one);
-	}
-	resources_add(ret, &sidecars, 1);
-	resources_max(ret, &init);
-	json_foreach(v, json_at(spec, "resources.requests"))
-		resources_set(ret, v->key, amount_of(v->key, v));
-	resources_add_json(ret, json_get(spec, "overhead"));
-}
-
-void resources_for_score(const struct json *spec, int64_t *ret_milli_cpu, int64_t *ret_memory)
-{
-	int64_t cpu = 0, memory = 0;
-
-	json_foreach(c, json_get(spec, "containers")) {
-		struct json *requests = json_at(c, "resources.requests");
-		struct json *c_cpu = json_get(requests, "cpu"), *c_memory = json_get(requests, "memory");
-
-		cpu = add_cut(cpu, c_cpu ? amount_of(STR("cpu"), c_cpu) : SCORE_DEFAULT_MILLI_CPU);
-		memory = add_cut(memory, c_memory ? amount_of(STR("memory"), c_memory) : SCORE_DEFAULT_MEMORY);
-	}
-	*ret_milli_cpu = cpu;
-	*ret_memory = memory;
+	*ret_milli_cpu = cpu ? quantity_milli_value(cpu) : 0;
+	*ret_memory = memory ? quantity_value(memory) : 0;
 }

@@ -21,17 +21,12 @@ struct resources {
 
 void resources_finish(struct resources *r);
 int64_t resources_get(const struct resources *r, const char *name);
-void resources_set(struct resources *r, struct str name, int64_t amount);
 /* sign +1 or -1. */
 void resources_add(struct resources *r, const struct resources *with, int sign);
-/* Each the larger of both. */
-void resources_max(struct resources *r, const struct resources *with);
 /* A ResourceList; what is there is added to. */
 void resources_add_json(struct resources *r, const struct json *list);
-void resources_copy(struct resources *r, const struct resources *from);
 
-/* What a pod asks of its node: its containers together or its greediest init container with the sidecars started
- * before it, whichever is more; pod-level requests in their place; and the overhead. */
-void resources_of_pod(const struct json *spec, struct resources *ret);
+/* What a pod asks of its node, with the overhead. `ret` is empty. */
+void resources_of_pod(const struct json *pod, struct resources *ret);
 /* cpu and memory as scoring counts them: containers that ask for nothing count as 100m and 200 MB. */
-void resources_for_score(const struct json *spec, int64_t *ret_milli_cpu, int64_t *ret_memory);
+void resources_for_score(const struct json *pod, int64_t *ret_milli_cpu, int64_t *ret_memory);

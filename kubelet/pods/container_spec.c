@@ -15,6 +15,7 @@
 #include "kubelet/pods/pod_resources.h"
 #include "kubelet/pods/termination_message.h"
 #include "kubelet/pods/worker.h"
+#include "userspace/api/hooks.h"
 #include "userspace/base/fs.h"
 
 char *container_log_path(const struct kubelet *kl, struct arena *arena, struct str ns, struct str pod, struct str uid,
@@ -162,8 +163,7 @@ int container_spec_build(struct pod_container *c, struct arena *arena, struct co
 	b.spec.stdin_open = json_get_bool(j, "stdin", false);
 	b.spec.stdin_once = json_get_bool(j, "stdinOnce", false);
 	pod_resources_of_container(j, &b.spec.resources);
-	b.spec.oom_score_adj =
-		pod_resources_oom_score_adj(pod_resources_qos(json_get(pod, "spec")), j, w->kl->memory_capacity_bytes);
+	b.spec.oom_score_adj = pod_resources_oom_score_adj(hooks_pod_qos(pod), j, w->kl->memory_capacity_bytes);
 	b.spec.log_path =
 		container_log_path(w->kl, arena, str_of(w->ns), str_of(w->name), str_of(w->uid), c->name, c->attempt);
 	*ret = b;

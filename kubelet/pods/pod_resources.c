@@ -2,7 +2,7 @@
 /* See pod_resources.h. Any thread. */
 #include "kubelet/pods/pod_resources.h"
 
-#include "userspace/api/quantity.h"
+#include "userspace/api/resource_list.h"
 
 #define CPU_PERIOD_US 100000
 #define CPU_QUOTA_MIN_US 1000
@@ -30,35 +30,6 @@ static int64_t cpu(const struct json *c, const char *what)
 static int64_t memory(const struct json *c, const char *what)
 {
 	return pod_resources_bytes(json_get_str(json_get(json_get(c, "resources"), what), "memory"));
-}
-
-struct qos {
-	bool any, guaranteed;
-};
-
-static void qos_add(struct qos *q, const struct json *containers)
-{
-	json_foreach(c, containers) {
-		int64_t lc = cpu(c, "limits"), lm = memory(c, "limits");
-		int64_t rc = cpu(c, "requests"), rm = memory(c, "requests");
-
-		if (lc || lm || rc || rm)
-			q->any = true;
-		/* a request left out is the limit */
-		if (!lc || !lm || (rc && rc != lc) || (rm && rm != lm))
-			q->guaranteed = false;
-	}
-}
-
-const char *pod_resources_qos(const struct json *pod_spec)
-{
-	struct qos q = { .guaranteed = true };
-
-	qos_add(&q, json_get(pod_spec, "containers"));
-	qos_add(&q, json_get(pod_spec, "initContainers"));
-	if (!q.any)
-		return "BestEffort";
-	return q.guaranteed ? "Guaranteed" : "Burstable";
 }
 
 const char *pod_resources_qos_cgroup(const char *qos_class)
@@ -94,49 +65,38 @@ void pod_resources_of_container(const struct json *container, struct runtime_res
 	set_quota(ret, limit);
 }
 
-static bool is_sidecar(const struct json *c)
+/* Does every container that ever runs have this limit, or the pod as a whole? */
+static bool limited(const struct json *spec, const char *resource)
 {
-	return str_is(json_get_str(c, "restartPolicy"), "Always");
+	static const char *const lists[] = { "containers", "initContainers" };
+	struct quantity q = quantity_of(json_get(json_at(spec, "resources.limits"), resource));
+
+	if (!quantity_is_zero(&q))
+		return true;
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
+		json_foreach(c, json_get(spec, lists[i])) {
+			q = quantity_of(json_get(json_at(c, "resources.limits"), resource));
+			if (quantity_is_zero(&q))
+				return false;
+		}
+	return true;
 }
 
-/* All app containers and sidecars run together. */
-static void add_limits(const struct json *containers, bool sidecars_only, int64_t *request, int64_t *cpu_limit,
-		       int64_t *mem_limit, bool *cpu_all, bool *mem_all)
+void pod_resources_of_pod(const struct json *pod, struct runtime_resources *ret)
 {
-	json_foreach(c, containers) {
-		if (sidecars_only && !is_sidecar(c))
-			continue;
-		int64_t lc = cpu(c, "limits"), lm = memory(c, "limits"), rc = cpu(c, "requests");
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	const struct resource_list requests = pod_resources_requests(&arena, pod, POD_RESOURCES_OVERHEAD);
+	const struct resource_list limits = pod_resources_limits(&arena, pod, POD_RESOURCES_OVERHEAD);
+	const struct quantity *request = resource_list_get(&requests, STR("cpu"));
+	const struct quantity *cpu_limit = resource_list_get(&limits, STR("cpu"));
+	const struct quantity *memory_limit = resource_list_get(&limits, STR("memory"));
+	const struct json *spec = json_get(pod, "spec");
 
-		*request += rc ? rc : lc;
-		*cpu_limit += lc;
-		*mem_limit += lm;
-		*cpu_all = *cpu_all && lc;
-		*mem_all = *mem_all && lm;
-	}
-}
-
-void pod_resources_of_pod(const struct json *pod_spec, struct runtime_resources *ret)
-{
-	int64_t request = 0, cpu_limit = 0, mem_limit = 0;
-	bool cpu_all = true, mem_all = true;
-
-	add_limits(json_get(pod_spec, "containers"), false, &request, &cpu_limit, &mem_limit, &cpu_all, &mem_all);
-	add_limits(json_get(pod_spec, "initContainers"), true, &request, &cpu_limit, &mem_limit, &cpu_all, &mem_all);
-	json_foreach(c, json_get(pod_spec, "initContainers")) {
-		int64_t lc = cpu(c, "limits"), lm = memory(c, "limits"), rc = cpu(c, "requests");
-
-		if (is_sidecar(c))
-			continue;
-		request = rc > request ? rc : request;
-		cpu_limit = lc > cpu_limit ? lc : cpu_limit;
-		mem_limit = lm > mem_limit ? lm : mem_limit;
-		cpu_all = cpu_all && lc;
-		mem_all = mem_all && lm;
-	}
-	*ret = (struct runtime_resources){ .cpu_shares = shares(request),
-					   .memory_limit_bytes = mem_all ? mem_limit : 0 };
-	set_quota(ret, cpu_all ? cpu_limit : 0);
+	*ret = (struct runtime_resources){ .cpu_shares = shares(request ? quantity_milli_value(request) : 0) };
+	if (memory_limit && limited(spec, "memory"))
+		ret->memory_limit_bytes = quantity_value(memory_limit);
+	if (cpu_limit && limited(spec, "cpu"))
+		set_quota(ret, quantity_milli_value(cpu_limit));
 }
 
 int pod_resources_oom_score_adj(const char *qos_class, const struct json *container, int64_t memory_capacity_bytes)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Requests and limits in the kernel's terms; QoS class. Pure. */
+/* Requests and limits in the kernel's terms. Pure. */
 #pragma once
 
 #include <stdint.h>
@@ -11,11 +11,9 @@
 int64_t pod_resources_cpu_milli(struct str quantity);
 int64_t pod_resources_bytes(struct str quantity);
 
-/* "Guaranteed", "Burstable", "BestEffort" */
-const char *pod_resources_qos(const struct json *pod_spec);
 /* "guaranteed", "burstable", "besteffort" */
 const char *pod_resources_qos_cgroup(const char *qos_class);
 void pod_resources_of_container(const struct json *container, struct runtime_resources *ret);
-/* The sum of the pod's containers (limits only where all have one), for the pod's cgroup. */
-void pod_resources_of_pod(const struct json *pod_spec, struct runtime_resources *ret);
+/* All of the pod (limits only where all its containers have one), for its cgroup. */
+void pod_resources_of_pod(const struct json *pod, struct runtime_resources *ret);
 int pod_resources_oom_score_adj(const char *qos_class, const struct json *container, int64_t memory_capacity_bytes);

@@ -3,6 +3,7 @@
  * little later. See worker.h. Loop thread. */
 #include "kubelet/pods/pod_resources.h"
 #include "kubelet/pods/worker.h"
+#include "userspace/api/hooks.h"
 #include "userspace/base/clock.h"
 #include "userspace/base/log.h"
 
@@ -87,7 +88,7 @@ static struct json *compute(struct pod_worker *w, struct arena *arena, const str
 		.fail_reason = w->fail_reason,
 		.fail_message = w->fail_message,
 		.now_real_ns = clock_real_ns(),
-		.qos_class = pod_resources_qos(json_get(pod, "spec")),
+		.qos_class = hooks_pod_qos(pod),
 	};
 
 	worker_facts(w, &facts);

@@ -5,6 +5,7 @@
 #include "kubelet/pods/pod_resources.h"
 #include "kubelet/pods/worker.h"
 #include "kubelet/volumes/volumes.h"
+#include "userspace/api/hooks.h"
 #include "userspace/base/log.h"
 
 bool prepare_done(const struct pod_worker *w)
@@ -64,11 +65,11 @@ static void sandbox_step(struct pod_worker *w)
 		.host_ipc = json_get_bool(spec, "hostIPC", false),
 		.host_pid = json_get_bool(spec, "hostPID", false),
 		.share_pid = json_get_bool(spec, "shareProcessNamespace", false),
-		.qos = pod_resources_qos_cgroup(pod_resources_qos(spec)),
+		.qos = pod_resources_qos_cgroup(hooks_pod_qos(worker_json(w))),
 		.sysctls = sysctls(&w->arena, spec),
 	};
 
-	pod_resources_of_pod(spec, &s.resources);
+	pod_resources_of_pod(worker_json(w), &s.resources);
 	w->sandbox.state = WORK_BUSY;
 	runtime_sandbox_create(w->kl->rt, &s, sandbox_done, worker_ref(w));
 }

@@ -13,8 +13,8 @@ static void *pre_filter(const struct cycle *c)
 	_cleanup_(resources_finish) struct resources requests = { 0 };
 	struct wanted *w = arena_new(c->arena, struct wanted);
 
-	resources_of_pod(c->spec, &requests);
-	resources_for_score(c->spec, &w->score_milli_cpu, &w->score_memory);
+	resources_of_pod(c->pod, &requests);
+	resources_for_score(c->pod, &w->score_milli_cpu, &w->score_memory);
 	w->requests.n = requests.n;
 	w->requests.items = arena_new_array(c->arena, struct resource, requests.n + 1);
 	for (size_t i = 0; i < requests.n; i++)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Back-off, QoS and cgroup numbers, registry credentials, termination messages from logs. */
+/* Back-off, cgroup numbers, registry credentials, termination messages from logs. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -69,19 +69,8 @@ static void test_backoff_format(void **state)
 	assert_string_equal(text, "5m0s");
 }
 
-#define CONTAINER(resources) "{\"containers\":[{\"name\":\"a\",\"resources\":" resources "}]}"
-
-static void test_qos(void **state)
-{
-	assert_string_equal(pod_resources_qos(parse(CONTAINER("{}"))), "BestEffort");
-	assert_string_equal(pod_resources_qos(parse(CONTAINER("{\"requests\":{\"cpu\":\"100m\"}}"))), "Burstable");
-	assert_string_equal(pod_resources_qos(parse(CONTAINER("{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"}}"))),
-			    "Guaranteed");
-	assert_string_equal(
-		pod_resources_qos(parse(CONTAINER("{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"},\"requests\":"
-						  "{\"cpu\":\"500m\",\"memory\":\"1Gi\"}}"))),
-		"Burstable");
-}
+#define POD(spec) parse("{\"spec\":{" spec "}}")
+#define ASKS_AND_LIMITS "\"requests\":{\"cpu\":\"1\",\"memory\":\"1Mi\"},\"limits\":{\"cpu\":\"1\",\"memory\":\"1Mi\"}"
 
 static void test_resources(void **state)
 {
@@ -99,11 +88,25 @@ static void test_resources(void **state)
 	assert_int_equal(r.cpu_shares, 2);
 	assert_int_equal(r.cpu_quota_us, 0);
 	/* one container without a limit: the pod has none */
-	pod_resources_of_pod(
-		parse("{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Mi\"}}},{}]}"), &r);
+	pod_resources_of_pod(POD("\"containers\":[{\"resources\":{" ASKS_AND_LIMITS "}},{}]"), &r);
 	assert_int_equal(r.cpu_shares, 1024);
 	assert_int_equal(r.cpu_quota_us, 0);
 	assert_int_equal(r.memory_limit_bytes, 0);
+	/* unless it says so for itself */
+	pod_resources_of_pod(
+		POD("\"resources\":{\"limits\":{\"memory\":\"8Mi\"}},\"containers\":[{\"resources\":{" ASKS_AND_LIMITS
+		    "}},{}]"),
+		&r);
+	assert_int_equal(r.cpu_quota_us, 0);
+	assert_int_equal(r.memory_limit_bytes, 8 << 20);
+	/* sidecars run beside the containers, other init containers before them */
+	pod_resources_of_pod(POD("\"overhead\":{\"memory\":\"1Mi\"},\"containers\":[{\"resources\":{" ASKS_AND_LIMITS
+				 "}}],\"initContainers\":[{\"restartPolicy\":\"Always\",\"resources\":{" ASKS_AND_LIMITS
+				 "}},{\"resources\":{\"limits\":{\"cpu\":\"2500m\",\"memory\":\"512Ki\"}}}]"),
+			     &r);
+	assert_int_equal(r.cpu_shares, 2048);
+	assert_int_equal(r.cpu_quota_us, 350000);
+	assert_int_equal(r.memory_limit_bytes, 3 << 20);
 }
 
 static void test_oom_score(void **state)
@@ -193,7 +196,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(test_backoff, teardown),
 		cmocka_unit_test_teardown(test_backoff_format, teardown),
-		cmocka_unit_test_teardown(test_qos, teardown),
 		cmocka_unit_test_teardown(test_resources, teardown),
 		cmocka_unit_test_teardown(test_oom_score, teardown),
 		cmocka_unit_test_teardown(test_credentials, teardown),

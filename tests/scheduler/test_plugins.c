@@ -85,6 +85,13 @@ static const struct sample samples[] = {
 	  "0/1 nodes are available: 1 Insufficient cpu" USELESS },
 	{ PLAIN_NODE, NULL, "{\"spec\":{\"containers\":[{\"resources\":{\"requests\":{\"example.com/gpu\":\"1\"}}}]}}",
 	  "0/1 nodes are available: 1 Insufficient example.com/gpu" USELESS },
+	{ PLAIN_NODE, NULL, "{\"spec\":{\"resources\":{\"requests\":{\"cpu\":\"3\"}},\"containers\":[{}]}}",
+	  "0/1 nodes are available: 1 Insufficient cpu" USELESS },
+	/* what is asked adds up before it is rounded */
+	{ PLAIN_NODE, NULL,
+	  "{\"spec\":{\"containers\":[{\"resources\":{\"requests\":{\"cpu\":\"999500u\"}}},{\"resources\":{"
+	  "\"requests\":{\"cpu\":\"1000500u\"}}}]}}",
+	  NULL },
 	/* NodeName, NodeUnschedulable */
 	{ PLAIN_NODE, NULL, "{\"spec\":{\"nodeName\":\"other\"}}",
 	  "0/1 nodes are available: 1 node(s) didn't match the requested node name" USELESS },
@@ -200,6 +207,14 @@ static void test_scores(void **state)
 {
 	assert_string_equal(choice(PLAIN_NODE, PLAIN_NODE, NULL, ASKS("1", "1Gi")), "n1");
 	assert_string_equal(choice(PLAIN_NODE, PLAIN_NODE, ASKS("1", "1Gi"), ASKS("1", "1Gi")), "n2");
+	/* Who asks for nothing counts, a sidecar and the overhead too. */
+	assert_string_equal(choice(PLAIN_NODE, PLAIN_NODE, "{\"spec\":{\"containers\":[{}]}}", ASKS("1", "1Gi")), "n2");
+	assert_string_equal(choice(PLAIN_NODE, PLAIN_NODE,
+				   "{\"spec\":{\"initContainers\":[{\"restartPolicy\":\"Always\"}]}}",
+				   ASKS("1", "1Gi")),
+			    "n2");
+	assert_string_equal(
+		choice(PLAIN_NODE, PLAIN_NODE, "{\"spec\":{\"overhead\":{\"cpu\":\"1\"}}}", ASKS("1", "1Gi")), "n2");
 	assert_string_equal(
 		choice("{\"spec\":{\"taints\":[{\"key\":\"p\",\"effect\":\"PreferNoSchedule\"}]}," ALLOCATABLE "}",
 		       PLAIN_NODE, NULL, "{\"spec\":{}}"),

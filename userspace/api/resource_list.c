@@ -130,7 +130,15 @@ static struct resource_list of_container(struct arena *arena, const struct json 
 	return ret;
 }
 
-static struct resource_list of_pod(struct arena *arena, const struct json *pod, const char *what, unsigned flags)
+static void fill(struct arena *arena, struct resource_list *list, const struct resource_list *missing)
+{
+	for (size_t i = 0; missing && i < missing->n; i++)
+		if (!resource_list_get(list, missing->items[i].name))
+			append(arena, list, missing->items[i].name, missing->items[i].q);
+}
+
+static struct resource_list of_pod(struct arena *arena, const struct json *pod, const char *what, unsigned flags,
+				   const struct resource_list *missing)
 {
 	const struct json *spec = json_get(pod, "spec"), *status = json_get(pod, "status");
 	bool told = flags & POD_RESOURCES_STATUS;
@@ -140,6 +148,7 @@ static struct resource_list of_pod(struct arena *arena, const struct json *pod, 
 		const struct json *s = told ? status_of(json_get(status, "containerStatuses"), c) : NULL;
 		struct resource_list own = of_container(arena, pod, c, s, what);
 
+		fill(arena, &own, missing);
 		resource_list_add(arena, &ret, &own);
 	}
 	json_foreach(c, json_get(spec, "initContainers")) {
@@ -147,6 +156,7 @@ static struct resource_list of_pod(struct arena *arena, const struct json *pod, 
 		const struct json *s = told && sidecar ? status_of(json_get(status, "initContainerStatuses"), c) : NULL;
 		struct resource_list own = of_container(arena, pod, c, s, what);
 
+		fill(arena, &own, missing);
 		if (sidecar) {
 			resource_list_add(arena, &ret, &own);
 			resource_list_add(arena, &sidecars, &own);
@@ -163,18 +173,24 @@ static struct resource_list of_pod(struct arena *arena, const struct json *pod, 
 	return ret;
 }
 
-struct resource_list pod_resources_requests(struct arena *arena, const struct json *pod, unsigned flags)
+struct resource_list pod_resources_requests_filled(struct arena *arena, const struct json *pod, unsigned flags,
+						   const struct resource_list *missing)
 {
-	struct resource_list ret = of_pod(arena, pod, "requests", flags);
+	struct resource_list ret = of_pod(arena, pod, "requests", flags, missing);
 
 	if (flags & POD_RESOURCES_OVERHEAD)
 		resource_list_add_json(arena, &ret, json_at(pod, "spec.overhead"));
 	return ret;
 }
 
+struct resource_list pod_resources_requests(struct arena *arena, const struct json *pod, unsigned flags)
+{
+	return pod_resources_requests_filled(arena, pod, flags, NULL);
+}
+
 struct resource_list pod_resources_limits(struct arena *arena, const struct json *pod, unsigned flags)
 {
-	struct resource_list ret = of_pod(arena, pod, "limits", flags);
+	struct resource_list ret = of_pod(arena, pod, "limits", flags, NULL);
 
 	/* Only what is limited at all. */
 	if (flags & POD_RESOURCES_OVERHEAD)

@@ -38,5 +38,8 @@ enum pod_resources_flags {
  * whichever is more; what is said for the pod as a whole stands in its place. */
 struct resource_list pod_resources_requests(struct arena *arena, const struct json *pod, unsigned flags);
 struct resource_list pod_resources_limits(struct arena *arena, const struct json *pod, unsigned flags);
+/* The same, where a container that does not say what it asks of a resource is taken to ask for `missing`. */
+struct resource_list pod_resources_requests_filled(struct arena *arena, const struct json *pod, unsigned flags,
+						   const struct resource_list *missing);
 /* The pod says something for itself as a whole. */
 bool pod_resources_whole(const struct json *pod);
