@@ -159,6 +159,48 @@ class Protobuf(unittest.TestCase):
             self.assertEqual(event.type, want)
             version, kind, m = self.opened(event.object.only)
             self.assertEqual((version, kind, m.metadata.name, m.data["a"]), ("v1", "ConfigMap", "watched", "b"))
+            self.assertEqual(m.metadata.managedFields[0].manager, "kubectl-create")
+
+    def test_partial_metadata(self):
+        self.library()
+        self.node.k("create configmap partial --from-literal=a=b")
+        path = "/api/v1/namespaces/default/configmaps"
+        object_meta = "k8s.io.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+
+        def asked(kind, version="v1"):
+            return f"{PROTOBUF};as={kind};g=meta.k8s.io;v={version}"
+
+        def parts(body):
+            self.assertEqual(body[:4], b"k8s\0")
+            e = self.message("k8s.io.apimachinery.pkg.runtime.Unknown", body[4:])
+            # metadata is field 1 of the object and of the list, items are field 2 of the list
+            return e.typeMeta.apiVersion, e.typeMeta.kind, self.message("k8s.io.list", e.raw)
+
+        want = self.node.get("configmap", "partial")["metadata"]
+        for version in "v1", "v1beta1":
+            r = self.request("GET", path + "/partial", accept=asked("PartialObjectMetadata", version))
+            self.assertEqual(r.getheader("content-type"), PROTOBUF)
+            api_version, kind, m = parts(r.read())
+            self.assertEqual((api_version, kind), ("meta.k8s.io/" + version, "PartialObjectMetadata"))
+            self.assertEqual(self.message(object_meta, m.metadata).uid, want["uid"])
+        r = self.request("GET", path, accept=asked("PartialObjectMetadataList"))
+        api_version, kind, m = parts(r.read())
+        self.assertEqual((api_version, kind), ("meta.k8s.io/v1", "PartialObjectMetadataList"))
+        items = [self.message(object_meta, self.message("k8s.io.list", i).metadata) for i in m.items]
+        self.assertIn(("partial", want["uid"]), [(i.name, i.uid) for i in items])
+        r = self.request("GET", path + "?watch=1&fieldSelector=metadata.name=partial&sendInitialEvents=true&"
+                         "resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true",
+                         accept=asked("PartialObjectMetadata").replace(";as", ";stream=watch;as"))
+        self.assertEqual(r.getheader("content-type"), PROTOBUF + ";stream=watch")
+        for what in "ADDED", "BOOKMARK":
+            n, = struct.unpack(">I", r.read(4))
+            event = self.message("k8s.io.apimachinery.pkg.apis.meta.v1.WatchEvent", r.read(n))
+            self.assertEqual(event.type, what)
+            api_version, kind, m = parts(event.object.only)
+            self.assertEqual((api_version, kind), ("meta.k8s.io/v1", "PartialObjectMetadata"))
+            meta = self.message(object_meta, m.metadata)
+            self.assertEqual(meta.name, "partial" if what == "ADDED" else "")
+        self.assertEqual(meta.annotations["k8s.io/initial-events-end"], "true")
 
     # ---- kubectl ----
 

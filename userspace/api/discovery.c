@@ -65,15 +65,18 @@ static void add_verbs(struct buf *out, unsigned verbs)
 	buf_add_char(out, ']');
 }
 
-static struct chunk *to_chunk(const struct buf *text)
+static struct chunk *to_chunk(struct buf *text)
 {
-	struct str s = buf_str(text);
+	struct str s;
+
+	buf_add_char(text, '\n');
+	s = buf_str(text);
 
 	return chunk_create(s.p, s.n);
 }
 
 /* Keeps one reference in `slot` and returns another. */
-static struct chunk *keep(struct chunk **slot, const struct buf *text)
+static struct chunk *keep(struct chunk **slot, struct buf *text)
 {
 	*slot = to_chunk(text);
 	return chunk_ref(*slot);

@@ -336,11 +336,17 @@ bool meta_condition_is(const struct json *conditions, const char *type, const ch
 
 /* ---- partial metadata and lists ---- */
 
-void meta_write_partial(struct buf *out, const struct json *object)
+const char *meta_partial_api_version(bool v1beta1)
+{
+	return v1beta1 ? "meta.k8s.io/v1beta1" : "meta.k8s.io/v1";
+}
+
+void meta_write_partial(struct buf *out, bool v1beta1, const struct json *object)
 {
 	const struct json *meta = meta_of(object);
 
-	buf_add_cstr(out, "{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":");
+	buf_printf(out, "{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"%s\",\"metadata\":",
+		   meta_partial_api_version(v1beta1));
 	if (meta)
 		json_write(out, meta);
 	else
@@ -361,9 +367,10 @@ void meta_write_list_meta(struct buf *out, const struct meta_list *list)
 	buf_add_char(out, '}');
 }
 
-void meta_write_partial_list_begin(struct buf *out, const struct meta_list *list)
+void meta_write_partial_list_begin(struct buf *out, bool v1beta1, const struct meta_list *list)
 {
-	buf_add_cstr(out, "{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":");
+	buf_printf(out, "{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"%s\",\"metadata\":",
+		   meta_partial_api_version(v1beta1));
 	meta_write_list_meta(out, list);
 	buf_add_cstr(out, ",\"items\":[");
 }

@@ -96,7 +96,9 @@ bool meta_condition_is(const struct json *conditions, const char *type, const ch
 
 /* ---- PartialObjectMetadata ---- */
 
-void meta_write_partial(struct buf *out, const struct json *object);
+/* meta.k8s.io/v1, or v1beta1 where that is asked for. */
+const char *meta_partial_api_version(bool v1beta1);
+void meta_write_partial(struct buf *out, bool v1beta1, const struct json *object);
 
 /* metadata of any list envelope; empty strings and -1 are left out (resourceVersion is always there). */
 struct meta_list {
@@ -105,7 +107,7 @@ struct meta_list {
 };
 void meta_write_list_meta(struct buf *out, const struct meta_list *list); /* {"resourceVersion":...} */
 /* {"kind":"PartialObjectMetadataList",...,"items":[  then items by meta_write_partial with commas, then "]}" */
-void meta_write_partial_list_begin(struct buf *out, const struct meta_list *list);
+void meta_write_partial_list_begin(struct buf *out, bool v1beta1, const struct meta_list *list);
 
 /* ---- Status ---- */
 

@@ -20,8 +20,8 @@
  * the tree. Its size is the caller's to limit. */
 int pb_decode(struct arena *arena, const struct api_kind *kind, struct str text, struct json **ret, struct err *err);
 
-/* Appends the object (or XxxList, Status, ...) with its envelope. -ENOENT, and nothing appended: its apiVersion and
- * kind say no type that has a protobuf form. */
+/* Appends the object (or XxxList, Status, PartialObjectMetadata, ...) with its envelope. -ENOENT, and nothing appended:
+ * its apiVersion and kind say no type that has a protobuf form. */
 int pb_encode(struct buf *out, const struct json *tree);
 /* The same from JSON text; -EINVAL when it is none. */
 int pb_encode_text(struct buf *out, struct str text);
@@ -29,10 +29,12 @@ int pb_encode_text(struct buf *out, struct str text);
 /* A list written item by item. `meta`: its metadata. Only the writer appends to `out` between begin and end. */
 struct pb_list {
 	struct buf *out;
-	const struct api_kind *kind;
-	size_t raw; /* where the list's bytes begin */
+	const struct api_kind *kind; /* NULL: the metadata of objects of any kind */
+	size_t raw;                  /* where the list's bytes begin */
 };
 void pb_list_begin(struct pb_list *l, struct buf *out, const struct api_kind *kind, const struct json *meta);
+/* A PartialObjectMetadataList. */
+void pb_list_begin_partial(struct pb_list *l, struct buf *out, const char *api_version, const struct json *meta);
 void pb_list_item(struct pb_list *l, const struct json *item);
 void pb_list_end(struct pb_list *l);
 

@@ -13,6 +13,7 @@
 #include "userspace/base/mem.h"
 
 #define VARINT_BYTES_MAX 10
+#define PARTIAL "PartialObjectMetadata"
 
 static void write_message(struct buf *out, const struct api_message *m, const struct json *v);
 static void write_value(struct buf *out, uint32_t number, const struct api_field *f, const struct json *v);
@@ -266,14 +267,35 @@ static void close_envelope(struct buf *out, size_t from)
 	add_bytes(out, PB_UNKNOWN_TYPE, STR(""));
 }
 
-void pb_list_begin(struct pb_list *l, struct buf *out, const struct api_kind *kind, const struct json *meta)
+static void list_begin(struct pb_list *l, struct str api_version, struct str kind, const struct json *meta)
 {
+	struct buf *out = l->out;
 	size_t from;
 
-	*l = (struct pb_list){ .out = out, .kind = kind };
-	l->raw = open_envelope(out, str_of(kind->api_version), str_of(kind->list_kind));
+	l->raw = open_envelope(out, api_version, kind);
 	from = open_bytes(out, PB_LIST_METADATA);
 	write_message(out, api_message_by_name(STR(PB_MESSAGE_LIST_META)), meta);
+	close_bytes(out, from);
+}
+
+void pb_list_begin(struct pb_list *l, struct buf *out, const struct api_kind *kind, const struct json *meta)
+{
+	*l = (struct pb_list){ .out = out, .kind = kind };
+	list_begin(l, str_of(kind->api_version), str_of(kind->list_kind), meta);
+}
+
+void pb_list_begin_partial(struct pb_list *l, struct buf *out, const char *api_version, const struct json *meta)
+{
+	*l = (struct pb_list){ .out = out };
+	list_begin(l, str_of(api_version), STR(PARTIAL "List"), meta);
+}
+
+/* Of any object: its metadata is all that is written. */
+static void write_partial(struct buf *out, const struct json *object)
+{
+	size_t from = open_bytes(out, PB_PARTIAL_METADATA);
+
+	write_message(out, api_message_by_name(STR(PB_MESSAGE_OBJECT_META)), json_get(object, "metadata"));
 	close_bytes(out, from);
 }
 
@@ -281,7 +303,10 @@ void pb_list_item(struct pb_list *l, const struct json *item)
 {
 	size_t from = open_bytes(l->out, PB_LIST_ITEMS);
 
-	write_message(l->out, l->kind->message, item);
+	if (l->kind)
+		write_message(l->out, l->kind->message, item);
+	else
+		write_partial(l->out, item);
 	close_bytes(l->out, from);
 }
 
@@ -300,17 +325,26 @@ static const struct api_kind *list_of(struct str api_version, struct str kind)
 	return api_kind_by_kind(group, version, str_make(kind.p, kind.n - suffix.n));
 }
 
+static bool is_partial(struct str api_version, struct str kind)
+{
+	return str_is(kind, PARTIAL) && str_starts(api_version, STR("meta.k8s.io/"));
+}
+
 int pb_encode(struct buf *out, const struct json *tree)
 {
 	struct str api_version = json_get_str(tree, "apiVersion"), kind = json_get_str(tree, "kind");
-	const struct api_message *m = pb_message_of(api_version, kind);
-	const struct api_kind *of = m ? NULL : list_of(api_version, kind);
+	bool partial = is_partial(api_version, kind);
+	const struct api_message *m = partial ? NULL : pb_message_of(api_version, kind);
+	const struct api_kind *of = m || partial ? NULL : list_of(api_version, kind);
 	struct pb_list list;
 	size_t from;
 
-	if (m) {
+	if (m || partial) {
 		from = open_envelope(out, api_version, kind);
-		write_message(out, m, tree);
+		if (m)
+			write_message(out, m, tree);
+		else
+			write_partial(out, tree);
 		close_envelope(out, from);
 		return 0;
 	}

@@ -307,7 +307,7 @@ void table_row(struct table_writer *w, struct arena *arena, const struct json *o
 		buf_add_cstr(w->out, "null");
 		break;
 	case TABLE_INCLUDE_METADATA:
-		meta_write_partial(w->out, object);
+		meta_write_partial(w->out, w->options.v1beta1, object);
 		break;
 	case TABLE_INCLUDE_OBJECT:
 		if (text.n)

@@ -95,7 +95,7 @@ struct negotiated {
 	bool v1beta1;
 	bool pretty;
 	bool yaml;
-	bool protobuf; /* with NEGOTIATE_OBJECT only */
+	bool protobuf; /* never a Table */
 };
 
 /* The first form of the Accept header that can be served; 406 otherwise. */

@@ -9,6 +9,8 @@
 #include "userspace/api/openapi.h"
 #include "userspace/api/pb.h"
 #include "userspace/apiserver/call.h"
+#include "userspace/apiserver/gzip.h"
+#include "userspace/apiserver/respond.h"
 #include "userspace/base/clock.h"
 #include "userspace/base/yaml.h"
 
@@ -44,6 +46,7 @@ static bool is_known(struct call *call, struct str etag)
 static void answer(struct call *call, struct chunk *body, const char *type, const char *hash,
 		   struct http_header headers[static HEADERS_MAX], size_t n)
 {
+	struct http_piece piece;
 	struct str etag;
 
 	if (!body) {
@@ -57,11 +60,15 @@ static void answer(struct call *call, struct chunk *body, const char *type, cons
 		etag = str_of(arena_printf(call->arena, "\"%s\"", hash));
 		headers[n++] = (struct http_header){ STR("etag"), etag };
 	}
-	if (hash && is_known(call, etag))
+	piece = (struct http_piece){ chunk_str(body), body, respond_drop_chunk };
+	if (hash && is_known(call, etag)) {
 		http_respond(call->http, 304, NULL, headers, n, STR_NULL);
-	else
-		http_respond_chunk(call->http, 200, type, headers, n, body);
-	chunk_unref(body);
+		chunk_unref(body);
+	} else if (piece.bytes.n >= GZIP_BYTES_MIN && gzip_accepted(call->http)) {
+		gzip_respond(call->as->loop, call->http, 200, type, headers, n, &piece, 1);
+	} else {
+		http_respond_pieces(call->http, 200, type, headers, n, &piece, 1);
+	}
 }
 
 /* ---- discovery ---- */
@@ -86,6 +93,9 @@ static void answer_negotiated(struct call *call, struct chunk *body)
 	else if (body && accept.yaml && json_parse(call->arena, chunk_str(body), 0, &v, NULL) >= 0 &&
 		 yaml_write(&other, v) >= 0)
 		type = "application/yaml";
+	else if (body && !accept.protobuf && !accept.yaml && respond_is_pretty(call->http, &call->query) &&
+		 json_parse(call->arena, chunk_str(body), 0, &v, NULL) >= 0)
+		json_write_pretty(&other, v);
 	if (buf_len(&other)) {
 		chunk_unref(body);
 		body = chunk_create(buf_str(&other).p, buf_len(&other));

@@ -44,9 +44,6 @@ static bool negotiate_take(const struct media_range *m, struct negotiated *ret)
 		return false;
 	n.yaml = str_is(m->type, "application/yaml");
 	n.protobuf = str_is(m->type, PB_MEDIA_TYPE);
-	/* Tables and partial metadata are JSON: clients that ask for them take it too. */
-	if (n.protobuf && m->as.n)
-		return false;
 	if (!n.yaml && !n.protobuf && !str_is(m->type, "application/json") && !str_is(m->type, "*/*") &&
 	    !str_is(m->type, "application/*"))
 		return false;
@@ -56,7 +53,7 @@ static bool negotiate_take(const struct media_range *m, struct negotiated *ret)
 		n.v1beta1 = str_is(m->version, "v1beta1");
 		if (!n.v1beta1 && !str_is(m->version, "v1"))
 			return false;
-		if (str_is(m->as, "Table"))
+		if (str_is(m->as, "Table") && !n.protobuf) /* there is no such message */
 			n.form = NEGOTIATE_TABLE;
 		else if (str_is(m->as, "PartialObjectMetadata"))
 			n.form = NEGOTIATE_PARTIAL;

@@ -234,6 +234,8 @@ void resource_handle(struct call *call)
 			"invalid syntax",
 			STR_ARG(query_get(&call->query, "resourceVersion")),
 			STR_ARG(query_get(&call->query, "resourceVersion")));
+	if (r == 0 && watch && call->accept.yaml)
+		r = api_err_not_acceptable(&err, "application/json;stream=watch, " PB_WATCH_MEDIA_TYPE);
 	if (r == 0 && watch) {
 		watch_handle(call, call->route.kind, call->route.name);
 		return;

@@ -55,6 +55,9 @@ static void respond_status(struct http_request *http, const struct err *err, str
 	} else if (!accept.protobuf && !accept.yaml && respond_is_pretty(http, &(struct query){ 0 }) &&
 		   json_parse(http->arena, body, 0, &v, NULL) == 0) {
 		json_write_pretty(&other, v);
+		body = buf_str(&other);
+	} else {
+		buf_add_str(&other, body);
 		buf_add_char(&other, '\n');
 		body = buf_str(&other);
 	}
@@ -160,7 +163,7 @@ static int respond_object(struct call *call, const struct object *o, struct buf 
 	if (r < 0)
 		return r;
 	if (call->accept.form != NEGOTIATE_TABLE) {
-		meta_write_partial(out, v);
+		meta_write_partial(out, call->accept.v1beta1, v);
 		return 0;
 	}
 	r = respond_table_options(call, &options, err);
@@ -176,7 +179,8 @@ void respond_drop_chunk(void *chunk)
 	chunk_unref(chunk);
 }
 
-/* As YAML, or JSON that people read. The text that is replaced is freed by its owner. */
+/* As YAML, or JSON that people read (and that upstream ends without a newline). The text that is replaced is freed by
+ * its owner. */
 static struct http_piece respond_rewrite(struct call *call, struct http_piece *piece)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
@@ -191,7 +195,6 @@ static struct http_piece respond_rewrite(struct call *call, struct http_piece *p
 			return *piece;
 	} else {
 		json_write_pretty(&b, v);
-		buf_add_char(&b, '\n');
 	}
 	chunk = chunk_create(buf_str(&b).p, buf_len(&b));
 	if (piece->owner)
@@ -255,7 +258,7 @@ static void respond_drop_object(void *o)
 void respond_result(struct call *call, const struct request_result *result)
 {
 	struct http_header headers[RESPOND_HEADERS_MAX];
-	struct http_piece piece = { .bytes = result->body };
+	struct http_piece pieces[] = { { .bytes = result->body }, { .bytes = STR("\n") } }, piece = pieces[0];
 	int status = result->http_status ? result->http_status : 200;
 	_cleanup_buf_ struct buf out = BUF_INIT, protobuf = BUF_INIT;
 	_cleanup_err_ struct err err = ERR_INIT;
@@ -291,5 +294,6 @@ void respond_result(struct call *call, const struct request_result *result)
 		piece = (struct http_piece){ .bytes = buf_str(&protobuf) };
 		type = PB_MEDIA_TYPE;
 	}
-	respond_pieces(call, status, type, headers, n_headers, &piece, 1);
+	pieces[0] = piece;
+	respond_pieces(call, status, type, headers, n_headers, pieces, type == respond_json_type ? 2 : 1);
 }

@@ -59,27 +59,36 @@ static struct meta_list list_meta(struct arena *arena, const struct request_resu
 
 /* ---- the parts of a list, in each form ---- */
 
-static void list_begin(struct list_body *l)
+static void list_begin_protobuf(struct list_body *l)
 {
-	const struct api_kind *kind = l->call.route.kind;
 	_cleanup_buf_ struct buf text = BUF_INIT;
 	struct json *v = NULL;
 
+	meta_write_list_meta(&text, &l->meta);
+	json_parse(&l->arena, arena_str(&l->arena, buf_str(&text)), 0, &v, NULL);
+	if (l->call.accept.form == NEGOTIATE_OBJECT)
+		pb_list_begin(&l->pb, &l->out, l->call.route.kind, v);
+	else
+		pb_list_begin_partial(&l->pb, &l->out, meta_partial_api_version(l->call.accept.v1beta1), v);
+}
+
+static void list_begin(struct list_body *l)
+{
+	const struct api_kind *kind = l->call.route.kind;
+
+	if (l->call.accept.protobuf) {
+		list_begin_protobuf(l);
+		return;
+	}
 	switch (l->call.accept.form) {
 	case NEGOTIATE_TABLE:
 		table_begin(&l->table, &l->out, kind, &l->table_options, &l->meta);
 		break;
 	case NEGOTIATE_PARTIAL:
 	case NEGOTIATE_PARTIAL_LIST:
-		meta_write_partial_list_begin(&l->out, &l->meta);
+		meta_write_partial_list_begin(&l->out, l->call.accept.v1beta1, &l->meta);
 		break;
 	case NEGOTIATE_OBJECT:
-		if (l->call.accept.protobuf) {
-			meta_write_list_meta(&text, &l->meta);
-			json_parse(&l->arena, arena_str(&l->arena, buf_str(&text)), 0, &v, NULL);
-			pb_list_begin(&l->pb, &l->out, kind, v);
-			break;
-		}
 		buf_printf(&l->out, "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":", kind->list_kind,
 			   api_kind_api_version(kind));
 		meta_write_list_meta(&l->out, &l->meta);
@@ -94,10 +103,11 @@ static void list_item(struct list_body *l, struct arena *scratch, const struct o
 	struct str text;
 	struct json *v;
 
-	if (l->call.accept.form == NEGOTIATE_PARTIAL || l->call.accept.form == NEGOTIATE_PARTIAL_LIST) {
+	if (!l->call.accept.protobuf &&
+	    (l->call.accept.form == NEGOTIATE_PARTIAL || l->call.accept.form == NEGOTIATE_PARTIAL_LIST)) {
 		if (l->at)
 			buf_add_char(&l->out, ',');
-		meta_write_partial(&l->out, registry_parse(scratch, o));
+		meta_write_partial(&l->out, l->call.accept.v1beta1, registry_parse(scratch, o));
 		return;
 	}
 	text = registry_render(scratch, kind, o);
@@ -117,12 +127,15 @@ static void list_item(struct list_body *l, struct arena *scratch, const struct o
 
 static void list_end(struct list_body *l)
 {
+	if (l->call.accept.protobuf) {
+		pb_list_end(&l->pb);
+		return;
+	}
 	if (l->call.accept.form == NEGOTIATE_TABLE)
 		table_end(&l->table);
-	else if (l->call.accept.protobuf && l->call.accept.form == NEGOTIATE_OBJECT)
-		pb_list_end(&l->pb);
 	else
 		buf_add_cstr(&l->out, "]}");
+	buf_add_char(&l->out, '\n');
 }
 
 static void add_piece(struct list_body *l, struct str bytes, void *owner, void (*unref)(void *owner))
@@ -199,7 +212,7 @@ static void list_client_gone(struct http_request *http)
 
 static const char *list_type(const struct list_body *l)
 {
-	return l->call.accept.protobuf && l->call.accept.form == NEGOTIATE_OBJECT ? PB_MEDIA_TYPE : respond_json_type;
+	return l->call.accept.protobuf ? PB_MEDIA_TYPE : respond_json_type;
 }
 
 /* Everything is there. */

@@ -128,7 +128,7 @@ static void watch_send_private(struct watch *w, const char *type, const struct o
 		table_write_object(&out, &arena, w->kind, &w->table, v, text);
 		w->table.no_headers = true;
 	} else {
-		meta_write_partial(&out, v);
+		meta_write_partial(&out, w->accept.v1beta1, v);
 	}
 	watch_send_text(w, type, buf_str(&out));
 }
@@ -144,8 +144,12 @@ static void watch_send_shared(struct watch *w, enum registry_stream_event type, 
 	}
 	if (!e->wire[type]) {
 		_cleanup_arena_ struct arena arena = ARENA_INIT;
+		struct json *v;
 
-		e->wire[type] = watch_protobuf(watch_type_names[type], registry_parse(&arena, o));
+		/* All of it: registry_parse() leaves managedFields as text. */
+		if (json_parse(&arena, o->json, 0, &v, NULL) < 0)
+			return;
+		e->wire[type] = watch_protobuf(watch_type_names[type], v);
 	}
 	http_stream_write(w->http, e->wire[type]);
 }
@@ -153,11 +157,13 @@ static void watch_send_shared(struct watch *w, enum registry_stream_event type, 
 static void watch_send_bookmark(struct watch *w, int64_t revision, bool initial_end)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	bool partial = w->accept.form == NEGOTIATE_PARTIAL || w->accept.form == NEGOTIATE_PARTIAL_LIST;
 	const char *body;
 
 	body = arena_printf(
 		&arena, "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":{\"resourceVersion\":\"%" PRId64 "\"%s}}",
-		w->kind->kind, api_kind_api_version(w->kind), revision,
+		partial ? "PartialObjectMetadata" : w->kind->kind,
+		partial ? meta_partial_api_version(w->accept.v1beta1) : api_kind_api_version(w->kind), revision,
 		initial_end ? ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}" : "");
 	watch_send_text(w, "BOOKMARK", str_of(body));
 	w->told = revision;
