@@ -148,6 +148,13 @@ class Prometheus(Case):
         self.assertGreater(value('apiserver_storage_objects{resource="namespaces"}'), 3)
         self.assertGreater(value('apiserver_longrunning_requests{resource="pods",verb="WATCH"}'), 0)
         self.assertEqual(value('apiserver_flowcontrol_nominal_limit_seats{priority_level="global-default"}'), 49)
+        for histogram in ("apiserver_flowcontrol_request_wait_duration_seconds", "workqueue_queue_duration_seconds",
+                          "workqueue_work_duration_seconds"):
+            q = value(f"histogram_quantile(0.99, sum by (le) ({histogram}_bucket))")
+            self.assertTrue(0 <= q < 100, (histogram, q))
+        self.assertGreater(value('workqueue_adds_total{name="namespace"}'), 0)
+        self.assertGreater(value('sum(apiserver_flowcontrol_request_wait_duration_seconds_count{execute="true",'
+                                 'flow_schema="service-accounts"})'), 0)
 
     def test_text_is_well_formed(self):
         """Each family once, with help and type before its samples; histograms whose buckets only grow."""

@@ -6,15 +6,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "userspace/base/histogram.h"
 #include "userspace/base/map.h"
 #include "userspace/base/mem.h"
 
 #define TABLE_SIZE (METRICS_SERIES_MAX * 2)
 #define KINDS_MAX 1024 /* of watch_events */
 
-static const double seconds[] = { 0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1,  1.25, 1.5, 2,
-				  3,     4,     5,    6,   8,   10,  15,  20,  30, 45,   60 };
-static const double sizes[] = { 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000 };
+static const double second_limits[] = { 0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1,  1.25, 1.5, 2,
+					3,     4,     5,    6,   8,   10,  15,  20,  30, 45,   60 };
+static const double size_limits[] = { 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000 };
+static const struct histogram_scale seconds = { second_limits, ARRAY_SIZE(second_limits) };
+static const struct histogram_scale sizes = { size_limits, ARRAY_SIZE(size_limits) };
 
 static const char *const verb_names[] = { "OTHER",  "GET",   "LIST",  "WATCH",  "POST",
 					  "PUT",    "PATCH", "APPLY", "DELETE", "DELETECOLLECTION",
@@ -32,7 +35,7 @@ struct metrics_series {
 		int code;
 		uint64_t n;
 	} codes[METRICS_CODES_MAX];
-	uint64_t times[ARRAY_SIZE(seconds) + 1], bytes[ARRAY_SIZE(sizes) + 1]; /* each bucket for itself */
+	uint64_t times[ARRAY_SIZE(second_limits) + 1], bytes[ARRAY_SIZE(size_limits) + 1];
 	uint64_t sum_ns, sum_bytes;
 };
 
@@ -124,15 +127,6 @@ void metrics_begin(struct metrics *m, struct metrics_series *s)
 		(*in_flight(m, s))++;
 }
 
-static size_t bucket(const double *limits, size_t n, double v)
-{
-	size_t i = 0;
-
-	while (i < n && v > limits[i])
-		i++;
-	return i;
-}
-
 void metrics_end(struct metrics *m, struct metrics_series *s, int code, uint64_t bytes, int64_t duration_ns)
 {
 	size_t i = 0;
@@ -144,10 +138,10 @@ void metrics_end(struct metrics *m, struct metrics_series *s, int code, uint64_t
 		i++;
 	s->codes[i].code = code;
 	s->codes[i].n++;
-	s->times[bucket(seconds, ARRAY_SIZE(seconds), (double)duration_ns / 1e9)]++;
+	s->times[histogram_bucket(&seconds, (double)duration_ns / 1e9)]++;
 	s->sum_ns += (uint64_t)duration_ns;
 	if (s->verb == METRICS_GET || s->verb == METRICS_LIST) {
-		s->bytes[bucket(sizes, ARRAY_SIZE(sizes), (double)bytes)]++;
+		s->bytes[histogram_bucket(&sizes, (double)bytes)]++;
 		s->sum_bytes += bytes;
 	}
 }
@@ -171,10 +165,9 @@ void metrics_head(struct buf *out, const char *name, const char *type, const cha
 	buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
-/* `more`: further labels, with a comma behind each. */
-static void labels(struct buf *out, const struct metrics_series *s, bool dry_run, const char *more)
+static void labels(struct buf *out, const struct metrics_series *s, bool dry_run)
 {
-	buf_printf(out, "{%scomponent=\"apiserver\",", more);
+	buf_add_cstr(out, "component=\"apiserver\",");
 	if (dry_run)
 		buf_printf(out, "dry_run=\"%s\",", s->dry_run ? "All" : "");
 	buf_printf(out, "group=\"%s\",resource=\"%s\",scope=\"%s\",subresource=\"%s\",verb=\"%s\",version=\"%s\"",
@@ -196,34 +189,19 @@ static void each(const struct metrics *m, struct buf *out, series_fn *fn)
 static void write_total(struct buf *out, const struct metrics_series *s)
 {
 	for (size_t i = 0; i < METRICS_CODES_MAX && s->codes[i].n; i++) {
-		char code[32];
-
-		snprintf(code, sizeof(code), "code=\"%d\",", s->codes[i].code);
-		buf_add_cstr(out, "apiserver_request_total");
-		labels(out, s, true, code);
+		buf_printf(out, "apiserver_request_total{code=\"%d\",", s->codes[i].code);
+		labels(out, s, true);
 		buf_printf(out, "} %" PRIu64 "\n", s->codes[i].n);
 	}
 }
 
 static void write_histogram(struct buf *out, const struct metrics_series *s, const char *name, bool dry_run,
-			    const double *limits, const uint64_t *counts, size_t n, double sum)
+			    const struct histogram_scale *scale, const uint64_t *counts, double sum)
 {
-	uint64_t so_far = 0;
+	_cleanup_buf_ struct buf text = BUF_INIT;
 
-	for (size_t i = 0; i <= n; i++) {
-		so_far += counts[i];
-		buf_printf(out, "%s_bucket", name);
-		labels(out, s, dry_run, "");
-		if (i < n)
-			buf_printf(out, ",le=\"%g\"} %" PRIu64 "\n", limits[i], so_far);
-		else
-			buf_printf(out, ",le=\"+Inf\"} %" PRIu64 "\n", so_far);
-	}
-	buf_printf(out, "%s_sum", name);
-	labels(out, s, dry_run, "");
-	buf_printf(out, "} %.9g\n%s_count", sum, name);
-	labels(out, s, dry_run, "");
-	buf_printf(out, "} %" PRIu64 "\n", so_far);
+	labels(&text, s, dry_run);
+	histogram_write(out, name, buf_cstr(&text), scale, counts, sum);
 }
 
 static bool ever(const struct metrics_series *s)
@@ -234,23 +212,22 @@ static bool ever(const struct metrics_series *s)
 static void write_duration(struct buf *out, const struct metrics_series *s)
 {
 	if (ever(s) && !metrics_is_long_running(s))
-		write_histogram(out, s, "apiserver_request_duration_seconds", true, seconds, s->times,
-				ARRAY_SIZE(seconds), (double)s->sum_ns / 1e9);
+		write_histogram(out, s, "apiserver_request_duration_seconds", true, &seconds, s->times,
+				(double)s->sum_ns / 1e9);
 }
 
 static void write_size(struct buf *out, const struct metrics_series *s)
 {
 	if (ever(s) && (s->verb == METRICS_GET || s->verb == METRICS_LIST))
-		write_histogram(out, s, "apiserver_response_sizes", false, sizes, s->bytes, ARRAY_SIZE(sizes),
-				(double)s->sum_bytes);
+		write_histogram(out, s, "apiserver_response_sizes", false, &sizes, s->bytes, (double)s->sum_bytes);
 }
 
 static void write_long_running(struct buf *out, const struct metrics_series *s)
 {
 	if (!metrics_is_long_running(s))
 		return;
-	buf_add_cstr(out, "apiserver_longrunning_requests");
-	labels(out, s, false, "");
+	buf_add_cstr(out, "apiserver_longrunning_requests{");
+	labels(out, s, false);
 	buf_printf(out, "} %u\n", s->now);
 }
 

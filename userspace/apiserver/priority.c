@@ -21,8 +21,6 @@ struct priority_turn {
 	struct priority *p;
 };
 
-static const char *const reason_names[] = { "queue-full", "concurrency-limit", "time-out", "cancelled" };
-
 static void take_turns(struct loop_defer *defer);
 static void look_for_overdue(struct loop_timer *timer);
 
@@ -44,6 +42,7 @@ static void level_free(struct priority *p, struct priority_level *level)
 {
 	list_del(&level->link);
 	p->n_levels--;
+	priority_figures_free(level);
 	free(level->queues);
 	free(level->name);
 	free(level);
@@ -72,6 +71,7 @@ struct priority_level *priority_level(struct priority *p, struct str name)
 	level = mem_new(struct priority_level);
 	level->name = str_dup(name);
 	list_init(&level->waiting);
+	list_init(&level->figures);
 	list_add_tail(&p->levels, &level->link);
 	p->n_levels++;
 	return level;
@@ -232,11 +232,11 @@ static void dequeue(struct priority *p, struct priority_request *r)
 		list_del(&queue->link);
 }
 
-static void begin(struct priority_request *r)
+static void begin(struct priority_request *r, int64_t waited_ns)
 {
 	r->level->in_use += r->seats;
 	r->level->executing++;
-	r->level->dispatched++;
+	priority_count_begun(r, waited_ns);
 }
 
 /* ---- turns ---- */
@@ -279,9 +279,7 @@ static void take_turn(struct priority *p, struct priority_request *r)
 	r->queue->vt += cost_ns;
 	dequeue(p, r);
 	level_pays(p, level, cost_ns);
-	level->waited++;
-	level->waited_ns += (uint64_t)(now_ns - r->since_ns);
-	begin(r);
+	begin(r, now_ns - r->since_ns);
 	r->run(r);
 }
 
@@ -316,7 +314,7 @@ static void look_for_overdue(struct loop_timer *timer)
 				if (r->since_ns > limit_ns)
 					break;
 				dequeue(p, r);
-				level->refused[PRIORITY_TIME_OUT]++;
+				priority_count_refused(r, PRIORITY_TIME_OUT, PRIORITY_WAIT_NS);
 				r->left = true;
 				r->refuse(r);
 			}
@@ -337,7 +335,7 @@ static uint64_t flow_hash(const struct priority_schema *s, const struct authz_at
 
 static enum priority_verdict refuse(struct priority_request *r, enum priority_reason reason)
 {
-	r->level->refused[reason]++;
+	priority_count_refused(r, reason, -1);
 	r->left = true;
 	return PRIORITY_REFUSE;
 }
@@ -371,6 +369,7 @@ enum priority_verdict priority_enter(struct priority *p, const struct authz_attr
 	if (!s)
 		return PRIORITY_RUN;
 	r->level = level = s->level;
+	r->figures = s->figures;
 	memcpy(r->schema_uid, s->uid, sizeof(r->schema_uid));
 	memcpy(r->level_uid, level->uid, sizeof(r->level_uid));
 	r->seats = seats_for(level, seats);
@@ -380,7 +379,7 @@ enum priority_verdict priority_enter(struct priority *p, const struct authz_attr
 	    clock_monotonic_ns() - loop_now_ns(p->loop) >= PRIORITY_SLICE_NS)
 		return wait_or_refuse(p, s, attributes, r);
 	level_pays(p, level, r->seats * (uint64_t)PRIORITY_SEAT_NS);
-	begin(r);
+	begin(r, 0);
 	return PRIORITY_RUN;
 }
 
@@ -393,59 +392,11 @@ void priority_leave(struct priority *p, struct priority_request *r)
 	r->left = true;
 	if (r->link.next && !list_empty(&r->link)) {
 		dequeue(p, r);
-		level->refused[PRIORITY_CANCELLED]++;
+		priority_count_refused(r, PRIORITY_CANCELLED, clock_monotonic_ns() - r->since_ns);
 	} else {
 		level->in_use -= r->seats;
 		level->executing--;
 		if (p->queued)
 			loop_defer(p->loop, &p->turn->defer);
 	}
-}
-
-/* ---- figures ---- */
-
-static void write_gauge(struct priority *p, struct buf *out, const char *name, const char *help, size_t offset)
-{
-	buf_printf(out, "# HELP %s %s\n# TYPE %s gauge\n", name, help, name);
-	list_foreach(level, &p->levels, struct priority_level, link)
-		buf_printf(out, "%s{priority_level=\"%s\"} %u\n", name, level->name,
-			   *(const unsigned *)((const char *)level + offset));
-}
-
-void priority_write_metrics(struct priority *p, struct buf *out)
-{
-	write_gauge(p, out, "apiserver_flowcontrol_nominal_limit_seats",
-		    "Nominal number of execution seats configured for each priority level",
-		    offsetof(struct priority_level, seats));
-	write_gauge(p, out, "apiserver_flowcontrol_current_executing_seats",
-		    "Concurrency (number of seats) occupied by the currently executing requests",
-		    offsetof(struct priority_level, in_use));
-	write_gauge(p, out, "apiserver_flowcontrol_current_executing_requests",
-		    "Number of requests in regular execution phase", offsetof(struct priority_level, executing));
-	write_gauge(p, out, "apiserver_flowcontrol_current_inqueue_requests", "Number of requests waiting in queues",
-		    offsetof(struct priority_level, queued));
-	write_gauge(p, out, "apiserver_flowcontrol_current_inqueue_seats",
-		    "Number of seats that the waiting requests want", offsetof(struct priority_level, queued_seats));
-	buf_add_cstr(out, "# HELP apiserver_flowcontrol_dispatched_requests_total Number of requests executed\n"
-			  "# TYPE apiserver_flowcontrol_dispatched_requests_total counter\n");
-	list_foreach(level, &p->levels, struct priority_level, link)
-		buf_printf(out, "apiserver_flowcontrol_dispatched_requests_total{priority_level=\"%s\"} %" PRIu64 "\n",
-			   level->name, level->dispatched);
-	buf_add_cstr(out, "# HELP apiserver_flowcontrol_rejected_requests_total Number of requests refused\n"
-			  "# TYPE apiserver_flowcontrol_rejected_requests_total counter\n");
-	list_foreach(level, &p->levels, struct priority_level, link)
-		for (size_t i = 0; i < PRIORITY_REASONS; i++)
-			if (level->refused[i])
-				buf_printf(out,
-					   "apiserver_flowcontrol_rejected_requests_total{priority_level=\"%s\",reason="
-					   "\"%s\"} %" PRIu64 "\n",
-					   level->name, reason_names[i], level->refused[i]);
-	buf_add_cstr(out, "# HELP apiserver_flowcontrol_request_wait_duration_seconds Time that requests waited\n"
-			  "# TYPE apiserver_flowcontrol_request_wait_duration_seconds summary\n");
-	list_foreach(level, &p->levels, struct priority_level, link)
-		buf_printf(out,
-			   "apiserver_flowcontrol_request_wait_duration_seconds_sum{priority_level=\"%s\"} %.9f\n"
-			   "apiserver_flowcontrol_request_wait_duration_seconds_count{priority_level=\"%s\"} %" PRIu64
-			   "\n",
-			   level->name, (double)level->waited_ns / 1e9, level->name, level->waited);
 }

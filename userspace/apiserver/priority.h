@@ -24,6 +24,7 @@
 struct loop;
 struct registry;
 struct priority;
+struct priority_figures;
 struct priority_level;
 struct priority_queue;
 
@@ -37,6 +38,7 @@ struct priority_queue;
 #define PRIORITY_HAND_MAX 64                        /* the same for handSize */
 #define PRIORITY_RETRY_AFTER_S 1
 #define PRIORITY_UID_MAX 40
+#define PRIORITY_FIGURES_MAX 256 /* flow schemas of a level that are counted by name */
 
 enum priority_reason {
 	PRIORITY_QUEUE_FULL,
@@ -51,7 +53,8 @@ struct priority_request {
 	struct list link;
 	struct priority_level *level; /* NULL: not sorted */
 	struct priority_queue *queue; /* where it waits or waited */
-	unsigned seats, generation;   /* generation: of the level's queues */
+	struct priority_figures *figures;
+	unsigned seats, generation; /* generation: of the level's queues */
 	bool left;
 	int64_t since_ns;
 	char schema_uid[PRIORITY_UID_MAX], level_uid[PRIORITY_UID_MAX];
@@ -76,7 +79,7 @@ void priority_charge(struct priority_request *r, int64_t cost_ns);
 /* The figures in Prometheus' text form. */
 void priority_write_metrics(struct priority *p, struct buf *out);
 
-/* ---- inside: priority.c, priority_config.c, priority_bootstrap.c ---- */
+/* ---- inside: priority.c, priority_config.c, priority_bootstrap.c, priority_figures.c ---- */
 
 struct priority_queue {
 	struct list requests; /* oldest first */
@@ -97,13 +100,15 @@ struct priority_level {
 	struct list waiting;           /* queues with requests */
 	unsigned in_use, executing, queued, queued_seats;
 	uint64_t vt, inner_vt;
-	uint64_t dispatched, refused[PRIORITY_REASONS], waited, waited_ns;
+	struct list figures; /* struct priority_figures */
+	unsigned n_figures;
 };
 
 struct priority_schema {
 	struct str name;
 	char uid[PRIORITY_UID_MAX];
 	struct priority_level *level;
+	struct priority_figures *figures;
 	enum { PRIORITY_BY_NONE, PRIORITY_BY_USER, PRIORITY_BY_NAMESPACE } by;
 	uint64_t hash; /* of its name */
 	const struct json *rules;
@@ -133,6 +138,13 @@ struct priority_level *priority_level(struct priority *p, struct str name);
 void priority_level_set_queues(struct priority_level *level, int64_t queues, int64_t hand, int64_t length_max);
 /* The objects have changed: levels that are gone and empty are freed, and who waits may go on. */
 void priority_levels_changed(struct priority *p);
+
+/* What became of a flow schema's requests at this level: kept as long as the level, so that they only rise. */
+struct priority_figures *priority_figures(struct priority_level *level, struct str schema);
+void priority_figures_free(struct priority_level *level);
+void priority_count_begun(struct priority_request *r, int64_t waited_ns);
+/* `waited_ns` negative: it did not wait. */
+void priority_count_refused(struct priority_request *r, enum priority_reason reason, int64_t waited_ns);
 
 /* The objects that every server has. */
 void priority_bootstrap(struct registry *reg);

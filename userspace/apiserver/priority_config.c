@@ -239,6 +239,7 @@ static void take_schema(void *arg, const struct object *o)
 					 json_get(spec, "rules") ? json_get(spec, "rules") : json_new_array(&c->arena)),
 		.precedence = json_get_int(spec, "matchingPrecedence", 1000),
 	};
+	s->figures = priority_figures(s->level, o->name);
 	copy_uid(s->uid, o->uid);
 }
 

@@ -2,12 +2,16 @@
 /* What /livez, /readyz and /metrics say of the rooms behind the API server. */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "datastore/store.h"
+#include "userspace/apiserver/metrics.h"
+#include "userspace/base/histogram.h"
 #include "userspace/base/mem.h"
 #include "userspace/cmd/node.h"
 
 #define DROPS_MAX 64
+#define RUNNER_NAME_MAX 128
 
 /* The disk took the last write that was tried. */
 static int check_store(void *arg, struct err *err)
@@ -42,14 +46,9 @@ static int check_dataplane(void *arg, struct err *err)
 
 /* ---- figures ---- */
 
-static void head(struct buf *out, const char *name, const char *type, const char *help)
-{
-	buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
 static void value(struct buf *out, const char *name, const char *type, const char *help, uint64_t v)
 {
-	head(out, name, type, help);
+	metrics_head(out, name, type, help);
 	buf_printf(out, "%s %" PRIu64 "\n", name, v);
 }
 
@@ -58,8 +57,8 @@ static void write_store(struct node *node, struct buf *out)
 	struct store_stats s;
 
 	store_get_stats(node->store, &s);
-	head(out, "apiserver_storage_size_bytes", "gauge",
-	     "Size of the storage database file physically allocated in bytes.");
+	metrics_head(out, "apiserver_storage_size_bytes", "gauge",
+		     "Size of the storage database file physically allocated in bytes.");
 	buf_printf(out, "apiserver_storage_size_bytes{storage_cluster_id=\"etcd-0\"} %" PRIu64 "\n",
 		   s.db_bytes + s.wal_bytes);
 	value(out, "k3c_bpf_store_commits_total", "counter", "Transactions that are on disk.", s.commits);
@@ -79,9 +78,9 @@ static uint64_t depth_of(const struct runner_stats *s)
 	return s->queued;
 }
 
-static uint64_t runs_of(const struct runner_stats *s)
+static uint64_t adds_of(const struct runner_stats *s)
 {
-	return s->reconciles;
+	return s->added;
 }
 
 static uint64_t retries_of(const struct runner_stats *s)
@@ -89,30 +88,41 @@ static uint64_t retries_of(const struct runner_stats *s)
 	return s->errors;
 }
 
+static void write_durations(struct node *node, struct buf *out, const char *name, const char *help, bool work)
+{
+	struct runner_stats s;
+
+	metrics_head(out, name, "histogram", help);
+	for (size_t c = 0; c < controllers_count(node->controllers); c++) {
+		char labels[RUNNER_NAME_MAX + sizeof("name=\"\"")];
+
+		controllers_get_stats(node->controllers, c, &s);
+		snprintf(labels, sizeof(labels), "name=\"%s\"", s.name);
+		histogram_write(out, name, labels, &RUNNER_SCALE, work ? s.work : s.wait,
+				(double)(work ? s.busy_ns : s.queued_ns) / 1e9);
+	}
+}
+
 static void write_controllers(struct node *node, struct buf *out)
 {
 	static const struct queue_figure figures[] = {
 		{ "workqueue_depth", "gauge", "Current depth of workqueue", depth_of },
-		{ "workqueue_queue_runs_total", "counter", "Keys that were worked on", runs_of },
+		{ "workqueue_adds_total", "counter", "Total number of adds handled by workqueue", adds_of },
 		{ "workqueue_retries_total", "counter", "Total number of retries handled by workqueue", retries_of },
 	};
 	struct runner_stats s;
 
 	for (size_t i = 0; i < ARRAY_SIZE(figures); i++) {
-		head(out, figures[i].name, figures[i].type, figures[i].help);
+		metrics_head(out, figures[i].name, figures[i].type, figures[i].help);
 		for (size_t c = 0; c < controllers_count(node->controllers); c++) {
 			controllers_get_stats(node->controllers, c, &s);
 			buf_printf(out, "%s{name=\"%s\"} %" PRIu64 "\n", figures[i].name, s.name, figures[i].of(&s));
 		}
 	}
-	head(out, "workqueue_work_duration_seconds", "summary", "Time that the work on keys took");
-	for (size_t c = 0; c < controllers_count(node->controllers); c++) {
-		controllers_get_stats(node->controllers, c, &s);
-		buf_printf(out,
-			   "workqueue_work_duration_seconds_sum{name=\"%s\"} %.9f\n"
-			   "workqueue_work_duration_seconds_count{name=\"%s\"} %" PRIu64 "\n",
-			   s.name, (double)s.busy_ns / 1e9, s.name, s.reconciles);
-	}
+	write_durations(node, out, "workqueue_queue_duration_seconds",
+			"How long in seconds an item stays in workqueue before being requested.", false);
+	write_durations(node, out, "workqueue_work_duration_seconds",
+			"How long in seconds processing an item from workqueue takes.", true);
 }
 
 static void write_drops(struct node *node, struct buf *out)
@@ -122,7 +132,7 @@ static void write_drops(struct node *node, struct buf *out)
 
 	if (dataplane_drops(node->dp, drops, DROPS_MAX, &n, NULL) < 0)
 		return;
-	head(out, "k3c_bpf_dropped_packets_total", "counter", "Packets that the dataplane dropped.");
+	metrics_head(out, "k3c_bpf_dropped_packets_total", "counter", "Packets that the dataplane dropped.");
 	for (size_t i = 0; i < n; i++)
 		buf_printf(out, "k3c_bpf_dropped_packets_total{reason=\"%s\"} %" PRIu64 "\n", drops[i].reason,
 			   drops[i].packets);

@@ -13,12 +13,16 @@
 
 #define RUNNER_KEY_MAX 600 /* namespace, slash and name are at most 63 + 1 + 253; uids are shorter */
 
+static const double seconds[RUNNER_BUCKETS] = { 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1, 10, 100, 1000 };
+const struct histogram_scale RUNNER_SCALE = { seconds, RUNNER_BUCKETS };
+
 struct runner_key {
 	struct runner *runner;
 	struct list link; /* in runner->queue when queued */
 	struct loop_timer timer;
 	char *ns, *name;
 	bool queued, running, dirty, failed;
+	int64_t queued_at_ns;
 	bool again;       /* the run itself asks for another, if it goes well */
 	bool had_failure; /* the run knew of a failed write of the run before */
 	unsigned outstanding, failures;
@@ -107,7 +111,9 @@ static void key_queue(struct runner_key *key)
 	if (key->queued)
 		return;
 	key->queued = true;
+	key->queued_at_ns = clock_monotonic_ns();
 	r->stats.queued++;
+	r->stats.added++;
 	list_add_tail(&r->queue, &key->link);
 	if (r->started)
 		loop_defer(r->options.loop, &r->defer);
@@ -236,6 +242,8 @@ static void key_run(struct runner_key *key)
 	int64_t took;
 	int rc;
 
+	r->stats.queued_ns += (uint64_t)(began - key->queued_at_ns);
+	r->stats.wait[histogram_bucket(&RUNNER_SCALE, (double)(began - key->queued_at_ns) / 1e9)]++;
 	if (loop_timer_armed(&key->timer)) {
 		loop_timer_cancel(r->options.loop, &key->timer);
 		r->stats.delayed--;
@@ -253,6 +261,7 @@ static void key_run(struct runner_key *key)
 	took = clock_monotonic_ns() - began;
 	r->stats.reconciles++;
 	r->stats.busy_ns += (uint64_t)took;
+	r->stats.work[histogram_bucket(&RUNNER_SCALE, (double)took / 1e9)]++;
 	if ((uint64_t)took > r->stats.longest_ns)
 		r->stats.longest_ns = (uint64_t)took;
 	if (rc < 0) {

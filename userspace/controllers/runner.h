@@ -13,6 +13,7 @@
 
 #include "userspace/base/arena.h"
 #include "userspace/base/err.h"
+#include "userspace/base/histogram.h"
 #include "userspace/base/json.h"
 #include "userspace/loop/loop.h"
 #include "userspace/registry/registry.h"
@@ -70,12 +71,16 @@ struct registry *runner_registry(struct runner *r);
 void *runner_state(struct runner *r);
 void runner_set_state(struct runner *r, void *state);
 
+#define RUNNER_BUCKETS 12
+
 struct runner_stats {
 	const char *name;
 	unsigned queued, delayed, waiting; /* waiting: for writes of their last run */
-	uint64_t reconciles, errors, writes;
-	uint64_t busy_ns, longest_ns;
+	uint64_t added, reconciles, errors, writes;
+	uint64_t busy_ns, longest_ns, queued_ns; /* of all runs; of the longest; of all keys before their runs */
+	uint64_t work[RUNNER_BUCKETS + 1], wait[RUNNER_BUCKETS + 1]; /* runs by duration, by time in the queue */
 };
+extern const struct histogram_scale RUNNER_SCALE; /* seconds */
 void runner_get_stats(const struct runner *r, struct runner_stats *ret);
 
 /* Delay before try number `failures` (from 1). */
