@@ -11,8 +11,6 @@
 #include "userspace/base/yaml.h"
 #include "userspace/registry/encryption_internal.h"
 
-#define PATH_MAX_BYTES 128
-
 static const struct encryption_cipher *const CIPHERS[] = { &ENCRYPTION_AESGCM, &ENCRYPTION_AESCBC,
 							   &ENCRYPTION_SECRETBOX };
 
@@ -114,20 +112,21 @@ static int parse_keys(const struct json *v, const char *path, struct encryption_
 {
 	static const char *const members[] = { "keys" };
 	const struct json *keys;
-	char at[PATH_MAX_BYTES];
+	_cleanup_arena_ struct arena paths = ARENA_INIT;
+	const char *at;
 	size_t i = 0;
 	int r = check_members(v, path, members, ARRAY_SIZE(members), err);
 
 	if (r < 0)
 		return r;
 	keys = json_get(v, "keys");
-	snprintf(at, sizeof(at), "%s.keys", path);
+	at = arena_printf(&paths, "%s.keys", path);
 	r = check_list(keys, at, "key", ENCRYPTION_KEYS_MAX, err);
 	if (r < 0)
 		return r;
 	p->keys = mem_new_array(struct encryption_key, json_count(keys));
 	json_foreach(k, keys) {
-		snprintf(at, sizeof(at), "%s.keys[%zu]", path, i++);
+		at = arena_printf(&paths, "%s.keys[%zu]", path, i++);
 		r = parse_key(p->cipher, k, at, p, &p->keys[p->n_keys], err);
 		if (r < 0)
 			return r;
@@ -140,7 +139,8 @@ static int parse_provider(const struct json *v, const char *path, struct encrypt
 {
 	static const char *const members[] = { "identity", "aesgcm", "aescbc", "secretbox", "kms" };
 	int r = check_members(v, path, members, ARRAY_SIZE(members), err);
-	char at[PATH_MAX_BYTES];
+	_cleanup_arena_ struct arena paths = ARENA_INIT;
+	const char *at;
 
 	if (r < 0)
 		return r;
@@ -157,7 +157,7 @@ static int parse_provider(const struct json *v, const char *path, struct encrypt
 		if (!cipher)
 			continue;
 		p->cipher = CIPHERS[i];
-		snprintf(at, sizeof(at), "%s.%s", path, CIPHERS[i]->name);
+		at = arena_printf(&paths, "%s.%s", path, CIPHERS[i]->name);
 		return parse_keys(cipher, at, p, err);
 	}
 	return 0;
@@ -193,7 +193,8 @@ static int check_resource(struct str s, const char *path, struct err *err)
 static int parse_resources(const struct json *list, const char *path, const struct encryption *e,
 			   struct encryption_rule *rule, struct err *err)
 {
-	char at[PATH_MAX_BYTES];
+	_cleanup_arena_ struct arena paths = ARENA_INIT;
+	const char *at;
 	size_t n = 0;
 	int r;
 
@@ -201,7 +202,7 @@ static int parse_resources(const struct json *list, const char *path, const stru
 	json_foreach(v, list) {
 		struct str s = json_str(v);
 
-		snprintf(at, sizeof(at), "%s[%zu]", path, n++);
+		at = arena_printf(&paths, "%s[%zu]", path, n++);
 		r = check_resource(s, at, err);
 		if (r < 0)
 			return r;
@@ -225,7 +226,8 @@ static int parse_rule(const struct json *v, const char *path, const struct encry
 {
 	static const char *const members[] = { "resources", "providers" };
 	const struct json *resources, *providers;
-	char at[PATH_MAX_BYTES];
+	_cleanup_arena_ struct arena paths = ARENA_INIT;
+	const char *at;
 	size_t n = 0;
 	int r = check_members(v, path, members, ARRAY_SIZE(members), err);
 
@@ -233,19 +235,19 @@ static int parse_rule(const struct json *v, const char *path, const struct encry
 		return r;
 	resources = json_get(v, "resources");
 	providers = json_get(v, "providers");
-	snprintf(at, sizeof(at), "%s.resources", path);
+	at = arena_printf(&paths, "%s.resources", path);
 	r = check_list(resources, at, "resource", ENCRYPTION_RESOURCES_MAX, err);
 	if (r >= 0)
 		r = parse_resources(resources, at, e, rule, err);
 	if (r < 0)
 		return r;
-	snprintf(at, sizeof(at), "%s.providers", path);
+	at = arena_printf(&paths, "%s.providers", path);
 	r = check_list(providers, at, "provider", ENCRYPTION_PROVIDERS_MAX, err);
 	if (r < 0)
 		return r;
 	rule->providers = mem_new_array(struct encryption_provider, json_count(providers));
 	json_foreach(p, providers) {
-		snprintf(at, sizeof(at), "%s.providers[%zu]", path, n++);
+		at = arena_printf(&paths, "%s.providers[%zu]", path, n++);
 		r = parse_provider(p, at, &rule->providers[rule->n_providers++], err);
 		if (r < 0)
 			return r;
@@ -259,7 +261,8 @@ static int parse_document(const struct json *v, struct encryption *e, struct err
 {
 	static const char *const members[] = { "apiVersion", "kind", "resources" };
 	const struct json *resources;
-	char at[PATH_MAX_BYTES];
+	_cleanup_arena_ struct arena paths = ARENA_INIT;
+	const char *at;
 	int r;
 
 	if (!json_is(v, JSON_OBJECT) || !str_is(json_get_str(v, "kind"), "EncryptionConfiguration") ||
@@ -274,7 +277,7 @@ static int parse_document(const struct json *v, struct encryption *e, struct err
 		return r;
 	e->rules = mem_new_array(struct encryption_rule, json_count(resources));
 	json_foreach(rule, resources) {
-		snprintf(at, sizeof(at), "resources[%zu]", e->n_rules);
+		at = arena_printf(&paths, "resources[%zu]", e->n_rules);
 		/* Counted before it is complete, so that what it has is freed. */
 		r = parse_rule(rule, at, &(struct encryption){ .rules = e->rules, .n_rules = e->n_rules },
 			       &e->rules[e->n_rules], err);
