@@ -139,6 +139,15 @@ static int mutate_binding(void *arg, struct arena *arena, struct json *object, s
 	return 0;
 }
 
+static const double tries_limits[SCHEDULER_TRIES_BUCKETS] = { 1, 2, 4, 8, 16 };
+const struct histogram_scale SCHEDULER_TRIES = { tries_limits, SCHEDULER_TRIES_BUCKETS };
+
+static void count_tries(struct scheduler *s, unsigned tries)
+{
+	s->stats.tries[histogram_bucket(&SCHEDULER_TRIES, tries)]++;
+	s->stats.tries_sum += tries;
+}
+
 static void binding_done(void *arg, const struct object *o, const struct err *err)
 {
 	struct write *w = arg;
@@ -150,8 +159,10 @@ static void binding_done(void *arg, const struct object *o, const struct err *er
 		return;
 	}
 	s->stats.binding--;
+	p = queue_get(&s->queue, str_of(w->uid));
 	if (!err) {
 		s->stats.scheduled++;
+		count_tries(s, p ? p->attempts : 1);
 		registry_event(s->reg, SCHEDULER_NAME, w->pod, "Normal", "Scheduled",
 			       "Successfully assigned %.*s/%.*s to %s", STR_ARG(w->pod->ns), STR_ARG(w->pod->name),
 			       w->node);
@@ -162,7 +173,6 @@ static void binding_done(void *arg, const struct object *o, const struct err *er
 	s->stats.errors++;
 	if (cache_is_assumed(&s->cache, str_of(w->uid)) && cache_remove_pod(&s->cache, str_of(w->uid)))
 		queue_move_all(&s->queue);
-	p = queue_get(&s->queue, str_of(w->uid));
 	if (p && p->state == QUEUE_OUT)
 		queue_put_backoff(p);
 	if (err->status != 404 && err->status != 409)

@@ -160,6 +160,15 @@ class Audit(unittest.TestCase):
         self.assertEqual(e["annotations"], {"authorization.k8s.io/decision": "allow", "authorization.k8s.io/reason": "",
                                             "pod-security.kubernetes.io/enforce-policy": "baseline:latest"})
 
+    def test_figures(self):
+        def figures():
+            lines = dict(line.rsplit(" ", 1) for line in self.node.k("get --raw /metrics").splitlines() if line[:1] != "#")
+            return int(lines["apiserver_audit_event_total"]), int(lines['apiserver_audit_error_total{plugin="log"}'])
+        before, failed = figures()
+        self.ask("GET", "/api/v1/namespaces/default/secrets")
+        self.assertEqual(failed, 0)
+        self.assertGreater(figures()[0], before)
+
     def test_tokens_of_secrets_are_told_of(self):
         self.node.k("create serviceaccount old")
         self.node.apply("""{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "old-token",

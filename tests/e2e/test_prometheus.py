@@ -152,6 +152,7 @@ class Prometheus(Case):
                           "workqueue_work_duration_seconds"):
             q = value(f"histogram_quantile(0.99, sum by (le) ({histogram}_bucket))")
             self.assertTrue(0 <= q < 100, (histogram, q))
+        self.assertEqual(value('scheduler_schedule_attempts_total{result="error"}'), 0)
         self.assertGreater(value('workqueue_adds_total{name="namespace"}'), 0)
         self.assertGreater(value('sum(apiserver_flowcontrol_request_wait_duration_seconds_count{execute="true",'
                                  'flow_schema="service-accounts"})'), 0)

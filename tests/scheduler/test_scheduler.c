@@ -261,17 +261,29 @@ static void test_binds(void **state)
 	scheduler_get_stats(h->scheduler, &stats);
 	assert_int_equal(stats.scheduled, 1);
 	assert_int_equal(stats.binding, 0);
+	assert_int_equal(stats.tries[0], 1);
+	assert_int_equal(stats.tries_sum, 1);
 }
 
 #define NO_CPU                                                                                                         \
 	"0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims "   \
 	"found for incoming pod."
 
+static bool were_bound(struct house *h, void *arg)
+{
+	struct scheduler_stats stats;
+
+	scheduler_get_stats(h->scheduler, &stats);
+	return stats.scheduled == (uintptr_t)arg;
+}
+
 /* A pod that does not fit says so, and gets its place when another goes. */
 static void test_waits_for_room(void **state)
 {
+	struct scheduler_stats before, stats;
 	struct house *h = *state;
 
+	scheduler_get_stats(h->scheduler, &before);
 	create(h, POD_CPU("big", "1500m"));
 	wait_for(h, is_bound, "big");
 	create(h, POD_CPU("waiting", "1"));
@@ -279,6 +291,10 @@ static void test_waits_for_room(void **state)
 	wait_for(h, has_event, (&(struct event_wanted){ "FailedScheduling", NO_CPU }));
 	delete_now(h, KIND_POD, "default", "big");
 	wait_for(h, is_bound, "waiting");
+	wait_for(h, were_bound, (void *)(uintptr_t)(before.scheduled + 2));
+	scheduler_get_stats(h->scheduler, &stats);
+	assert_int_equal(stats.tries[0], before.tries[0] + 1);
+	assert_true(stats.tries_sum >= before.tries_sum + 3);
 	delete_now(h, KIND_POD, "default", "waiting");
 }
 

@@ -3,10 +3,12 @@
 #include "userspace/apiserver/audit.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "userspace/apiserver/audit_event.h"
 #include "userspace/apiserver/call.h"
+#include "userspace/apiserver/metrics.h"
 #include "userspace/base/clock.h"
 #include "userspace/base/encode.h"
 #include "userspace/base/fs.h"
@@ -16,6 +18,7 @@
 struct audit {
 	struct audit_policy *policy;
 	struct audit_log *log;
+	uint64_t events;
 };
 
 int audit_create(const struct audit_options *options, struct audit **ret, struct err *err)
@@ -56,11 +59,21 @@ void audit_destroy(struct audit *audit)
 	free(audit);
 }
 
-void audit_get_stats(struct audit *audit, struct audit_log_stats *ret)
+void audit_write_metrics(struct audit *audit, struct buf *out)
 {
-	*ret = (struct audit_log_stats){ 0 };
+	struct audit_log_stats s = { 0 };
+
 	if (audit)
-		audit_log_get_stats(audit->log, ret);
+		audit_log_get_stats(audit->log, &s);
+	metrics_head(out, "apiserver_audit_event_total", "counter",
+		     "Counter of audit events generated and sent to the audit backend.");
+	buf_printf(out, "apiserver_audit_event_total %" PRIu64 "\n", audit ? audit->events : 0);
+	metrics_head(
+		out, "apiserver_audit_error_total", "counter",
+		"Counter of audit events that failed to be audited properly. Plugin identifies the plugin affected "
+		"by the error.");
+	if (audit)
+		buf_printf(out, "apiserver_audit_error_total{plugin=\"log\"} %" PRIu64 "\n", s.dropped + s.failed);
 }
 
 static void emit(struct audit_event *e, enum audit_stage stage)
@@ -70,6 +83,7 @@ static void emit(struct audit_event *e, enum audit_stage stage)
 	if (e->decision.omit_stages & stage)
 		return;
 	audit_event_write(e, stage, clock_real_ns(), &line);
+	e->audit->events++;
 	audit_log_write(e->audit->log, buf_str(&line));
 }
 

@@ -10,6 +10,7 @@
 #include "userspace/api/decode.h"
 #include "userspace/apiserver/audit_log.h"
 #include "userspace/apiserver/audit_policy.h"
+#include "userspace/base/buf.h"
 #include "userspace/base/err.h"
 #include "userspace/base/str.h"
 #include "userspace/registry/request.h"
@@ -32,7 +33,8 @@ struct audit_options {
 /* *ret is NULL when nothing is to be recorded. */
 int audit_create(const struct audit_options *options, struct audit **ret, struct err *err);
 void audit_destroy(struct audit *audit);
-void audit_get_stats(struct audit *audit, struct audit_log_stats *ret); /* takes NULL: zeros */
+/* The figures in Prometheus' text form; takes NULL: nothing is recorded. */
+void audit_write_metrics(struct audit *audit, struct buf *out);
 
 /* After authentication (`authenticated` false: it failed), before anything else is decided. Sets the Audit-ID header
  * of the answer. */

@@ -78,6 +78,7 @@ static void meta_metrics(struct call *call)
 
 	metrics_write(call->as->metrics, &out);
 	priority_write_metrics(call->as->priority, &out);
+	audit_write_metrics(call->as->audit, &out);
 	meta_storage_metrics(call->as, &out);
 	metrics_write_process(&out);
 	if (call->as->more_metrics)

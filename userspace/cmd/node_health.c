@@ -125,6 +125,40 @@ static void write_controllers(struct node *node, struct buf *out)
 			"How long in seconds processing an item from workqueue takes.", true);
 }
 
+static void write_scheduler(struct node *node, struct buf *out)
+{
+	struct scheduler_stats s;
+
+	scheduler_get_stats(node->scheduler, &s);
+	metrics_head(out, "scheduler_schedule_attempts_total", "counter",
+		     "Number of attempts to schedule pods, by the result. 'unschedulable' means a pod could not be "
+		     "scheduled, while 'error' means an internal scheduler problem.");
+	const struct {
+		const char *result;
+		uint64_t n;
+	} results[] = { { "error", s.errors }, { "scheduled", s.scheduled }, { "unschedulable", s.failed } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(results); i++)
+		buf_printf(out,
+			   "scheduler_schedule_attempts_total{profile=\"default-scheduler\",result=\"%s\"} %" PRIu64
+			   "\n",
+			   results[i].result, results[i].n);
+	metrics_head(out, "scheduler_pending_pods", "gauge", "Number of pending pods, by the queue type.");
+	const struct {
+		const char *queue;
+		unsigned n;
+	} queues[] = { { "active", s.active },
+		       { "backoff", s.backoff },
+		       { "gated", s.gated },
+		       { "unschedulable", s.unschedulable } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(queues); i++)
+		buf_printf(out, "scheduler_pending_pods{queue=\"%s\"} %u\n", queues[i].queue, queues[i].n);
+	metrics_head(out, "scheduler_pod_scheduling_attempts", "histogram",
+		     "Number of attempts to successfully schedule a pod.");
+	histogram_write(out, "scheduler_pod_scheduling_attempts", "", &SCHEDULER_TRIES, s.tries, (double)s.tries_sum);
+}
+
 static void write_drops(struct node *node, struct buf *out)
 {
 	struct dp_drop drops[DROPS_MAX];
@@ -145,6 +179,8 @@ static void write_figures(void *arg, struct buf *out)
 	write_store(node, out);
 	if (node->controllers)
 		write_controllers(node, out);
+	if (node->scheduler)
+		write_scheduler(node, out);
 	if (node->dp)
 		write_drops(node, out);
 }
