@@ -55,6 +55,21 @@ class EncodingsTest(Case):
         self.assertEqual((len(lines), lines[-1]), (2, b""))
         self.assertEqual(json.loads(lines[0])["object"]["metadata"]["name"], "one")
 
+    def test_events_have_a_time_or_none(self):
+        event = {"metadata": {"name": "e"}, "involvedObject": {"namespace": "default"}}
+        r, _ = self.ask("/api/v1/namespaces/default/events", "POST", json.dumps(event), content_type="application/json")
+        self.assertEqual(r.status, 201)
+        path = "/apis/events.k8s.io/v1/namespaces/default/events"
+        _, body = self.ask(path + "/e")
+        self.assertIn(b'"eventTime":null', body)
+        _, body = self.ask(path)
+        item = next(i for i in json.loads(body)["items"] if i["metadata"]["name"] == "e")
+        self.assertIsNone(item["eventTime"])
+        # and it can be sent back
+        item["note"] = "seen"
+        r, body = self.ask(path + "/e", "PUT", json.dumps(item), content_type="application/json")
+        self.assertEqual(r.status, 200, body)
+
     def test_watches_are_not_yaml(self):
         r, body = self.ask(CONFIGMAPS + "?watch=1&timeoutSeconds=1", accept="application/yaml, application/json")
         self.assertEqual(r.status, 406)

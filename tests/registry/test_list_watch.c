@@ -47,6 +47,34 @@ static void test_selectors(void **state)
 	assert_int_equal(fixture_run(f, &rq), 400);
 }
 
+/* Revision 0 is upstream's watch cache: all of it. Any other revision with a limit is meant exactly. */
+static void test_limits_and_revisions(void **state)
+{
+	struct fixture *f = *state;
+	struct request rq = fixture_request(API_VERB_LIST, KIND_CONFIGMAP, "default", "", "");
+	char revision[32];
+
+	for (const char *n = "abc"; *n; n++)
+		cm(f, API_VERB_CREATE, "default", (char[]){ *n, 0 }, "1");
+	rq.limit = 2;
+	rq.resource_version = STR("0");
+	fixture_run(f, &rq);
+	assert_string_equal(f->items, "a b c");
+	assert_string_equal(f->continue_token, "");
+	snprintf(revision, sizeof(revision), "%lld", (long long)f->revision);
+	cm(f, API_VERB_CREATE, "default", "aa", "1");
+	rq.resource_version = str_of(revision);
+	fixture_run(f, &rq);
+	assert_string_equal(f->items, "a b");
+	rq.resource_version_match = STR("NotOlderThan");
+	fixture_run(f, &rq);
+	assert_string_equal(f->items, "a aa");
+	rq.limit = 0;
+	rq.resource_version_match = STR_NULL;
+	fixture_run(f, &rq);
+	assert_string_equal(f->items, "a aa b c");
+}
+
 /* A page of a list shows the state of the first page, whatever happened since. */
 static void test_pages_are_of_one_revision(void **state)
 {
@@ -304,6 +332,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 		T(test_selectors),
+		T(test_limits_and_revisions),
 		T(test_pages_are_of_one_revision),
 		T(test_selection_of_a_watch),
 		T(test_expired),

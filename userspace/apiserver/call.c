@@ -186,7 +186,8 @@ unsigned call_seats(const struct call *call)
 	    !str_is(query_get(q, "resourceVersion"), "0"))
 		return 1;
 	n = (int64_t)registry_count(call->as->reg, call->route.kind);
-	if (n > PRIORITY_OBJECTS_PER_SEAT && !query_get(q, "labelSelector").n && !query_get(q, "fieldSelector").n &&
+	if (n > PRIORITY_OBJECTS_PER_SEAT && !str_is(query_get(q, "resourceVersion"), "0") &&
+	    !query_get(q, "labelSelector").n && !query_get(q, "fieldSelector").n &&
 	    str_to_int64(query_get(q, "limit"), &limit) == 0 && limit > 0 && limit < n)
 		n = limit;
 	return (unsigned)((n + PRIORITY_OBJECTS_PER_SEAT - 1) / PRIORITY_OBJECTS_PER_SEAT);

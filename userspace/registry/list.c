@@ -50,6 +50,19 @@ static int bad_token(struct err *err, const char *why)
 	return api_err_bad_request(err, "invalid continue token: continue key is not valid%s%s", *why ? ": " : "", why);
 }
 
+/* As upstream, which joins them to a key of the store, has it: no empty, "." or ".." segment. */
+static bool place_is_clean(struct str start)
+{
+	struct str part;
+
+	if (start.n && start.p[start.n - 1] == '/')
+		return false;
+	while (str_split(&start, '/', &part))
+		if (!part.n || str_is(part, ".") || str_is(part, ".."))
+			return false;
+	return true;
+}
+
 static int token_parse(struct arena *arena, struct str token, bool namespaced, struct place *ret, struct err *err)
 {
 	_cleanup_(buf_finish) struct buf text = BUF_INIT;
@@ -78,6 +91,8 @@ static int token_parse(struct arena *arena, struct str token, bool namespaced, s
 		return bad_token(err, "encoded start key empty (version meta.k8s.io/v1)");
 	if (start.p[start.n - 1] == '\0')
 		start.n--;
+	if (!place_is_clean(start))
+		return bad_token(err, "");
 	if (!namespaced) {
 		ret->ns = STR_NULL;
 		ret->name = start;
@@ -150,6 +165,7 @@ static int choose_revision(struct registry *reg, const struct request *rq, const
 {
 	int64_t asked = 0, now = store_revision(reg->store);
 	struct str match = rq->resource_version_match;
+	bool exact;
 
 	if (rq->resource_version.n > 0 && (str_to_int64(rq->resource_version, &asked) < 0 || asked < 0))
 		return api_err_bad_request(err,
@@ -170,7 +186,9 @@ static int choose_revision(struct registry *reg, const struct request *rq, const
 				   err);
 	if (asked > now)
 		return list_too_large(err, asked, now);
-	*ret = place->revision > 0 ? place->revision : str_is(match, "Exact") ? asked : 0;
+	/* A limit without a match means that very revision, as it did before there were matches. */
+	exact = str_is(match, "Exact") || (match.n == 0 && rq->limit > 0 && asked > 0);
+	*ret = place->revision > 0 ? place->revision : exact ? asked : 0;
 	return 0;
 }
 
@@ -186,6 +204,15 @@ static int continue_expired(const struct place *place, struct err *err)
 	return -ESTALE;
 }
 
+/* Revision 0 asks upstream's watch cache, which knows no pages; Events are in none. */
+static int64_t limit_of(const struct request *rq)
+{
+	if (str_is(rq->resource_version, "0") && rq->continue_token.n == 0 &&
+	    rq->kind->resource != KIND_EVENT->resource)
+		return 0;
+	return rq->limit > REQUEST_LIST_LIMIT_MAX ? REQUEST_LIST_LIMIT_MAX : rq->limit;
+}
+
 static int list_steps(struct registry *reg, const struct request *rq, struct arena *arena, struct listing *l,
 		      struct request_result *result, struct err *err)
 {
@@ -199,7 +226,7 @@ static int list_steps(struct registry *reg, const struct request *rq, struct are
 		r = choose_revision(reg, rq, &place, &revision, err);
 	if (r < 0)
 		return r;
-	l->limit = rq->limit > REQUEST_LIST_LIMIT_MAX ? REQUEST_LIST_LIMIT_MAX : rq->limit;
+	l->limit = limit_of(rq);
 	r = store_walk(reg->store, rq->kind->resource, l->selection.ns, revision, place.ns, place.name, take, l, err);
 	if (r == -ESTALE && rq->continue_token.n > 0)
 		return continue_expired(&place, err);
