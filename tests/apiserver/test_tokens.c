@@ -427,6 +427,67 @@ static void tokens_of_secrets(void **state)
 	assert_int_equal(verify(f, token, "vault"), -EPERM);
 }
 
+static char *rsa_pem(unsigned bits, bool private)
+{
+	EVP_PKEY *key = EVP_RSA_gen(bits);
+	BIO *bio = BIO_new(BIO_s_mem());
+	char *text, *pem;
+	long n;
+
+	if (private)
+		PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL);
+	else
+		PEM_write_bio_PUBKEY(bio, key);
+	n = BIO_get_mem_data(bio, &text);
+	pem = str_dup(str_make(text, (size_t)n));
+	BIO_free(bio);
+	EVP_PKEY_free(key);
+	return pem;
+}
+
+/* RSA keys sign RS256 and are published as such; a token of one key is none of the other's, whatever its header. */
+static void rsa_keys(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_free_ char *pem = rsa_pem(2048, true), *public = rsa_pem(2048, false), *small = rsa_pem(1024, true);
+	_cleanup_buf_ struct buf jwks = BUF_INIT;
+	const char *algorithms[TOKEN_ALGORITHMS];
+	struct token_keys *keys = NULL, *none = NULL;
+	_cleanup_free_ char *token = NULL, *mixed = NULL;
+	struct token_claims c;
+	struct json *set;
+
+	assert_int_equal(token_keys_create(str_of(small), ISSUER, &none, NULL), -EBADMSG);
+	assert_int_equal(token_keys_create(str_of(public), ISSUER, &none, NULL), -EBADMSG);
+	assert_int_equal(token_keys_create(str_of(pem), ISSUER, &keys, NULL), 0);
+	token = issue(f, keys, &f->claims);
+	assert_int_equal(token_verify(keys, str_of(token), STR_NULL, &f->arena, &c, NULL), 0);
+	assert_int_equal(verify(f, token, NULL), -EPERM);
+	/* the other's signature under this key's header */
+	mixed = mem_printf("%.*s%s", (int)strcspn(token, "."), token, strchr(f->token, '.'));
+	assert_int_equal(token_verify(keys, str_of(mixed), STR_NULL, &f->arena, &c, NULL), -EPERM);
+	token[strlen(token) - 8] ^= 1;
+	assert_int_equal(token_verify(keys, str_of(token), STR_NULL, &f->arena, &c, NULL), -EPERM);
+	/* one of each */
+	assert_int_equal(token_keys_algorithms(keys, algorithms), 1);
+	assert_string_equal(algorithms[0], "RS256");
+	assert_int_equal(token_keys_add(keys, f->pem, NULL), 0);
+	assert_int_equal(token_verify(keys, str_of(f->token), STR_NULL, &f->arena, &c, NULL), 0);
+	assert_int_equal(token_keys_algorithms(keys, algorithms), 2);
+	assert_string_equal(algorithms[0], "ES256");
+	token_keys_write_jwks(keys, &jwks);
+	assert_int_equal(json_parse(&f->arena, buf_str(&jwks), 0, &set, NULL), 0);
+	assert_int_equal(json_count(json_get(set, "keys")), 2);
+	json_foreach(k, json_get(set, "keys")) {
+		bool rsa = str_is(json_get_str(k, "kty"), "RSA");
+
+		assert_true(str_is(json_get_str(k, "alg"), rsa ? "RS256" : "ES256"));
+		assert_int_equal(json_get_str(k, rsa ? "n" : "x").n, rsa ? 342 : 43);
+		assert_true(!rsa || str_is(json_get_str(k, "e"), "AQAB"));
+	}
+	token_keys_destroy(keys);
+}
+
 static void bad_keys(void **state)
 {
 	static const char *const pems[] = { "", "x", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n" };
@@ -445,6 +506,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(what_is_issued_verifies, setup, teardown),
+		cmocka_unit_test_setup_teardown(rsa_keys, setup, teardown),
 		cmocka_unit_test_setup_teardown(audiences, setup, teardown),
 		cmocka_unit_test_setup_teardown(times, setup, teardown),
 		cmocka_unit_test_setup_teardown(foreign_keys, setup, teardown),

@@ -17,6 +17,8 @@ static void oidc_respond(struct call *call, const char *type, struct str body)
 static void oidc_configuration(struct call *call)
 {
 	struct json *v = json_new_object(call->arena);
+	const char *algorithms[TOKEN_ALGORITHMS];
+	size_t n;
 
 	json_set_cstr(call->arena, v, "issuer", token_issuer(call->as->tokens));
 	json_set_cstr(call->arena, v, "jwks_uri",
@@ -24,8 +26,10 @@ static void oidc_configuration(struct call *call)
 	json_append(json_ensure_array(call->arena, v, "response_types_supported"),
 		    json_new_cstr(call->arena, "id_token"));
 	json_append(json_ensure_array(call->arena, v, "subject_types_supported"), json_new_cstr(call->arena, "public"));
-	json_append(json_ensure_array(call->arena, v, "id_token_signing_alg_values_supported"),
-		    json_new_cstr(call->arena, "ES256"));
+	n = token_keys_algorithms(call->as->tokens, algorithms);
+	for (size_t i = 0; i < n; i++)
+		json_append(json_ensure_array(call->arena, v, "id_token_signing_alg_values_supported"),
+			    json_new_cstr(call->arena, algorithms[i]));
 	oidc_respond(call, "application/json", json_text(call->arena, v));
 }
 

@@ -3,10 +3,6 @@
 #include "userspace/apiserver/token.h"
 
 #include <errno.h>
-#include <openssl/bn.h>
-#include <openssl/ecdsa.h>
-#include <openssl/err.h>
-#include <openssl/evp.h>
 
 #include "userspace/apiserver/token_keys.h"
 #include "userspace/base/clock.h"
@@ -14,7 +10,6 @@
 #include "userspace/base/json.h"
 #include "userspace/base/mem.h"
 
-#define ES256_DER_MAX 80
 #define LEGACY_ISSUER "kubernetes/serviceaccount"
 #define LEGACY_CLAIM "kubernetes.io/serviceaccount/"
 
@@ -98,70 +93,26 @@ void token_extend(const struct token_keys *keys, struct token_claims *claims)
 	claims->expires_s = claims->issued_s + TOKEN_EXTENDED_S;
 }
 
-/* ECDSA signatures are DER in OpenSSL and two fixed-width numbers in JWS (RFC 7518, 3.4). */
-static int sign(EVP_PKEY *key, struct str input, uint8_t ret[static ES256_LEN])
-{
-	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-	uint8_t der[ES256_DER_MAX];
-	size_t der_len = sizeof(der);
-	const uint8_t *at = der;
-	ECDSA_SIG *sig = NULL;
-	int ok;
-
-	ok = ctx && EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, key) == 1 &&
-	     EVP_DigestSign(ctx, der, &der_len, (const uint8_t *)input.p, input.n) == 1 &&
-	     (sig = d2i_ECDSA_SIG(NULL, &at, (long)der_len)) != NULL &&
-	     BN_bn2binpad(ECDSA_SIG_get0_r(sig), ret, ES256_PART_LEN) == ES256_PART_LEN &&
-	     BN_bn2binpad(ECDSA_SIG_get0_s(sig), ret + ES256_PART_LEN, ES256_PART_LEN) == ES256_PART_LEN;
-	ECDSA_SIG_free(sig);
-	EVP_MD_CTX_free(ctx);
-	ERR_clear_error();
-	return ok ? 0 : -EIO;
-}
-
 int token_issue(const struct token_keys *keys, const struct token_claims *claims, struct buf *out, struct err *err)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	struct str text = json_text(&arena, payload(keys, claims, &arena));
-	_cleanup_buf_ struct buf b = BUF_INIT;
-	uint8_t sig[ES256_LEN];
+	_cleanup_buf_ struct buf b = BUF_INIT, sig = BUF_INIT;
 	int r;
 
 	buf_add_str(&b, buf_str(&keys->keys[0].header));
 	buf_add_char(&b, '.');
 	base64_encode(&b, text.p, text.n, BASE64_URL);
-	r = sign(keys->keys[0].key, buf_str(&b), sig);
+	r = token_key_sign(&keys->keys[0], buf_str(&b), &sig);
 	if (r < 0)
 		return err_set(err, r, "sign token");
 	buf_add_char(&b, '.');
-	base64_encode(&b, sig, sizeof(sig), BASE64_URL);
+	base64_encode(&b, buf_str(&sig).p, buf_len(&sig), BASE64_URL);
 	buf_add_str(out, buf_str(&b));
 	return 0;
 }
 
 /* ---- verifying ---- */
-
-static bool is_signature_valid(EVP_PKEY *key, struct str input, const uint8_t sig[static ES256_LEN])
-{
-	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-	ECDSA_SIG *parsed = ECDSA_SIG_new();
-	uint8_t *der = NULL;
-	int der_len, ok = 0;
-
-	if (!ctx || !parsed)
-		abort();
-	ECDSA_SIG_set0(parsed, BN_bin2bn(sig, ES256_PART_LEN, NULL),
-		       BN_bin2bn(sig + ES256_PART_LEN, ES256_PART_LEN, NULL));
-	der_len = i2d_ECDSA_SIG(parsed, &der);
-	if (der_len > 0)
-		ok = EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, key) == 1 &&
-		     EVP_DigestVerify(ctx, der, (size_t)der_len, (const uint8_t *)input.p, input.n) == 1;
-	OPENSSL_free(der);
-	ECDSA_SIG_free(parsed);
-	EVP_MD_CTX_free(ctx);
-	ERR_clear_error();
-	return ok;
-}
 
 static int read_claims(const struct json *v, struct token_claims *ret)
 {
@@ -207,8 +158,8 @@ static int read_legacy_claims(const struct json *v, struct token_claims *ret)
 	return 0;
 }
 
-/* One algorithm and few keys: the header must be the very one given out ("none", other keys and other algorithms end
- * here). */
+/* One algorithm a key and few keys: the header must be the very one given out ("none", other keys and other algorithms
+ * end here). */
 static const struct token_key *find_key(const struct token_keys *keys, struct str header)
 {
 	for (size_t i = 0; i < keys->n; i++)
@@ -276,8 +227,8 @@ int token_verify(const struct token_keys *keys, struct str token, struct str aud
 	key = find_key(keys, header);
 	if (!key)
 		return err_set(err, -EPERM, TOKEN_UNKNOWN);
-	if (base64_decode(&sig, signature, BASE64_URL) < 0 || buf_len(&sig) != ES256_LEN ||
-	    !is_signature_valid(key->key, str_make(token.p, header.n + 1 + body.n), (const uint8_t *)buf_str(&sig).p))
+	if (base64_decode(&sig, signature, BASE64_URL) < 0 ||
+	    !token_key_verify(key, str_make(token.p, header.n + 1 + body.n), buf_str(&sig)))
 		return err_set(err, -EPERM, "error in cryptographic primitive");
 	if (base64_decode(&text, body, BASE64_URL) < 0 ||
 	    json_parse(arena, arena_str(arena, buf_str(&text)), JSON_PARSE_STRICT_DUPLICATES, &v, NULL) < 0)

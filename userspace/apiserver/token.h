@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Service-account tokens: JWTs (RFC 7519) signed ES256 by the cluster's service-account key, with upstream's private
- * claims. Only signature, times, issuer and audience are judged here; that the bound objects still exist is for the
- * caller. Loop thread. */
+/* Service-account tokens: JWTs (RFC 7519) signed by the cluster's service-account key (ES256 or RS256), with upstream's
+ * private claims. Only signature, times, issuer and audience are judged here; that the bound objects still exist is for
+ * the caller. Loop thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -15,6 +15,9 @@
 #define TOKEN_BYTES_MAX 16384
 #define TOKEN_AUDIENCES_MAX 16
 #define TOKEN_KEYS_MAX 8
+#define TOKEN_RSA_BITS_MIN 2048
+#define TOKEN_RSA_BITS_MAX 8192
+#define TOKEN_ALGORITHMS 2
 #define TOKEN_EXPIRY_MIN_S 600
 #define TOKEN_EXPIRY_MAX_S (1LL << 32)
 #define TOKEN_LEEWAY_S 60 /* clocks differ */
@@ -31,6 +34,8 @@ int token_keys_create(struct str key_pem, const char *issuer, struct token_keys 
 int token_keys_add(struct token_keys *keys, struct str key_pem, struct err *err);
 void token_keys_destroy(struct token_keys *keys);
 const char *token_issuer(const struct token_keys *keys);
+/* By which algorithms they sign, each once, in order. Returns how many. */
+size_t token_keys_algorithms(const struct token_keys *keys, const char *ret[static TOKEN_ALGORITHMS]);
 /* The public halves of all keys as a JSON Web Key Set (RFC 7517). */
 void token_keys_write_jwks(const struct token_keys *keys, struct buf *out);
 

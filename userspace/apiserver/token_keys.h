@@ -6,11 +6,9 @@
 
 #include "userspace/apiserver/token.h"
 
-#define ES256_PART_LEN 32
-#define ES256_LEN (2 * ES256_PART_LEN)
-
 struct token_key {
 	EVP_PKEY *key;
+	bool rsa; /* else EC on P-256 */
 	char *id;
 	struct buf header; /* base64url of the JOSE header: the same for every token of this key */
 };
@@ -20,3 +18,7 @@ struct token_keys {
 	size_t n;
 	char *issuer;
 };
+
+/* SHA-256 with the key, as JWS has signatures (RFC 7518). -EIO. */
+int token_key_sign(const struct token_key *k, struct str input, struct buf *ret);
+bool token_key_verify(const struct token_key *k, struct str input, struct str signature);
