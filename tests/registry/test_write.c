@@ -262,11 +262,61 @@ static void test_survives_restart(void **state)
 	assert_ptr_equal(registry_by_uid(f->reg, o->uid), o);
 }
 
+/* Subresources that carry the object are as strict as the object itself, whatever way the change comes. */
+static void test_subresources_refuse_as_the_object(void **state)
+{
+	static const struct {
+		const char *sub;
+		enum request_patch patch;
+		const char *body;
+		int status;
+		const char *says;
+	} rows[] = {
+		{ "ephemeralcontainers", REQUEST_PATCH_STRATEGIC, "{\"spec\":{\"ephemeralContainers\":\"x\"}}", 422,
+		  "json: cannot unmarshal string into Go struct field PodSpec.spec.ephemeralContainers" },
+		{ "ephemeralcontainers", REQUEST_PATCH_MERGE, "{\"spec\":5}", 422,
+		  "json: cannot unmarshal number into Go struct field Pod.spec" },
+		{ "ephemeralcontainers", REQUEST_PATCH_JSON,
+		  "[{\"op\":\"add\",\"path\":\"/spec/ephemeralContainers\",\"value\":1}]", 422,
+		  "json: cannot unmarshal number" },
+		{ "ephemeralcontainers", REQUEST_PATCH_STRATEGIC,
+		  "{\"spec\":{\"ephemeralContainers\":[{\"name\":\"Bad\",\"image\":\"i\"}]}}", 422,
+		  "spec.ephemeralContainers[0].name: Invalid value: \"Bad\": a lowercase RFC 1123 label" },
+		{ "ephemeralcontainers", REQUEST_PATCH_STRATEGIC,
+		  "{\"spec\":{\"ephemeralContainers\":[{\"name\":\"d\",\"image\":\"i\",\"imagePullPolicy\":\"x\"}]}}",
+		  422, "spec.ephemeralContainers[0].imagePullPolicy: Unsupported value: \"x\"" },
+		{ "resize", REQUEST_PATCH_STRATEGIC, "{\"spec\":{\"containers\":1}}", 422, "cannot unmarshal number" },
+		{ "resize", REQUEST_PATCH_STRATEGIC,
+		  "{\"spec\":{\"containers\":[{\"name\":\"c\",\"resources\":{\"requests\":{\"cpu\":\"x\"}}}]}}", 422,
+		  "quantities must match the regular expression" },
+		{ "ephemeralcontainers", REQUEST_PATCH_STRATEGIC,
+		  "{\"spec\":{\"ephemeralContainers\":[{\"name\":\"d\",\"image\":\"i\"}]}}", 200, "" },
+	};
+	struct fixture *f = *state;
+
+	fixture_do(f, API_VERB_CREATE, KIND_SERVICEACCOUNT, "default", "", "{\"metadata\":{\"name\":\"default\"}}");
+	fixture_do(f, API_VERB_CREATE, KIND_POD, "default", "",
+		   "{\"metadata\":{\"name\":\"p\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}");
+	fixture_expect(f, 201, "pod");
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct request rq = fixture_request(API_VERB_PATCH, KIND_POD, "default", "p", rows[i].body);
+
+		rq.subresource = rows[i].sub;
+		rq.patch = rows[i].patch;
+		rq.user = &(struct request_user){ .name = STR("u") };
+		fixture_run(f, &rq);
+		fixture_expect(f, rows[i].status, rows[i].body);
+		if (f->message && !strstr(f->message, rows[i].says))
+			fail_msg("%s: %s", rows[i].body, f->message);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 		T(test_create_and_get),
+		T(test_subresources_refuse_as_the_object),
 		T(test_words),
 		T(test_generate_name),
 		T(test_update_without_change_gives_no_revision),

@@ -183,6 +183,9 @@ int request_tree(struct write *w, const struct request *rq, struct json **ret, s
 int request_patched(struct write *w, const struct request *rq, const struct api_message *message,
 		    const struct json *original, struct json **ret, struct err *err);
 
+/* A write_change_fn; `arg` is the request: its body or patch (no apply) decoded. */
+int request_change(struct write *w, void *arg, struct err *err);
+
 struct registry_delete_options_wire {
 	struct registry_delete_options options;
 	bool orphan_set, orphan, dry_run;

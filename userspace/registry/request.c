@@ -52,9 +52,8 @@ int request_patched(struct write *w, const struct request *rq, const struct api_
 	return patch_apply(&w->arena, types[rq->patch], message, original, rq->body, ret, err);
 }
 
-static int change_by_body(struct write *w, void *arg, struct err *err)
+static int change_by_body(struct write *w, const struct request *rq, struct err *err)
 {
-	const struct request *rq = arg;
 	struct json *tree = NULL;
 	int r = request_tree(w, rq, &tree, err);
 
@@ -81,9 +80,8 @@ static int refuse_patch(const struct request *rq, const struct json *result, con
 	return -EINVAL;
 }
 
-static int change_by_patch(struct write *w, void *arg, struct err *err)
+static int change_by_patch(struct write *w, const struct request *rq, struct err *err)
 {
-	const struct request *rq = arg;
 	struct json *original = managed_original(w, rq), *tree = NULL;
 	int r = request_patched(w, rq, w->kind->message, original, &tree, err);
 	_cleanup_err_ struct err why = ERR_INIT;
@@ -97,6 +95,13 @@ static int change_by_patch(struct write *w, void *arg, struct err *err)
 	if (r < 0)
 		err_move(err, &why);
 	return r;
+}
+
+int request_change(struct write *w, void *arg, struct err *err)
+{
+	const struct request *rq = arg;
+
+	return rq->verb == API_VERB_PATCH ? change_by_patch(w, rq, err) : change_by_body(w, rq, err);
 }
 
 static void run_create(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg)
@@ -114,11 +119,10 @@ static void run_create(struct registry *reg, const struct request *rq, request_d
 static void run_update(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg)
 {
 	struct write *w = write_create(reg, WRITE_UPDATE, rq->kind, rq->subresource, rq->ns, rq->name);
-	bool patch = rq->verb == API_VERB_PATCH;
 
 	write_set_request(w, rq, done, arg);
-	w->create_on_update = !patch;
-	write_run_update(w, patch ? change_by_patch : change_by_body, (void *)(uintptr_t)rq);
+	w->create_on_update = rq->verb != API_VERB_PATCH;
+	write_run_update(w, request_change, (void *)(uintptr_t)rq);
 }
 
 static void run_delete(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg)

@@ -231,27 +231,10 @@ static void evict(struct write *w, const struct request *rq)
 
 static int whole_body(struct write *w, const struct request *rq, struct json **ret, struct err *err)
 {
-	struct json *tree = NULL, *original;
-	int r;
+	void *arg = (void *)(uintptr_t)rq;
+	int r = rq->patch == REQUEST_PATCH_APPLY ? apply_change(w, arg, err) : request_change(w, arg, err);
 
-	if (rq->patch == REQUEST_PATCH_APPLY) {
-		r = apply_change(w, (void *)(uintptr_t)rq, err);
-		*ret = w->object;
-		if (r == 0)
-			defaults_apply(&w->arena, w->storage, w->object);
-		return r;
-	}
-	if (rq->verb == API_VERB_PATCH) {
-		original = managed_original(w, rq);
-		r = request_patched(w, rq, w->kind->message, original, &tree, err);
-		if (r >= 0)
-			tree = json_clone(&w->arena, tree);
-	} else {
-		r = request_tree(w, rq, &tree, err);
-	}
-	if (r >= 0)
-		r = write_decode(w, tree, err);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	defaults_apply(&w->arena, w->storage, w->object);
 	*ret = w->object;

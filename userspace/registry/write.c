@@ -350,8 +350,8 @@ static int validate(struct write *w, struct err *err)
 		validate_metadata(w->storage, w->object, w->old, &e);
 		hooks_validate_status(w->storage, w->object, w->old, &e);
 	} else if (w->subresource && strcmp(w->subresource, "scale") != 0) {
-		/* Of their own narrow change most is checked where it is made. */
-		validate_metadata(w->storage, w->object, w->old, &e);
+		/* Of their own narrow change most is checked where it is made; clients may also break the schema. */
+		(w->internal ? validate_metadata : validate_object)(w->storage, w->object, w->old, &e);
 		hooks_validate_subresource(w->storage, w->subresource, w->object, w->old, &e);
 	} else {
 		validate_object(w->storage, w->object, old, &e);
