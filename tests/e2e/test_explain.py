@@ -243,9 +243,9 @@ class Explain(unittest.TestCase):
                 name = by_kind[gv, r["kind"] + "List"]
                 listed = json.loads(self.raw(f"/{path}/{r['name']}")[1])
                 validator = jsonschema.Draft4Validator({"$ref": "#/components/schemas/" + name}, resolver=resolver)
-                # Go writes null for a time that is not set; the schema's word for both is no word.
+                # A time that is not set is null, as Go writes it; the schema has no word for that.
                 errors = [f"{list(e.path)}: {e.message[:200]}" for e in validator.iter_errors(listed)
-                          if e.message != "'eventTime' is a required property"]
+                          if list(e.path)[-1:] != ["eventTime"] or e.instance is not None]
                 self.assertEqual(errors, [], r["name"])
                 n += len(listed["items"])
         self.assertGreater(n, 20)

@@ -17,38 +17,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "userspace/apiserver/openssl_util.h"
 #include "userspace/base/clock.h"
 #include "userspace/base/encode.h"
 #include "userspace/base/fs.h"
 
 #define PKI_FILE_MAX (64 * 1024)
 #define DAY_S 86400
-/* No clock that says less than this is believed when an end date is set. */
-#define PKI_EPOCH_FLOOR_S 1767225600 /* 2026-01-01 */
-
-static void pki_free_key(EVP_PKEY **key)
-{
-	EVP_PKEY_free(*key);
-}
-
-static void pki_free_cert(X509 **cert)
-{
-	X509_free(*cert);
-}
-
-static void pki_free_bio(BIO **bio)
-{
-	BIO_free(*bio);
-}
-
-static int pki_openssl_error(struct err *err, const char *what)
-{
-	char text[256];
-
-	ERR_error_string_n(ERR_get_error(), text, sizeof(text));
-	ERR_clear_error();
-	return err_set(err, -EIO, "%s: %s", what, text);
-}
 
 static struct str pki_bio_text(struct arena *arena, BIO *bio)
 {
@@ -60,7 +35,7 @@ static struct str pki_bio_text(struct arena *arena, BIO *bio)
 
 static struct str pki_key_pem(struct arena *arena, EVP_PKEY *key)
 {
-	_cleanup_(pki_free_bio) BIO *bio = BIO_new(BIO_s_mem());
+	_cleanup_(openssl_free_bio) BIO *bio = BIO_new(BIO_s_mem());
 
 	if (!bio || PEM_write_bio_PKCS8PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) != 1)
 		abort();
@@ -69,7 +44,7 @@ static struct str pki_key_pem(struct arena *arena, EVP_PKEY *key)
 
 static struct str pki_cert_pem(struct arena *arena, X509 *cert)
 {
-	_cleanup_(pki_free_bio) BIO *bio = BIO_new(BIO_s_mem());
+	_cleanup_(openssl_free_bio) BIO *bio = BIO_new(BIO_s_mem());
 
 	if (!bio || PEM_write_bio_X509(bio, cert) != 1)
 		abort();
@@ -79,21 +54,21 @@ static struct str pki_cert_pem(struct arena *arena, X509 *cert)
 /* NULL with err when the text is no private key. */
 static EVP_PKEY *pki_parse_key(struct str pem, const char *path, struct err *err)
 {
-	_cleanup_(pki_free_bio) BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.n);
+	_cleanup_(openssl_free_bio) BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.n);
 	EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
 
 	if (!key)
-		pki_openssl_error(err, path);
+		openssl_error(err, path);
 	return key;
 }
 
 static X509 *pki_parse_cert(struct str pem, const char *path, struct err *err)
 {
-	_cleanup_(pki_free_bio) BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.n);
+	_cleanup_(openssl_free_bio) BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.n);
 	X509 *cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
 
 	if (!cert)
-		pki_openssl_error(err, path);
+		openssl_error(err, path);
 	return cert;
 }
 
@@ -124,7 +99,7 @@ static int pki_ensure_key(struct arena *arena, const char *path, struct str *ret
 	}
 	*ret = EVP_EC_gen("P-256");
 	if (!*ret)
-		return pki_openssl_error(err, "make a P-256 key");
+		return openssl_error(err, "make a P-256 key");
 	*ret_pem = pki_key_pem(arena, *ret);
 	r = fs_write_atomic(path, ret_pem->p, ret_pem->n, 0600, err);
 	if (r < 0) {
@@ -189,14 +164,14 @@ static int pki_add_extensions(X509 *cert, X509 *issuer, const struct pki_subject
 
 static X509 *pki_sign(const struct pki_subject *s, EVP_PKEY *key, X509 *issuer, EVP_PKEY *issuer_key, struct err *err)
 {
-	_cleanup_(pki_free_cert) X509 *cert = X509_new();
+	_cleanup_(openssl_free_cert) X509 *cert = X509_new();
 	int64_t now_s = clock_real_ns() / NS_PER_S;
 	X509_NAME *name;
 	uint8_t serial[16];
 	BIGNUM *bn;
 
-	if (now_s < PKI_EPOCH_FLOOR_S)
-		now_s = PKI_EPOCH_FLOOR_S;
+	if (now_s < CERTIFICATE_EPOCH_FLOOR_S)
+		now_s = CERTIFICATE_EPOCH_FLOOR_S;
 	random_bytes(serial, sizeof(serial));
 	serial[0] &= 0x7f;
 	bn = BN_bin2bn(serial, sizeof(serial), NULL);
@@ -215,7 +190,7 @@ static X509 *pki_sign(const struct pki_subject *s, EVP_PKEY *key, X509 *issuer, 
 	X509_set_issuer_name(cert, issuer ? X509_get_subject_name(issuer) : name);
 	if (pki_add_extensions(cert, issuer ? issuer : cert, s) < 0 ||
 	    !X509_sign(cert, issuer ? issuer_key : key, EVP_sha256())) {
-		pki_openssl_error(err, "sign certificate");
+		openssl_error(err, "sign certificate");
 		return NULL;
 	}
 	return TAKE_PTR(cert);
@@ -279,8 +254,8 @@ static int pki_ensure_leaf(struct arena *arena, const char *dir, const char *nam
 			   struct err *err)
 {
 	const char *cert_path = arena_printf(arena, "%s/%s.crt", dir, name);
-	_cleanup_(pki_free_key) EVP_PKEY *key = NULL;
-	_cleanup_(pki_free_cert) X509 *cert = NULL;
+	_cleanup_(openssl_free_key) EVP_PKEY *key = NULL;
+	_cleanup_(openssl_free_cert) X509 *cert = NULL;
 	int r;
 
 	r = pki_ensure_key(arena, arena_printf(arena, "%s/%s.key", dir, name), ret_key, &key, err);
@@ -347,7 +322,7 @@ int pki_ensure(const struct pki_options *options, struct arena *arena, struct pk
 		.cn = "k3c-bpf", .server = true, .sans = options->sans, .days = PKI_LEAF_DAYS
 	};
 	const struct pki_subject admin = { .cn = "system:admin", .org = "system:masters", .days = PKI_LEAF_DAYS };
-	_cleanup_(pki_free_key) EVP_PKEY *sa_key = NULL;
+	_cleanup_(openssl_free_key) EVP_PKEY *sa_key = NULL;
 	struct pki_authority ca = { 0 };
 	struct pki pki = { 0 };
 	bool changed = false;
@@ -410,7 +385,7 @@ size_t pki_list(const char *dir, struct pki_certificate *ret, size_t max)
 
 	for (size_t i = 0; i < ARRAY_SIZE(names) && n < max; i++) {
 		_cleanup_arena_ struct arena arena = ARENA_INIT;
-		_cleanup_(pki_free_cert) X509 *cert = NULL;
+		_cleanup_(openssl_free_cert) X509 *cert = NULL;
 		struct str pem;
 		struct tm tm;
 

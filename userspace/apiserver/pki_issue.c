@@ -13,12 +13,11 @@
 #include <time.h>
 
 #include "userspace/api/csr.h"
+#include "userspace/apiserver/openssl_util.h"
 #include "userspace/base/clock.h"
 #include "userspace/base/encode.h"
 
 #define SERIAL_BYTES 16
-/* As in pki.c: no clock that says less is believed. */
-#define EPOCH_FLOOR_S 1767225600
 
 struct authority {
 	X509 *cert;
@@ -31,29 +30,10 @@ static void authority_finish(struct authority *a)
 	EVP_PKEY_free(a->key);
 }
 
-static void free_cert(X509 **cert)
-{
-	X509_free(*cert);
-}
-
-static void free_bio(BIO **bio)
-{
-	BIO_free(*bio);
-}
-
-static int openssl_error(struct err *err, const char *what)
-{
-	char text[256];
-
-	ERR_error_string_n(ERR_get_error(), text, sizeof(text));
-	ERR_clear_error();
-	return err_set(err, -EIO, "%s: %s", what, text);
-}
-
 static int authority_init(struct authority *a, const struct pki_issue *issue, struct err *err)
 {
-	_cleanup_(free_bio) BIO *cert = BIO_new_mem_buf(issue->ca_cert.p, (int)issue->ca_cert.n);
-	_cleanup_(free_bio) BIO *key = BIO_new_mem_buf(issue->ca_key.p, (int)issue->ca_key.n);
+	_cleanup_(openssl_free_bio) BIO *cert = BIO_new_mem_buf(issue->ca_cert.p, (int)issue->ca_cert.n);
+	_cleanup_(openssl_free_bio) BIO *key = BIO_new_mem_buf(issue->ca_key.p, (int)issue->ca_key.n);
 
 	if (!cert || !key)
 		abort();
@@ -191,8 +171,8 @@ static int set_times(X509 *cert, const struct authority *ca, int64_t asked_s, st
 	int64_t now_s = clock_real_ns() / NS_PER_S, life_s = asked_s ? asked_s : PKI_ISSUE_MAX_S, end_s, ca_end_s;
 	struct tm tm;
 
-	if (now_s < EPOCH_FLOOR_S)
-		now_s = EPOCH_FLOOR_S;
+	if (now_s < CERTIFICATE_EPOCH_FLOOR_S)
+		now_s = CERTIFICATE_EPOCH_FLOOR_S;
 	if (ASN1_TIME_to_tm(X509_get0_notAfter(ca->cert), &tm) != 1)
 		return openssl_error(err, "the cluster's authority");
 	ca_end_s = (int64_t)timegm(&tm);
@@ -232,7 +212,7 @@ static int set_subject(X509 *cert, const struct csr *csr, struct err *err)
 
 static struct str cert_pem(struct arena *arena, X509 *cert)
 {
-	_cleanup_(free_bio) BIO *bio = BIO_new(BIO_s_mem());
+	_cleanup_(openssl_free_bio) BIO *bio = BIO_new(BIO_s_mem());
 	char *p;
 	long n;
 
@@ -245,7 +225,7 @@ static struct str cert_pem(struct arena *arena, X509 *cert)
 int pki_issue(const struct pki_issue *issue, struct arena *arena, struct str *ret_pem, struct err *err)
 {
 	_cleanup_(authority_finish) struct authority ca = { 0 };
-	_cleanup_(free_cert) X509 *cert = X509_new();
+	_cleanup_(openssl_free_cert) X509 *cert = X509_new();
 	struct csr csr;
 	int r;
 
