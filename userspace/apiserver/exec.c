@@ -362,7 +362,9 @@ void exec_handle(struct call *call)
 		respond_err(call->http, &err);
 	else
 		x->wire = spdy ? exec_spdy_open(call, x, &wanted) : exec_websocket_open(call, x);
-	if (x->wire && !spdy)
+	/* What is refused at once frees it inside exec_begin(). */
+	if (!x->wire)
+		exec_maybe_free(x);
+	else if (!spdy)
 		exec_begin(x);
-	exec_maybe_free(x);
 }
