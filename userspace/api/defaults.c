@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "userspace/api/hooks.h"
+#include "userspace/base/mem.h"
 
 static void walk_message(struct arena *arena, const struct api_message *m, struct json *object);
 
@@ -42,12 +43,26 @@ static bool wanted(const struct api_field *f, const struct json *v)
 	return v->type == JSON_STRING ? !v->text.n : v->type == JSON_NUMBER && json_int(v, 1) == 0;
 }
 
+/* In Go a spec and a template are structs and hence always there: what was left out, or null, is judged as an empty
+ * one. (So are others; they are only spared the bytes.) */
+static bool ensured(const struct api_field *f)
+{
+	static const char *const names[] = { "spec", "template", "jobTemplate", "podSelector" };
+
+	for (size_t i = 0; f->value && i < ARRAY_SIZE(names); i++)
+		if (strcmp(f->name, names[i]) == 0)
+			return true;
+	return false;
+}
+
 static void walk_message(struct arena *arena, const struct api_message *m, struct json *object)
 {
 	/* Absent ones first, so that a default that is an object is walked with the rest. */
 	for (size_t i = 0; i < m->n_fields; i++) {
 		const struct api_field *f = &m->fields[i];
 
+		if (ensured(f))
+			json_ensure_object(arena, object, f->name);
 		if (f->default_json && wanted(f, json_get(object, f->name)))
 			json_set(object, f->name, default_value(arena, f));
 	}

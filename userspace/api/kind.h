@@ -76,6 +76,7 @@ struct api_field {
 	uint8_t pb_type;                /* enum api_pb_type */
 	bool pb_repeated;
 	bool pointer;            /* of a scalar: its zero differs from its absence (in Go it is a pointer) */
+	bool value;              /* of an object: a struct in Go, never absent */
 	const char *description; /* own words, or NULL */
 	/* Simple limits, from the data files; INT64_MIN/INT64_MAX: none. */
 	int64_t min, max;

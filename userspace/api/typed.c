@@ -108,57 +108,9 @@ int typed_item_element(struct arena *arena, struct typed t, const struct json *i
 
 /* ---- what Go shows ---- */
 
-/* Structs that are no pointers, where a JSON object is not told apart from its absence. NULL: in every message. */
-static const struct {
-	const char *message, *field;
-} values[] = {
-	{ NULL, "metadata" },
-	{ NULL, "spec" },
-	{ NULL, "status" },
-	{ NULL, "strategy" },
-	{ NULL, "updateStrategy" },
-	{ NULL, "jobTemplate" },
-	{ NULL, "loadBalancer" },
-	{ NULL, "nodeInfo" },
-	{ NULL, "daemonEndpoints" },
-	{ NULL, "kubeletEndpoint" },
-	{ NULL, "clientConfig" },
-	{ NULL, "priorityLevelConfiguration" },
-	{ NULL, "limitResponse" },
-	{ NULL, "scaleTargetRef" },
-	{ NULL, "involvedObject" },
-	{ NULL, "regarding" },
-	{ NULL, "deprecatedSource" },
-	{ NULL, "roleRef" },
-	{ "io.k8s.api.core.v1.Event", "source" },
-	{ "io.k8s.api.storage.v1.VolumeAttachmentSpec", "source" },
-	{ "io.k8s.api.core.v1.Container", "resources" },
-	{ "io.k8s.api.core.v1.EphemeralContainer", "resources" },
-	{ "io.k8s.api.core.v1.PersistentVolumeClaimSpec", "resources" },
-	{ "io.k8s.api.core.v1.PodTemplate", "template" },
-	{ "io.k8s.api.apps.v1.DeploymentSpec", "template" },
-	{ "io.k8s.api.apps.v1.ReplicaSetSpec", "template" },
-	{ "io.k8s.api.apps.v1.DaemonSetSpec", "template" },
-	{ "io.k8s.api.apps.v1.StatefulSetSpec", "template" },
-	{ "io.k8s.api.batch.v1.JobSpec", "template" },
-	{ "io.k8s.api.networking.v1.NetworkPolicySpec", "podSelector" },
-	{ "io.k8s.api.networking.v1.IngressServiceBackend", "port" },
-	{ "io.k8s.api.discovery.v1.Endpoint", "conditions" },
-	{ "io.k8s.api.resource.v1.ResourceClaimSpec", "devices" },
-	{ "io.k8s.api.resource.v1.ResourceSliceSpec", "pool" },
-};
-
 static struct json empty_object = { .type = JSON_OBJECT }, null_value = { .type = JSON_NULL },
 		   empty_string = { .type = JSON_STRING, .text = { "", 0 } },
 		   zero_number = { .type = JSON_NUMBER, .text = { "0", 1 } }, false_value = { .type = JSON_BOOL };
-
-static bool is_value(const struct api_message *m, const struct api_field *f)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(values); i++)
-		if (!strcmp(values[i].field, f->name) && (!values[i].message || !strcmp(values[i].message, m->name)))
-			return true;
-	return false;
-}
 
 /* The member that a struct shows for a field that its JSON leaves out, or NULL. */
 static const struct json *shown(struct typed t, const struct json *struct_value, struct str name)
@@ -168,7 +120,7 @@ static const struct json *shown(struct typed t, const struct json *struct_value,
 
 	if (!f)
 		return NULL;
-	if (f->type == API_OBJECT && is_value(m, f))
+	if (f->type == API_OBJECT && f->value)
 		return &empty_object;
 	if (!f->required || f->pointer)
 		return NULL;

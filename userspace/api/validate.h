@@ -106,6 +106,7 @@ const char *validate_format(const char *format, struct str s); /* by name; an un
 /* ---- objects ---- */
 
 #define VALIDATE_ANNOTATIONS_BYTES_MAX (256 * 1024)
+#define VALIDATE_METADATA_ITEMS_MAX 10000 /* labels, owner references */
 #define VALIDATE_NAME_MAX 253
 
 /* What the schema knows: required fields, enums, limits, formats, unique keys of lists, immutable fields

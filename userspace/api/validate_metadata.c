@@ -21,6 +21,13 @@ void validate_immutable(const struct json *a, const struct json *b, const struct
 		field_invalid(e, path, a, "field is immutable");
 }
 
+/* What is kept beside each object is counted in 16 bits. */
+static void validate_count(const struct json *v, const struct field_path *path, struct field_errors *e)
+{
+	if (json_count(v) > VALIDATE_METADATA_ITEMS_MAX)
+		field_too_many(e, path, json_count(v), VALIDATE_METADATA_ITEMS_MAX);
+}
+
 /* ---- labels and annotations ---- */
 
 void validate_labels(const struct json *labels, const struct field_path *path, struct field_errors *e)
@@ -239,6 +246,8 @@ void validate_metadata(const struct api_kind *kind, const struct json *object, c
 	if (json_get_int(meta, "generation", 0) < 0)
 		field_invalid(e, FIELD(path, "generation"), json_get(meta, "generation"),
 			      "must be greater than or equal to 0");
+	validate_count(json_get(meta, "labels"), FIELD(path, "labels"), e);
+	validate_count(json_get(meta, "ownerReferences"), FIELD(path, "ownerReferences"), e);
 	validate_labels(json_get(meta, "labels"), FIELD(path, "labels"), e);
 	validate_annotations(json_get(meta, "annotations"), FIELD(path, "annotations"), e);
 	validate_owners(json_get(meta, "ownerReferences"), path, e);

@@ -359,7 +359,8 @@ static int validate(struct write *w, struct err *err)
 			hooks_validate_update(w->storage, w->object, old, &e);
 		else
 			hooks_validate_create(w->storage, w->object, &e);
-		hooks_warnings(&w->arena, w->storage, w->object, old, &warnings);
+		if (!w->internal) /* nobody reads them */
+			hooks_warnings(&w->arena, w->storage, w->object, old, &warnings);
 	}
 	for (size_t i = 0; i < warnings.n; i++)
 		write_warn(w, warnings.items[i]);

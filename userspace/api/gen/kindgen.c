@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "userspace/api/gen/value_structs.h"
+
 #define FILES_MAX 64
 #define MESSAGES_MAX 4096
 #define KINDS_MAX 512
@@ -308,8 +310,8 @@ static bool default_fits(const char *type, const cJSON *d)
 	return !strcmp(type, "object") && cJSON_IsObject(d);
 }
 
-/* A whole initializer; elements have no name. */
-static char *field(const cJSON *f, const char *name)
+/* A whole initializer; elements have no name. `message`: the one it is a field of, NULL for elements. */
+static char *field(const cJSON *f, const char *name, const char *message)
 {
 	const char *type = need_str(f, "type"), *ref = get_str(f, "ref");
 	const cJSON *elem = cJSON_GetObjectItemCaseSensitive(f, strcmp(type, "array") ? "values" : "items");
@@ -329,7 +331,7 @@ static char *field(const cJSON *f, const char *name)
 	if ((!strcmp(type, "array") || !strcmp(type, "map")) != !!elem)
 		die("%s: an element type is missing or too many", name ? name : "element");
 	if (elem)
-		out = text("%s, .elem = &%s", out, pooled(&elems, field(elem, NULL)));
+		out = text("%s, .elem = &%s", out, pooled(&elems, field(elem, NULL, NULL)));
 	if (d && !default_fits(type, d))
 		die("%s: the default is not a %s", name, type);
 	out = text("%s, .required = %d, .presence = %s, .list_type = %s, .map_type = %s, .patch_strategy = %s", out,
@@ -343,6 +345,8 @@ static char *field(const cJSON *f, const char *name)
 		   get_bool(f, "unique"), get_bool(f, "defaultZero"), limits(f), protobuf(f));
 	if (get_bool(f, "pointer"))
 		out = text("%s, .pointer = true", out);
+	if (name && !strcmp(type, "object") && value_struct(message, name))
+		out = text("%s, .value = true", out);
 	return text("%s, .description = %s }", out, quote(get_str(f, "doc")));
 }
 
@@ -351,8 +355,8 @@ static int by_key(const void *a, const void *b)
 	return strcmp((*(cJSON *const *)a)->string, (*(cJSON *const *)b)->string);
 }
 
-/* Prints a field table; returns how many. */
-static int emit_fields(FILE *out, const char *table, const cJSON *fields)
+/* Prints the field table of a message (NULL: of one that only protobuf knows); returns how many. */
+static int emit_fields(FILE *out, const char *table, const cJSON *fields, const char *message)
 {
 	int n = cJSON_GetArraySize(fields), i = 0;
 	cJSON **sorted = calloc((size_t)n + 1, sizeof(*sorted)), *it;
@@ -367,7 +371,7 @@ static int emit_fields(FILE *out, const char *table, const cJSON *fields)
 		at = sorted[i]->string;
 		if (i && !strcmp(sorted[i]->string, sorted[i - 1]->string))
 			die("given twice");
-		fprintf(out, "\t%s,\n", field(sorted[i], sorted[i]->string));
+		fprintf(out, "\t%s,\n", field(sorted[i], sorted[i]->string, message));
 	}
 	if (n)
 		fprintf(out, "};\n");
@@ -405,7 +409,7 @@ static int emit_pb_message(FILE *tables, FILE *rows, const cJSON *owner, const c
 		cJSON_AddItemToObject(copy, "pb", cJSON_Duplicate(it, true));
 		cJSON_AddItemToObject(own, it->string, copy);
 	}
-	n = emit_fields(tables, text("P%d", index), own);
+	n = emit_fields(tables, text("P%d", index), own, NULL);
 	fprintf(rows, "\t{ .name = %s, .n_fields = %d, .fields = P%d },\n", quote(pb->string), n, index);
 	return index;
 }
@@ -446,7 +450,8 @@ static void emit_messages(FILE *tables, FILE *rows, FILE *pb_rows)
 	fprintf(rows, "static const struct api_message messages[%d] = {\n", n_messages);
 	for (int i = 0; i < n_messages; i++) {
 		const char *pb_inline = emit_inline(tables, pb_rows, i);
-		int n = emit_fields(tables, text("F%d", i), cJSON_GetObjectItemCaseSensitive(messages[i], "fields"));
+		int n = emit_fields(tables, text("F%d", i), cJSON_GetObjectItemCaseSensitive(messages[i], "fields"),
+				    messages[i]->string);
 
 		at = messages[i]->string;
 		fprintf(rows, "\t{ .name = %s, .n_fields = %d, .description = %s, .pb_inline = %s", quote(at), n,
