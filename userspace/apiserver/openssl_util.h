@@ -11,6 +11,9 @@
 /* No clock that says less than this is believed when an end date is set. */
 #define CERTIFICATE_EPOCH_FLOOR_S 1767225600 /* 2026-01-01 */
 
+/* A random positive one. */
+void openssl_set_serial(X509 *cert);
+
 /* For _cleanup_(). */
 void openssl_free_key(EVP_PKEY **key);
 void openssl_free_cert(X509 **cert);

@@ -167,18 +167,12 @@ static X509 *pki_sign(const struct pki_subject *s, EVP_PKEY *key, X509 *issuer, 
 	_cleanup_(openssl_free_cert) X509 *cert = X509_new();
 	int64_t now_s = clock_real_ns() / NS_PER_S;
 	X509_NAME *name;
-	uint8_t serial[16];
-	BIGNUM *bn;
 
 	if (now_s < CERTIFICATE_EPOCH_FLOOR_S)
 		now_s = CERTIFICATE_EPOCH_FLOOR_S;
-	random_bytes(serial, sizeof(serial));
-	serial[0] &= 0x7f;
-	bn = BN_bin2bn(serial, sizeof(serial), NULL);
-	if (!cert || !bn)
+	if (!cert)
 		abort();
-	BN_to_ASN1_INTEGER(bn, X509_get_serialNumber(cert));
-	BN_free(bn);
+	openssl_set_serial(cert);
 	X509_set_version(cert, X509_VERSION_3);
 	ASN1_TIME_set(X509_getm_notBefore(cert), 0);
 	ASN1_TIME_set(X509_getm_notAfter(cert), (time_t)(now_s + (int64_t)s->days * DAY_S));

@@ -17,8 +17,6 @@
 #include "userspace/base/clock.h"
 #include "userspace/base/encode.h"
 
-#define SERIAL_BYTES 16
-
 struct authority {
 	X509 *cert;
 	EVP_PKEY *key;
@@ -185,20 +183,6 @@ static int set_times(X509 *cert, const struct authority *ca, int64_t asked_s, st
 	return 0;
 }
 
-static void set_serial(X509 *cert)
-{
-	uint8_t serial[SERIAL_BYTES];
-	BIGNUM *bn;
-
-	random_bytes(serial, sizeof(serial));
-	serial[0] &= 0x7f;
-	bn = BN_bin2bn(serial, sizeof(serial), NULL);
-	if (!bn)
-		abort();
-	BN_to_ASN1_INTEGER(bn, X509_get_serialNumber(cert));
-	BN_free(bn);
-}
-
 static int set_subject(X509 *cert, const struct csr *csr, struct err *err)
 {
 	const unsigned char *at = (const unsigned char *)csr->der.p;
@@ -241,7 +225,7 @@ int pki_issue(const struct pki_issue *issue, struct arena *arena, struct str *re
 	if (r < 0)
 		return r;
 	X509_set_version(cert, X509_VERSION_3);
-	set_serial(cert);
+	openssl_set_serial(cert);
 	X509_set_issuer_name(cert, X509_get_subject_name(ca.cert));
 	r = add_extensions(cert, ca.cert, &csr, issue->usages, err);
 	if (r < 0)
