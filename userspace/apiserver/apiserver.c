@@ -12,6 +12,7 @@
 #include "userspace/apiserver/metrics.h"
 #include "userspace/apiserver/priority.h"
 #include "userspace/base/clock.h"
+#include "userspace/base/log.h"
 #include "userspace/base/mem.h"
 
 #define APISERVER_LONG_BODY_BYTES 16384 /* beyond it the bytes count as work beside the seats */
@@ -64,6 +65,14 @@ static int apiserver_admit(struct call *call, int route_result, struct err *err)
 
 static void apiserver_dispatch(struct call *call)
 {
+	_cleanup_err_ struct err err = ERR_INIT;
+
+	if (!call_runs_as_asked(call)) {
+		log_error("request not run: it is not what was authorized path=\"%.*s\"", STR_ARG(call->http->path));
+		api_err_internal(&err, "the request is not what was authorized");
+		respond_err(call->http, &err);
+		return;
+	}
 	if (!meta_handle(call))
 		resource_handle(call);
 }

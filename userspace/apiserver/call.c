@@ -85,6 +85,45 @@ static void call_read_resource(const struct call *call, const struct str *parts,
 		a->name = call_selected_name(query_get(&call->query, "fieldSelector"));
 }
 
+static unsigned call_run_verb(const struct call *call)
+{
+	static const struct {
+		const char *name;
+		enum api_verb verb;
+	} verbs[] = {
+		{ "get", API_VERB_GET },       { "list", API_VERB_LIST },
+		{ "watch", API_VERB_WATCH },   { "create", API_VERB_CREATE },
+		{ "update", API_VERB_UPDATE }, { "patch", API_VERB_PATCH },
+		{ "delete", API_VERB_DELETE }, { "deletecollection", API_VERB_DELETECOLLECTION },
+	};
+
+	/* Paths may say "watch", whatever the method: only reads are. */
+	if (str_is(call->asks.verb, "watch") && !call_is_read(call))
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		if (str_is(call->asks.verb, verbs[i].name))
+			return verbs[i].verb;
+	return 0;
+}
+
+bool call_runs_as_asked(const struct call *call)
+{
+	const struct authz_attributes *a = &call->asks;
+	const struct route *r = &call->route;
+	bool selects = call->verb == API_VERB_LIST || call->verb == API_VERB_WATCH;
+
+	if (!r->kind)
+		return a->is_path;
+	if (a->is_path || !str_is(a->group, r->kind->group) || !str_is(a->version, r->kind->version) ||
+	    !str_is(a->resource, r->kind->plural) || !str_is(a->subresource, r->sub ? r->sub->name : ""))
+		return false;
+	/* A namespace is in itself. */
+	if (!str_eq(a->ns, r->kind == KIND_NAMESPACE ? r->name : r->ns))
+		return false;
+	/* A selector may ask for less than the path does. */
+	return str_eq(a->name, r->name) || (selects && !r->name.n);
+}
+
 void call_describe(struct call *call)
 {
 	const struct route *r = &call->route;
@@ -104,6 +143,7 @@ void call_describe(struct call *call)
 		a.verb = r->segments[at++];
 	call_read_resource(call, &r->segments[at], n - at, &a);
 	call->asks = a;
+	call->verb = call_run_verb(call);
 }
 
 void call_attributes(const struct call *call, struct authz_attributes *ret)
@@ -119,7 +159,7 @@ bool call_is_read(const struct call *call)
 
 bool call_is_watch(const struct call *call)
 {
-	return str_is(call->asks.verb, "watch") && call_is_read(call);
+	return call->verb == API_VERB_WATCH;
 }
 
 /* ---- what it counts as ---- */

@@ -110,6 +110,7 @@ struct call {
 	struct route route;
 	struct query query;
 	struct authz_attributes asks; /* but for the user */
+	unsigned verb;                /* enum api_verb that runs when `asks` is allowed; 0: none does */
 	struct negotiated accept;
 	struct request_user user;
 	const struct request_user *requestor; /* who impersonates `user`; NULL: nobody does */
@@ -121,8 +122,12 @@ struct call {
 
 struct metrics_series;
 
-/* Fills call->asks from method, route and query. */
+/* Fills call->asks and call->verb from method, route and query. */
 void call_describe(struct call *call);
+/* The invariant: what was authorized is what runs. Authorization judges call->asks, handlers take call->verb and
+ * call->route, and neither looks at the method again to find out what is meant. Asked before anything runs; false is a
+ * mistake of this program's, and then nothing does. */
+bool call_runs_as_asked(const struct call *call);
 /* What the request asks for, by whoever it is by now; borrowed from the call. */
 void call_attributes(const struct call *call, struct authz_attributes *ret);
 bool call_is_read(const struct call *call);

@@ -36,31 +36,22 @@ static void resource_done(void *arg, const struct request_result *result, const 
 	free(w);
 }
 
-static int resource_verb(struct call *call, enum api_verb *ret, bool *ret_watch, struct err *err)
+/* call->verb, where this path knows it. */
+static int resource_verb(const struct call *call, enum api_verb *ret, struct err *err)
 {
-	struct str method = call->http->method;
-	bool named = call->route.name.n > 0;
+	const struct route *r = &call->route;
+	bool named = r->name.n > 0, reads = call->verb & (API_VERB_LIST | API_VERB_WATCH);
 
-	*ret_watch = false;
-	if (call_is_read(call)) {
-		*ret_watch = call_is_watch(call);
-		*ret = *ret_watch ? API_VERB_WATCH : named ? API_VERB_GET : API_VERB_LIST;
-	} else if (call->route.watch_prefix) {
-		/* Whoever may watch was let in here, whatever the method. */
+	if (!((r->sub ? r->sub->verbs : r->kind->verbs) & call->verb))
 		return api_err_method_not_supported(err);
-	} else if (str_is(method, "POST") && (!named || call->route.sub)) {
-		*ret = API_VERB_CREATE;
-	} else if (str_is(method, "PUT") && named) {
-		*ret = API_VERB_UPDATE;
-	} else if (str_is(method, "PATCH") && named) {
-		*ret = API_VERB_PATCH;
-	} else if (str_is(method, "DELETE")) {
-		*ret = named ? API_VERB_DELETE : API_VERB_DELETECOLLECTION;
-	} else {
+	if (call->verb == API_VERB_CREATE && named && !r->sub)
 		return api_err_method_not_supported(err);
-	}
-	if (!((call->route.sub ? call->route.sub->verbs : call->route.kind->verbs) & *ret))
+	if ((call->verb == API_VERB_UPDATE || call->verb == API_VERB_PATCH) && !named)
 		return api_err_method_not_supported(err);
+	/* All namespaces at once are only read. */
+	if (r->kind->namespaced && !r->ns.n && !reads)
+		return api_err_method_not_supported(err);
+	*ret = call->verb;
 	return 0;
 }
 
@@ -168,12 +159,10 @@ static bool resource_is(const struct call *call, const char *sub)
 /* Subresources that are no objects: streams of the node. */
 static bool resource_stream(struct call *call)
 {
-	struct str method = call->http->method;
-
 	if (call->route.kind != KIND_POD || !call->route.sub)
 		return false;
 	/* Whoever may only update or delete a stream may not open one: the rest refuses other methods. */
-	if (!str_is(method, "GET") && !str_is(method, "POST"))
+	if (!(call->verb & (API_VERB_GET | API_VERB_CREATE)))
 		return false;
 	if (resource_is(call, "log")) {
 		log_handle(call);
@@ -221,7 +210,8 @@ void resource_handle(struct call *call)
 		q.subresource = call->route.sub->name;
 	if (resource_stream(call))
 		return;
-	r = resource_verb(call, &q.verb, &watch, &err);
+	r = resource_verb(call, &q.verb, &err);
+	watch = call->verb == API_VERB_WATCH;
 	if (r == 0)
 		r = negotiate_accept(http_request_header(call->http, "accept"), &call->accept, &err);
 	if (r == 0 && (watch || q.verb == API_VERB_LIST || q.verb == API_VERB_DELETECOLLECTION))

@@ -156,6 +156,9 @@ static int route_resource(struct route *r, struct str group, struct str version,
 	/* Below proxy anything may follow; below the others nothing does. */
 	if (r->n_segments > at + 3 && strcmp(r->sub->name, "proxy") != 0)
 		return -ENOENT;
+	/* Only lists and objects can be watched this way, and nothing else lies there. */
+	if (r->watch_prefix && (r->sub || !(r->kind->verbs & API_VERB_WATCH)))
+		return -ENOENT;
 	/* An object of a namespaced kind is only reached through its namespace. */
 	if (r->kind->namespaced && r->name.n && !r->ns.n)
 		return -ENOENT;

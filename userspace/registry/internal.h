@@ -250,6 +250,8 @@ void list_run(struct registry *reg, const struct request *rq, request_done_fn *d
 /* 504: a revision of the future was asked for. */
 int list_too_large(struct err *err, int64_t asked, int64_t now);
 bool subresource_run(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg);
+/* POST of a Binding, which is never stored. */
+void binding_run(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg);
 bool scale_run(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg);
 bool pods_finished(const struct json *pod);
 

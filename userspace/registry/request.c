@@ -214,12 +214,29 @@ static int check(const struct request *rq, struct err *err)
 	return 0;
 }
 
+static void run_unstored(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg)
+{
+	_cleanup_err_ struct err err = ERR_INIT;
+
+	if (rq->verb == API_VERB_CREATE && strcmp(rq->kind->kind, "Binding") == 0) {
+		binding_run(reg, rq, done, arg);
+		return;
+	}
+	api_err_method_not_supported(&err);
+	done(arg, NULL, &err);
+}
+
 void request_run(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg)
 {
 	_cleanup_err_ struct err err = ERR_INIT;
 
 	if (check(rq, &err) < 0) {
 		done(arg, NULL, &err);
+		return;
+	}
+	/* What is never stored may not come near the store. */
+	if (rq->kind->resource == API_RESOURCE_NONE) {
+		run_unstored(reg, rq, done, arg);
 		return;
 	}
 	if (rq->subresource && strcmp(rq->subresource, "status") != 0) {

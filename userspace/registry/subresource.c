@@ -390,6 +390,34 @@ static const struct {
 	{ "pods", "resize", false, change_resources, NULL },
 };
 
+/* The older way to bind: the Binding names its pod. */
+void binding_run(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg)
+{
+	struct write *w = write_create(reg, WRITE_UPDATE, KIND_POD, "binding", rq->ns, STR_NULL);
+	struct request pod = *rq;
+	_cleanup_err_ struct err err = ERR_INIT;
+	struct json *binding = NULL;
+
+	write_set_request(w, rq, done, arg);
+	pod.kind = KIND_POD;
+	pod.subresource = w->subresource;
+	if (request_tree(w, &pod, &binding, &err) < 0) {
+		write_fail(w, &err);
+		return;
+	}
+	w->name = pod.name = arena_str(&w->arena, meta_name(binding));
+	if (meta_namespace(binding).n && !str_eq(meta_namespace(binding), w->ns))
+		api_err_bad_request(&err, "the namespace of the provided object does not match the namespace sent on "
+					  "the request");
+	else if (!w->name.n)
+		api_err_bad_request(&err, "Name parameter required.");
+	if (err.status) {
+		write_fail(w, &err);
+		return;
+	}
+	write_run_update(w, bind_pod, &pod);
+}
+
 bool subresource_run(struct registry *reg, const struct request *rq, request_done_fn *done, void *arg)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(SUBRESOURCES); i++) {
