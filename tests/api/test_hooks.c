@@ -292,6 +292,9 @@ static void test_jobs(void **state)
 	check_create("batch/v1", "CronJob", CRON("*/5 0-6,8 1 jan-mar SUN"), "");
 	check_create("batch/v1", "CronJob", CRON("@every 1h30m"), "");
 	check_create("batch/v1", "CronJob", CRON("@hourly"), "");
+	check_create("batch/v1", "CronJob", CRON("0 * * * *\",\"timeZone\":\"Europe/Berlin"), "");
+	check_create("batch/v1", "CronJob", CRON("0 * * * *\",\"timeZone\":\"America/Argentina/ComodRivadavia"), "");
+	check_create("batch/v1", "CronJob", CRON("0 * * * *\",\"timeZone\":\"Etc/GMT+12"), "");
 	check_create("batch/v1", "CronJob", CRON("60 * * * *"), "spec.schedule: Invalid value");
 	check_create("batch/v1", "CronJob", CRON("* * * *"), "spec.schedule: Invalid value");
 	check_create("batch/v1", "CronJob", CRON("*/0 * * * *"), "spec.schedule: Invalid value");

@@ -124,6 +124,13 @@ static const struct rule RULES[] = {
 	{ "batch/v1", "CronJob", "'spec':{'schedule':'* * *','jobTemplate':{'spec':{" JOB_TEMPLATE "}}}",
 	  "spec.schedule: Invalid value: \"* * *\": expected exactly 5 fields, found 3: [* * *]" },
 	{ "batch/v1", "CronJob", "'spec':{'schedule':'TZ=UTC * * * * *','jobTemplate':{'spec':{" JOB_TEMPLATE "}}}", "spec.schedule: Invalid value: \"TZ=UTC * * * * *\": cannot use TZ or CRON_TZ in schedule, use timeZone field instead" },
+	{ "batch/v1", "CronJob", "'spec':{'schedule':'* * * * *','timeZone':'Foo/Bar','jobTemplate':{'spec':{" JOB_TEMPLATE "}}}", "spec.timeZone: Invalid value: \"Foo/Bar\": unknown time zone Foo/Bar" },
+	{ "batch/v1", "CronJob", "'spec':{'schedule':'* * * * *','timeZone':'L','jobTemplate':{'spec':{" JOB_TEMPLATE "}}}", "spec.timeZone: Invalid value: \"L\": unknown time zone L" },
+	{ "batch/v1", "CronJob", "'spec':{'schedule':'* * * * *','timeZone':'Europe/../Berlin','jobTemplate':{'spec':{" JOB_TEMPLATE "}}}", "spec.timeZone: Invalid value: \"Europe/../Berlin\": unknown time zone Europe/../Berlin" },
+	{ "batch/v1", "CronJob", "'spec':{'schedule':'* * * * *','timeZone':'europe/berlin','jobTemplate':{'spec':{" JOB_TEMPLATE "}}}", "spec.timeZone: Invalid value: \"europe/berlin\": unknown time zone europe/berlin" },
+	{ "batch/v1", "CronJob", "'spec':{'schedule':'* * * * *','timeZone':'/UTC','jobTemplate':{'spec':{" JOB_TEMPLATE "}}}", "spec.timeZone: Invalid value: \"/UTC\": unknown time zone /UTC" },
+	{ "batch/v1", "CronJob", "'spec':{'schedule':'* * * * *','timeZone':'Local','jobTemplate':{'spec':{" JOB_TEMPLATE "}}}", "spec.timeZone: Invalid value: \"Local\": timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones" },
+	{ "batch/v1", "CronJob", "'spec':{'schedule':'* * * * *','timeZone':'LOCAL','jobTemplate':{'spec':{" JOB_TEMPLATE "}}}", "[spec.timeZone: Invalid value: \"LOCAL\": timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones, spec.timeZone: Invalid value: \"LOCAL\": unknown time zone LOCAL]" },
 	/* ---- configuration ---- */
 	{ "v1", "ConfigMap", "'data':{'a/b':'c'}",
 	  "data[a/b]: Invalid value: \"a/b\": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')" },

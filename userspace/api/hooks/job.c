@@ -8,6 +8,7 @@
 #include "userspace/api/hooks/hooks_kinds.h"
 #include "userspace/api/meta.h"
 #include "userspace/api/selector.h"
+#include "userspace/api/time_zone.h"
 #include "userspace/base/mem.h"
 
 static const char *const job_policies[] = { "OnFailure", "Never", NULL };
@@ -246,6 +247,22 @@ static void cronjob_defaults(struct arena *arena, struct json *object)
 
 #define CRONJOB_NAME_MAX 52 /* the job's suffix must fit into a label */
 
+static void validate_time_zone(struct str zone, const struct field_path *path, struct field_errors *e)
+{
+	bool local = zone.n == 5 && !strncasecmp(zone.p, "local", zone.n);
+
+	if (!zone.n) {
+		field_invalid_str(e, path, zone, "timeZone must be nil or non-empty string");
+		return;
+	}
+	if (local)
+		field_invalid_str(e, path, zone,
+				  "timeZone must be an explicit time zone as defined in "
+				  "https://www.iana.org/time-zones");
+	if (!str_is(zone, "Local") && (!time_zone_well_formed(zone) || !time_zone_known(zone)))
+		field_invalid_str(e, path, zone, "unknown time zone %.*s", STR_ARG(zone));
+}
+
 static void cronjob_validate(const struct json *object, struct field_errors *e)
 {
 	const struct json *spec = json_get(object, "spec"), *job = json_at(spec, "jobTemplate.spec");
@@ -260,13 +277,8 @@ static void cronjob_validate(const struct json *object, struct field_errors *e)
 				  "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
 	else if (!cron_check(schedule, why))
 		field_invalid_str(e, FIELD(path, "schedule"), schedule, "%s", why);
-	if (json_get(spec, "timeZone") && !zone.n)
-		field_invalid_str(e, FIELD(path, "timeZone"), zone, "timeZone must be nil or non-empty string");
-	else if (zone.n &&
-		 (!strncasecmp(zone.p, "local", zone.n) || zone.p[0] == '/' || memmem(zone.p, zone.n, "..", 2)))
-		field_invalid_str(e, FIELD(path, "timeZone"), zone,
-				  "timeZone must be an explicit time zone as defined in "
-				  "https://www.iana.org/time-zones");
+	if (json_get(spec, "timeZone"))
+		validate_time_zone(zone, FIELD(path, "timeZone"), e);
 	if (meta_name(object).n > CRONJOB_NAME_MAX)
 		field_invalid_str(e, FIELD(NULL, "metadata.name"), meta_name(object),
 				  "must be no more than %d characters", CRONJOB_NAME_MAX);
