@@ -159,7 +159,7 @@ static int setup_small(void **state)
 {
 	start(false, &(struct http_limits){ .header_bytes = 1000,
 					    .body_bytes = 1000,
-					    .connections = 4,
+					    .connections = 5, /* four, and one that has no request yet */
 					    .idle_timeout_ns = 300 * NS_PER_MS,
 					    .header_timeout_ns = 200 * NS_PER_MS,
 					    .body_timeout_ns = 200 * NS_PER_MS,
@@ -574,6 +574,7 @@ static void test_connection_limit(void **state)
 		wait_for(&held_ready);
 	}
 	extra = connect_either();
+	client_send_text(&extra, "GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
 	assert_true(client_recv(&extra, &(char){ 0 }, 1) <= 0);
 	test_server_call(&t, get_stats, &stats);
 	assert_int_equal(stats.connections, 4);

@@ -146,7 +146,8 @@ void gzip_respond(struct loop *loop, struct http_request *http, int status, cons
 	job->headers[n_headers + 1] = (struct http_header){ STR("vary"), STR("Accept-Encoding") };
 	job->n_headers = n_headers + 2;
 	job->pieces = mem_new_array(struct http_piece, n_pieces + 1);
-	memcpy(job->pieces, pieces, n_pieces * sizeof(*pieces));
+	if (n_pieces)
+		memcpy(job->pieces, pieces, n_pieces * sizeof(*pieces));
 	job->n_pieces = n_pieces;
 	own_pieces(job);
 	http->user = job;

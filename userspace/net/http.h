@@ -35,7 +35,8 @@ struct http_server;
 #define HTTP_HEADERS_MAX 128   /* header fields of one request */
 #define HTTP_OUT_HEADERS_MAX 4 /* http_request.out_headers */
 #define HTTP_BODY_BYTES_DEFAULT (3 * 1024 * 1024)
-#define HTTP_CONNECTIONS_DEFAULT 1000
+#define HTTP_CONNECTIONS_DEFAULT 10000 /* about 12 KiB each; at most half the descriptors that the process may have */
+#define HTTP_OWNER_BYTES_MAX 256
 #define HTTP_STREAMS_DEFAULT 250
 #define HTTP_IDLE_TIMEOUT_NS_DEFAULT (180 * INT64_C(1000000000))
 #define HTTP_HEADER_TIMEOUT_NS_DEFAULT (10 * INT64_C(1000000000))
@@ -45,7 +46,8 @@ struct http_server;
 struct http_limits {
 	size_t header_bytes;       /* request line and header fields; beyond: 431 */
 	size_t body_bytes;         /* beyond: 413 */
-	unsigned connections;      /* beyond: the oldest idle one is closed, else the new one */
+	unsigned connections;      /* beyond: who holds most of them loses one; a quarter is for those that have not
+				    * made a request yet */
 	unsigned streams;          /* concurrent requests of one HTTP/2 connection */
 	int64_t idle_timeout_ns;   /* no request in flight */
 	int64_t header_timeout_ns; /* from accept or the first byte to the end of the headers, TLS handshake included */
@@ -106,6 +108,10 @@ struct http_request {
 
 /* First value; n = 0 and p = NULL when absent. `name` in lower case. */
 struct str http_request_header(const struct http_request *req, const char *name);
+
+/* Whose connection it is, as far as the handler knows: it counts for this user from now on, no longer for the address
+ * it comes from. Within the handler. */
+void http_request_set_owner(struct http_request *req, struct str user);
 
 /* ---- answers ----
  * Header arrays and str bodies are copied (or sent) before the call returns. `content_type` may be NULL.
@@ -208,6 +214,7 @@ void http_server_destroy(struct http_server *server);
 
 struct http_server_stats {
 	uint64_t connections_total, requests_total, protocol_errors, shed; /* shed: closed by a limit or timeout */
+	uint64_t handshake_errors;                                         /* ended before TLS was established */
 	unsigned connections, requests, tunnels;                           /* now */
 };
 

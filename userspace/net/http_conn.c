@@ -44,6 +44,7 @@ void conn_create(struct http_server *server, int fd)
 	if (getpeername(fd, (struct sockaddr *)&addr, &len) == 0)
 		listen_format_address((struct sockaddr *)&addr, conn->peer.address, sizeof(conn->peer.address),
 				      &conn->peer.port);
+	shares_add(conn, (struct sockaddr *)&addr);
 	if (!conn->tls)
 		conn->proto = HTTP_PROTO_H1;
 	else if (tls_conn_init(&conn->tls_conn, server->tls, &conn->out, NULL) < 0) {
@@ -84,6 +85,9 @@ void conn_kill(struct http_conn *conn)
 	if (conn->dead)
 		return;
 	conn->dead = true;
+	if (conn->proto == HTTP_PROTO_HANDSHAKE && !conn->server->shutting_down)
+		conn->server->stats.handshake_errors++;
+	shares_leave(conn);
 	deadline_clear(&conn->wait);
 	deadline_clear(&conn->stall);
 	loop_cancel(conn->server->loop, &conn->recv_op);
@@ -132,8 +136,10 @@ bool conn_is_idle(const struct http_conn *conn)
 
 void conn_set_idle(struct http_conn *conn)
 {
-	if (!conn->dead && !conn->closing)
-		deadline_set(conn->server, &conn->wait, HTTP_DEADLINE_RELEASE);
+	if (conn->dead || conn->closing)
+		return;
+	shares_set_activity(conn, HTTP_IDLE);
+	deadline_set(conn->server, &conn->wait, HTTP_DEADLINE_RELEASE);
 }
 
 size_t conn_pending(const struct http_conn *conn)

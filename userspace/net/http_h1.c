@@ -339,6 +339,7 @@ struct http_tunnel *http_upgrade(struct http_request *req, const struct http_hea
 	stream_ended(s);
 	put_head(s, 101, NULL, headers, n_headers, -1, "Upgrade");
 	conn->proto = HTTP_PROTO_TUNNEL;
+	shares_set_activity(conn, HTTP_STREAMING);
 	conn->tunnel = mem_new(struct tunnel);
 	conn->tunnel->conn = conn;
 	conn->tunnel->pub.peer = &conn->peer;

@@ -2,6 +2,7 @@
 /* What the files of the HTTP server share; for nobody else.
  *
  * http_server.c  the server: accepting, limits, deadlines, shutdown, what owners call
+ * http_shares.c  who holds how many connections, and who loses one
  * http_conn.c    one connection: bytes between socket, TLS and the protocol above
  * http_out.c     queues of bytes to send: shared chunks and copied bytes
  * http_h1.c      HTTP/1.x on a connection, and the tunnel after an upgrade
@@ -15,6 +16,7 @@
 #include "userspace/base/arena.h"
 #include "userspace/base/buf.h"
 #include "userspace/base/list.h"
+#include "userspace/base/map.h"
 #include "userspace/loop/loop.h"
 #include "userspace/net/http.h"
 #include "userspace/net/http1.h"
@@ -34,6 +36,8 @@
 #define HTTP_BODIES_TOTAL_BYTES_MAX                                                                                    \
 	(128 * 1024 * 1024) /* request bodies being received, all connections; beyond: 503 */
 #define HTTP_FREE_STREAMS_MAX 64
+#define HTTP_FRESH_PART 4 /* of all connections this part is for those without a request yet */
+#define HTTP_ORIGIN_BYTES_MAX 9
 #define HTTP_FREE_ARENA_BYTES_MAX (64 * 1024) /* a used request keeps at most this for the next */
 #define HTTP_COPY_INLINE_MAX 8192             /* bytes copied into the queue's buffer; more become a chunk */
 
@@ -133,9 +137,27 @@ struct tunnel {
 	bool paused, closing, above;
 };
 
+/* In the order in which they are given up. */
+enum http_activity { HTTP_IDLE, HTTP_STREAMING, HTTP_BUSY, HTTP_ACTIVITIES };
+
+struct http_owner;
+
+/* Connections by their owners, and the owners by how many they hold. */
+struct http_shares {
+	struct map owners;
+	struct list *by_count; /* of owners */
+	unsigned n, max, greatest;
+};
+
 struct http_conn {
 	struct http_server *server;
 	struct list link; /* server->conns */
+	struct http_shares *shares;
+	struct http_owner *owner; /* NULL: counted no more */
+	struct list owned;
+	enum http_activity activity;
+	char origin[HTTP_ORIGIN_BYTES_MAX];
+	uint8_t origin_n;
 	int fd;
 	enum http_proto proto;
 	bool tls, receiving_paused, eof, closing /* after what is queued */, lingering, dead, working, again, notified,
@@ -181,6 +203,8 @@ struct http_server {
 	unsigned refs; /* connections, listeners, and the owner */
 	bool shutting_down, destroyed;
 	struct list listeners, conns;
+	struct http_shares fresh, settled;
+	struct loop_defer shed_defer;
 	struct list free_streams;
 	unsigned n_free_streams;
 	size_t bodies_bytes;
@@ -220,6 +244,16 @@ void stream_check_drain(struct http_stream *s);
 /* on_end; the request was handed over and is answered now. */
 void stream_ended(struct http_stream *s);
 size_t pieces_bytes(const struct http_piece *pieces, size_t n);
+
+/* http_shares.c */
+void server_shares_init(struct http_server *server);
+void server_shares_finish(struct http_server *server);
+/* A new connection: makes room for it. */
+void shares_add(struct http_conn *conn, const struct sockaddr *addr);
+void shares_leave(struct http_conn *conn); /* or had left */
+void shares_set_activity(struct http_conn *conn, enum http_activity activity);
+/* It has had a request: from now on it is no longer fresh. */
+void shares_settle(struct http_conn *conn);
 
 /* http_conn.c */
 void conn_create(struct http_server *server, int fd);

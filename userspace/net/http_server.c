@@ -154,26 +154,6 @@ static void listener_free(struct http_listener *listener)
 	server_unref(server);
 }
 
-/* Room for one more: the connection that has idled longest goes. */
-static bool make_room(struct http_server *server)
-{
-	static const enum http_deadline_kind kinds[] = { HTTP_DEADLINE_IDLE, HTTP_DEADLINE_RELEASE };
-
-	if (server->stats.connections < server->limits.connections)
-		return true;
-	server->stats.shed++;
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-		list_foreach(d, &server->deadlines[kinds[i]], struct http_deadline, link) {
-			struct http_conn *conn = container_of(d, struct http_conn, wait);
-
-			if (conn_is_idle(conn)) {
-				conn_kill(conn);
-				return true;
-			}
-		}
-	return false;
-}
-
 static void accepted(struct loop_op *op, int res, bool more)
 {
 	struct http_listener *listener = container_of(op, struct http_listener, op);
@@ -187,10 +167,7 @@ static void accepted(struct loop_op *op, int res, bool more)
 		return;
 	}
 	if (res >= 0) {
-		if (make_room(server))
-			conn_create(server, res);
-		else
-			close(res);
+		conn_create(server, res);
 	} else if (res == -EMFILE || res == -ENFILE || res == -ENOMEM || res == -ENOBUFS) {
 		log_warn("cannot accept connections error=%s", strerror(-res));
 	}
@@ -263,7 +240,6 @@ int http_server_create(struct loop *loop, const struct http_server_options *opti
 	*limits = options->limits;
 	limits->header_bytes = OR_DEFAULT(limits->header_bytes, HTTP_HEADER_BYTES_DEFAULT);
 	limits->body_bytes = OR_DEFAULT(limits->body_bytes, HTTP_BODY_BYTES_DEFAULT);
-	limits->connections = OR_DEFAULT(limits->connections, HTTP_CONNECTIONS_DEFAULT);
 	limits->streams = OR_DEFAULT(limits->streams, HTTP_STREAMS_DEFAULT);
 	server->durations_ns[HTTP_DEADLINE_RELEASE] = HTTP_RELEASE_IDLE_NS;
 	server->durations_ns[HTTP_DEADLINE_LINGER] = HTTP_LINGER_NS;
@@ -281,6 +257,7 @@ int http_server_create(struct loop *loop, const struct http_server_options *opti
 		server->durations_ns[HTTP_DEADLINE_IDLE] -= HTTP_RELEASE_IDLE_NS;
 	list_init(&server->listeners);
 	list_init(&server->conns);
+	server_shares_init(server);
 	list_init(&server->free_streams);
 	for (int kind = 0; kind < HTTP_DEADLINES; kind++)
 		list_init(&server->deadlines[kind]);
@@ -379,6 +356,7 @@ void server_unref(struct http_server *server)
 		list_del(&s->link);
 		stream_destroy(s);
 	}
+	server_shares_finish(server);
 	free(server);
 }
 
@@ -414,7 +392,8 @@ struct http_stream *stream_create(struct http_conn *conn)
 	s->body_left = -1;
 	list_init(&s->event);
 	list_add_tail(&conn->streams, &s->link);
-	conn->n_streams++;
+	if (!conn->n_streams++)
+		shares_set_activity(conn, HTTP_BUSY);
 	return s;
 }
 
@@ -458,7 +437,8 @@ void stream_free(struct http_stream *s)
 
 void stream_hand_over(struct http_stream *s)
 {
-	struct http_server *server = s->conn->server;
+	struct http_conn *conn = s->conn;
+	struct http_server *server = conn->server;
 
 	deadline_clear(&s->body_deadline);
 	s->req.body = buf_str(&s->body);
@@ -466,6 +446,7 @@ void stream_hand_over(struct http_stream *s)
 	server->stats.requests++;
 	server->stats.requests_total++;
 	server->handler(server->arg, &s->req);
+	shares_settle(conn);
 }
 
 void stream_peer_gone(struct http_stream *s)
@@ -616,6 +597,7 @@ void http_stream_begin(struct http_request *req, int status, const char *content
 
 	assert(s->handed && !s->answered && !s->begun);
 	s->begun = s->streaming = true;
+	shares_set_activity(s->conn, HTTP_STREAMING);
 	req->status = status;
 	if (s->conn->proto == HTTP_PROTO_H2)
 		h2_respond(s, status, content_type, headers, n_headers, NULL, 0, true);

@@ -25,7 +25,8 @@ static char *holder_text(const struct object *o)
 {
 	char *text = mem_alloc(o->ns.n + 1 + o->name.n + 1);
 
-	memcpy(text, o->ns.p, o->ns.n);
+	if (o->ns.n)
+		memcpy(text, o->ns.p, o->ns.n);
 	text[o->ns.n] = '/';
 	memcpy(text + o->ns.n + 1, o->name.p, o->name.n);
 	text[o->ns.n + 1 + o->name.n] = 0;

@@ -137,7 +137,8 @@ int registry_stream_start(struct registry *reg, const struct registry_stream_opt
 		struct field_requirement *all =
 			arena_new_array(&s->arena, struct field_requirement, s->selection.fields.n + 1);
 
-		memcpy(all, s->selection.fields.requirements, s->selection.fields.n * sizeof(*all));
+		if (s->selection.fields.n > 0)
+			memcpy(all, s->selection.fields.requirements, s->selection.fields.n * sizeof(*all));
 		all[s->selection.fields.n++] = (struct field_requirement){ .field = FIELD_SELECTOR_NAME,
 									   .value = arena_str(&s->arena, o->name) };
 		s->selection.fields.requirements = all;
