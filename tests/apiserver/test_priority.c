@@ -5,6 +5,7 @@
 #include "userspace/apiserver/priority.h"
 
 #define REQUESTS_MAX 400
+#define EXPENSIVE_NS (50 * INT64_C(1000000)) /* of requests with a capital letter */
 
 struct world {
 	struct fixture *f;
@@ -14,13 +15,17 @@ struct world {
 	char order[REQUESTS_MAX + 1]; /* a letter for each that ran from the loop */
 	size_t ran;
 	char letters[REQUESTS_MAX];
+	int64_t late_ns; /* the clock, from the begin of the loop's turn */
 };
 
 static struct world *world;
 
 static void run(struct priority_request *r)
 {
-	world->order[world->ran++] = world->letters[r - world->requests];
+	char letter = world->letters[r - world->requests];
+
+	world->order[world->ran++] = letter;
+	world->late_ns += letter >= 'A' && letter <= 'Z' ? EXPENSIVE_NS : 0;
 	priority_leave(world->p, r);
 }
 
@@ -227,6 +232,78 @@ static void a_short_queue_does_not_wait_for_a_long_one(void **state)
 	assert_true(strchr(world->order, 'm') - world->order <= 1);
 }
 
+/* ---- time ---- */
+
+static int64_t late_clock(void)
+{
+	return loop_now_ns(world->f->loop) + world->late_ns;
+}
+
+static const struct who writer = { "writer", "staff" }, reader = { "reader", "staff" };
+
+static void run_at_once(struct who who, char letter)
+{
+	struct priority_request *r = &world->requests[world->n];
+
+	assert_int_equal(enter(who, "create", "configmaps", "a", 1, letter), PRIORITY_RUN);
+	priority_run(world->p, r);
+}
+
+static void wait_turn(struct who who, char letter)
+{
+	assert_int_equal(enter(who, "create", "configmaps", "a", 1, letter), PRIORITY_WAIT);
+}
+
+static void the_next_expensive_one_comes_after_others(void **state)
+{
+	world->p->clock = late_clock;
+	run_at_once(writer, 'A');
+	/* The turn's time is used up. */
+	wait_turn(writer, 'B');
+	wait_turn(writer, 'C');
+	wait_turn(reader, 'x');
+	wait_turn(reader, 'y');
+	settle();
+	assert_string_equal(world->order, "AxyBC");
+}
+
+static void levels_pay_for_their_time_too(void **state)
+{
+	const struct who account = { "system:serviceaccount:a:x", "system:serviceaccounts" };
+
+	world->p->clock = late_clock;
+	run_at_once(account, 'A');
+	wait_turn(account, 'B');
+	wait_turn(reader, 'x');
+	wait_turn(account, 'C');
+	wait_turn(reader, 'y');
+	settle();
+	assert_string_equal(world->order, "AxyBC");
+}
+
+/* In a turn of its own, too, it lets others go first. */
+static void who_has_had_much_does_not_run_at_once(void **state)
+{
+	world->p->clock = late_clock;
+	run_at_once(writer, 'A');
+	world->late_ns = 0;
+	wait_turn(writer, 'B');
+	wait_turn(reader, 'x');
+	settle();
+	assert_string_equal(world->order, "AxB");
+	/* The level owes as well, until its next turn; cheap ones never get there; what was paid for is forgotten. */
+	world->late_ns = 0;
+	wait_turn(reader, 'x');
+	settle();
+	world->late_ns = 0;
+	for (int i = 0; i < 10; i++)
+		run_at_once(reader, 'r');
+	wait_turn(writer, 'c');
+	settle();
+	world->late_ns = 0;
+	run_at_once(writer, 'd');
+}
+
 /* ---- the objects ---- */
 
 static void a_schema_without_level_dangles(void **state)
@@ -301,6 +378,9 @@ int main(void)
 		TEST(seats_queue_and_refusal),
 		TEST(who_goes_leaves_the_queue),
 		TEST(a_short_queue_does_not_wait_for_a_long_one),
+		TEST(the_next_expensive_one_comes_after_others),
+		TEST(levels_pay_for_their_time_too),
+		TEST(who_has_had_much_does_not_run_at_once),
 		TEST(a_schema_without_level_dangles),
 		TEST(mandatory_ones_stay),
 		TEST(wrong_ones_are_refused),

@@ -44,6 +44,9 @@ static int apiserver_admit(struct call *call, int route_result, struct err *err)
 	int r = authn_request(call->as->authn, call->http, call->arena, &call->user);
 
 	call->anonymous = r == 1;
+	/* Strangers are told apart by where they come from. */
+	if (r == 0)
+		http_request_set_owner(call->http, call->user.name);
 	call->audit = audit_begin(call->as->audit, call, r >= 0);
 	record_of(call->http)->call.audit = call->audit;
 	authn_annotate(call->as->authn, call->audit);
@@ -80,13 +83,10 @@ static void apiserver_dispatch(struct call *call)
 static void apiserver_run(struct priority_request *turn)
 {
 	struct call_record *record = container_of(turn, struct call_record, turn);
-	bool wide = turn->seats > 1, watch = metrics_is_long_running(record->series);
-	int64_t began_ns = wide ? clock_monotonic_ns() : 0;
+	bool watch = metrics_is_long_running(record->series);
 	struct call call = record->call;
 
 	apiserver_dispatch(&call);
-	if (wide)
-		priority_charge(turn, clock_monotonic_ns() - began_ns);
 	/* A watch holds its seats while it is told what is there; then it waits, which costs nothing. */
 	if (watch)
 		priority_leave(call.as->priority, turn);
@@ -127,7 +127,7 @@ static void apiserver_take_turn(struct call_record *record)
 			(struct http_header){ STR("X-Kubernetes-Pf-Prioritylevel-Uid"), str_of(turn->level_uid) };
 	}
 	if (verdict == PRIORITY_RUN)
-		apiserver_run(turn);
+		priority_run(record->call.as->priority, turn);
 	else if (verdict == PRIORITY_REFUSE)
 		apiserver_refuse(turn);
 	else
@@ -162,17 +162,44 @@ static void apiserver_ended(void *arg, struct http_request *http)
 		    clock_monotonic_ns() - record->began_ns);
 }
 
+/* What path and query ask for: 0, or 400 or 404. */
+static int apiserver_read(struct call *call, struct err *err)
+{
+	int r = route_parse(call->arena, call->http->path, &call->route, err);
+
+	if (r == 0 && query_parse(call->arena, call->http->query, &call->query) < 0)
+		r = api_err_bad_request(err, "invalid query");
+	call_describe(call);
+	return r;
+}
+
+/* A request that ends before it begins, of its body: it is recorded and counted as any other. Whom it impersonates is
+ * not looked at, nor whether it would be allowed: nothing of it is run. */
+static void apiserver_refused(void *arg, struct http_request *http, int status)
+{
+	struct call call = { .as = arg, .http = http, .arena = http->arena };
+	struct metrics_series *series;
+	int r;
+
+	apiserver_read(&call, NULL);
+	series = call_series(&call);
+	metrics_begin(call.as->metrics, series);
+	if (call.as->audit) {
+		r = authn_request(call.as->authn, http, call.arena, &call.user);
+		call.audit = audit_begin(call.as->audit, &call, r >= 0);
+		authn_annotate(call.as->authn, call.audit);
+		audit_end(call.audit, status);
+	}
+	metrics_end(call.as->metrics, series, status, 0, 0);
+}
+
 static void apiserver_handle(void *arg, struct http_request *http)
 {
 	struct call_record *record = arena_new(http->arena, struct call_record);
 	struct call call = { .as = arg, .http = http, .arena = http->arena };
 	_cleanup_err_ struct err err = ERR_INIT;
-	int r;
+	int r = apiserver_read(&call, &err);
 
-	r = route_parse(call.arena, http->path, &call.route, &err);
-	if (r == 0 && query_parse(call.arena, http->query, &call.query) < 0)
-		r = api_err_bad_request(&err, "invalid query");
-	call_describe(&call);
 	record->began_ns = clock_monotonic_ns();
 	record->series = call_series(&call);
 	metrics_begin(call.as->metrics, record->series);
@@ -225,6 +252,7 @@ int apiserver_create(struct loop *loop, struct registry *reg, const struct apise
 					    .handler = apiserver_handle,
 					    .on_protocol_error = respond_protocol_error,
 					    .on_end = apiserver_ended,
+					    .on_refused = apiserver_refused,
 					    .arg = as };
 	int r;
 

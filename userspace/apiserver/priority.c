@@ -29,6 +29,7 @@ void priority_create(struct loop *loop, struct registry *reg, struct priority **
 	struct priority *p = mem_new(struct priority);
 
 	p->loop = loop;
+	p->clock = clock_monotonic_ns;
 	list_init(&p->levels);
 	p->turn = mem_new(struct priority_turn);
 	p->turn->p = p;
@@ -94,10 +95,8 @@ void priority_level_set_queues(struct priority_level *level, int64_t queues, int
 	level->length_max = queues <= 0 ? UINT_MAX : (unsigned)length_max;
 	if (level->queued)
 		return;
-	if (level->queues && n != level->n_queues) {
+	if (level->queues && n != level->n_queues)
 		free(TAKE_PTR(level->queues));
-		level->generation++;
-	}
 	level->n_queues = n;
 	level->hand = h > n ? n : h;
 }
@@ -152,15 +151,6 @@ static void level_pays(struct priority *p, struct priority_level *level, uint64_
 	level->vt += cost_ns * PRIORITY_SEATS_TOTAL / weight(level);
 }
 
-void priority_charge(struct priority_request *r, int64_t cost_ns)
-{
-	if (!r->level || cost_ns <= 0)
-		return;
-	r->level->vt += (uint64_t)cost_ns * PRIORITY_SEATS_TOTAL / weight(r->level);
-	if (r->queue && r->generation == r->level->generation)
-		r->queue->vt += (uint64_t)cost_ns;
-}
-
 /* ---- queues ---- */
 
 static void make_queues(struct priority_level *level)
@@ -172,28 +162,85 @@ static void make_queues(struct priority_level *level)
 	}
 }
 
-/* Shuffle sharding: the flow's hash deals it a hand of queues, and it takes the shortest of them. So a flow that fills
- * its queues leaves most others at least one that it has not. */
-static struct priority_queue *choose_queue(struct priority_level *level, uint64_t hash)
+/* Shuffle sharding: the flow's hash deals it a hand of queues. */
+static unsigned deal(const struct priority_level *level, uint64_t hash, unsigned ret_hand[static PRIORITY_HAND_MAX])
 {
-	unsigned dealt[PRIORITY_HAND_MAX], n = 0;
-	struct priority_queue *best = NULL;
+	unsigned sorted[PRIORITY_HAND_MAX], n = 0;
 
 	while (n < level->hand) {
 		unsigned left = level->n_queues - n, card = (unsigned)(hash % left), at;
 
 		hash /= left;
-		/* The card is one of those not dealt yet, in order; `dealt` is sorted. */
-		for (at = 0; at < n && dealt[at] <= card; at++)
+		/* The card is one of those not dealt yet, in order. */
+		for (at = 0; at < n && sorted[at] <= card; at++)
 			card++;
 		for (unsigned i = n; i > at; i--)
-			dealt[i] = dealt[i - 1];
-		dealt[at] = card;
-		n++;
-		if (!best || level->queues[card].n < best->n)
-			best = &level->queues[card];
+			sorted[i] = sorted[i - 1];
+		sorted[at] = card;
+		ret_hand[n++] = card;
+	}
+	return n;
+}
+
+/* The flow takes the shortest of its hand, of several the one that has had least. So a flow that fills its queues, or
+ * has made them pay, leaves most others at least one that it has not. */
+static struct priority_queue *choose_queue(struct priority_level *level, uint64_t hash)
+{
+	unsigned hand[PRIORITY_HAND_MAX], n = deal(level, hash, hand);
+	struct priority_queue *best = NULL;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct priority_queue *queue = &level->queues[hand[i]];
+
+		if (!best || queue->n < best->n || (queue->n == best->n && queue->vt < best->vt))
+			best = queue;
 	}
 	return best;
+}
+
+/* The whole hand pays, or the flow would have its next turn from another of its queues. */
+static void flow_pays(struct priority_level *level, uint64_t hash, uint64_t cost_ns)
+{
+	unsigned hand[PRIORITY_HAND_MAX], n;
+
+	if (!level->queues)
+		make_queues(level);
+	n = deal(level, hash, hand);
+	for (unsigned i = 0; i < n; i++) {
+		struct priority_queue *queue = &level->queues[hand[i]];
+
+		if (queue->vt < level->inner_vt)
+			queue->vt = level->inner_vt;
+		queue->vt += cost_ns;
+		if (queue->vt > level->top_vt)
+			level->top_vt = queue->vt;
+	}
+}
+
+/* It has had so much more than others that it lets them go first, if there are any: its turn comes after what this turn
+ * of the loop still brings. With its turn the debt is gone, as time goes on from there. */
+static bool in_debt(const struct priority *p, struct priority_level *level, uint64_t flow)
+{
+	if (level->vt > p->vt + PRIORITY_SLICE_NS * (uint64_t)PRIORITY_SEATS_TOTAL / weight(level))
+		return true;
+	return level->queues && level->top_vt > level->inner_vt + PRIORITY_SLICE_NS &&
+	       choose_queue(level, flow)->vt > level->inner_vt + PRIORITY_SLICE_NS;
+}
+
+void priority_charge(struct priority_request *r, int64_t cost_ns)
+{
+	if (!r->level || cost_ns <= 0)
+		return;
+	r->level->vt += (uint64_t)cost_ns * PRIORITY_SEATS_TOTAL / weight(r->level);
+	flow_pays(r->level, r->flow, (uint64_t)cost_ns);
+}
+
+void priority_run(struct priority *p, struct priority_request *r)
+{
+	int64_t began_ns = p->clock();
+
+	r->run(r);
+	priority_charge(r, p->clock() - began_ns - r->seats * PRIORITY_SEAT_NS);
 }
 
 static void enqueue(struct priority *p, struct priority_request *r, struct priority_queue *queue)
@@ -208,7 +255,6 @@ static void enqueue(struct priority *p, struct priority_request *r, struct prior
 	if (!level->queued && level->vt < p->vt)
 		level->vt = p->vt;
 	r->queue = queue;
-	r->generation = level->generation;
 	list_add_tail(&queue->requests, &r->link);
 	queue->n++;
 	level->queued++;
@@ -272,7 +318,7 @@ static void take_turn(struct priority *p, struct priority_request *r)
 {
 	struct priority_level *level = r->level;
 	uint64_t cost_ns = r->seats * (uint64_t)PRIORITY_SEAT_NS;
-	int64_t now_ns = clock_monotonic_ns();
+	int64_t now_ns = p->clock();
 
 	p->vt = level->vt;
 	level->inner_vt = r->queue->vt;
@@ -280,18 +326,18 @@ static void take_turn(struct priority *p, struct priority_request *r)
 	dequeue(p, r);
 	level_pays(p, level, cost_ns);
 	begin(r, now_ns - r->since_ns);
-	r->run(r);
+	priority_run(p, r);
 }
 
 static void take_turns(struct loop_defer *defer)
 {
 	struct priority *p = container_of(defer, struct priority_turn, defer)->p;
-	int64_t until_ns = clock_monotonic_ns() + PRIORITY_SLICE_NS;
+	int64_t until_ns = p->clock() + PRIORITY_SLICE_NS;
 	struct priority_request *r;
 
 	while ((r = next(p))) {
 		take_turn(p, r);
-		if (clock_monotonic_ns() >= until_ns)
+		if (p->clock() >= until_ns)
 			break;
 	}
 	if (p->queued && next(p))
@@ -301,7 +347,7 @@ static void take_turns(struct loop_defer *defer)
 static void look_for_overdue(struct loop_timer *timer)
 {
 	struct priority *p = container_of(timer, struct priority_turn, timer)->p;
-	int64_t limit_ns = clock_monotonic_ns() - PRIORITY_WAIT_NS;
+	int64_t limit_ns = p->clock() - PRIORITY_WAIT_NS;
 
 	list_foreach(level, &p->levels, struct priority_level, link) {
 		for (unsigned i = 0; level->queues && i < level->n_queues; i++) {
@@ -340,8 +386,7 @@ static enum priority_verdict refuse(struct priority_request *r, enum priority_re
 	return PRIORITY_REFUSE;
 }
 
-static enum priority_verdict wait_or_refuse(struct priority *p, const struct priority_schema *s,
-					    const struct authz_attributes *attributes, struct priority_request *r)
+static enum priority_verdict wait_or_refuse(struct priority *p, struct priority_request *r)
 {
 	struct priority_level *level = r->level;
 	struct priority_queue *queue;
@@ -350,10 +395,10 @@ static enum priority_verdict wait_or_refuse(struct priority *p, const struct pri
 		return refuse(r, PRIORITY_NO_SEATS);
 	if (!level->queues)
 		make_queues(level);
-	queue = choose_queue(level, flow_hash(s, attributes));
+	queue = choose_queue(level, r->flow);
 	if (queue->n >= level->length_max)
 		return refuse(r, PRIORITY_QUEUE_FULL);
-	r->since_ns = clock_monotonic_ns();
+	r->since_ns = p->clock();
 	enqueue(p, r, queue);
 	loop_defer(p->loop, &p->turn->defer);
 	return PRIORITY_WAIT;
@@ -373,11 +418,12 @@ enum priority_verdict priority_enter(struct priority *p, const struct authz_attr
 	memcpy(r->schema_uid, s->uid, sizeof(r->schema_uid));
 	memcpy(r->level_uid, level->uid, sizeof(r->level_uid));
 	r->seats = seats_for(level, seats);
-	/* A wide one does not step in before others that wait, of whatever level. */
-	alone = r->seats > 1 ? !p->queued : !level->queued;
-	if (!alone || !has_seats(p, level, r->seats) ||
-	    clock_monotonic_ns() - loop_now_ns(p->loop) >= PRIORITY_SLICE_NS)
-		return wait_or_refuse(p, s, attributes, r);
+	r->flow = flow_hash(s, attributes);
+	/* Nobody steps in before those that wait for their turn; before those that wait for seats only a plain one. */
+	alone = !p->queued || (r->seats == 1 && !level->queued && !next(p));
+	if (!alone || !has_seats(p, level, r->seats) || in_debt(p, level, r->flow) ||
+	    p->clock() - loop_now_ns(p->loop) >= PRIORITY_SLICE_NS)
+		return wait_or_refuse(p, r);
 	level_pays(p, level, r->seats * (uint64_t)PRIORITY_SEAT_NS);
 	begin(r, 0);
 	return PRIORITY_RUN;
@@ -392,7 +438,7 @@ void priority_leave(struct priority *p, struct priority_request *r)
 	r->left = true;
 	if (r->link.next && !list_empty(&r->link)) {
 		dequeue(p, r);
-		priority_count_refused(r, PRIORITY_CANCELLED, clock_monotonic_ns() - r->since_ns);
+		priority_count_refused(r, PRIORITY_CANCELLED, p->clock() - r->since_ns);
 	} else {
 		level->in_use -= r->seats;
 		level->executing--;

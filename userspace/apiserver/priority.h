@@ -5,8 +5,9 @@
  * as many as it is long) until it is answered. One loop thread runs everything, so beside seats there is time: in one
  * turn of the loop requests run for PRIORITY_SLICE_NS, what comes later waits for the next turn. What waits is taken by
  * virtual time, first among levels by their shares, then among the queues of a level, so that many long requests of one
- * flow do not stand before one short request of another. A request that finds nobody waiting and time left runs at
- * once.
+ * flow do not stand before one short request of another. Every request pays, with its level and its flow, for the time
+ * that it really took. A request that finds nobody waiting and time left runs at once, unless its flow has had so much
+ * that others shall come first.
  *
  * The exempt level has no limit of seats, but takes turns like the others. Loop thread. */
 #pragma once
@@ -54,11 +55,13 @@ struct priority_request {
 	struct priority_level *level; /* NULL: not sorted */
 	struct priority_queue *queue; /* where it waits or waited */
 	struct priority_figures *figures;
-	unsigned seats, generation; /* generation: of the level's queues */
+	unsigned seats;
 	bool left;
+	uint64_t flow; /* hash */
 	int64_t since_ns;
 	char schema_uid[PRIORITY_UID_MAX], level_uid[PRIORITY_UID_MAX];
-	/* From the loop, when it waited: its turn has come; or it waited too long (then it has left already). */
+	/* run(): by priority_run(); from the loop when it waited and its turn has come. refuse(): it waited too long
+	 * and has left already. */
 	void (*run)(struct priority_request *r);
 	void (*refuse)(struct priority_request *r);
 };
@@ -73,7 +76,9 @@ enum priority_verdict priority_enter(struct priority *p, const struct authz_attr
 				     struct priority_request *r);
 /* It is answered, refused by itself, or its client has gone. No-op on one that has left. */
 void priority_leave(struct priority *p, struct priority_request *r);
-/* What it turned out to cost beyond its seats: time of the loop. */
+/* After PRIORITY_RUN: runs it and charges the time of the loop that it took. */
+void priority_run(struct priority *p, struct priority_request *r);
+/* What it turned out to cost beyond its seats and its run: time of the loop. */
 void priority_charge(struct priority_request *r, int64_t cost_ns);
 
 /* The figures in Prometheus' text form. */
@@ -96,11 +101,10 @@ struct priority_level {
 	unsigned seats, lendable, borrow_max;
 	unsigned n_queues, hand, length_max;
 	struct priority_queue *queues; /* made when somebody has to wait */
-	unsigned generation;           /* of `queues` */
 	struct list waiting;           /* queues with requests */
 	unsigned in_use, executing, queued, queued_seats;
-	uint64_t vt, inner_vt;
-	struct list figures; /* struct priority_figures */
+	uint64_t vt, inner_vt, top_vt; /* inner: of the last taken; top: the most that a queue has had */
+	struct list figures;           /* struct priority_figures */
 	unsigned n_figures;
 };
 
@@ -125,6 +129,7 @@ const struct priority_schema *priority_config_match(const struct priority_config
 
 struct priority {
 	struct loop *loop;
+	int64_t (*clock)(void); /* monotonic; a test may set its own */
 	struct priority_config *config;
 	struct list levels;
 	unsigned queued, n_levels;
