@@ -198,6 +198,17 @@ class AuthorizationTest(Case):
         for method, name in ("DELETE", ""), ("DELETE", "/one"), ("PUT", "/one"), ("PATCH", "/one"), ("POST", ""):
             self.ask(method, path + name, SUBJECTS["viewer"], body={}, expect=405)
         self.kubectl("get", "configmap", "one", "-n", "team")
+        # Below the objects nothing is there, for whoever may watch it (the log) as for whoever may not.
+        pods, accounts = "/api/v1/watch/namespaces/team/pods/p", "/api/v1/watch/namespaces/team/serviceaccounts/robot"
+        for method in "GET", "POST", "PUT", "PATCH", "DELETE":
+            for sub in "log", "status":
+                self.ask(method, f"{pods}/{sub}", SUBJECTS["viewer"], body={}, expect=404)
+            for path in f"{pods}/exec?command=id", f"{pods}/eviction", f"{pods}/binding", f"{accounts}/token":
+                self.ask(method, path, SUBJECTS["viewer"], body={}, expect=403)
+                self.ask(method, path, body={}, expect=404)
+        # All namespaces at once are for reading, also by those who may do everything.
+        for method in "POST", "DELETE":
+            self.ask(method, "/api/v1/configmaps", body={}, expect=405)
 
     # ---- strangers ----
 

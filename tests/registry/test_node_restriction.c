@@ -263,6 +263,60 @@ static void leases_and_requests(void **state)
 	fixture_expect(f, 201, "request");
 }
 
+static void slices(void **state)
+{
+#define SLICE(name, node)                                                                                              \
+	"{\"metadata\":{\"name\":\"" name "\"},\"spec\":{\"driver\":\"d.example\",\"nodeName\":\"" node                \
+	"\",\"pool\":{\"name\":\"p\",\"generation\":1,\"resourceSliceCount\":1}}}"
+	struct fixture *f = *state;
+
+	as(f, &NODE, API_VERB_CREATE, KIND_RESOURCESLICE, "", "", NULL, SLICE("a", "n2"));
+	refused(f, "can only create ResourceSlice with the same NodeName as the requesting node");
+	as(f, &NODE, API_VERB_CREATE, KIND_RESOURCESLICE, "", "", NULL, SLICE("a", "n1"));
+	fixture_expect(f, 201, "its own");
+	make(f, KIND_RESOURCESLICE, "", SLICE("b", "n2"));
+	as(f, &NODE, API_VERB_DELETE, KIND_RESOURCESLICE, "", "b", NULL, "");
+	refused(f, "resourceslices.resource.k8s.io \"b\" is forbidden: can only delete ResourceSlice with the same "
+		   "NodeName as the requesting node");
+	as(f, &NODE, API_VERB_DELETE, KIND_RESOURCESLICE, "", "a", NULL, "");
+	fixture_expect(f, 200, "its own");
+}
+
+static int collection(struct fixture *f, const struct api_kind *kind, const char *ns, const char *fields)
+{
+	struct request rq = fixture_request(API_VERB_DELETECOLLECTION, kind, ns, "", "");
+
+	rq.user = &NODE;
+	rq.field_selector = str_of(fields);
+	return fixture_run(f, &rq);
+}
+
+/* Each object is looked at, without its name. */
+static void collections(void **state)
+{
+	struct fixture *f = *state;
+
+	collection(f, KIND_NODE, "", "metadata.name=n1");
+	refused(f, "nodes \"Unknown\" is forbidden: node \"n1\" is not allowed to modify node \"\"");
+	collection(f, KIND_NODE, "", "metadata.name=n2");
+	refused(f, "node \"n1\" is not allowed to modify node \"\"");
+	make(f, KIND_LEASE, "kube-node-lease", "{\"metadata\":{\"name\":\"n1\"}}");
+	collection(f, KIND_LEASE, "kube-node-lease", "");
+	refused(f, "can only access node lease with the same name as the requesting node");
+	make(f, KIND_CSINODE, "", "{\"metadata\":{\"name\":\"n1\"},\"spec\":{\"drivers\":[]}}");
+	collection(f, KIND_CSINODE, "", "");
+	refused(f, "can only access CSINode with the same name as the requesting node");
+	collection(f, KIND_POD, "default", "metadata.name=theirs");
+	refused(f, "pods \"Unknown\" is forbidden: node \"n1\" can only delete pods with spec.nodeName set to itself");
+	collection(f, KIND_POD, "default", "spec.nodeName=n1");
+	fixture_expect(f, 200, "those bound to it");
+	make(f, KIND_RESOURCESLICE, "", SLICE("b", "n2"));
+	collection(f, KIND_RESOURCESLICE, "", "");
+	refused(f, "can only delete ResourceSlice with the same NodeName as the requesting node");
+	as(f, NULL, API_VERB_GET, KIND_NODE, "", "n1", NULL, "");
+	fixture_expect(f, 200, "still there");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -271,6 +325,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(mirror_pods, setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(tokens, setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(leases_and_requests, setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(slices, setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(collections, setup, fixture_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

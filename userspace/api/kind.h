@@ -229,6 +229,7 @@ extern const struct api_kind *const KIND_CSINODE;
 extern const struct api_kind *const KIND_INGRESS;
 extern const struct api_kind *const KIND_INGRESSCLASS;
 extern const struct api_kind *const KIND_RESOURCECLAIM;
+extern const struct api_kind *const KIND_RESOURCESLICE;
 extern const struct api_kind *const KIND_ROLE;
 extern const struct api_kind *const KIND_CLUSTERROLE;
 extern const struct api_kind *const KIND_ROLEBINDING;

@@ -16,18 +16,40 @@
 #define FINALIZER_ORPHAN STR("orphan")
 #define FINALIZER_FOREGROUND STR("foregroundDeletion")
 
+/* Upstream names the kind here, not the resource; Namespaces have words of their own. */
+static int refuse_precondition(struct write *w, const char *field, struct str wanted, struct str found,
+			       const char *perhaps, struct err *err)
+{
+	const struct api_kind *k = w->kind;
+	const char *why;
+
+	if (w->storage == KIND_NAMESPACE) {
+		why = arena_printf(&w->arena, "Precondition failed: %s in precondition: %.*s, %s in object meta: %.*s",
+				   field, STR_ARG(wanted), field, STR_ARG(found));
+		return api_err_conflict(err, k, w->name, why);
+	}
+	err_set_status(
+		err, -EAGAIN, 409, "Conflict",
+		"Operation cannot be fulfilled on %s%s%s \"%.*s\": the %s in the precondition (%.*s) does not match "
+		"the %s in record (%.*s). The object might have been %s",
+		k->kind, *k->group ? "." : "", k->group, STR_ARG(w->name), field, STR_ARG(wanted), field,
+		STR_ARG(found), perhaps);
+	err_set_details(err, k->group, k->kind, arena_strndup(&w->arena, w->name.p, w->name.n));
+	return -EAGAIN;
+}
+
 static int check_preconditions(struct write *w, const struct registry_delete_options *o, struct err *err)
 {
 	struct str uid = meta_uid(w->old);
 
 	if (o->uid.n > 0 && !str_eq(o->uid, uid))
-		return api_err_precondition(err, w->kind, w->name, "UID", o->uid, uid);
+		return refuse_precondition(w, "UID", o->uid, uid, "deleted and then recreated", err);
 	if (o->resource_version > 0 && o->resource_version != w->old_object->revision) {
 		char wanted[24], found[24];
 
 		snprintf(wanted, sizeof(wanted), "%lld", (long long)o->resource_version);
 		snprintf(found, sizeof(found), "%lld", (long long)w->old_object->revision);
-		return api_err_precondition(err, w->kind, w->name, "ResourceVersion", str_of(wanted), str_of(found));
+		return refuse_precondition(w, "ResourceVersion", str_of(wanted), str_of(found), "modified", err);
 	}
 	return 0;
 }
@@ -233,6 +255,7 @@ int delete_options_parse(struct write *w, const struct request *rq, struct regis
 struct collection {
 	struct registry *reg;
 	const struct api_kind *kind;
+	const struct request_user *user; /* while the deletions begin */
 	struct arena arena;
 	const struct object **victims;
 	size_t n, cap, open;
@@ -314,6 +337,9 @@ static void collection_delete_all(struct collection *c, const struct registry_de
 		struct write *w =
 			write_create(c->reg, WRITE_DELETE, c->kind, NULL, c->victims[i]->ns, c->victims[i]->name);
 
+		w->user = c->user;
+		w->internal = c->user == NULL;
+		w->of_collection = true;
 		w->dry_run = o->dry_run;
 		w->simple_done = collection_done;
 		w->arg = c;
@@ -344,6 +370,7 @@ void delete_collection_run(struct registry *reg, const struct request *rq, reque
 	c = mem_new(struct collection);
 	c->reg = reg;
 	c->kind = rq->kind;
+	c->user = rq->user;
 	c->done = done;
 	c->arg = arg;
 	pick.c = c;

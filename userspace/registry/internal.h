@@ -113,7 +113,8 @@ struct write {
 	struct str ns, name;             /* as asked; arena */
 	const struct request_user *user; /* only until the commit */
 	bool dry_run, internal;          /* internal: from within the process */
-	bool create_on_update;
+	bool of_collection;              /* one of the objects of a deletion of many: plugins are not told its name */
+	bool create_on_update, patch;
 	bool waited;         /* for what it depends on; not again */
 	int64_t deadline_ns; /* while it waits */
 	bool removing;       /* what was handed to the store removes the object */
@@ -174,6 +175,8 @@ int write_decode_message(struct write *w, const struct api_message *message, con
 struct decode_warnings *write_findings(struct write *w);
 /* The names that body and path give must agree. */
 int write_check_names(struct write *w, struct err *err);
+/* The name alone, which an update must give. */
+int write_check_body_name(struct write *w, struct str name, struct err *err);
 /* May the object go now that nothing holds it? */
 bool write_ready_to_go(const struct write *w, const struct json *object);
 enum store_durability write_durability(const struct write *w, bool remove);

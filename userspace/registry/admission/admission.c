@@ -37,6 +37,8 @@ int admission_forbidden(const struct write *w, struct err *err, const char *why,
 	_cleanup_free_ char *text = NULL;
 	va_list ap;
 
+	if (w->of_collection)
+		name = STR("Unknown");
 	if (name.n == 0)
 		name = json_get_str(meta_of(w->object), "generateName");
 	va_start(ap, why);

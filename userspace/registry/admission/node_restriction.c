@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* NodeRestriction: users system:node:NAME of the group system:nodes write only what is theirs: their Node (without
- * taints and foreign labels), pods bound to them, their Lease and CSINode, tokens of service accounts for their pods,
- * certificate requests in their own name. Pods are in node_restriction_pod.c. For everybody else this costs one
- * comparison. */
+ * taints and foreign labels), pods bound to them, their Lease, CSINode and ResourceSlices, tokens of service accounts
+ * for their pods, certificate requests in their own name. Pods are in node_restriction_pod.c. For everybody else this
+ * costs one comparison. */
 #include "userspace/registry/admission/node_restriction.h"
 
 #include <stdlib.h>
@@ -15,6 +15,14 @@
 #define USER_PREFIX "system:node:"
 #define FORBIDDEN_LABELS_MAX 32 /* named in a refusal */
 #define LEASE_NAMESPACE "kube-node-lease"
+
+/* Of an object of a collection that goes, plugins are not told the name. */
+static struct str asked_name(const struct write *w)
+{
+	if (w->of_collection)
+		return STR("");
+	return w->op == WRITE_CREATE ? meta_name(w->object) : w->name;
+}
 
 /* ---- nodes ---- */
 
@@ -110,7 +118,7 @@ static bool same(const struct json *a, const struct json *b)
 
 static int check_node(struct write *w, struct str node, struct err *err)
 {
-	struct str name = w->op == WRITE_CREATE ? meta_name(w->object) : w->name;
+	struct str name = asked_name(w);
 	const char *labels;
 
 	if (!str_eq(name, node))
@@ -243,7 +251,7 @@ static int check_token(struct write *w, struct str node, struct err *err)
 
 static int check_lease(struct write *w, struct str node, struct err *err)
 {
-	struct str name = w->op == WRITE_CREATE ? meta_name(w->object) : w->name;
+	struct str name = asked_name(w);
 
 	if (!str_is(w->ns, LEASE_NAMESPACE))
 		return admission_forbidden(w, err,
@@ -256,11 +264,23 @@ static int check_lease(struct write *w, struct str node, struct err *err)
 
 static int check_csi_node(struct write *w, struct str node, struct err *err)
 {
-	struct str name = w->op == WRITE_CREATE ? meta_name(w->object) : w->name;
+	struct str name = asked_name(w);
 
 	if (!str_eq(name, node))
 		return admission_forbidden(w, err, "can only access CSINode with the same name as the requesting node");
 	return 0;
+}
+
+/* Which slices may be changed is authorized by what they were; here it is about what there was nothing of, and about
+ * each object of a collection. */
+static int check_slice(struct write *w, struct str node, struct err *err)
+{
+	const struct json *slice = w->op == WRITE_CREATE ? w->object : w->old;
+
+	if (w->op == WRITE_UPDATE || str_eq(json_at_str(slice, "spec.nodeName"), node))
+		return 0;
+	return admission_forbidden(w, err, "can only %s ResourceSlice with the same NodeName as the requesting node",
+				   w->op == WRITE_CREATE ? "create" : "delete");
 }
 
 static int check_request(struct write *w, struct str node, struct err *err)
@@ -314,6 +334,8 @@ static int mutate(struct write *w, struct err *err)
 		return check_lease(w, node, err);
 	if (w->storage == KIND_CSINODE)
 		return check_csi_node(w, node, err);
+	if (w->storage == KIND_RESOURCESLICE)
+		return check_slice(w, node, err);
 	if (w->storage == KIND_CERTIFICATESIGNINGREQUEST && !w->subresource)
 		return check_request(w, node, err);
 	return 0;
