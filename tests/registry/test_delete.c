@@ -39,16 +39,31 @@ static void test_at_once(void **state)
 static void test_preconditions(void **state)
 {
 	struct fixture *f = *state;
+	char says[512], uid[64], revision[32];
 
 	create(f, KIND_CONFIGMAP, "default", "{\"metadata\":{\"name\":\"a\"}}");
+	snprintf(uid, sizeof(uid), "%s", fixture_at(f, "metadata.uid"));
+	snprintf(revision, sizeof(revision), "%s", fixture_at(f, "metadata.resourceVersion"));
 	assert_int_equal(
 		fixture_do(f, API_VERB_DELETE, KIND_CONFIGMAP, "default", "a",
 			   "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"preconditions\":{\"uid\":\"no\"}}"),
 		409);
 	assert_string_equal(f->reason, "Conflict");
+	snprintf(
+		says, sizeof(says),
+		"Operation cannot be fulfilled on ConfigMap \"a\": the UID in the precondition (no) does not match the UID "
+		"in record (%s). The object might have been deleted and then recreated",
+		uid);
+	assert_string_equal(f->message, says);
 	assert_int_equal(fixture_do(f, API_VERB_DELETE, KIND_CONFIGMAP, "default", "a",
 				    "{\"preconditions\":{\"resourceVersion\":\"1\"}}"),
 			 409);
+	snprintf(
+		says, sizeof(says),
+		"Operation cannot be fulfilled on ConfigMap \"a\": the ResourceVersion in the precondition (1) does not "
+		"match the ResourceVersion in record (%s). The object might have been modified",
+		revision);
+	assert_string_equal(f->message, says);
 	assert_int_equal(
 		fixture_do(f, API_VERB_DELETE, KIND_CONFIGMAP, "default", "a", "{\"propagationPolicy\":\"Sideways\"}"),
 		422);

@@ -116,6 +116,150 @@ static void test_patches(void **state)
 	assert_int_equal(fixture_run(f, &rq), 409);
 }
 
+static void test_updates_give_the_name(void **state)
+{
+	static const struct {
+		enum request_patch patch; /* NONE: PUT */
+		const char *subresource, *body;
+	} rows[] = {
+		{ REQUEST_PATCH_NONE, NULL, "{\"data\":{}}" },
+		{ REQUEST_PATCH_NONE, "status", "{\"status\":{}}" },
+		{ REQUEST_PATCH_NONE, "scale", "{\"spec\":{\"replicas\":2}}" },
+		{ REQUEST_PATCH_MERGE, NULL, "{\"metadata\":null}" },
+		{ REQUEST_PATCH_MERGE, NULL, "{\"metadata\":{\"name\":null}}" },
+		{ REQUEST_PATCH_MERGE, "scale", "{\"metadata\":null}" },
+		{ REQUEST_PATCH_STRATEGIC, NULL, "{\"metadata\":{\"$patch\":\"replace\"}}" },
+		{ REQUEST_PATCH_JSON, NULL, "[{\"op\":\"remove\",\"path\":\"/metadata/name\"}]" },
+	};
+	struct fixture *f = *state;
+
+	fixture_do(
+		f, API_VERB_CREATE, KIND_DEPLOYMENT, "default", "",
+		"{\"metadata\":{\"name\":\"z1\"},\"spec\":{\"selector\":{\"matchLabels\":{\"a\":\"b\"}},\"template\":{"
+		"\"metadata\":{\"labels\":{\"a\":\"b\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}}}");
+	fixture_expect(f, 201, "deployment");
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct request rq = fixture_request(rows[i].patch ? API_VERB_PATCH : API_VERB_UPDATE, KIND_DEPLOYMENT,
+						    "default", "z1", rows[i].body);
+
+		rq.patch = rows[i].patch;
+		rq.subresource = rows[i].subresource;
+		fixture_run(f, &rq);
+		fixture_expect(f, 400, rows[i].body);
+		assert_string_equal(f->message, "the name of the object (z1 based on URL) was undeterminable: name "
+						"must be provided");
+	}
+	/* One that would create. */
+	assert_int_equal(fixture_do(f, API_VERB_UPDATE, KIND_LEASE, "default", "z2", "{\"metadata\":{}}"), 400);
+	assert_string_equal(f->message,
+			    "the name of the object (z2 based on URL) was undeterminable: name must be provided");
+}
+
+static int patch_as(struct fixture *f, enum request_patch patch, const char *subresource, const char *body)
+{
+	struct request rq = fixture_request(API_VERB_PATCH, KIND_DEPLOYMENT, "default", "z1", body);
+
+	rq.patch = patch;
+	rq.subresource = subresource;
+	rq.field_manager = STR("m");
+	rq.force = patch == REQUEST_PATCH_APPLY;
+	return fixture_run(f, &rq);
+}
+
+static void test_what_only_the_server_sets(void **state)
+{
+	static const char says_uid[] =
+		"Deployment.apps \"z1\" is invalid: metadata.uid: Invalid value: \"zzz\": field is "
+		"immutable";
+	static const char says_time[] = "Deployment.apps \"z1\" is invalid: metadata.deletionTimestamp: Invalid value: "
+					"\"2030-01-01T00:00:00Z\": field is immutable";
+	struct fixture *f = *state;
+	char says[512], uid[64];
+
+	fixture_do(
+		f, API_VERB_CREATE, KIND_DEPLOYMENT, "default", "",
+		"{\"metadata\":{\"name\":\"z1\"},\"spec\":{\"selector\":{\"matchLabels\":{\"a\":\"b\"}},\"template\":{"
+		"\"metadata\":{\"labels\":{\"a\":\"b\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}}}");
+	fixture_expect(f, 201, "deployment");
+	snprintf(uid, sizeof(uid), "%s", fixture_at(f, "metadata.uid"));
+	/* Another uid: what a patch makes is not valid, what is put meets another object than it is meant for. */
+	assert_int_equal(patch_as(f, REQUEST_PATCH_MERGE, NULL, "{\"metadata\":{\"uid\":\"zzz\"}}"), 422);
+	assert_string_equal(f->message, says_uid);
+	assert_int_equal(patch_as(f, REQUEST_PATCH_MERGE, "status", "{\"metadata\":{\"uid\":\"zzz\"}}"), 422);
+	assert_string_equal(f->message, says_uid);
+	assert_int_equal(patch_as(f, REQUEST_PATCH_STRATEGIC, NULL, "{\"metadata\":{\"uid\":\"zzz\"}}"), 422);
+	assert_string_equal(f->message, says_uid);
+	assert_int_equal(patch_as(f, REQUEST_PATCH_APPLY, NULL,
+				  "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"z1\","
+				  "\"uid\":\"zzz\"}}"),
+			 422);
+	assert_string_equal(f->message, says_uid);
+	assert_int_equal(patch_as(f, REQUEST_PATCH_MERGE, "scale", "{\"metadata\":{\"uid\":\"zzz\"}}"), 409);
+	snprintf(says, sizeof(says),
+		 "Operation cannot be fulfilled on deployments/scale.apps \"z1\": Precondition failed: UID in "
+		 "precondition: zzz, UID in object meta: %s",
+		 uid);
+	assert_string_equal(f->message, says);
+	assert_int_equal(fixture_do(f, API_VERB_UPDATE, KIND_DEPLOYMENT, "default", "z1",
+				    "{\"metadata\":{\"name\":\"z1\",\"uid\":\"zzz\"}}"),
+			 409);
+	snprintf(
+		says, sizeof(says),
+		"Operation cannot be fulfilled on deployments.apps \"z1\": StorageError: invalid object, Code: 4, Key: "
+		"/registry/deployments/default/z1, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in "
+		"precondition: zzz, UID in object meta: %s",
+		uid);
+	assert_string_equal(f->message, says);
+	/* Only a deletion deletes. */
+	assert_int_equal(patch_as(f, REQUEST_PATCH_MERGE, NULL,
+				  "{\"metadata\":{\"deletionTimestamp\":\"2030-01-01T00:00:00Z\"}}"),
+			 422);
+	assert_string_equal(f->message, says_time);
+	assert_int_equal(patch_as(f, REQUEST_PATCH_MERGE, NULL, "{\"metadata\":{\"deletionGracePeriodSeconds\":3}}"),
+			 422);
+	assert_string_equal(f->message,
+			    "Deployment.apps \"z1\" is invalid: metadata.deletionGracePeriodSeconds: Invalid "
+			    "value: 3: field is immutable");
+	/* What is dropped. */
+	patch_as(f, REQUEST_PATCH_MERGE, NULL,
+		 "{\"metadata\":{\"creationTimestamp\":\"2001-01-01T00:00:00Z\",\"generation\":7,\"uid\":null}}");
+	fixture_expect(f, 200, "dropped");
+	assert_string_equal(fixture_at(f, "metadata.uid"), uid);
+	assert_string_equal(fixture_at(f, "metadata.generation"), "1");
+}
+
+static void test_sent_managed_fields(void **state)
+{
+#define LONG128                                                                                                        \
+	"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"                                             \
+	"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define MANAGED(more)                                                                                                      \
+	"{\"metadata\":{\"name\":\"a\",\"managedFields\":[{\"operation\":\"Update\",\"apiVersion\":\"v1\",\"fieldsType\":" \
+	"\"FieldsV1\",\"fieldsV1\":{\"f:data\":{\"f:other\":{}}}," more "}]},\"data\":{\"k\":\"v\"}}"
+	static const char says[] = "ConfigMap \"a\" is invalid: metadata.managedFields[";
+	struct fixture *f = *state;
+
+	assert_int_equal(
+		fixture_do(f, API_VERB_CREATE, KIND_CONFIGMAP, "default", "", MANAGED("\"manager\":\"" LONG128 "x\"")),
+		422);
+	assert_memory_equal(f->message, says, strlen(says));
+	assert_non_null(strstr(f->message, "].manager: Too long: may not be more than 128 bytes"));
+	assert_int_equal(
+		fixture_do(f, API_VERB_CREATE, KIND_CONFIGMAP, "default", "", MANAGED("\"manager\":\"a\\u0007\"")),
+		422);
+	assert_non_null(strstr(f->message, "invalid character U+0007 (at position 1)"));
+	assert_int_equal(fixture_do(f, API_VERB_CREATE, KIND_CONFIGMAP, "default", "",
+				    MANAGED("\"manager\":\"m\",\"subresource\":\"" LONG128 LONG128 "x\"")),
+			 422);
+	assert_non_null(strstr(f->message, "].subresource: Too long: may not be more than 256 bytes"));
+	fixture_do(f, API_VERB_CREATE, KIND_CONFIGMAP, "default", "", MANAGED("\"manager\":\"" LONG128 "\""));
+	fixture_expect(f, 201, "the longest");
+	assert_non_null(strstr(f->json, LONG128));
+	assert_int_equal(
+		fixture_do(f, API_VERB_UPDATE, KIND_CONFIGMAP, "default", "a", MANAGED("\"manager\":\"" LONG128 "x\"")),
+		422);
+}
+
 static void test_field_validation(void **state)
 {
 	struct fixture *f = *state;
@@ -321,6 +465,9 @@ int main(void)
 		T(test_generate_name),
 		T(test_update_without_change_gives_no_revision),
 		T(test_patches),
+		T(test_updates_give_the_name),
+		T(test_what_only_the_server_sets),
+		T(test_sent_managed_fields),
 		T(test_field_validation),
 		T(test_status_and_generation),
 		T(test_scale),

@@ -139,6 +139,20 @@ static void keep(struct arena *arena, struct json *to, const struct json *from, 
 		json_remove(to, key);
 }
 
+/* What only the server sets. What a client says of the times is dropped; that it names another object, or marks one
+ * as being deleted, is for the validation to refuse. */
+static void keep_system_fields(struct arena *arena, struct json *meta, const struct json *old)
+{
+	keep(arena, meta, old, "creationTimestamp");
+	keep(arena, meta, old, "generation");
+	if (!json_get_str(meta, "uid").n)
+		keep(arena, meta, old, "uid");
+	if (json_get(old, "deletionTimestamp"))
+		keep(arena, meta, old, "deletionTimestamp");
+	if (!json_get(meta, "deletionGracePeriodSeconds"))
+		keep(arena, meta, old, "deletionGracePeriodSeconds");
+}
+
 /* Anything besides metadata, status, apiVersion and kind. */
 static bool spec_changed(const struct json *a, const struct json *b)
 {
@@ -168,13 +182,10 @@ static bool annotations_changed(const struct json *a, const struct json *b)
 
 void hooks_prepare_update(struct arena *arena, const struct api_kind *kind, struct json *object, const struct json *old)
 {
-	static const char *const kept[] = { "uid", "creationTimestamp", "deletionTimestamp", "generation",
-					    "deletionGracePeriodSeconds" };
 	const struct api_hooks *h = hooks_of(kind);
 	struct json *meta = meta_ensure(arena, object);
 
-	for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
-		keep(arena, meta, meta_of(old), kept[i]);
+	keep_system_fields(arena, meta, meta_of(old));
 	json_remove(meta, "selfLink");
 	if (hooks_has_status(kind))
 		keep(arena, object, old, "status");
@@ -189,7 +200,7 @@ void hooks_prepare_status(struct arena *arena, const struct api_kind *kind, stru
 {
 	const struct api_hooks *h = hooks_of(kind);
 	struct json *status = json_remove(object, "status"), *meta = json_remove(object, "metadata"), *fresh, *next;
-	static const char *const own[] = { "managedFields", "resourceVersion" };
+	static const char *const own[] = { "managedFields", "resourceVersion", "uid" };
 
 	for (struct json *m = json_first(object); m; m = next) {
 		next = m->next;
@@ -204,7 +215,7 @@ void hooks_prepare_status(struct arena *arena, const struct api_kind *kind, stru
 	for (size_t i = 0; i < ARRAY_SIZE(own); i++) {
 		struct json *v = json_remove(meta, own[i]);
 
-		if (v)
+		if (v && !(json_is(v, JSON_STRING) && !v->text.n))
 			json_set(fresh, own[i], v);
 	}
 	/* Where annotations count as a change of what is wished, controllers note things in them with the status. */

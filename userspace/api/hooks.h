@@ -63,11 +63,12 @@ void hooks_defaults(struct arena *arena, const struct api_kind *kind, struct jso
 /* Drops the status (when it is a subresource), sets generation, clears what only the server sets
  * (metadata.deletionTimestamp, deletionGracePeriodSeconds, selfLink). */
 void hooks_prepare_create(struct arena *arena, const struct api_kind *kind, struct json *object);
-/* Keeps the old status, uid, creationTimestamp, deletion fields and generation (+1 when due). */
+/* Keeps the old status, creationTimestamp and generation (+1 when due), and the uid and deletion fields where the new
+ * object has none. */
 void hooks_prepare_update(struct arena *arena, const struct api_kind *kind, struct json *object,
 			  const struct json *old);
-/* For /status: all but status (and metadata's labels, annotations stay old; managedFields and resourceVersion from
- * the new) comes from `old`. */
+/* For /status: all but status (and metadata's labels, annotations stay old; managedFields, resourceVersion and uid
+ * from the new) comes from `old`. */
 void hooks_prepare_status(struct arena *arena, const struct api_kind *kind, struct json *object,
 			  const struct json *old);
 /* The kind's own rules; validate_object() is the schema's part and is called by the registry. */

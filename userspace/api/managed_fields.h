@@ -9,12 +9,14 @@
 #include <stdint.h>
 
 #include "userspace/api/kind.h"
+#include "userspace/api/validate.h"
 #include "userspace/base/arena.h"
 #include "userspace/base/err.h"
 #include "userspace/base/json.h"
 
 #define MANAGED_UPDATERS_MAX 10 /* Update entries; the oldest beyond are squashed into "ancient-changes" */
 #define MANAGED_MANAGER_MAX 128 /* bytes of a manager's name */
+#define MANAGED_SUBRESOURCE_MAX 256
 #define MANAGED_LAST_APPLIED "kubectl.kubernetes.io/last-applied-configuration"
 
 /* `object` of kind `from` as `to`, another view of the same resource: a new tree. */
@@ -37,6 +39,8 @@ long managed_fields_unprintable(struct str manager, uint32_t *ret_rune);
 
 /* What a client sent as metadata.managedFields (decoded): may it stand? Else what is stored stands. */
 bool managed_fields_valid(struct arena *arena, const struct json *list);
+/* Names in a list (an array) that a client sent, as they would be stored: too long, or with what cannot be printed. */
+void managed_fields_validate(const struct json *list, struct field_errors *e);
 /* [] and [{}] say: forget who owned what. */
 bool managed_fields_is_reset(const struct json *list);
 

@@ -161,6 +161,30 @@ void managed_change(struct managed_entry *e, struct fieldset *set)
 	e->gone = !set;
 }
 
+/* Operation and type were judged on decoding: a list with others is not taken at all. */
+void managed_fields_validate(const struct json *list, struct field_errors *e)
+{
+	const struct field_path *path = FIELD(NULL, "metadata.managedFields");
+	size_t i = 0;
+
+	if (!json_is(list, JSON_ARRAY))
+		return;
+	json_foreach(v, list) {
+		const struct field_path *at = FIELD_INDEX(path, i++);
+		struct str manager = json_get_str(v, "manager");
+		uint32_t rune = 0;
+		long position = managed_fields_unprintable(manager, &rune);
+
+		if (manager.n > MANAGED_MANAGER_MAX)
+			field_too_long(e, FIELD(at, "manager"), MANAGED_MANAGER_MAX);
+		if (position >= 0)
+			field_invalid_str(e, FIELD(at, "manager"), manager,
+					  "invalid character U+%04X (at position %ld)", (unsigned)rune, position);
+		if (json_get_str(v, "subresource").n > MANAGED_SUBRESOURCE_MAX)
+			field_too_long(e, FIELD(at, "subresource"), MANAGED_SUBRESOURCE_MAX);
+	}
+}
+
 /* ---- identity ---- */
 
 static struct str subresource_of(const struct managed_write *w)

@@ -133,8 +133,8 @@ int api_err_already_exists(struct err *err, const struct api_kind *kind, struct 
 /* 409 Conflict `Operation cannot be fulfilled on pods "x": <why>` (-EAGAIN); why "" gives upstream's
  * `the object has been modified; please apply your changes to the latest version and try again` */
 int api_err_conflict(struct err *err, const struct api_kind *kind, struct str name, const char *why);
-/* 409 Conflict for a failed uid or resourceVersion precondition. */
-int api_err_precondition(struct err *err, const struct api_kind *kind, struct str name, const char *field,
+/* 409 Conflict: an update that was meant for an object with another uid; `ns` is empty for kinds without. */
+int api_err_precondition(struct err *err, const struct api_kind *kind, struct str ns, struct str name,
 			 struct str wanted, struct str found);
 /* 403 Forbidden `pods "x" is forbidden: <why>` (-EACCES); name may be empty */
 int api_err_forbidden(struct err *err, const struct api_kind *kind, struct str name, const char *why, ...)

@@ -216,11 +216,33 @@ int api_err_conflict(struct err *err, const struct api_kind *kind, struct str na
 	return set_about(err, -EAGAIN, 409, "Conflict", kind, name, message);
 }
 
-int api_err_precondition(struct err *err, const struct api_kind *kind, struct str name, const char *field,
+/* Where upstream keeps a kind: the plural, but for some that had another name once, or a store of their own. */
+static const char *storage_prefix(const struct api_kind *kind)
+{
+	static const struct {
+		const char *group, *plural, *prefix;
+	} others[] = {
+		{ "", "nodes", "minions" },
+		{ "", "services", "services/specs" },
+		{ "", "endpoints", "services/endpoints" },
+		{ "", "replicationcontrollers", "controllers" },
+		{ "networking.k8s.io", "ingresses", "ingress" },
+		{ "apiregistration.k8s.io", "apiservices", "apiregistration.k8s.io/apiservices" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		if (!strcmp(kind->plural, others[i].plural) && !strcmp(kind->group, others[i].group))
+			return others[i].prefix;
+	return kind->plural;
+}
+
+int api_err_precondition(struct err *err, const struct api_kind *kind, struct str ns, struct str name,
 			 struct str wanted, struct str found)
 {
-	_cleanup_free_ char *why = mem_printf("Precondition failed: %s in precondition: %.*s, %s in object meta: %.*s",
-					      field, STR_ARG(wanted), field, STR_ARG(found));
+	_cleanup_free_ char *why = mem_printf(
+		"StorageError: invalid object, Code: 4, Key: /registry/%s/%.*s%s%.*s, ResourceVersion: 0, "
+		"AdditionalErrorMsg: Precondition failed: UID in precondition: %.*s, UID in object meta: %.*s",
+		storage_prefix(kind), STR_ARG(ns), ns.n ? "/" : "", STR_ARG(name), STR_ARG(wanted), STR_ARG(found));
 
 	return api_err_conflict(err, kind, name, why);
 }

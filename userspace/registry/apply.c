@@ -194,11 +194,9 @@ static int create_by_apply(struct write *w, const struct request *rq, struct err
 
 		return api_err_conflict(err, w->kind, w->name, why);
 	}
-	if (meta_name(w->object).n == 0)
-		return api_err_bad_request(err,
-					   "the name of the object (%.*s based on URL) was undeterminable: name must "
-					   "be provided",
-					   STR_ARG(w->name));
+	r = write_check_body_name(w, meta_name(w->object), err);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < ARRAY_SIZE(wiped); i++)
 		json_remove(meta, wiped[i]);
 	return authz_check_create(w, err);

@@ -109,14 +109,30 @@ static int new_scale(struct write *w, const struct request *rq, struct json **re
 	return 0;
 }
 
+static int other_uid(struct write *w, struct str uid, struct err *err)
+{
+	const char *group = w->kind->group, *resource = arena_printf(&w->arena, "%s/scale", w->kind->plural);
+
+	err_set_status(
+		err, -EAGAIN, 409, "Conflict",
+		"Operation cannot be fulfilled on %s%s%s \"%.*s\": Precondition failed: UID in precondition: %.*s, "
+		"UID in object meta: %.*s",
+		resource, *group ? "." : "", group, STR_ARG(w->name), STR_ARG(uid), STR_ARG(meta_uid(w->old)));
+	err_set_details(err, group, resource, arena_strndup(&w->arena, w->name.p, w->name.n));
+	return -EAGAIN;
+}
+
 static int change(struct write *w, void *arg, struct err *err)
 {
 	const struct request *rq = arg;
 	struct json *scale = NULL;
-	struct str revision, uid;
+	struct str revision;
 	int64_t replicas;
 	int r = new_scale(w, rq, &scale, err);
 
+	if (r < 0)
+		return r;
+	r = write_check_body_name(w, meta_name(scale), err);
 	if (r < 0)
 		return r;
 	replicas = json_at_int(scale, "spec.replicas", 0);
@@ -126,14 +142,13 @@ static int change(struct write *w, void *arg, struct err *err)
 			"Scale.autoscaling \"%.*s\" is invalid: spec.replicas: Invalid value: %lld: must be "
 			"greater than or equal to 0",
 			STR_ARG(w->name), (long long)replicas);
+	if (meta_uid(scale).n > 0 && !str_eq(meta_uid(scale), meta_uid(w->old)))
+		return other_uid(w, meta_uid(scale), err);
 	w->object = json_clone(&w->arena, w->old);
 	json_set_int(&w->arena, json_ensure_object(&w->arena, w->object, "spec"), "replicas", replicas);
 	revision = meta_resource_version(scale);
-	uid = meta_uid(scale);
 	if (revision.n > 0)
 		json_set_str(&w->arena, meta_of(w->object), "resourceVersion", revision);
-	if (uid.n > 0)
-		json_set_str(&w->arena, meta_of(w->object), "uid", uid);
 	return managed_scale(w, rq, replicas != json_at_int(w->old, "spec.replicas", 0), err);
 }
 

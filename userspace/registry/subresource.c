@@ -101,7 +101,7 @@ static int bind_pod(struct write *w, void *arg, struct err *err)
 			"values: \"Node\", \"<empty>\"",
 			STR_ARG(w->name), STR_ARG(kind));
 	if (uid.n > 0 && !str_eq(uid, meta_uid(w->old)))
-		return api_err_precondition(err, w->kind, w->name, "UID", uid, meta_uid(w->old));
+		return api_err_precondition(err, w->kind, w->ns, w->name, uid, meta_uid(w->old));
 	if (meta_deleting(w->old))
 		return bind_conflict(w, err, STR(""));
 	if (bound.n > 0)
@@ -238,7 +238,7 @@ static int whole_body(struct write *w, const struct request *rq, struct json **r
 		return r;
 	defaults_apply(&w->arena, w->storage, w->object);
 	*ret = w->object;
-	return 0;
+	return write_check_body_name(w, meta_name(w->object), err);
 }
 
 /* `path` of the body replaces that of the old object; names and preconditions come along. */

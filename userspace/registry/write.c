@@ -42,6 +42,7 @@ void write_set_request(struct write *w, const struct request *rq, request_done_f
 {
 	w->user = rq->user;
 	w->internal = rq->user == NULL;
+	w->patch = rq->verb == API_VERB_PATCH;
 	w->dry_run = rq->dry_run;
 	w->manager = rq->field_manager.n ? arena_str(&w->arena, rq->field_manager)
 					 : managed_fields_user_agent(&w->arena, rq->user_agent);
@@ -180,6 +181,20 @@ int write_decode(struct write *w, struct json *tree, struct err *err)
 	return 0;
 }
 
+int write_check_body_name(struct write *w, struct str name, struct err *err)
+{
+	if (name.n == 0)
+		return api_err_bad_request(err,
+					   "the name of the object (%.*s based on URL) was undeterminable: name must "
+					   "be provided",
+					   STR_ARG(w->name));
+	if (!str_eq(name, w->name))
+		return api_err_bad_request(err,
+					   "the name of the object (%.*s) does not match the name on the URL (%.*s)",
+					   STR_ARG(name), STR_ARG(w->name));
+	return 0;
+}
+
 int write_check_names(struct write *w, struct err *err)
 {
 	struct str ns = meta_namespace(w->object), name = meta_name(w->object);
@@ -196,18 +211,13 @@ int write_check_names(struct write *w, struct err *err)
 	} else {
 		w->ns = ns;
 	}
-	if (w->op == WRITE_CREATE && w->name.n == 0)
+	if (w->op == WRITE_CREATE && (w->name.n == 0 || name.n == 0))
 		return 0;
-	if (name.n == 0) {
-		if (w->op == WRITE_CREATE)
-			return 0;
+	if (w->internal && name.n == 0) {
 		json_set_str(&w->arena, meta_ensure(&w->arena, w->object), "name", w->name);
-	} else if (!str_eq(name, w->name)) {
-		return api_err_bad_request(err,
-					   "the name of the object (%.*s) does not match the name on the URL (%.*s)",
-					   STR_ARG(name), STR_ARG(w->name));
+		return 0;
 	}
-	return 0;
+	return write_check_body_name(w, name, err);
 }
 
 /* ---- the store ---- */
@@ -344,6 +354,8 @@ static int validate(struct write *w, struct err *err)
 	struct hooks_warnings warnings = { .n = 0 };
 	const struct json *old = w->op == WRITE_UPDATE ? w->old : NULL;
 
+	if (w->managed_sent)
+		managed_fields_validate(w->managed, &e);
 	if (w->storage == KIND_SERVICE && !w->subresource)
 		services_assign(w, &e);
 	if (w->subresource && strcmp(w->subresource, "status") == 0) {
@@ -472,8 +484,9 @@ static int check_preconditions(struct write *w, struct err *err)
 
 	if (str_is(revision, "0")) /* any */
 		revision = STR_NULL;
-	if (uid.n > 0 && !str_eq(uid, old_uid))
-		return api_err_precondition(err, w->kind, w->name, "UID", uid, old_uid);
+	/* A patch changes what is there: that its result is another object is for the validation to say. */
+	if (uid.n > 0 && !w->patch && !str_eq(uid, old_uid))
+		return api_err_precondition(err, w->kind, w->ns, w->name, uid, old_uid);
 	if (revision.n > 0 && !str_eq(revision, meta_resource_version(w->old)))
 		return api_err_conflict(err, w->kind, w->name, "");
 	return 0;
@@ -563,6 +576,8 @@ void write_run_update(struct write *w, write_change_fn *change, void *arg)
 		r = authz_check_create(w, &err);
 		if (r >= 0)
 			r = change(w, arg, &err);
+		if (r >= 0)
+			r = write_check_body_name(w, meta_name(w->object), &err);
 		if (r < 0) {
 			write_fail(w, &err);
 			return;
