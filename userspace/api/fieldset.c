@@ -33,8 +33,14 @@ struct fieldset *fieldset_child(struct arena *arena, struct fieldset *parent, st
 	struct fieldset **link = &parent->first, *n;
 
 	/* What comes in order is the common case. */
-	if (parent->last && fieldset_element_cmp(parent->last->name, element) < 0)
-		link = &parent->last->next;
+	if (parent->last) {
+		int c = fieldset_element_cmp(parent->last->name, element);
+
+		if (c == 0)
+			return parent->last;
+		if (c < 0)
+			link = &parent->last->next;
+	}
 	while (*link) {
 		int c = fieldset_element_cmp((*link)->name, element);
 

@@ -123,24 +123,93 @@ int patch_apply(struct arena *arena, enum patch_type type, const struct api_mess
 	return patch_strategic(arena, message, original, tree, ret, err);
 }
 
+/* ---- members ---- */
+
+#define MEMBERS_FEW 64
+
+void patch_members_init(struct patch_members *m, struct json *object, const struct json *patch)
+{
+	m->object = object;
+	m->hashed = json_count(object) + json_count(patch) > MEMBERS_FEW;
+	name_set_init(&m->set);
+	if (m->hashed)
+		name_set_add_members(&m->set, object);
+}
+
+/* A member that was removed has lost its key. */
+void patch_members_finish(struct patch_members *m)
+{
+	struct json *next, *c = m && m->hashed ? json_first(m->object) : NULL;
+
+	if (c)
+		patch_empty(m->object);
+	for (; c; c = next) {
+		next = c->next;
+		if (c->key.p)
+			json_append(m->object, c);
+	}
+	if (m)
+		name_set_finish(&m->set);
+}
+
+struct json *patch_members_get(const struct patch_members *m, struct str key)
+{
+	struct json *v;
+
+	if (!m->hashed)
+		return json_get_n(m->object, key);
+	v = (struct json *)name_set_get(&m->set, key);
+	return v && v->key.p ? v : NULL;
+}
+
+void patch_members_set(struct patch_members *m, struct str key, struct json *v)
+{
+	struct json *before = patch_members_get(m, key);
+
+	if (before) {
+		json_replace(before, v);
+		return;
+	}
+	v->key = key.p ? key : STR("");
+	json_append(m->object, v);
+	if (m->hashed)
+		name_set_put(&m->set, key, v);
+}
+
+void patch_members_remove(struct patch_members *m, struct str key)
+{
+	struct json *v;
+
+	if (!m->hashed) {
+		json_remove_n(m->object, key);
+		return;
+	}
+	v = patch_members_get(m, key);
+	if (v)
+		v->key = STR_NULL;
+}
+
 /* RFC 7386: null deletes, objects merge, the rest replaces. Depth is bounded by the parser's limit. */
 static struct json *merge(struct arena *arena, struct json *target, const struct json *patch)
 {
+	_cleanup_patch_members_ struct patch_members members = { .object = NULL };
+
 	if (!json_is(patch, JSON_OBJECT))
 		return json_clone(arena, patch);
 	if (!json_is(target, JSON_OBJECT))
 		target = json_new_object(arena);
+	patch_members_init(&members, target, patch);
 	json_foreach(p, patch) {
 		struct json *have, *merged;
 
 		if (p->type == JSON_NULL) {
-			json_remove_n(target, p->key);
+			patch_members_remove(&members, p->key);
 			continue;
 		}
-		have = json_get_n(target, p->key);
+		have = patch_members_get(&members, p->key);
 		merged = merge(arena, have, p);
 		if (merged != have)
-			json_set_n(target, p->key, merged);
+			patch_members_set(&members, p->key, merged);
 	}
 	return target;
 }

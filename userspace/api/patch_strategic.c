@@ -96,23 +96,23 @@ static bool is_directive(struct str key)
 /* Takes directives and nulls out of a value that is put in whole. */
 static void clean(struct json *v)
 {
-	struct json *next;
+	struct json *next, *c = json_first(v);
 
-	for (struct json *c = json_first(v); c; c = next) {
+	if (!c)
+		return;
+	patch_empty(v);
+	for (; c; c = next) {
 		next = c->next;
-		if (v->type == JSON_OBJECT && (c->type == JSON_NULL || is_directive(c->key))) {
-			json_unlink(v, c);
+		if (v->type == JSON_OBJECT && (c->type == JSON_NULL || is_directive(c->key)))
 			continue;
-		}
 		if (v->type == JSON_ARRAY && json_is(c, JSON_OBJECT)) {
 			struct str directive = json_get_str(c, DIRECTIVE);
 
-			if (str_is(directive, "delete") || (str_is(directive, "replace") && json_count(c) == 1)) {
-				json_unlink(v, c);
+			if (str_is(directive, "delete") || (str_is(directive, "replace") && json_count(c) == 1))
 				continue;
-			}
 		}
 		clean(c);
+		json_append(v, c);
 	}
 }
 
@@ -142,28 +142,50 @@ static struct items items_of(struct merge *m, const struct json *list)
 	return it;
 }
 
-/* Two elements name the same thing: by merge key, or by value when there is none. */
-static bool same(const struct json *a, const struct json *b, const char *merge_key)
+/* Two elements name the same thing: by merge key, or by value when there is none. NULL: it names nothing. */
+static const struct json *name_of(const struct json *v, const char *merge_key)
 {
-	if (!merge_key)
-		return json_equal(a, b);
-	a = json_get(a, merge_key);
-	b = json_get(b, merge_key);
-	return a && b && json_equal(a, b);
+	return merge_key ? json_get(v, merge_key) : v;
 }
 
-/* The place of `v` in the list, or -1. */
-static int index_in(struct merge *m, const struct items *list, const struct json *v, const char *merge_key, long *ret)
-{
-	int r = patch_charge(&m->budget, list->n + 1, m->err);
+/* The elements of a list by what they name: places in `items`, from 1. */
+struct places {
+	struct name_set set;
+	const struct items *items;
+	const char *merge_key;
+};
 
-	if (r < 0)
-		return r;
-	*ret = -1;
-	for (size_t i = 0; i < list->n && *ret < 0; i++)
-		if (same(list->v[i], v, merge_key))
-			*ret = (long)i;
-	return 0;
+static void places_add(struct places *p, size_t i)
+{
+	const struct json *name = name_of(p->items->v[i], p->merge_key);
+
+	if (name)
+		name_set_put_value(&p->set, name, &p->items->v[i]);
+}
+
+static void places_init(struct places *p, const struct items *items, const char *merge_key)
+{
+	name_set_init(&p->set);
+	p->items = items;
+	p->merge_key = merge_key;
+	for (size_t i = 0; i < items->n; i++)
+		places_add(p, i);
+}
+
+static void places_finish(struct places *p)
+{
+	name_set_finish(&p->set);
+}
+
+#define _cleanup_places_ _cleanup_(places_finish)
+
+/* The place of what `v` names in the list, or -1. */
+static long index_in(const struct places *p, const struct json *v)
+{
+	const struct json *name = name_of(v, p->merge_key);
+	struct json *const *at = name ? name_set_get_value(&p->set, name) : NULL;
+
+	return at ? (long)(at - p->items->v) : -1;
 }
 
 struct placed {
@@ -183,23 +205,22 @@ static int cmp_placed(const void *a, const void *b)
 
 /* Orders the merged list: elements in `wanted` by it, the others by the server's order, and the two woven
  * together where the server knew both. */
-static int order(struct merge *m, struct json *list, const struct items *wanted, const struct items *server,
-		 const char *merge_key)
+static void order(struct merge *m, struct json *list, const struct items *wanted, const struct items *server,
+		  const char *merge_key)
 {
+	_cleanup_places_ struct places in_server, in_wanted;
 	struct items all = items_of(m, list);
 	struct placed *in = arena_new_array(m->arena, struct placed, all.n + 1),
 		      *out = arena_new_array(m->arena, struct placed, all.n + 1);
 	size_t n_in = 0, n_out = 0, i = 0, j = 0;
 
+	places_init(&in_server, server, merge_key);
+	places_init(&in_wanted, wanted, merge_key);
 	for (size_t k = 0; k < all.n; k++) {
 		struct placed p = { .v = all.v[k], .at = k };
-		int r = index_in(m, server, p.v, merge_key, &p.server);
 
-		if (r < 0)
-			return r;
-		r = index_in(m, wanted, p.v, merge_key, &p.rank);
-		if (r < 0)
-			return r;
+		p.server = index_in(&in_server, p.v);
+		p.rank = index_in(&in_wanted, p.v);
 		if (p.rank >= 0) {
 			in[n_in++] = p;
 		} else {
@@ -209,17 +230,14 @@ static int order(struct merge *m, struct json *list, const struct items *wanted,
 	}
 	qsort(in, n_in, sizeof(*in), cmp_placed);
 	qsort(out, n_out, sizeof(*out), cmp_placed);
-	list->first = list->last = NULL;
-	list->count = 0;
+	patch_empty(list);
 	while (i < n_out || j < n_in) {
 		bool server_first = j == n_in || (i < n_out && out[i].server >= 0 && in[j].server >= 0 &&
 						  out[i].server < in[j].server);
 		struct json *v = server_first ? out[i++].v : in[j++].v;
 
-		v->next = NULL;
 		json_append(list, v);
 	}
-	return 0;
 }
 
 /* ---- lists ---- */
@@ -229,41 +247,55 @@ static int no_merge_key(struct merge *m, const struct json *map, const char *mer
 	return UNEXPECTED(m, "map: %s does not contain declared merge key: %s", go_text(m, map), merge_key);
 }
 
+/* Takes out of a list what the set names. */
+static void remove_named(struct json *list, const struct name_set *names, const char *merge_key)
+{
+	struct json *next, *c = json_first(list);
+
+	if (!names->n && !names->map.n)
+		return;
+	patch_empty(list);
+	for (; c; c = next) {
+		const struct json *name = name_of(c, merge_key);
+
+		next = c->next;
+		if (!name || !name_set_get_value(names, name))
+			json_append(list, c);
+	}
+}
+
 /* Does what elements with $patch say; they leave the patch. *ret_replace: the patch's rest is the new list. */
 static int special_elements(struct merge *m, struct json *original, struct json *patch, const char *merge_key,
 			    bool *ret_replace)
 {
-	struct json *next;
+	_cleanup_name_set_ struct name_set deleted;
+	struct json *next, *p = json_first(patch);
 
+	name_set_init(&deleted);
 	*ret_replace = false;
-	for (struct json *p = json_first(patch); p; p = next) {
+	patch_empty(patch);
+	for (; p; p = next) {
 		const struct json *directive = json_get(p, DIRECTIVE);
 		struct str what = json_str(directive);
 
 		next = p->next;
-		if (!directive)
+		if (!directive) {
+			json_append(patch, p);
 			continue;
+		}
 		if (str_is(what, "replace")) {
 			*ret_replace = true;
 		} else if (str_is(what, "delete")) {
-			struct json *after;
-
 			if (!json_get(p, merge_key))
 				return no_merge_key(m, p, merge_key);
-			if (patch_charge(&m->budget, json_count(original) + 1, m->err) < 0)
-				return -E2BIG;
-			for (struct json *o = json_first(original); o; o = after) {
-				after = o->next;
-				if (same(o, p, merge_key))
-					json_unlink(original, o);
-			}
+			name_set_put_value(&deleted, json_get(p, merge_key), p);
 		} else if (str_is(what, "merge")) {
 			return UNEXPECTED(m, "merging lists cannot yet be specified in the patch");
 		} else {
 			return unknown_directive(m, directive, p);
 		}
-		json_unlink(patch, p);
 	}
+	remove_named(original, &deleted, merge_key);
 	return 0;
 }
 
@@ -272,10 +304,12 @@ static int merge_elements(struct merge *m, struct schema schema, struct json *or
 {
 	struct items have = items_of(m, original);
 	struct json **room = arena_new_array(m->arena, struct json *, have.n + json_count(patch) + 1);
+	_cleanup_places_ struct places places;
 
 	/* Room for all of the patch: a second element with the same key must meet the first one. */
 	memcpy(room, have.v, have.n * sizeof(*room));
 	have.v = room;
+	places_init(&places, &have, merge_key);
 	json_foreach(p, patch) {
 		struct json *merged;
 		long at;
@@ -283,12 +317,11 @@ static int merge_elements(struct merge *m, struct schema schema, struct json *or
 
 		if (!json_get(p, merge_key))
 			return no_merge_key(m, p, merge_key);
-		r = index_in(m, &have, p, merge_key, &at);
-		if (r < 0)
-			return r;
+		at = index_in(&places, p);
 		if (at < 0) {
 			have.v[have.n] = fresh(m, p);
-			json_append(original, have.v[have.n++]);
+			json_append(original, have.v[have.n]);
+			places_add(&places, have.n++);
 			continue;
 		}
 		r = merge_map(m, schema, have.v[at], json_clone(m->arena, p), &merged);
@@ -301,26 +334,19 @@ static int merge_elements(struct merge *m, struct schema schema, struct json *or
 }
 
 /* Lists of primitives are sets. */
-static int merge_primitives(struct merge *m, struct json *original, const struct json *patch, bool deletes)
+static void merge_primitives(struct merge *m, struct json *original, const struct json *patch, bool deletes)
 {
-	json_foreach(p, patch) {
-		struct json *next;
-		bool found = false;
+	_cleanup_name_set_ struct name_set seen;
 
-		if (patch_charge(&m->budget, json_count(original) + 1, m->err) < 0)
-			return -E2BIG;
-		for (struct json *o = json_first(original); o; o = next) {
-			next = o->next;
-			if (!json_equal(o, p))
-				continue;
-			found = true;
-			if (deletes)
-				json_unlink(original, o);
-		}
-		if (!found && !deletes)
+	name_set_init(&seen);
+	if (!deletes)
+		json_foreach(o, original)
+			name_set_put_value(&seen, o, o);
+	json_foreach(p, patch)
+		if (name_set_put_value(&seen, p, p) == p && !deletes)
 			json_append(original, json_clone(m->arena, p));
-	}
-	return 0;
+	if (deletes)
+		remove_named(original, &seen, NULL);
 }
 
 /* All elements of both lists are of one sort: 1 objects, 0 primitives. */
@@ -356,11 +382,12 @@ static int merge_list(struct merge *m, const struct api_field *f, struct json *o
 		return r;
 	if (r == 0) {
 		server = items_of(m, json_clone(m->arena, original));
-		r = merge_primitives(m, original, patch, deletes);
-		if (r < 0 || deletes)
-			return r;
+		merge_primitives(m, original, patch, deletes);
+		if (deletes)
+			return 0;
 		wanted = items_of(m, patch);
-		return order(m, original, &wanted, &server, NULL);
+		order(m, original, &wanted, &server, NULL);
+		return 0;
 	}
 	if (!f->patch_merge_key)
 		return UNEXPECTED(m, "cannot merge lists without merge key for type struct");
@@ -377,7 +404,8 @@ static int merge_list(struct merge *m, const struct api_field *f, struct json *o
 	if (r < 0)
 		return r;
 	wanted = items_of(m, patch);
-	return order(m, original, &wanted, &server, f->patch_merge_key);
+	order(m, original, &wanted, &server, f->patch_merge_key);
+	return 0;
 }
 
 /* ---- $setElementOrder ---- */
@@ -386,17 +414,16 @@ static int merge_list(struct merge *m, const struct api_field *f, struct json *o
 static int check_order(struct merge *m, const struct json *patch, const struct json *order_list,
 		       const struct items *wanted, const char *merge_key)
 {
+	_cleanup_places_ struct places places;
 	long last = -1;
 
+	places_init(&places, wanted, merge_key);
 	json_foreach(p, patch) {
 		long at;
-		int r;
 
 		if (json_get(p, DIRECTIVE))
 			continue;
-		r = index_in(m, wanted, p, merge_key, &at);
-		if (r < 0)
-			return r;
+		at = index_in(&places, p);
 		if (at < 0 || at < last)
 			return UNEXPECTED(m,
 					  "The order in patch list:\n%s\n doesn't match $setElementOrder list:\n%s\n",
@@ -408,31 +435,22 @@ static int check_order(struct merge *m, const struct json *patch, const struct j
 
 /* What counts as the server's order for elements outside of the wanted one: the old elements that are left, and in
  * the room of those that went as many new ones. Upstream's result has this order; clients compare with it. */
-static int known_order(struct merge *m, const struct items *before, const struct json *merged, const char *merge_key,
-		       struct items *ret)
+static void known_order(struct merge *m, const struct items *before, const struct json *merged, const char *merge_key,
+			struct items *ret)
 {
+	_cleanup_places_ struct places in_after, in_before;
 	struct items after = items_of(m, merged),
 		     known = { arena_new_array(m->arena, struct json *, before->n + 1), 0 };
-	long at;
 
-	for (size_t i = 0; i < before->n; i++) {
-		int r = index_in(m, &after, before->v[i], merge_key, &at);
-
-		if (r < 0)
-			return r;
-		if (at >= 0)
+	places_init(&in_after, &after, merge_key);
+	places_init(&in_before, before, merge_key);
+	for (size_t i = 0; i < before->n; i++)
+		if (index_in(&in_after, before->v[i]) >= 0)
 			known.v[known.n++] = before->v[i];
-	}
-	for (size_t i = 0; i < after.n && known.n < before->n; i++) {
-		int r = index_in(m, before, after.v[i], merge_key, &at);
-
-		if (r < 0)
-			return r;
-		if (at < 0)
+	for (size_t i = 0; i < after.n && known.n < before->n; i++)
+		if (index_in(&in_before, after.v[i]) < 0)
 			known.v[known.n++] = after.v[i];
-	}
 	*ret = known;
-	return 0;
 }
 
 static int set_order(struct merge *m, struct schema schema, struct json *original, struct json *patch, struct str name,
@@ -463,13 +481,14 @@ static int set_order(struct merge *m, struct schema schema, struct json *origina
 		server = before;
 		r = change ? merge_list(m, f, have, change, false) : 0;
 		if (r == 0 && change && merge_key)
-			r = known_order(m, &before, have, merge_key, &server);
+			known_order(m, &before, have, merge_key, &server);
 		if (r < 0)
 			return r;
 	}
 	if (change)
 		json_unlink(patch, change);
-	return order(m, have, &wanted, &server, merge_key);
+	order(m, have, &wanted, &server, merge_key);
+	return 0;
 }
 
 static int set_orders(struct merge *m, struct schema schema, struct json *original, struct json *patch)
@@ -495,36 +514,33 @@ static int set_orders(struct merge *m, struct schema schema, struct json *origin
 
 /* ---- maps ---- */
 
-static bool listed(const struct json *list, struct str key)
-{
-	json_foreach(k, list)
-		if (json_is(k, JSON_STRING) && str_eq(k->text, key))
-			return true;
-	return false;
-}
-
 static int retain_keys(struct merge *m, struct json *original, struct json *patch)
 {
-	struct json *keys = json_remove(patch, RETAIN_KEYS), *next;
+	struct json *keys = json_remove(patch, RETAIN_KEYS), *next, *o;
+	_cleanup_name_set_ struct name_set kept;
 
+	name_set_init(&kept);
 	if (!keys)
 		return 0;
 	if (!json_is(keys, JSON_ARRAY))
 		return api_err_bad_request(m->err, "invalid patch format of retainKeys");
-	if (patch_charge(&m->budget, (json_count(patch) + json_count(original)) * (json_count(keys) + 1), m->err) < 0)
-		return -E2BIG;
+	json_foreach(k, keys)
+		if (json_is(k, JSON_STRING))
+			name_set_put(&kept, k->text, k);
 	json_foreach(p, patch)
-		if (p->type != JSON_NULL && !is_directive(p->key) && !listed(keys, p->key))
+		if (p->type != JSON_NULL && !is_directive(p->key) && !name_set_get(&kept, p->key))
 			return api_err_bad_request(m->err, "invalid patch format of retainKeys");
-	for (struct json *o = json_first(original); o; o = next) {
+	o = json_first(original);
+	patch_empty(original);
+	for (; o; o = next) {
 		next = o->next;
-		if (!listed(keys, o->key))
-			json_unlink(original, o);
+		if (name_set_get(&kept, o->key))
+			json_append(original, o);
 	}
 	return 0;
 }
 
-static int merge_member(struct merge *m, struct schema schema, struct json *original, struct json *p)
+static int merge_member(struct merge *m, struct schema schema, struct patch_members *original, struct json *p)
 {
 	struct str name = prefixed(p->key, DELETE_PRIMITIVES);
 	bool deletes = name.p != NULL;
@@ -535,14 +551,14 @@ static int merge_member(struct merge *m, struct schema schema, struct json *orig
 	if (!deletes)
 		name = p->key;
 	if (p->type == JSON_NULL) {
-		json_remove_n(original, name);
+		patch_members_remove(original, name);
 		return 0;
 	}
 	f = field_of(schema, name);
-	have = json_get_n(original, name);
+	have = patch_members_get(original, name);
 	if (!have || have->type != p->type) {
 		if (!deletes)
-			json_set_n(original, name, fresh(m, p));
+			patch_members_set(original, name, fresh(m, p));
 		return 0;
 	}
 	if (p->type == JSON_OBJECT) {
@@ -565,6 +581,7 @@ static int merge_map(struct merge *m, struct schema schema, struct json *origina
 		     struct json **ret)
 {
 	const struct json *directive = json_get(patch, DIRECTIVE);
+	struct patch_members members;
 	struct json *next;
 	int r;
 
@@ -590,16 +607,14 @@ static int merge_map(struct merge *m, struct schema schema, struct json *origina
 	r = set_orders(m, schema, original, patch);
 	if (r < 0)
 		return r;
-	for (struct json *p = json_first(patch); p; p = next) {
+	patch_members_init(&members, original, patch);
+	for (struct json *p = json_first(patch); p && r >= 0; p = next) {
 		next = p->next;
-		if (patch_charge(&m->budget, json_count(original) + 1, m->err) < 0)
-			return -E2BIG;
-		r = merge_member(m, schema, original, p);
-		if (r < 0)
-			return r;
+		r = merge_member(m, schema, &members, p);
 	}
+	patch_members_finish(&members);
 	*ret = original;
-	return 0;
+	return r;
 }
 
 int patch_strategic(struct arena *arena, const struct api_message *message, const struct json *original,

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "userspace/api/name_set.h"
 #include "userspace/api/validate.h"
 
 static const struct json empty_object = { .type = JSON_OBJECT };
@@ -105,49 +106,23 @@ static void check_selector(const struct json *selector, const struct field_path 
 
 /* ---- composites ---- */
 
-static int by_text(const void *a, const void *b)
-{
-	return str_cmp(json_str(*(const struct json *const *)a), json_str(*(const struct json *const *)b));
-}
-
 /* Items of a list whose one key must not repeat. The last of two equal ones is told, as upstream does. */
 static void check_unique(const struct api_field *f, const struct json *array, const struct field_path *path,
 			 struct field_errors *e)
 {
-	size_t n = json_count(array), i = 0;
-	const struct json **keys;
+	_cleanup_name_set_ struct name_set seen;
+	size_t i = 0;
 
-	if (!f->unique || n < 2 || !f->list_keys)
+	name_set_init(&seen);
+	if (!f->unique || json_count(array) < 2 || !f->list_keys)
 		return;
-	keys = mem_new_array(const struct json *, n);
 	json_foreach(it, array) {
 		const struct json *key = json_get(it, f->list_keys[0]);
 
-		if (json_str(key).n)
-			keys[i++] = key;
-	}
-	n = i;
-	qsort(keys, n, sizeof(*keys), by_text);
-	i = 0;
-	json_foreach(it, array) {
-		const struct json *key = json_get(it, f->list_keys[0]), *const * hit;
-
-		hit = json_str(key).n ? bsearch(&key, keys, n, sizeof(*keys), by_text) : NULL;
-		/* Look for an earlier one only when the sorted neighbours say there is another. */
-		if (hit &&
-		    ((hit > keys && !by_text(hit - 1, &key)) || (hit + 1 < keys + n && !by_text(hit + 1, &key)))) {
-			json_foreach(earlier, array) {
-				if (earlier == it)
-					break;
-				if (!str_eq(json_get_str(earlier, f->list_keys[0]), json_str(key)))
-					continue;
-				field_duplicate(e, FIELD_STR(FIELD_INDEX(path, i), str_of(f->list_keys[0])), key);
-				break;
-			}
-		}
+		if (json_str(key).n && name_set_put(&seen, json_str(key), it) != it)
+			field_duplicate(e, FIELD_STR(FIELD_INDEX(path, i), str_of(f->list_keys[0])), key);
 		i++;
 	}
-	free(keys);
 }
 
 static void walk_array(const struct api_field *f, const struct json *array, const struct field_path *path,

@@ -74,6 +74,15 @@ static void add(struct field_errors *e, const char *reason, const struct field_p
 	err_add_cause(&e->err, reason, field, "%s", buf_cstr(message));
 }
 
+/* Findings beyond those that are kept are counted, not worded. */
+static bool only_counted(struct field_errors *e)
+{
+	if (e->err.n_causes < ERR_CAUSES_MAX)
+		return false;
+	e->n++;
+	return true;
+}
+
 /* ": detail", or nothing. */
 static void add_detail(struct buf *out, const char *fmt, va_list ap)
 {
@@ -98,6 +107,34 @@ static void add_quoted(struct buf *out, struct str s)
 	json_write_str(out, s);
 }
 
+/* As json_write(), of which nobody sees more than the begin: a long list may be shown by many findings. */
+static void write_begin(struct buf *out, const struct json *v)
+{
+	bool object = v->type == JSON_OBJECT;
+
+	if (v->type == JSON_STRING) {
+		json_write_str(out, str_make(v->text.p, v->text.n > VALUE_SHOWN_MAX ? VALUE_SHOWN_MAX : v->text.n));
+		return;
+	}
+	if (!object && v->type != JSON_ARRAY) {
+		json_write(out, v);
+		return;
+	}
+	buf_add_char(out, object ? '{' : '[');
+	json_foreach(c, v) {
+		if (buf_len(out) > VALUE_SHOWN_MAX)
+			return;
+		if (c != v->first)
+			buf_add_char(out, ',');
+		if (object) {
+			json_write_str(out, c->key);
+			buf_add_char(out, ':');
+		}
+		write_begin(out, c);
+	}
+	buf_add_char(out, object ? '}' : ']');
+}
+
 static void add_value(struct buf *out, const struct json *v)
 {
 	_cleanup_(buf_finish) struct buf text = BUF_INIT;
@@ -111,7 +148,7 @@ static void add_value(struct buf *out, const struct json *v)
 		buf_add_cstr(out, "null");
 		return;
 	}
-	json_write(&text, v);
+	write_begin(&text, v);
 	s = buf_str(&text);
 	buf_add(out, s.p, s.n > VALUE_SHOWN_MAX ? VALUE_SHOWN_MAX : s.n);
 	if (s.n > VALUE_SHOWN_MAX)
@@ -123,6 +160,8 @@ void field_required(struct field_errors *e, const struct field_path *path, const
 	_cleanup_(buf_finish) struct buf m = BUF_INIT;
 	va_list ap;
 
+	if (only_counted(e))
+		return;
 	buf_add_cstr(&m, "Required value");
 	va_start(ap, detail);
 	add_detail(&m, detail, ap);
@@ -136,6 +175,8 @@ void field_invalid(struct field_errors *e, const struct field_path *path, const 
 	_cleanup_(buf_finish) struct buf m = BUF_INIT;
 	va_list ap;
 
+	if (only_counted(e))
+		return;
 	buf_add_cstr(&m, "Invalid value: ");
 	add_value(&m, value);
 	va_start(ap, detail);
@@ -149,6 +190,8 @@ void field_invalid_unshown(struct field_errors *e, const struct field_path *path
 	_cleanup_(buf_finish) struct buf m = BUF_INIT;
 	va_list ap;
 
+	if (only_counted(e))
+		return;
 	buf_add_cstr(&m, "Invalid value");
 	va_start(ap, detail);
 	add_detail(&m, detail, ap);
@@ -161,6 +204,8 @@ void field_invalid_str(struct field_errors *e, const struct field_path *path, st
 	_cleanup_(buf_finish) struct buf m = BUF_INIT;
 	va_list ap;
 
+	if (only_counted(e))
+		return;
 	buf_add_cstr(&m, "Invalid value: ");
 	add_quoted(&m, value);
 	va_start(ap, detail);
@@ -174,6 +219,8 @@ void field_invalid_int(struct field_errors *e, const struct field_path *path, in
 	_cleanup_(buf_finish) struct buf m = BUF_INIT;
 	va_list ap;
 
+	if (only_counted(e))
+		return;
 	buf_printf(&m, "Invalid value: %" PRId64, value);
 	va_start(ap, detail);
 	add_detail(&m, detail, ap);
@@ -186,6 +233,8 @@ void field_not_supported(struct field_errors *e, const struct field_path *path, 
 {
 	_cleanup_(buf_finish) struct buf m = BUF_INIT;
 
+	if (only_counted(e))
+		return;
 	buf_add_cstr(&m, "Unsupported value: ");
 	add_quoted(&m, value);
 	for (size_t i = 0; supported && supported[i]; i++) {
@@ -199,6 +248,8 @@ void field_duplicate(struct field_errors *e, const struct field_path *path, cons
 {
 	_cleanup_(buf_finish) struct buf m = BUF_INIT;
 
+	if (only_counted(e))
+		return;
 	buf_add_cstr(&m, "Duplicate value: ");
 	add_value(&m, value);
 	add(e, "FieldValueDuplicate", path, &m);
@@ -208,6 +259,8 @@ void field_duplicate_str(struct field_errors *e, const struct field_path *path, 
 {
 	_cleanup_(buf_finish) struct buf m = BUF_INIT;
 
+	if (only_counted(e))
+		return;
 	buf_add_cstr(&m, "Duplicate value: ");
 	add_quoted(&m, value);
 	add(e, "FieldValueDuplicate", path, &m);
@@ -218,6 +271,8 @@ void field_forbidden(struct field_errors *e, const struct field_path *path, cons
 	_cleanup_(buf_finish) struct buf m = BUF_INIT;
 	va_list ap;
 
+	if (only_counted(e))
+		return;
 	buf_add_cstr(&m, "Forbidden");
 	va_start(ap, detail);
 	add_detail(&m, detail, ap);
@@ -229,6 +284,8 @@ void field_not_found(struct field_errors *e, const struct field_path *path, stru
 {
 	_cleanup_(buf_finish) struct buf m = BUF_INIT;
 
+	if (only_counted(e))
+		return;
 	buf_add_cstr(&m, "Not found: ");
 	add_quoted(&m, value);
 	add(e, "FieldValueNotFound", path, &m);
@@ -238,6 +295,8 @@ void field_too_long(struct field_errors *e, const struct field_path *path, size_
 {
 	_cleanup_(buf_finish) struct buf m = BUF_INIT;
 
+	if (only_counted(e))
+		return;
 	buf_printf(&m, "Too long: may not be more than %zu bytes", max);
 	add(e, "FieldValueTooLong", path, &m);
 }
@@ -246,6 +305,8 @@ void field_too_many(struct field_errors *e, const struct field_path *path, size_
 {
 	_cleanup_(buf_finish) struct buf m = BUF_INIT;
 
+	if (only_counted(e))
+		return;
 	buf_printf(&m, "Too many: %zu: must have at most %zu item%s", n, max, max == 1 ? "" : "s");
 	add(e, "FieldValueTooMany", path, &m);
 }
@@ -255,6 +316,8 @@ void field_internal(struct field_errors *e, const struct field_path *path, const
 	_cleanup_(buf_finish) struct buf m = BUF_INIT;
 	va_list ap;
 
+	if (only_counted(e))
+		return;
 	buf_add_cstr(&m, "Internal error");
 	va_start(ap, detail);
 	add_detail(&m, detail, ap);

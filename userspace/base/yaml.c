@@ -14,6 +14,7 @@ struct yaml {
 	struct map anchors;           /* name -> struct json * */
 	struct json_duplicates *dups; /* NULL: a key given twice is an error */
 	size_t nodes, aliases;
+	size_t expanded; /* nodes that aliases and merges made */
 	unsigned depth;
 	struct err *err;
 };
@@ -77,6 +78,30 @@ static int yaml_put(struct yaml *y, struct yaml_members *m, struct str key, stru
 	return 0;
 }
 
+/* A copy, as long as it keeps within the limit: an attack stops before it has cost anything. */
+static int yaml_copy(struct yaml *y, const struct json *v, struct json **ret)
+{
+	struct json *copy;
+
+	if (++y->expanded > YAML_EXPANDED_NODES_FREE && y->expanded / YAML_EXPANDED_NODES_RATIO > y->nodes)
+		return err_set(y->err, -E2BIG, "yaml: document contains excessive aliasing");
+	copy = json_new(y->arena, v->type);
+	if (v->type != JSON_ARRAY && v->type != JSON_OBJECT)
+		*copy = *v;
+	copy->key = v->key;
+	copy->next = NULL;
+	json_foreach(it, v) {
+		struct json *child;
+		int r = yaml_copy(y, it, &child);
+
+		if (r < 0)
+			return r;
+		json_append(copy, child);
+	}
+	*ret = copy;
+	return 0;
+}
+
 /* "<<": members of other mappings that are not here. */
 static int yaml_merge(struct yaml *y, struct yaml_members *m, const struct json *from)
 {
@@ -84,6 +109,8 @@ static int yaml_merge(struct yaml *y, struct yaml_members *m, const struct json 
 		json_foreach(it, from) {
 			int r = it->type == JSON_OBJECT ? yaml_merge(y, m, it) : -EINVAL;
 
+			if (r == -E2BIG)
+				return r;
 			if (r < 0)
 				return err_set(y->err, -EINVAL,
 					       "yaml: map merge requires map or sequence of maps as the value");
@@ -94,11 +121,13 @@ static int yaml_merge(struct yaml *y, struct yaml_members *m, const struct json 
 		return err_set(y->err, -EINVAL, "yaml: map merge requires map or sequence of maps as the value");
 	json_foreach(it, from) {
 		struct json *copy;
+		int r;
 
 		if (map_get(&m->own, it->key) || map_get(&m->merged, it->key))
 			continue;
-		copy = json_clone(y->arena, it);
-		copy->key = it->key;
+		r = yaml_copy(y, it, &copy);
+		if (r < 0)
+			return r;
 		json_append(m->object, copy);
 		map_put(&m->merged, copy->key, copy);
 	}
@@ -187,11 +216,9 @@ static int yaml_alias(struct yaml *y, const char *name, struct json **ret)
 
 	if (!target)
 		return err_set(y->err, -EINVAL, "yaml: unknown anchor '%s' referenced", name);
-	/* Copies of copies grow without end; one copy no more than doubles what there is. */
-	if (++y->aliases > YAML_ALIASES_MAX || y->arena->total > YAML_EXPANDED_BYTES_MAX)
+	if (++y->aliases > YAML_ALIASES_MAX)
 		return err_set(y->err, -E2BIG, "yaml: document contains excessive aliasing");
-	*ret = json_clone(y->arena, target);
-	return 0;
+	return yaml_copy(y, target, ret);
 }
 
 /* Takes over the event. */

@@ -6,7 +6,10 @@
 #include "userspace/base/json.h"
 
 #define YAML_ALIASES_MAX 1024
-#define YAML_EXPANDED_BYTES_MAX (64u * 1024 * 1024) /* of the tree, while aliases are followed */
+/* Nodes that following aliases makes: some are free, past that as many as this times those that the text itself has. A
+ * text that is almost all aliases of aliases is no configuration. */
+#define YAML_EXPANDED_NODES_FREE 20000
+#define YAML_EXPANDED_NODES_RATIO 10
 #define YAML_NODES_MAX 1000000
 
 /* The tree owns copies of all strings in the arena. An empty document gives JSON null. -EINVAL; also when a key is

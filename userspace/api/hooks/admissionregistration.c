@@ -23,20 +23,6 @@ static bool has_text(const struct json *list, const char *text)
 	return false;
 }
 
-/* The item stands earlier in its list. */
-static bool is_repeated(const struct json *list, const struct json *item, const char *key)
-{
-	struct str s = key ? json_get_str(item, key) : json_str(item);
-
-	json_foreach(v, list) {
-		if (v == item)
-			return false;
-		if (str_eq(key ? json_get_str(v, key) : json_str(v), s))
-			return true;
-	}
-	return false;
-}
-
 static bool is_blank(struct str s)
 {
 	return str_trim(s).n == 0;
@@ -44,35 +30,33 @@ static bool is_blank(struct str s)
 
 /* ---- rules: which requests ---- */
 
-/* Item `at` of a list of resources, against those before it. */
-static void validate_subresource(const struct json *list, const struct json *item, const struct field_path *at,
+/* Item `at` of a list of resources, against the wildcards before it. */
+static void validate_subresource(struct name_set *seen, const struct json *item, const struct field_path *at,
 				 struct field_errors *e)
 {
 	struct str text = json_str(item), sub = text, resource;
+	_cleanup_buf_ struct buf all_subs = BUF_INIT, all_resources = BUF_INIT;
 
 	if (!str_split(&sub, '/', &resource) || resource.n == text.n)
 		return;
-	json_foreach(v, list) {
-		struct str other_sub = json_str(v), other;
-
-		if (v == item)
-			return;
-		if (!str_split(&other_sub, '/', &other) || other.n == json_str(v).n)
-			continue;
-		if (str_is(other_sub, "*") && str_eq(other, resource))
-			field_invalid_str(e, at, text, "if '%.*s/*' is present, must not specify %.*s",
-					  STR_ARG(resource), STR_ARG(text));
-		if (str_is(other, "*") && str_eq(other_sub, sub))
-			field_invalid_str(e, at, text, "if '*/%.*s' is present, must not specify %.*s", STR_ARG(sub),
-					  STR_ARG(text));
-	}
+	buf_printf(&all_subs, "%.*s/*", STR_ARG(resource));
+	buf_printf(&all_resources, "*/%.*s", STR_ARG(sub));
+	if (name_set_get(seen, buf_str(&all_subs)))
+		field_invalid_str(e, at, text, "if '%.*s/*' is present, must not specify %.*s", STR_ARG(resource),
+				  STR_ARG(text));
+	if (name_set_get(seen, buf_str(&all_resources)))
+		field_invalid_str(e, at, text, "if '*/%.*s' is present, must not specify %.*s", STR_ARG(sub),
+				  STR_ARG(text));
+	name_set_put(seen, text, item);
 }
 
 static void validate_resources(const struct json *list, const struct field_path *path, struct field_errors *e)
 {
+	_cleanup_name_set_ struct name_set seen;
 	bool plain = false;
 	size_t i = 0;
 
+	name_set_init(&seen);
 	if (!json_count(list))
 		field_required(e, path, NULL);
 	json_foreach(v, list) {
@@ -84,7 +68,7 @@ static void validate_resources(const struct json *list, const struct field_path 
 		else if (str_find(s, '/') < 0)
 			plain = !str_is(s, "*"); /* of the last one: as upstream does */
 		else
-			validate_subresource(list, v, at, e);
+			validate_subresource(&seen, v, at, e);
 	}
 	if (i > 1 && has_text(list, "*/*"))
 		field_invalid(e, path, list, "if '*/*' is present, must not specify other resources");
@@ -212,8 +196,10 @@ static void validate_client(const struct json *client, const struct field_path *
 
 static void validate_review_versions(const struct json *list, const struct field_path *path, struct field_errors *e)
 {
+	_cleanup_name_set_ struct name_set repeated;
 	size_t i = 0;
 
+	name_set_init(&repeated);
 	if (!json_count(list)) {
 		field_required(e, path, "must specify one of v1, v1beta1");
 		return;
@@ -221,7 +207,7 @@ static void validate_review_versions(const struct json *list, const struct field
 	json_foreach(v, list) {
 		const struct field_path *at = FIELD_INDEX(path, i++);
 
-		if (is_repeated(list, v, NULL))
+		if (name_set_put(&repeated, json_str(v), v) != v)
 			field_invalid_str(e, at, json_str(v), "duplicate version");
 		else
 			hooks_text_validate(json_str(v), validate_dns1035_label, at, e);
@@ -293,13 +279,15 @@ static void validate_named_rule(const struct json *rule, const struct field_path
 {
 	static const char *const operations[] = { "*", "CONNECT", "CREATE", "DELETE", "UPDATE", NULL };
 	const struct json *list = json_get(rule, "resourceNames");
+	_cleanup_name_set_ struct name_set repeated;
 	size_t i = 0;
 
+	name_set_init(&repeated);
 	json_foreach(v, list) {
 		const struct field_path *at = FIELD_INDEX(FIELD(path, "resourceNames"), i++);
 
 		hooks_text_validate(json_str(v), validate_path_segment, at, e);
-		if (is_repeated(list, v, NULL))
+		if (name_set_put(&repeated, json_str(v), v) != v)
 			field_duplicate(e, at, v);
 	}
 	i = 0;
@@ -458,15 +446,17 @@ static void validate_annotation(const struct json *policy, const struct json *a,
 static void validate_annotations_of(const struct json *policy, const struct json *list, const struct field_path *path,
 				    struct field_errors *e)
 {
+	_cleanup_name_set_ struct name_set repeated;
 	size_t i = 0;
 
+	name_set_init(&repeated);
 	if (json_count(list) > AUDIT_ANNOTATIONS_MAX)
 		field_invalid(e, path, list, "must not have more than %d auditAnnotations", AUDIT_ANNOTATIONS_MAX);
 	json_foreach(a, list) {
 		const struct field_path *at = FIELD_INDEX(path, i++);
 
 		validate_annotation(policy, a, at, e);
-		if (is_repeated(list, a, "key"))
+		if (name_set_put(&repeated, json_get_str(a, "key"), a) != a)
 			field_duplicate_str(e, FIELD(at, "key"), json_get_str(a, "key"));
 	}
 }
@@ -603,11 +593,13 @@ static void validating_binding_validate(const struct json *binding, struct field
 {
 	const struct json *spec = json_get(binding, "spec"), *list = json_get(spec, "validationActions");
 	const struct field_path *path = FIELD(NULL, "spec"), *at = FIELD(path, "validationActions");
+	_cleanup_name_set_ struct name_set repeated;
 	size_t i = 0;
 
+	name_set_init(&repeated);
 	validate_binding(spec, false, path, e);
 	json_foreach(v, list) {
-		if (is_repeated(list, v, NULL))
+		if (name_set_put(&repeated, json_str(v), v) != v)
 			field_duplicate(e, FIELD_INDEX(at, i), v);
 		i++;
 	}

@@ -39,43 +39,52 @@ static size_t count_type(const struct json *csr, const char *type)
 	return n;
 }
 
-/* The place of a condition in its list tells the copies of one type apart. */
-static const struct json *nth_of_type(const struct json *csr, struct str type, size_t n)
+/* The next condition of that type, from `c` on. */
+static const struct json *of_type(const struct json *c, const char *type)
 {
-	json_foreach(c, json_at(csr, "status.conditions"))
-		if (str_eq(json_get_str(c, "type"), type) && n-- == 0)
-			return c;
-	return NULL;
+	while (c && !str_is(json_get_str(c, "type"), type))
+		c = c->next;
+	return c;
 }
 
 /* A signer that writes back what it read does not touch the approval; one that adds or removes is refused later. */
 static void keep_decisions(struct arena *arena, struct json *csr, const struct json *old)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(decisions); i++) {
-		size_t n = 0;
+		const struct json *was = json_first(json_at(old, "status.conditions"));
 
 		if (count_type(csr, decisions[i]) != count_type(old, decisions[i]))
 			continue;
-		json_foreach(c, json_at(csr, "status.conditions"))
-			if (str_is(json_get_str(c, "type"), decisions[i]))
-				json_replace(c, json_clone(arena, nth_of_type(old, str_of(decisions[i]), n++)));
+		json_foreach(c, json_at(csr, "status.conditions")) {
+			if (!str_is(json_get_str(c, "type"), decisions[i]))
+				continue;
+			was = of_type(was, decisions[i]);
+			json_replace(c, json_clone(arena, was));
+			was = was->next;
+		}
 	}
 }
 
-static struct str transition_of(const struct json *old, const struct json *condition, struct str now)
+static void type_and_status(struct buf *out, const struct json *condition)
 {
-	json_foreach(c, json_at(old, "status.conditions"))
-		if (str_eq(json_get_str(c, "type"), json_get_str(condition, "type")) &&
-		    str_eq(json_get_str(c, "status"), json_get_str(condition, "status")) &&
-		    json_get_str(c, "lastTransitionTime").n)
-			return json_get_str(c, "lastTransitionTime");
-	return now;
+	buf_reset(out);
+	buf_printf(out, "%.*s=%.*s", STR_ARG(json_get_str(condition, "type")),
+		   STR_ARG(json_get_str(condition, "status")));
 }
 
 static void stamp_conditions(struct arena *arena, struct json *csr, const struct json *old)
 {
+	_cleanup_name_set_ struct name_set before;
+	_cleanup_buf_ struct buf key = BUF_INIT;
 	char text[CLOCK_RFC3339_MAX];
 	struct str now;
+
+	name_set_init(&before);
+	json_foreach(c, json_at(old, "status.conditions")) {
+		type_and_status(&key, c);
+		if (json_get_str(c, "lastTransitionTime").n)
+			name_set_put(&before, buf_str(&key), c);
+	}
 
 	clock_format_rfc3339(clock_real_ns(), text);
 	now = str_of(arena_strdup(arena, text));
@@ -84,8 +93,14 @@ static void stamp_conditions(struct arena *arena, struct json *csr, const struct
 			continue;
 		if (!json_get_str(c, "lastUpdateTime").n)
 			json_set_str(arena, c, "lastUpdateTime", now);
-		if (!json_get_str(c, "lastTransitionTime").n)
-			json_set_str(arena, c, "lastTransitionTime", transition_of(old, c, now));
+		if (!json_get_str(c, "lastTransitionTime").n) {
+			const struct json *was;
+
+			type_and_status(&key, c);
+			was = name_set_get(&before, buf_str(&key));
+			json_set_str(arena, c, "lastTransitionTime",
+				     was ? json_get_str(was, "lastTransitionTime") : now);
+		}
 	}
 }
 
@@ -152,18 +167,14 @@ static void validate_signer(struct str signer, const struct field_path *at, stru
 
 static void validate_usages(const struct json *usages, struct field_errors *e)
 {
-	size_t i = 0, n;
+	_cleanup_name_set_ struct name_set seen;
+	size_t i = 0;
 
 	if (!json_count(usages))
 		field_required(e, FIELD(NULL, "spec.usages"), NULL);
+	name_set_init(&seen);
 	json_foreach(u, usages) {
-		n = 0;
-		json_foreach(before, usages) {
-			if (before == u)
-				break;
-			n += json_equal(before, u);
-		}
-		if (n)
+		if (name_set_put_value(&seen, u, u) != u)
 			field_duplicate(e, FIELD_INDEX(FIELD(NULL, "spec.usages"), i), u);
 		i++;
 	}
@@ -217,8 +228,10 @@ static void validate_conditions(const struct json *csr, struct field_errors *e)
 	const struct field_path *list = FIELD(NULL, "status.conditions");
 	const struct json *conditions = json_at(csr, "status.conditions");
 	bool approved = false, denied = false;
+	_cleanup_name_set_ struct name_set seen;
 	size_t i = 0;
 
+	name_set_init(&seen);
 	json_foreach(c, conditions) {
 		const struct field_path *at = FIELD_INDEX(list, i++);
 		struct str type = json_get_str(c, "type");
@@ -230,7 +243,7 @@ static void validate_conditions(const struct json *csr, struct field_errors *e)
 			field_invalid_str(e, list, type, "Approved and Denied conditions are mutually exclusive");
 		approved = approved || str_is(type, "Approved");
 		denied = denied || str_is(type, "Denied");
-		if (nth_of_type(csr, type, 0) != c)
+		if (name_set_put(&seen, type, c) != c)
 			field_duplicate_str(e, FIELD(at, "type"), type);
 	}
 }

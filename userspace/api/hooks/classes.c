@@ -72,8 +72,10 @@ static void runtime_validate(const struct json *class, struct field_errors *e)
 	const struct json *scheduling = json_get(class, "scheduling"),
 			  *tolerations = json_get(scheduling, "tolerations");
 	const struct field_path *path = FIELD(NULL, "scheduling"), *selector = FIELD(path, "nodeSelector");
+	_cleanup_name_set_ struct name_set seen;
 	size_t i = 0;
 
+	name_set_init(&seen);
 	hooks_resource_list_validate(json_at(class, "overhead.podFixed"), true, FIELD(NULL, "overhead.podFixed.limits"),
 				     e);
 	json_foreach(l, json_get(scheduling, "nodeSelector")) {
@@ -84,14 +86,8 @@ static void runtime_validate(const struct json *class, struct field_errors *e)
 	json_foreach(t, tolerations) {
 		const struct field_path *at = FIELD_INDEX(FIELD(path, "tolerations"), i++);
 
-		json_foreach(before, tolerations) {
-			if (before == t)
-				break;
-			if (!json_equal(before, t))
-				continue;
+		if (name_set_put_value(&seen, t, t) != t)
 			field_duplicate(e, at, t);
-			break;
-		}
 	}
 }
 

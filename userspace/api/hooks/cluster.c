@@ -98,9 +98,12 @@ const struct api_hooks hooks_namespaces = {
 static void validate_taints(const struct json *taints, struct field_errors *e)
 {
 	static const char *const effects[] = { "NoSchedule", "PreferNoSchedule", "NoExecute", NULL };
+	_cleanup_name_set_ struct name_set seen;
 	size_t i = 0;
 
+	name_set_init(&seen);
 	json_foreach(t, taints) {
+		_cleanup_buf_ struct buf both = BUF_INIT;
 		const struct field_path *at = FIELD_INDEX(FIELD(NULL, "metadata.taints"), i++);
 		struct str effect = json_get_str(t, "effect");
 
@@ -110,15 +113,9 @@ static void validate_taints(const struct json *taints, struct field_errors *e)
 			field_required(e, FIELD(at, "effect"), NULL);
 		else
 			hooks_supported(effect, effects, FIELD(at, "effect"), e);
-		json_foreach(u, taints) {
-			if (u == t)
-				break;
-			if (str_eq(json_get_str(u, "key"), json_get_str(t, "key")) &&
-			    str_eq(json_get_str(u, "effect"), effect)) {
-				field_duplicate(e, at, t);
-				break;
-			}
-		}
+		buf_printf(&both, "%.*s:%.*s", STR_ARG(json_get_str(t, "key")), STR_ARG(effect));
+		if (name_set_put(&seen, buf_str(&both), t) != t)
+			field_duplicate(e, at, t);
 	}
 }
 
@@ -141,9 +138,11 @@ static void node_validate_status(const struct json *node, const struct json *old
 {
 	static const char *const lists[] = { "capacity", "allocatable" };
 	const struct json *addresses = json_at(node, "status.addresses");
+	_cleanup_name_set_ struct name_set seen;
 	size_t i = 0;
 
 	(void)old;
+	name_set_init(&seen);
 	for (size_t l = 0; l < ARRAY_SIZE(lists); l++)
 		json_foreach(r, json_get(json_get(node, "status"), lists[l])) {
 			const struct field_path *at =
@@ -154,14 +153,8 @@ static void node_validate_status(const struct json *node, const struct json *old
 				field_invalid_str(e, at, json_str(r), "must be greater than or equal to 0");
 		}
 	json_foreach(a, addresses) {
-		json_foreach(earlier, addresses) {
-			if (earlier == a)
-				break;
-			if (json_equal(earlier, a)) {
-				field_duplicate(e, FIELD_INDEX(FIELD(NULL, "status.addresses"), i), a);
-				break;
-			}
-		}
+		if (name_set_put_value(&seen, a, a) != a)
+			field_duplicate(e, FIELD_INDEX(FIELD(NULL, "status.addresses"), i), a);
 		i++;
 	}
 }

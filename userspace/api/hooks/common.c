@@ -100,6 +100,25 @@ void hooks_endpoint_ip_validate(struct str s, const struct field_path *path, str
 		field_invalid_str(e, path, s, "may not be in the link-local range (169.254.0.0/16, fe80::/10)");
 }
 
+/* ---- defaults ---- */
+
+void hooks_default_members(struct arena *arena, struct json *to, const struct json *from)
+{
+	_cleanup_name_set_ struct name_set have;
+
+	name_set_init(&have);
+	name_set_add_members(&have, to);
+	json_foreach(m, from) {
+		struct json *copy;
+
+		if (name_set_get(&have, m->key))
+			continue;
+		copy = json_clone(arena, m);
+		copy->key = m->key;
+		json_append(to, copy);
+	}
+}
+
 /* ---- lists ---- */
 
 bool hooks_one_of(struct str s, const char *const *values)

@@ -46,11 +46,14 @@ static void validate_frozen(const struct json *object, const struct json *old, c
 static void configmap_validate(const struct json *object, struct field_errors *e)
 {
 	const struct json *data = json_get(object, "data"), *binary = json_get(object, "binaryData");
+	_cleanup_name_set_ struct name_set binaries;
 	size_t total = 0;
 
+	name_set_init(&binaries);
+	name_set_add_members(&binaries, binary);
 	json_foreach(v, data) {
 		validate_key(v, FIELD(NULL, "data"), e);
-		if (json_get_n(binary, v->key))
+		if (name_set_get(&binaries, v->key))
 			field_invalid_str(e, FIELD_KEY(FIELD(NULL, "data"), v->key), v->key,
 					  "duplicate of key present in binaryData");
 		total += json_str(v).n;
@@ -80,16 +83,26 @@ static void merge_string_data(struct arena *arena, struct json *secret)
 {
 	struct json *plain = json_remove(secret, "stringData"), *data;
 	_cleanup_buf_ struct buf text = BUF_INIT;
+	_cleanup_name_set_ struct name_set have;
 
+	name_set_init(&have);
 	if (!json_count(plain))
 		return;
 	data = json_ensure_object(arena, secret, "data");
+	name_set_add_members(&have, data);
 	json_foreach(v, plain) {
 		struct str s = json_str(v);
+		struct json *coded, *before;
 
 		buf_reset(&text);
 		base64_encode(&text, s.p, s.n, BASE64_STD);
-		json_set_n(data, v->key, json_new_str(arena, arena_str(arena, buf_str(&text))));
+		coded = json_new_str(arena, arena_str(arena, buf_str(&text)));
+		coded->key = v->key;
+		before = (struct json *)name_set_put(&have, v->key, coded);
+		if (before == coded)
+			json_append(data, coded);
+		else
+			json_replace(before, coded);
 	}
 }
 

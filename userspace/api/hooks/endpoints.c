@@ -152,21 +152,15 @@ static void validate_endpoint(const struct json *ep, struct str type, const stru
 	validate_hints(json_get(ep, "hints"), FIELD(at, "hints"), e);
 }
 
-static void validate_slice_port(const struct json *p, const struct json *ports, const struct field_path *at,
+static void validate_slice_port(const struct json *p, struct name_set *names, const struct field_path *at,
 				struct field_errors *e)
 {
 	struct str name = json_get_str(p, "name");
 
 	if (name.n)
 		hooks_text_validate(name, validate_dns1123_label, FIELD(at, "name"), e);
-	json_foreach(q, ports) {
-		if (q == p)
-			break;
-		if (str_eq(name, json_get_str(q, "name"))) {
-			field_duplicate_str(e, FIELD(at, "name"), name);
-			break;
-		}
-	}
+	if (name_set_put(names, name, p) != p)
+		field_duplicate_str(e, FIELD(at, "name"), name);
 	if (json_get(p, "appProtocol"))
 		hooks_text_validate(json_get_str(p, "appProtocol"), validate_qualified_name, FIELD(at, "appProtocol"),
 				    e);
@@ -177,8 +171,10 @@ static void slice_validate(const struct json *object, struct field_errors *e)
 	static const char *const types[] = { "FQDN", "IPv4", "IPv6", NULL };
 	const struct json *endpoints = json_get(object, "endpoints"), *ports = json_get(object, "ports");
 	struct str type = json_get_str(object, "addressType");
+	_cleanup_name_set_ struct name_set names;
 	size_t i = 0;
 
+	name_set_init(&names);
 	if (type.n)
 		hooks_supported(type, types, FIELD(NULL, "addressType"), e);
 	if (json_count(endpoints) > SLICE_ENDPOINTS_MAX) {
@@ -195,7 +191,7 @@ static void slice_validate(const struct json *object, struct field_errors *e)
 	}
 	i = 0;
 	json_foreach(p, ports) {
-		validate_slice_port(p, ports, FIELD_INDEX(FIELD(NULL, "ports"), i), e);
+		validate_slice_port(p, &names, FIELD_INDEX(FIELD(NULL, "ports"), i), e);
 		i++;
 	}
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "userspace/api/hooks.h"
+#include "userspace/api/name_set.h"
 #include "userspace/base/json.h"
 
 extern const struct api_hooks hooks_flowschemas, hooks_prioritylevelconfigurations, hooks_pods, hooks_podtemplates,
@@ -38,6 +39,9 @@ static inline void hooks_default_bool(struct arena *arena, struct json *object, 
 	if (!json_get(object, key))
 		json_set_bool(arena, object, key, v);
 }
+
+/* Members of `from` that `to` has not are copied to its end. */
+void hooks_default_members(struct arena *arena, struct json *to, const struct json *from);
 
 /* A warning, dropped past the limit. */
 static inline void hooks_warn(struct hooks_warnings *w, const char *text)
@@ -101,8 +105,8 @@ bool hooks_resource_is_exact(struct str name);   /* nobody can be given more of 
 /* {name: quantity}: names, signs. */
 void hooks_resource_list_validate(const struct json *list, bool containers, const struct field_path *path,
 				  struct field_errors *e);
-/* `pod_claims`: the pod's resourceClaims. */
-void hooks_requirements_validate(const struct json *resources, const struct json *pod_claims,
+/* `pod_claims`: the names of the pod's resourceClaims; NULL: there are none. */
+void hooks_requirements_validate(const struct json *resources, const struct name_set *pod_claims,
 				 const struct field_path *path, struct field_errors *e);
 void hooks_resize_policy_validate(const struct json *policies, struct str pod_restart, const struct field_path *path,
 				  struct field_errors *e);

@@ -174,9 +174,7 @@ static void range_defaults(struct arena *arena, struct json *object)
 				continue;
 			struct json *to = json_ensure_object(arena, item, steps[i][1]);
 
-			json_foreach(r, json_get(item, steps[i][0]))
-				if (!json_get_n(to, r->key))
-					json_set_n(to, r->key, json_clone(arena, r));
+			hooks_default_members(arena, to, json_get(item, steps[i][0]));
 		}
 	}
 }
@@ -188,6 +186,8 @@ static void validate_resource_names(const struct json *list, bool containers, co
 		hooks_resource_name_validate(r->key, containers, FIELD_KEY(path, r->key), e);
 }
 
+enum list { MAX, MIN, DEFAULT, DEFAULT_REQUEST, RATIO, LISTS };
+
 /* One amount of an item; text empty: it is not there. */
 struct bound {
 	const struct json *json;
@@ -195,9 +195,9 @@ struct bound {
 	char text[QUANTITY_TEXT_MAX];
 };
 
-static struct bound bound_of(const struct json *item, const char *list, struct str name)
+static struct bound bound_of(const struct name_set *list, struct str name)
 {
-	struct bound b = { .json = json_get_n(json_get(item, list), name) };
+	struct bound b = { .json = name_set_get(list, name) };
 
 	if (b.json) {
 		b.q = quantity_of(b.json);
@@ -231,14 +231,14 @@ static void validate_ratio(const struct bound *ratio, const struct bound *min, c
 			      (long double)max->q.nano / (long double)min->q.nano);
 }
 
-static void validate_resource(const struct json *item, struct str name, const struct field_path *path,
-			      struct field_errors *e)
+static void validate_resource(const struct json *item, const struct name_set lists[LISTS], struct str name,
+			      const struct field_path *path, struct field_errors *e)
 {
 	bool pod = str_is(json_get_str(item, "type"), "Pod");
-	struct bound min = bound_of(item, "min", name), max = bound_of(item, "max", name), none = { .json = NULL };
-	struct bound limit = pod ? none : bound_of(item, "default", name);
-	struct bound request = pod ? none : bound_of(item, "defaultRequest", name);
-	struct bound ratio = bound_of(item, "maxLimitRequestRatio", name);
+	struct bound min = bound_of(&lists[MIN], name), max = bound_of(&lists[MAX], name), none = { .json = NULL };
+	struct bound limit = pod ? none : bound_of(&lists[DEFAULT], name);
+	struct bound request = pod ? none : bound_of(&lists[DEFAULT_REQUEST], name);
+	struct bound ratio = bound_of(&lists[RATIO], name);
 	const struct field_path *at_request = FIELD_KEY(FIELD(path, "defaultRequest"), name),
 				*at_default = FIELD_KEY(FIELD(path, "default"), name);
 
@@ -256,7 +256,7 @@ static void validate_resource(const struct json *item, struct str name, const st
 			      request.text, STR_ARG(name));
 }
 
-static void validate_type(const struct json *limits, const struct json *item, const struct field_path *path,
+static void validate_type(struct name_set *seen, const struct json *item, const struct field_path *path,
 			  struct field_errors *e)
 {
 	static const char *const types[] = { "Pod", "Container", "PersistentVolumeClaim", NULL };
@@ -267,19 +267,33 @@ static void validate_type(const struct json *limits, const struct json *item, co
 		field_invalid_str(e, FIELD(path, "type"), type, "%s", why);
 	else if (!has_slash(type) && !hooks_one_of(type, types))
 		field_invalid_str(e, FIELD(path, "type"), type, "must be a standard limit type or fully qualified");
-	json_foreach(before, limits) {
-		if (before == item)
-			break;
-		if (!str_eq(json_get_str(before, "type"), type))
-			continue;
+	if (name_set_put(seen, type, item) != item)
 		field_duplicate_str(e, FIELD(path, "type"), type);
-		break;
+}
+
+static const char *const lists[LISTS] = { "max", "min", "default", "defaultRequest", "maxLimitRequestRatio" };
+
+/* Each resource once, where it is named first. */
+static void validate_resources(const struct json *item, const struct field_path *path, struct field_errors *e)
+{
+	_cleanup_name_set_ struct name_set seen;
+	struct name_set by_name[LISTS];
+
+	name_set_init(&seen);
+	for (size_t i = 0; i < LISTS; i++) {
+		name_set_init(&by_name[i]);
+		name_set_add_members(&by_name[i], json_get(item, lists[i]));
 	}
+	for (size_t i = 0; i < LISTS; i++)
+		json_foreach(r, json_get(item, lists[i]))
+			if (name_set_put(&seen, r->key, r) == r)
+				validate_resource(item, by_name, r->key, path, e);
+	for (size_t i = 0; i < LISTS; i++)
+		name_set_finish(&by_name[i]);
 }
 
 static void validate_item(const struct json *item, const struct field_path *path, struct field_errors *e)
 {
-	static const char *const lists[] = { "max", "min", "default", "defaultRequest", "maxLimitRequestRatio" };
 	struct str type = json_get_str(item, "type");
 	bool pod = str_is(type, "Pod"), containers = pod || str_is(type, "Container");
 
@@ -292,33 +306,25 @@ static void validate_item(const struct json *item, const struct field_path *path
 				field_forbidden(e, at, "may not be specified when `type` is 'Pod'");
 			continue;
 		}
-		if (i == 4 && str_is(type, "PersistentVolumeClaim") && !json_get(json_get(item, "min"), "storage") &&
-		    !json_get(json_get(item, "max"), "storage"))
+		if (i == RATIO && str_is(type, "PersistentVolumeClaim") &&
+		    !json_get(json_get(item, "min"), "storage") && !json_get(json_get(item, "max"), "storage"))
 			field_required(e, FIELD(path, "limits"),
 				       "either minimum or maximum storage value is required, but neither was provided");
 		validate_resource_names(list, containers, at, e);
 	}
-	/* Each resource once, where it is named first. */
-	for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
-		json_foreach(r, json_get(item, lists[i])) {
-			bool before = false;
-
-			for (size_t k = 0; k < i; k++)
-				before = before || json_get_n(json_get(item, lists[k]), r->key);
-			if (!before)
-				validate_resource(item, r->key, path, e);
-		}
+	validate_resources(item, path, e);
 }
 
 static void range_validate(const struct json *object, struct field_errors *e)
 {
-	const struct json *limits = json_at(object, "spec.limits");
+	_cleanup_name_set_ struct name_set types;
 	size_t i = 0;
 
-	json_foreach(item, limits) {
+	name_set_init(&types);
+	json_foreach(item, json_at(object, "spec.limits")) {
 		const struct field_path *at = FIELD_INDEX(FIELD(NULL, "spec.limits"), i++);
 
-		validate_type(limits, item, at, e);
+		validate_type(&types, item, at, e);
 		validate_item(item, at, e);
 	}
 }

@@ -19,9 +19,7 @@ static void requests_from_limits(struct arena *arena, struct json *container)
 	if (!json_count(limits))
 		return;
 	requests = json_ensure_object(arena, resources, "requests");
-	json_foreach(l, limits)
-		if (!json_get_n(requests, l->key))
-			json_set_n(requests, l->key, json_clone(arena, l));
+	hooks_default_members(arena, requests, limits);
 }
 
 static void host_ports(struct arena *arena, struct json *container)
@@ -177,19 +175,26 @@ static void pod_validate_update(const struct json *pod, const struct json *old, 
 static void validate_ends(const struct json *pod, const struct json *old, const char *list, struct field_errors *e)
 {
 	struct str restart = json_at_str(old, "spec.restartPolicy");
+	_cleanup_name_set_ struct name_set statuses, init, containers;
 	bool ephemeral = !strcmp(list, "ephemeralContainerStatuses");
 	size_t i = 0;
 
+	name_set_init(&statuses);
+	name_set_init(&init);
+	name_set_init(&containers);
 	if (str_is(restart, "Always") && !ephemeral)
 		return;
+	name_set_add_list(&statuses, json_get(json_get(pod, "status"), list), "name");
+	name_set_add_list(&init, json_at(old, "spec.initContainers"), "name");
+	name_set_add_list(&containers, json_at(old, "spec.containers"), "name");
 	json_foreach(o, json_get(json_get(old, "status"), list)) {
 		const struct json *ended = json_at(o, "state.terminated"),
-				  *now = hooks_named(json_get(json_get(pod, "status"), list), json_get_str(o, "name")),
-				  *c = hooks_named(json_at(old, "spec.initContainers"), json_get_str(o, "name"));
+				  *now = name_set_get(&statuses, json_get_str(o, "name")),
+				  *c = name_set_get(&init, json_get_str(o, "name"));
 		const struct field_path *at = FIELD_INDEX(FIELD_STR(FIELD(NULL, "status"), str_of(list)), i++);
 
 		if (!ended || !now || json_at(now, "state.terminated") || json_get(c, "restartPolicy") ||
-		    json_get(hooks_named(json_at(old, "spec.containers"), json_get_str(o, "name")), "restartPolicy"))
+		    json_get(name_set_get(&containers, json_get_str(o, "name")), "restartPolicy"))
 			continue;
 		if (!ephemeral && str_is(restart, "OnFailure") && json_get_int(ended, "exitCode", 0))
 			continue;

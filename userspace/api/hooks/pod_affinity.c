@@ -124,14 +124,10 @@ static void validate_node_affinity(const struct json *node, const struct field_p
 
 /* ---- affinity between pods ---- */
 
-static bool selects_key(const struct json *selector, struct str key)
+static void add_selected_keys(struct name_set *keys, const struct json *selector)
 {
-	if (json_get_n(json_get(selector, "matchLabels"), key))
-		return true;
-	json_foreach(x, json_get(selector, "matchExpressions"))
-		if (str_eq(json_get_str(x, "key"), key))
-			return true;
-	return false;
+	name_set_add_members(keys, json_get(selector, "matchLabels"));
+	name_set_add_list(keys, json_get(selector, "matchExpressions"), "key");
 }
 
 static void validate_label_keys(const struct json *keys, const struct json *selector, const struct field_path *path,
@@ -155,17 +151,20 @@ static void validate_pod_term(const struct json *term, const struct field_path *
 {
 	const struct json *selector = json_get(term, "labelSelector"), *match = json_get(term, "matchLabelKeys"),
 			  *mismatch = json_get(term, "mismatchLabelKeys");
+	_cleanup_name_set_ struct name_set mismatched;
 	size_t i = 0;
 
+	name_set_init(&mismatched);
 	json_foreach(n, json_get(term, "namespaces"))
 		hooks_text_validate(json_str(n), validate_dns1123_label, FIELD(at, "namespace"), e);
 	validate_label_keys(match, selector, FIELD(at, "matchLabelKeys"), e);
 	validate_label_keys(mismatch, selector, FIELD(at, "mismatchLabelKeys"), e);
+	json_foreach(m, mismatch)
+		name_set_put(&mismatched, json_str(m), m);
 	json_foreach(k, match) {
-		json_foreach(m, mismatch)
-			if (str_eq(json_str(k), json_str(m)))
-				field_invalid_str(e, FIELD_INDEX(FIELD(at, "matchLabelKeys"), i), json_str(k),
-						  "exists in both matchLabelKeys and mismatchLabelKeys");
+		if (name_set_get(&mismatched, json_str(k)))
+			field_invalid_str(e, FIELD_INDEX(FIELD(at, "matchLabelKeys"), i), json_str(k),
+					  "exists in both matchLabelKeys and mismatchLabelKeys");
 		i++;
 	}
 	if (!json_get_str(term, "topologyKey").n)
@@ -221,24 +220,53 @@ static void validate_min_domains(const struct json *c, const struct field_path *
 static void validate_spread_keys(const struct json *c, const struct field_path *at, struct field_errors *e)
 {
 	const struct json *selector = json_get(c, "labelSelector"), *keys = json_get(c, "matchLabelKeys");
+	_cleanup_name_set_ struct name_set selected;
 	size_t i = 0;
 
+	name_set_init(&selected);
+	if (json_count(keys))
+		add_selected_keys(&selected, selector);
 	if (json_count(keys) && !selector)
 		field_forbidden(e, FIELD(at, "matchLabelKeys"), "must not be specified when labelSelector is not set");
 	json_foreach(k, keys) {
 		const struct field_path *path = FIELD_INDEX(FIELD(at, "matchLabelKeys"), i++);
 
 		hooks_text_validate(json_str(k), validate_qualified_name, path, e);
-		if (selects_key(selector, json_str(k)))
+		if (name_set_get(&selected, json_str(k)))
 			field_invalid_str(e, path, json_str(k), "exists in both matchLabelKeys and labelSelector");
+	}
+}
+
+static void pair_of(const struct json *c, char ret[static FIELD_PATH_MAX])
+{
+	snprintf(ret, FIELD_PATH_MAX, "{%.*s, %.*s}", STR_ARG(json_get_str(c, "topologyKey")),
+		 STR_ARG(json_get_str(c, "whenUnsatisfiable")));
+}
+
+/* The last constraint of each pair. */
+static void add_pairs(struct name_set *last, const struct json *constraints)
+{
+	size_t n = json_count(constraints), i = 0;
+	_cleanup_free_ const struct json **all = mem_new_array(const struct json *, n + 1);
+	char pair[FIELD_PATH_MAX];
+
+	json_foreach(c, constraints)
+		all[i++] = c;
+	while (i-- > 0) {
+		pair_of(all[i], pair);
+		name_set_put(last, str_of(pair), all[i]);
 	}
 }
 
 void hooks_spread_validate(const struct json *constraints, const struct field_path *path, struct field_errors *e)
 {
 	static const char *const actions[] = { "DoNotSchedule", "ScheduleAnyway", NULL };
+	_cleanup_name_set_ struct name_set last;
+	char pair[FIELD_PATH_MAX];
 	size_t i = 0;
 
+	name_set_init(&last);
+	add_pairs(&last, constraints);
 	json_foreach(c, constraints) {
 		const struct field_path *at = FIELD_INDEX(path, i++);
 		struct str key = json_get_str(c, "topologyKey"), action = json_get_str(c, "whenUnsatisfiable");
@@ -250,16 +278,9 @@ void hooks_spread_validate(const struct json *constraints, const struct field_pa
 			field_required(e, FIELD(at, "topologyKey"), "can not be empty");
 		if (!action.n)
 			field_not_supported(e, FIELD(at, "whenUnsatisfiable"), action, actions);
-		for (const struct json *other = c->next; other; other = other->next) {
-			char pair[FIELD_PATH_MAX];
-
-			if (!str_eq(key, json_get_str(other, "topologyKey")) ||
-			    !str_eq(action, json_get_str(other, "whenUnsatisfiable")))
-				continue;
-			snprintf(pair, sizeof(pair), "{%.*s, %.*s}", STR_ARG(key), STR_ARG(action));
+		pair_of(c, pair);
+		if (name_set_get(&last, str_of(pair)) != c)
 			field_duplicate_str(e, FIELD(at, "{topologyKey, whenUnsatisfiable}"), str_of(pair));
-			break;
-		}
 		validate_min_domains(c, at, e);
 		validate_spread_keys(c, at, e);
 	}

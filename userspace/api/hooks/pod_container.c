@@ -6,6 +6,7 @@
 
 #include "userspace/api/hooks/hooks_kinds.h"
 #include "userspace/api/meta.h"
+#include "userspace/api/name_set.h"
 #include "userspace/base/mem.h"
 
 #define RESTART_RULES_MAX 20
@@ -15,22 +16,15 @@ enum container_sort { CONTAINER_MAIN, CONTAINER_INIT, CONTAINER_EPHEMERAL };
 
 /* ---- ports ---- */
 
-static bool same_port(const struct json *a, const struct json *b)
-{
-	struct str pa = json_get_str(a, "protocol"), pb = json_get_str(b, "protocol");
-
-	return json_get_int(a, "hostPort", 0) == json_get_int(b, "hostPort", 0) &&
-	       str_eq(pa.n ? pa : STR("TCP"), pb.n ? pb : STR("TCP")) &&
-	       str_eq(json_get_str(a, "hostIP"), json_get_str(b, "hostIP"));
-}
-
 static void validate_ports(const struct json *container, const struct json *spec, bool is_pod,
 			   const struct field_path *path, struct field_errors *e)
 {
 	const struct json *ports = json_get(container, "ports");
 	bool host_network = json_get_bool(spec, "hostNetwork", false);
+	_cleanup_name_set_ struct name_set names;
 	size_t i = 0;
 
+	name_set_init(&names);
 	json_foreach(p, ports) {
 		const struct field_path *at = FIELD_INDEX(FIELD(path, "ports"), i++);
 		struct str name = json_get_str(p, "name");
@@ -39,28 +33,18 @@ static void validate_ports(const struct json *container, const struct json *spec
 		if (host_network && (host || is_pod) && host != json_get_int(p, "containerPort", 0))
 			field_invalid_int(e, FIELD(at, "hostPort"), host,
 					  "must match `containerPort` when `hostNetwork` is true");
-		if (name.n && hooks_named(ports, name) != p)
+		if (name.n && name_set_put(&names, name, p) != p)
 			field_duplicate_str(e, FIELD(at, "name"), name);
 	}
-}
-
-static bool held_earlier(const struct json *containers, const struct json *port)
-{
-	json_foreach(c, containers)
-		json_foreach(p, json_get(c, "ports")) {
-			if (p == port)
-				return false;
-			if (same_port(p, port))
-				return true;
-		}
-	return false;
 }
 
 /* One pod cannot hold a host port twice. */
 static void validate_host_ports(const struct json *containers, const struct field_path *path, struct field_errors *e)
 {
+	_cleanup_name_set_ struct name_set held;
 	size_t i = 0;
 
+	name_set_init(&held);
 	json_foreach(c, containers) {
 		const struct field_path *at = FIELD_INDEX(path, i++);
 		size_t j = 0;
@@ -70,10 +54,12 @@ static void validate_host_ports(const struct json *containers, const struct fiel
 			struct str protocol = json_get_str(p, "protocol");
 			char text[FIELD_PATH_MAX];
 
-			if (!json_get_int(p, "hostPort", 0) || !held_earlier(containers, p))
+			if (!json_get_int(p, "hostPort", 0))
 				continue;
 			snprintf(text, sizeof(text), "%.*s/%.*s/%lld", STR_ARG(protocol.n ? protocol : STR("TCP")),
 				 STR_ARG(json_get_str(p, "hostIP")), (long long)json_get_int(p, "hostPort", 0));
+			if (name_set_put(&held, str_of(text), p) == p)
+				continue;
 			field_duplicate_str(e, FIELD(port, "hostPort"), str_of(text));
 		}
 	}
@@ -108,67 +94,47 @@ static void validate_sub_path(const struct json *m, const struct json *container
 	}
 }
 
-static bool repeats(const struct json *list, const struct json *it, const char *key)
-{
-	struct str v = json_get_str(it, key);
+/* What a container mounts and which devices it gets, by name and by place. */
+struct places {
+	struct name_set mounts, mount_paths, devices, device_paths;
+};
 
-	json_foreach(earlier, list) {
-		if (earlier == it)
-			return false;
-		if (str_eq(v, json_get_str(earlier, key)))
-			return true;
-	}
-	return false;
-}
-
-static const struct json *find_by(const struct json *list, const char *key, struct str value)
+static void validate_mounts(const struct json *container, const struct name_set *volumes, const struct places *places,
+			    const struct field_path *path, struct field_errors *e)
 {
-	json_foreach(it, list)
-		if (str_eq(json_get_str(it, key), value))
-			return it;
-	return NULL;
-}
-
-static void validate_mounts(const struct json *container, const struct json *volumes, const struct field_path *path,
-			    struct field_errors *e)
-{
-	const struct json *mounts = json_get(container, "volumeMounts"),
-			  *devices = json_get(container, "volumeDevices");
 	const struct field_path *list = FIELD(path, "volumeMounts");
 	size_t i = 0;
 
-	json_foreach(m, mounts) {
+	json_foreach(m, json_get(container, "volumeMounts")) {
 		const struct field_path *at = FIELD_INDEX(list, i++);
 		struct str name = json_get_str(m, "name"), where = json_get_str(m, "mountPath");
 
-		if (!hooks_named(volumes, name))
+		if (!name_set_get(volumes, name))
 			field_not_found(e, FIELD(at, "name"), name);
-		if (repeats(mounts, m, "mountPath"))
+		if (name_set_get(&places->mount_paths, where) != m)
 			field_invalid_str(e, FIELD(at, "mountPath"), where, "must be unique");
-		if (name.n && find_by(devices, "name", name))
+		if (name.n && name_set_get(&places->devices, name))
 			field_invalid_str(e, FIELD(at, "name"), name, "must not already exist in volumeDevices");
-		if (where.n && find_by(devices, "devicePath", where))
+		if (where.n && name_set_get(&places->device_paths, where))
 			field_invalid_str(e, FIELD(at, "mountPath"), where,
 					  "must not already exist as a path in volumeDevices");
 		validate_sub_path(m, container, at, list, e);
 	}
 }
 
-static void validate_devices(const struct json *container, const struct json *volumes, const struct field_path *path,
-			     struct field_errors *e)
+static void validate_devices(const struct json *container, const struct name_set *volumes, const struct places *places,
+			     const struct field_path *path, struct field_errors *e)
 {
 	static const char *const claims[] = { "persistentVolumeClaim", "ephemeral", NULL };
-	const struct json *devices = json_get(container, "volumeDevices"),
-			  *mounts = json_get(container, "volumeMounts");
 	size_t i = 0;
 
-	json_foreach(d, devices) {
+	json_foreach(d, json_get(container, "volumeDevices")) {
 		const struct field_path *at = FIELD_INDEX(FIELD(path, "volumeDevices"), i++),
 					*name_at = FIELD(at, "name"), *path_at = FIELD(at, "devicePath");
 		struct str name = json_get_str(d, "name"), where = json_get_str(d, "devicePath"), rest = where, part;
-		const struct json *volume = hooks_named(volumes, name);
+		const struct json *volume = name_set_get(volumes, name);
 
-		if (name.n && repeats(devices, d, "name"))
+		if (name.n && name_set_get(&places->devices, name) != d)
 			field_invalid_str(e, name_at, name, "must be unique");
 		if (!volume)
 			field_not_found(e, name_at, name);
@@ -176,18 +142,41 @@ static void validate_devices(const struct json *container, const struct json *vo
 			field_invalid_str(e, name_at, name,
 					  "can only use volume source type of PersistentVolumeClaim or Ephemeral for "
 					  "block mode");
-		if (repeats(devices, d, "devicePath"))
+		if (name_set_get(&places->device_paths, where) != d)
 			field_invalid_str(e, path_at, where, "must be unique");
 		while (str_split(&rest, '/', &part))
 			if (str_is(part, "..")) {
 				field_invalid_str(e, path_at, where, "can not contain backsteps ('..')");
 				break;
 			}
-		if (name.n && find_by(mounts, "name", name))
+		if (name.n && name_set_get(&places->mounts, name))
 			field_invalid_str(e, name_at, name, "must not already exist in volumeMounts");
-		if (where.n && find_by(mounts, "mountPath", where))
+		if (where.n && name_set_get(&places->mount_paths, where))
 			field_invalid_str(e, path_at, where, "must not already exist as a path in volumeMounts");
 	}
+}
+
+static void validate_places(const struct json *container, const struct name_set *volumes, const struct field_path *path,
+			    struct field_errors *e)
+{
+	const struct json *mounts = json_get(container, "volumeMounts"),
+			  *devices = json_get(container, "volumeDevices");
+	struct places places;
+
+	name_set_init(&places.mounts);
+	name_set_init(&places.mount_paths);
+	name_set_init(&places.devices);
+	name_set_init(&places.device_paths);
+	name_set_add_list(&places.mounts, mounts, "name");
+	name_set_add_list(&places.mount_paths, mounts, "mountPath");
+	name_set_add_list(&places.devices, devices, "name");
+	name_set_add_list(&places.device_paths, devices, "devicePath");
+	validate_mounts(container, volumes, &places, path, e);
+	validate_devices(container, volumes, &places, path, e);
+	name_set_finish(&places.mounts);
+	name_set_finish(&places.mount_paths);
+	name_set_finish(&places.devices);
+	name_set_finish(&places.device_paths);
 }
 
 /* ---- restart policies of single containers ---- */
@@ -287,10 +276,15 @@ static void validate_ephemeral_fields(const struct json *c, const struct json *s
 	}
 }
 
-static void validate_container(const struct json *c, const struct json *spec, enum container_sort sort, bool is_pod,
-			       const struct field_path *path, struct field_errors *e)
+/* What the containers of a pod refer to, and their own names. */
+struct names {
+	struct name_set volumes, claims, main_containers, init_containers;
+};
+
+static void validate_container(const struct json *c, const struct json *spec, const struct names *names,
+			       enum container_sort sort, bool is_pod, const struct field_path *path,
+			       struct field_errors *e)
 {
-	const struct json *volumes = json_get(spec, "volumes");
 	struct str image = json_get_str(c, "image");
 
 	if (!image.n)
@@ -299,10 +293,8 @@ static void validate_container(const struct json *c, const struct json *spec, en
 		field_invalid_str(e, FIELD(path, "image"), image, "must not have leading or trailing whitespace");
 	validate_ports(c, sort == CONTAINER_MAIN ? spec : NULL, is_pod, path, e);
 	hooks_env_validate(c, path, e);
-	validate_mounts(c, volumes, path, e);
-	validate_devices(c, volumes, path, e);
-	hooks_requirements_validate(json_get(c, "resources"), json_get(spec, "resourceClaims"),
-				    FIELD(path, "resources"), e);
+	validate_places(c, &names->volumes, path, e);
+	hooks_requirements_validate(json_get(c, "resources"), &names->claims, FIELD(path, "resources"), e);
 	hooks_resize_policy_validate(json_get(c, "resizePolicy"), json_get_str(spec, "restartPolicy"),
 				     FIELD(path, "resizePolicy"), e);
 	hooks_container_context_validate(json_get(c, "securityContext"), json_get_bool(spec, "hostUsers", true),
@@ -316,8 +308,8 @@ static void validate_container(const struct json *c, const struct json *spec, en
 		validate_init_fields(c, path, e);
 }
 
-void hooks_containers_validate(const struct json *spec, bool is_pod, const struct field_path *path,
-			       struct field_errors *e)
+static void validate_lists(const struct json *spec, const struct names *names, bool is_pod,
+			   const struct field_path *path, struct field_errors *e)
 {
 	static const struct {
 		const char *name;
@@ -325,7 +317,6 @@ void hooks_containers_validate(const struct json *spec, bool is_pod, const struc
 	} lists[] = { { "containers", CONTAINER_MAIN },
 		      { "initContainers", CONTAINER_INIT },
 		      { "ephemeralContainers", CONTAINER_EPHEMERAL } };
-	const struct json *main_containers = json_get(spec, "containers"), *init = json_get(spec, "initContainers");
 
 	for (size_t l = 0; l < ARRAY_SIZE(lists); l++) {
 		const struct field_path *list = FIELD_STR(path, str_of(lists[l].name));
@@ -335,13 +326,33 @@ void hooks_containers_validate(const struct json *spec, bool is_pod, const struc
 			const struct field_path *at = FIELD_INDEX(list, i++);
 			struct str name = json_get_str(c, "name");
 
-			validate_container(c, spec, lists[l].sort, is_pod, at, e);
+			validate_container(c, spec, names, lists[l].sort, is_pod, at, e);
 			/* Names are one space over all lists; within one the schema checks it. */
 			if (name.n && lists[l].sort != CONTAINER_MAIN &&
-			    (hooks_named(main_containers, name) ||
-			     (lists[l].sort == CONTAINER_EPHEMERAL && hooks_named(init, name))))
+			    (name_set_get(&names->main_containers, name) ||
+			     (lists[l].sort == CONTAINER_EPHEMERAL && name_set_get(&names->init_containers, name))))
 				field_duplicate_str(e, FIELD(at, "name"), name);
 		}
 	}
-	validate_host_ports(main_containers, FIELD(path, "containers"), e);
+}
+
+void hooks_containers_validate(const struct json *spec, bool is_pod, const struct field_path *path,
+			       struct field_errors *e)
+{
+	struct names names;
+
+	name_set_init(&names.volumes);
+	name_set_init(&names.claims);
+	name_set_init(&names.main_containers);
+	name_set_init(&names.init_containers);
+	name_set_add_list(&names.volumes, json_get(spec, "volumes"), "name");
+	name_set_add_list(&names.claims, json_get(spec, "resourceClaims"), "name");
+	name_set_add_list(&names.main_containers, json_get(spec, "containers"), "name");
+	name_set_add_list(&names.init_containers, json_get(spec, "initContainers"), "name");
+	validate_lists(spec, &names, is_pod, path, e);
+	name_set_finish(&names.volumes);
+	name_set_finish(&names.claims);
+	name_set_finish(&names.main_containers);
+	name_set_finish(&names.init_containers);
+	validate_host_ports(json_get(spec, "containers"), FIELD(path, "containers"), e);
 }

@@ -161,10 +161,11 @@ static bool is_ipc_sysctl(struct str s)
 
 static void validate_sysctls(const struct json *spec, const struct field_path *path, struct field_errors *e)
 {
-	const struct json *sysctls = json_at(spec, "securityContext.sysctls");
+	_cleanup_name_set_ struct name_set seen;
 	size_t i = 0;
 
-	json_foreach(s, sysctls) {
+	name_set_init(&seen);
+	json_foreach(s, json_at(spec, "securityContext.sysctls")) {
 		const struct field_path *at = FIELD(FIELD_INDEX(path, i++), "name");
 		struct str name = json_get_str(s, "name");
 
@@ -173,7 +174,7 @@ static void validate_sysctls(const struct json *spec, const struct field_path *p
 					  "must have at most %d characters and match regex "
 					  "^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$",
 					  SYSCTL_NAME_MAX);
-		else if (name.n && hooks_named(sysctls, name) != s)
+		else if (name.n && name_set_put(&seen, name, s) != s)
 			field_duplicate_str(e, at, name);
 		if (json_get_bool(spec, "hostNetwork", false) && is_net_sysctl(name))
 			field_invalid_str(e, at, name, "may not be specified when 'hostNetwork' is true");

@@ -132,8 +132,12 @@ static void validate_huge(const struct json *list, const struct field_path *path
 static void validate_requests(const struct json *requests, const struct json *limits, const struct field_path *path,
 			      struct field_errors *e)
 {
+	_cleanup_name_set_ struct name_set by_key;
+
+	name_set_init(&by_key);
+	name_set_add_members(&by_key, limits);
 	json_foreach(r, requests) {
-		const struct json *limit = json_get_n(limits, r->key);
+		const struct json *limit = name_set_get(&by_key, r->key);
 		struct quantity want = quantity_of(r), most = quantity_of(limit);
 
 		if (!limit) {
@@ -160,10 +164,30 @@ static bool has_huge(const struct json *list)
 	return false;
 }
 
-static void validate_claims(const struct json *claims, const struct json *pod_claims, const struct field_path *path,
+/* One claim as a whole and as requests of it exclude each other. */
+static bool claimed_before(struct name_set *claims, struct name_set *requests, const struct json *c)
+{
+	struct str name = json_get_str(c, "name"), request = json_get_str(c, "request");
+	_cleanup_buf_ struct buf both = BUF_INIT;
+	bool any = name_set_get(claims, name) != NULL, whole, same;
+
+	buf_printf(&both, "%.*s/", STR_ARG(name));
+	whole = name_set_get(requests, buf_str(&both)) != NULL;
+	if (request.n)
+		buf_add_str(&both, request);
+	same = name_set_put(requests, buf_str(&both), c) != c;
+	name_set_put(claims, name, c);
+	return request.n ? whole || same : any;
+}
+
+static void validate_claims(const struct json *claims, const struct name_set *pod_claims, const struct field_path *path,
 			    struct field_errors *e)
 {
+	_cleanup_name_set_ struct name_set seen, requests;
 	size_t i = 0;
+
+	name_set_init(&seen);
+	name_set_init(&requests);
 
 	json_foreach(c, claims) {
 		const struct field_path *at = FIELD_INDEX(path, i++);
@@ -175,23 +199,14 @@ static void validate_claims(const struct json *claims, const struct json *pod_cl
 		}
 		if (request.n)
 			hooks_text_validate(request, validate_dns1123_label, FIELD(at, "request"), e);
-		json_foreach(earlier, claims) {
-			struct str other = json_get_str(earlier, "request");
-
-			if (earlier == c)
-				break;
-			if (!str_eq(name, json_get_str(earlier, "name")) ||
-			    (other.n && request.n && !str_eq(other, request)))
-				continue;
+		if (claimed_before(&seen, &requests, c))
 			field_duplicate_str(e, at, name);
-			break;
-		}
-		if (!hooks_named(pod_claims, name))
+		if (!pod_claims || !name_set_get(pod_claims, name))
 			field_not_found(e, at, name);
 	}
 }
 
-void hooks_requirements_validate(const struct json *resources, const struct json *pod_claims,
+void hooks_requirements_validate(const struct json *resources, const struct name_set *pod_claims,
 				 const struct field_path *path, struct field_errors *e)
 {
 	const struct json *limits = json_get(resources, "limits"), *requests = json_get(resources, "requests");
@@ -214,19 +229,15 @@ void hooks_resize_policy_validate(const struct json *policies, struct str pod_re
 {
 	static const char *const resources[] = { "cpu", "memory", NULL };
 	static const char *const restarts[] = { "NotRequired", "RestartContainer", NULL };
+	_cleanup_name_set_ struct name_set seen;
 	size_t i = 0;
 
+	name_set_init(&seen);
 	json_foreach(p, policies) {
 		struct str resource = json_get_str(p, "resourceName"), restart = json_get_str(p, "restartPolicy");
 
-		json_foreach(earlier, policies) {
-			if (earlier == p)
-				break;
-			if (str_eq(json_get_str(earlier, "resourceName"), resource)) {
-				field_duplicate_str(e, FIELD_INDEX(path, i), resource);
-				break;
-			}
-		}
+		if (name_set_put(&seen, resource, p) != p)
+			field_duplicate_str(e, FIELD_INDEX(path, i), resource);
 		i++;
 		if (!resource.n || !restart.n)
 			field_required(e, path, NULL);

@@ -154,20 +154,21 @@ static void validate_host_aliases(const struct json *aliases, const struct field
 
 static void validate_gates(const struct json *spec, const struct field_path *path, struct field_errors *e)
 {
-	const struct json *gates = json_get(spec, "schedulingGates");
+	_cleanup_name_set_ struct name_set seen;
 	size_t i = 0;
 
+	name_set_init(&seen);
 	json_foreach(g, json_get(spec, "readinessGates")) {
 		hooks_text_validate(json_get_str(g, "conditionType"), validate_qualified_name,
 				    FIELD(FIELD_INDEX(FIELD(path, "readinessGates"), i), "conditionType"), e);
 		i++;
 	}
 	i = 0;
-	json_foreach(g, gates) {
+	json_foreach(g, json_get(spec, "schedulingGates")) {
 		const struct field_path *at = FIELD_INDEX(FIELD(path, "schedulingGates"), i++);
 
 		hooks_text_validate(json_get_str(g, "name"), validate_qualified_name, at, e);
-		if (hooks_named(gates, json_get_str(g, "name")) != g)
+		if (name_set_put(&seen, json_get_str(g, "name"), g) != g)
 			field_duplicate_str(e, at, json_get_str(g, "name"));
 	}
 }
@@ -175,14 +176,16 @@ static void validate_gates(const struct json *spec, const struct field_path *pat
 static void validate_resource_claims(const struct json *claims, const struct field_path *path, struct field_errors *e)
 {
 	static const char *const sources[] = { "resourceClaimName", "resourceClaimTemplateName", NULL };
+	_cleanup_name_set_ struct name_set seen;
 	size_t i = 0;
 
+	name_set_init(&seen);
 	json_foreach(c, claims) {
 		const struct field_path *at = FIELD_INDEX(path, i++);
 		struct str name = json_get_str(c, "name");
 		size_t n = hooks_count_members(c, sources);
 
-		if (name.n && hooks_named(claims, name) != c)
+		if (name.n && name_set_put(&seen, name, c) != c)
 			field_duplicate_str(e, FIELD(at, "name"), name);
 		else if (name.n)
 			hooks_text_validate(name, validate_dns1123_label, FIELD(at, "name"), e);
@@ -251,14 +254,12 @@ void hooks_pod_template_validate(const struct json *template, const struct field
 
 /* ---- annotations that say what fields say now ---- */
 
-static bool has_container(const struct json *spec, struct str name)
+static void add_containers(struct name_set *names, const struct json *spec)
 {
 	static const char *const lists[] = { "initContainers", "containers", "ephemeralContainers" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
-		if (hooks_named(json_get(spec, lists[i]), name))
-			return true;
-	return false;
+		name_set_add_list(names, json_get(spec, lists[i]), "name");
 }
 
 static void validate_seccomp_text(struct str profile, const struct field_path *at, struct field_errors *e)
@@ -276,7 +277,11 @@ void hooks_pod_annotations_validate(const struct json *annotations, const struct
 				    const struct field_path *path, struct field_errors *e)
 {
 	const struct str apparmor = STR("container.apparmor.security.beta.kubernetes.io/");
+	_cleanup_name_set_ struct name_set containers;
 
+	name_set_init(&containers);
+	if (json_count(annotations))
+		add_containers(&containers, spec);
 	json_foreach(a, annotations) {
 		const struct field_path *at = FIELD_KEY(path, a->key);
 		struct str v = json_str(a);
@@ -294,7 +299,7 @@ void hooks_pod_annotations_validate(const struct json *annotations, const struct
 		if (str_starts(a->key, apparmor)) {
 			struct str name = str_make(a->key.p + apparmor.n, a->key.n - apparmor.n);
 
-			if (!has_container(spec, name))
+			if (!name_set_get(&containers, name))
 				field_invalid_str(e, at, name, "container not found");
 			if (v.n && !str_is(v, "runtime/default") && !str_is(v, "unconfined") &&
 			    !str_starts(v, STR("localhost/")))

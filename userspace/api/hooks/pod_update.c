@@ -29,10 +29,20 @@ static void validate_annotation_updates(const struct json *pod, const struct jso
 	const struct json *sides[2] = { json_get(meta_of(old), "annotations"), json_get(meta_of(pod), "annotations") };
 	const struct field_path *path = FIELD(NULL, "metadata.annotations");
 	const struct str apparmor = STR("container.apparmor.security.beta.kubernetes.io/");
+	_cleanup_name_set_ struct name_set before, after;
+	const struct name_set *by_key[2] = { &before, &after };
 
+	name_set_init(&before);
+	name_set_init(&after);
+	name_set_add_members(&before, sides[0]);
+	name_set_add_members(&after, sides[1]);
 	for (int adding = 0; adding < 2; adding++)
 		json_foreach(a, sides[adding]) {
-			const struct json *other = json_get_n(sides[!adding], a->key);
+			const struct json *other;
+
+			if (!str_starts(a->key, apparmor) && !str_is(a->key, MIRROR))
+				continue;
+			other = name_set_get(by_key[!adding], a->key);
 
 			if (adding ? other != NULL : other && json_equal(a, other))
 				continue;
@@ -67,30 +77,44 @@ static bool validate_deadline(const struct json *spec, const struct json *old, c
 static void check_gates(const struct json *spec, const struct json *old, const struct field_path *path,
 			struct field_errors *e)
 {
+	_cleanup_name_set_ struct name_set was;
 	size_t i = 0;
 
+	name_set_init(&was);
+	name_set_add_list(&was, json_get(old, "schedulingGates"), "name");
 	json_foreach(g, json_get(spec, "schedulingGates")) {
 		const struct field_path *at = FIELD_INDEX(FIELD(path, "schedulingGates"), i++);
 		struct str name = json_get_str(g, "name");
 
-		if (!hooks_named(json_get(old, "schedulingGates"), name))
+		if (!name_set_get(&was, name))
 			field_forbidden(e, FIELD(at, "name"),
 					"only deletion is allowed, but found new scheduling gate '%.*s'",
 					STR_ARG(name));
 	}
 }
 
+/* All but tolerationSeconds; true: there was none like it. */
+static bool put_toleration(struct name_set *s, const struct json *t)
+{
+	static const char *const fields[] = { "key", "operator", "value", "effect" };
+	_cleanup_buf_ struct buf text = BUF_INIT;
+
+	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
+		if (json_get(t, fields[i]))
+			buf_printf(&text, "%c%.*s\n", fields[i][0], STR_ARG(json_get_str(t, fields[i])));
+	return name_set_put(s, buf_str(&text), t) == t;
+}
+
 static void check_tolerations(const struct json *spec, const struct json *old, const struct field_path *path,
 			      struct field_errors *e)
 {
-	static const char *const free_fields[] = { "tolerationSeconds", NULL };
+	_cleanup_name_set_ struct name_set now;
 
+	name_set_init(&now);
+	json_foreach(t, json_get(spec, "tolerations"))
+		put_toleration(&now, t);
 	json_foreach(o, json_get(old, "tolerations")) {
-		bool found = false;
-
-		json_foreach(t, json_get(spec, "tolerations"))
-			found |= hooks_same_but(o, t, free_fields);
-		if (!found) {
+		if (put_toleration(&now, o)) {
 			field_forbidden(e, FIELD(path, "tolerations"),
 					"existing toleration can not be modified except its tolerationSeconds");
 			return;
@@ -104,9 +128,12 @@ static void check_gated_selector(const struct json *spec, const struct json *old
 				 struct field_errors *e)
 {
 	const struct json *now = json_get(spec, "nodeSelector");
+	_cleanup_name_set_ struct name_set by_key;
 
+	name_set_init(&by_key);
+	name_set_add_members(&by_key, now);
 	json_foreach(l, json_get(old, "nodeSelector")) {
-		const struct json *v = json_get_n(now, l->key);
+		const struct json *v = name_set_get(&by_key, l->key);
 
 		if (!v || !json_equal(v, l)) {
 			field_invalid(e, FIELD(path, "nodeSelector"), now,
@@ -138,14 +165,15 @@ static void check_gated_affinity(const struct json *spec, const struct json *old
 		static const char *const lists[] = { "matchExpressions", "matchFields" };
 		bool narrower = true;
 
-		for (size_t l = 0; l < ARRAY_SIZE(lists); l++)
-			json_foreach(x, json_get(b, lists[l])) {
-				bool found = false;
+		for (size_t l = 0; l < ARRAY_SIZE(lists); l++) {
+			_cleanup_name_set_ struct name_set still;
 
-				json_foreach(y, json_get(t, lists[l]))
-					found |= json_equal(x, y);
-				narrower &= found;
-			}
+			name_set_init(&still);
+			json_foreach(y, json_get(t, lists[l]))
+				name_set_put_value(&still, y, y);
+			json_foreach(x, json_get(b, lists[l]))
+				narrower &= name_set_get_value(&still, x) != NULL;
+		}
 		if (!narrower)
 			field_invalid(e, FIELD_INDEX(at, i), t,
 				      "only additions are allowed (no mutations or deletions)");
@@ -230,8 +258,12 @@ void hooks_pod_update_validate(const struct json *pod, const struct json *old, s
 
 static bool is_removed(const struct json *now, const struct json *was)
 {
+	_cleanup_name_set_ struct name_set by_key;
+
+	name_set_init(&by_key);
+	name_set_add_members(&by_key, now);
 	json_foreach(r, was)
-		if (!json_get_n(now, r->key))
+		if (!name_set_get(&by_key, r->key))
 			return true;
 	return false;
 }
@@ -332,8 +364,11 @@ static void validate_resize(const struct json *pod, const struct json *old, stru
 
 static void validate_ephemeral(const struct json *pod, const struct json *old, struct field_errors *e)
 {
-	const struct json *now = json_at(pod, "spec.ephemeralContainers");
 	const struct field_path *path = FIELD(NULL, "spec"), *at = FIELD(path, "ephemeralContainers");
+	_cleanup_name_set_ struct name_set now;
+
+	name_set_init(&now);
+	name_set_add_list(&now, json_at(pod, "spec.ephemeralContainers"), "name");
 
 	if (json_get(json_get(meta_of(old), "annotations"), MIRROR)) {
 		field_forbidden(e, FIELD(NULL, ""), "static pods do not support ephemeral containers");
@@ -342,7 +377,7 @@ static void validate_ephemeral(const struct json *pod, const struct json *old, s
 	hooks_pod_spec_validate(json_get(pod, "spec"), meta_of(pod), path, e);
 	json_foreach(o, json_at(old, "spec.ephemeralContainers")) {
 		struct str name = json_get_str(o, "name");
-		const struct json *c = hooks_named(now, name);
+		const struct json *c = name_set_get(&now, name);
 
 		if (!c)
 			field_forbidden(e, at, "existing ephemeral containers \"%.*s\" may not be removed\n",

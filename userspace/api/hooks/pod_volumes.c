@@ -73,30 +73,10 @@ static void validate_downward_item(const struct json *it, const struct field_pat
 
 /* ---- projected ---- */
 
-static bool path_taken(const struct json *sources, const struct json *last, struct str path)
-{
-	static const char *const lists[] = { "secret", "configMap", "downwardAPI" };
-
-	json_foreach(s, sources) {
-		for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
-			json_foreach(it, json_get(json_get(s, lists[i]), "items")) {
-				if (it == last)
-					return false;
-				if (str_eq(json_get_str(it, "path"), path))
-					return true;
-			}
-		if (json_get(s, "clusterTrustBundle") == last)
-			return false;
-		if (str_eq(json_at_str(s, "clusterTrustBundle.path"), path))
-			return true;
-	}
-	return false;
-}
-
-static void validate_unique_path(const struct json *sources, const struct json *it, struct str value,
+static void validate_unique_path(struct name_set *paths, const struct json *it, struct str value,
 				 const struct field_path *path, struct field_errors *e)
 {
-	if (json_get_str(it, "path").n && path_taken(sources, it, json_get_str(it, "path")))
+	if (json_get_str(it, "path").n && name_set_put(paths, json_get_str(it, "path"), it) != it)
 		field_invalid_str(e, path, value, "conflicting duplicate paths");
 }
 
@@ -135,7 +115,7 @@ static void validate_bundle_source(const struct json *bundle, const struct field
 	hooks_local_path(json_get_str(bundle, "path"), FIELD(at, "path"), e);
 }
 
-static void validate_projected_source(const struct json *s, const struct json *sources, const struct field_path *at,
+static void validate_projected_source(const struct json *s, struct name_set *paths, const struct field_path *at,
 				      const struct field_path *projected, struct field_errors *e)
 {
 	static const char *const named[] = { "secret", "configMap" };
@@ -151,17 +131,17 @@ static void validate_projected_source(const struct json *s, const struct json *s
 		hooks_require(config, "name", path, e);
 		validate_items(json_get(config, "items"), FIELD(path, "items"), e);
 		json_foreach(it, json_get(config, "items"))
-			validate_unique_path(sources, it, json_get_str(config, "name"), projected, e);
+			validate_unique_path(paths, it, json_get_str(config, "name"), projected, e);
 	}
 	json_foreach(it, json_get(downward, "items")) {
 		validate_downward_item(it, FIELD(at, "downwardAPI"), e);
-		validate_unique_path(sources, it, json_get_str(it, "path"), projected, e);
+		validate_unique_path(paths, it, json_get_str(it, "path"), projected, e);
 	}
 	if (token)
 		validate_token_source(token, FIELD(at, "serviceAccountToken"), projected, e);
 	if (bundle) {
 		validate_bundle_source(bundle, FIELD(at, "clusterTrustBundle"), e);
-		validate_unique_path(sources, bundle, json_get_str(bundle, "path"), projected, e);
+		validate_unique_path(paths, bundle, json_get_str(bundle, "path"), projected, e);
 	}
 	if (json_count(s) > 1)
 		field_forbidden(e, at, "may not specify more than 1 volume type per source");
@@ -370,11 +350,12 @@ static void check_storageos(const struct json *v, const struct field_path *at, s
 
 static void check_projected(const struct json *v, const struct field_path *at, struct field_errors *e)
 {
-	const struct json *sources = json_get(v, "sources");
+	_cleanup_name_set_ struct name_set paths;
 	size_t i = 0;
 
-	json_foreach(s, sources) {
-		validate_projected_source(s, sources, FIELD_INDEX(FIELD(at, "sources"), i), at, e);
+	name_set_init(&paths);
+	json_foreach(s, json_get(v, "sources")) {
+		validate_projected_source(s, &paths, FIELD_INDEX(FIELD(at, "sources"), i), at, e);
 		i++;
 	}
 }
@@ -486,7 +467,7 @@ static size_t validate_sources(const struct json *volume, const struct field_pat
 }
 
 /* A claim of the pod's own and one that is made for it may not be the same. */
-static void validate_claim_names(const struct json *v, const struct json *volumes, struct str pod,
+static void validate_claim_names(const struct json *v, const struct name_set *ephemeral, struct str pod,
 				 const struct field_path *at, struct field_errors *e)
 {
 	struct str claim = json_at_str(v, "persistentVolumeClaim.claimName"), name = json_get_str(v, "name");
@@ -495,15 +476,10 @@ static void validate_claim_names(const struct json *v, const struct json *volume
 
 	if (!pod.n || pod.n > VALIDATE_NAME_MAX)
 		return;
-	json_foreach(other, volumes) {
-		struct str of = json_get_str(other, "name");
-
-		if (!claim.n || !json_get(other, "ephemeral") || claim.n != pod.n + 1 + of.n ||
-		    !str_starts(claim, pod) || claim.p[pod.n] != '-' || !str_ends(claim, of))
-			continue;
+	if (claim.n > pod.n && str_starts(claim, pod) && claim.p[pod.n] == '-' &&
+	    name_set_get(ephemeral, str_make(claim.p + pod.n + 1, claim.n - pod.n - 1)))
 		field_invalid_str(e, FIELD(FIELD(at, "persistentVolumeClaim"), "claimName"), claim,
 				  "must not reference a PVC that gets created for an ephemeral volume");
-	}
 	if (!json_get(v, "ephemeral") || !name.n || pod.n + 1 + name.n >= sizeof(made))
 		return;
 	memcpy(made, pod.p, pod.n);
@@ -519,8 +495,13 @@ void hooks_volumes_validate(const struct json *spec, const struct json *pod_meta
 			    struct field_errors *e)
 {
 	const struct json *volumes = json_get(spec, "volumes");
+	_cleanup_name_set_ struct name_set ephemeral;
 	size_t i = 0;
 
+	name_set_init(&ephemeral);
+	json_foreach(v, volumes)
+		if (json_get(v, "ephemeral"))
+			name_set_put(&ephemeral, json_get_str(v, "name"), v);
 	json_foreach(v, volumes) {
 		const struct field_path *at = FIELD_INDEX(FIELD(path, "volumes"), i++);
 		const struct json *iscsi = json_get(v, "iscsi");
@@ -533,7 +514,7 @@ void hooks_volumes_validate(const struct json *spec, const struct json *pod_meta
 					  "characters if iscsi.initiatorName is specified.");
 		if (pod_meta && json_get(v, "image") && !json_at_str(v, "image.reference").n)
 			field_required(e, FIELD(FIELD(at, "image"), "reference"), NULL);
-		validate_claim_names(v, volumes, json_get_str(pod_meta, "name"), at, e);
+		validate_claim_names(v, &ephemeral, json_get_str(pod_meta, "name"), at, e);
 	}
 }
 

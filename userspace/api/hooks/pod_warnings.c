@@ -15,54 +15,59 @@ static const char *path_text(struct arena *arena, const struct field_path *path)
 static void warn_env(struct arena *arena, const struct json *container, const struct field_path *at,
 		     struct hooks_warnings *w)
 {
-	const struct json *env = json_get(container, "env");
+	_cleanup_name_set_ struct name_set seen;
 	size_t i = 0;
 
-	json_foreach(v, env) {
+	name_set_init(&seen);
+	json_foreach(v, json_get(container, "env")) {
 		const struct field_path *path = FIELD_INDEX(FIELD(at, "env"), i++);
 		struct str name = json_get_str(v, "name");
 
-		json_foreach(earlier, env) {
-			if (earlier == v)
-				break;
-			if (!name.n || !str_eq(name, json_get_str(earlier, "name")))
-				continue;
+		if (name.n && name_set_put(&seen, name, v) != v)
 			hooks_warn(w,
 				   arena_printf(
 					   arena,
 					   "%s: hides previous definition of \"%.*s\", which may be dropped when using "
 					   "apply",
 					   path_text(arena, path), STR_ARG(name)));
-			break;
-		}
 		if (w->n == HOOKS_WARNINGS_MAX)
 			return;
 	}
+}
+
+static size_t place_of(const struct json *list, const struct json *item)
+{
+	size_t i = 0;
+
+	json_foreach(it, list) {
+		if (it == item)
+			break;
+		i++;
+	}
+	return i;
 }
 
 static void warn_ports(struct arena *arena, const struct json *container, const struct field_path *at,
 		       struct hooks_warnings *w)
 {
 	const struct json *ports = json_get(container, "ports");
+	_cleanup_name_set_ struct name_set seen;
 	size_t i = 0;
 
+	name_set_init(&seen);
 	json_foreach(p, ports) {
 		const struct field_path *path = FIELD_INDEX(FIELD(at, "ports"), i++);
-		size_t j = 0;
+		_cleanup_buf_ struct buf text = BUF_INIT;
+		const struct json *first;
 
-		json_foreach(earlier, ports) {
-			const struct field_path *other = FIELD_INDEX(FIELD(at, "ports"), j++);
-
-			if (earlier == p)
-				break;
-			if (json_get_int(p, "containerPort", 0) != json_get_int(earlier, "containerPort", -1) ||
-			    !str_eq(json_get_str(p, "protocol"), json_get_str(earlier, "protocol")) ||
-			    json_get_int(p, "hostPort", 0) != json_get_int(earlier, "hostPort", 0))
-				continue;
-			hooks_warn(w, arena_printf(arena, "%s: duplicate port definition with %s",
-						   path_text(arena, path), path_text(arena, other)));
-			break;
-		}
+		buf_printf(&text, "%lld/%.*s/%lld", (long long)json_get_int(p, "containerPort", 0),
+			   STR_ARG(json_get_str(p, "protocol")), (long long)json_get_int(p, "hostPort", 0));
+		first = name_set_put(&seen, buf_str(&text), p);
+		if (first != p)
+			hooks_warn(w,
+				   arena_printf(
+					   arena, "%s: duplicate port definition with %s", path_text(arena, path),
+					   path_text(arena, FIELD_INDEX(FIELD(at, "ports"), place_of(ports, first)))));
 		if (w->n == HOOKS_WARNINGS_MAX)
 			return;
 	}

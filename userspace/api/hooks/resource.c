@@ -30,19 +30,15 @@ static void limit_items(const struct json *list, size_t max, const struct field_
 /* No two items of the list have the same name. */
 static void validate_unique_names(const struct json *list, const struct field_path *path, struct field_errors *e)
 {
+	_cleanup_name_set_ struct name_set seen;
 	size_t i = 0;
 
+	name_set_init(&seen);
 	json_foreach(it, list) {
 		struct str name = json_get_str(it, "name");
 
-		json_foreach(earlier, list) {
-			if (earlier == it)
-				break;
-			if (!name.n || !str_eq(name, json_get_str(earlier, "name")))
-				continue;
+		if (name.n && name_set_put(&seen, name, it) != it)
 			field_duplicate_str(e, FIELD(FIELD_INDEX(path, i), "name"), name);
-			break;
-		}
 		i++;
 	}
 }
@@ -175,31 +171,28 @@ static void validate_request(const struct json *r, const struct field_path *at, 
 	}
 }
 
-/* "name", or "name/subrequest", of a request of the claim. */
-static bool has_request(const struct json *requests, struct str name)
+/* "name" and "name/subrequest" of the requests of a claim. */
+static void add_requests(struct name_set *names, const struct json *requests)
 {
-	long slash = str_find(name, '/');
-	struct str first = slash < 0 ? name : str_make(name.p, (size_t)slash);
-
 	json_foreach(r, requests) {
-		if (!str_eq(json_get_str(r, "name"), first))
-			continue;
-		if (slash < 0)
-			return true;
-		json_foreach(sub, json_get(r, "firstAvailable"))
-			if (str_eq(json_get_str(sub, "name"), str_make(name.p + slash + 1, name.n - (size_t)slash - 1)))
-				return true;
+		name_set_put(names, json_get_str(r, "name"), r);
+		json_foreach(sub, json_get(r, "firstAvailable")) {
+			_cleanup_buf_ struct buf both = BUF_INIT;
+
+			buf_printf(&both, "%.*s/%.*s", STR_ARG(json_get_str(r, "name")),
+				   STR_ARG(json_get_str(sub, "name")));
+			name_set_put(names, buf_str(&both), sub);
+		}
 	}
-	return false;
 }
 
-static void validate_request_names(const struct json *names, const struct json *requests, const struct field_path *path,
-				   struct field_errors *e)
+static void validate_request_names(const struct json *names, const struct name_set *requests,
+				   const struct field_path *path, struct field_errors *e)
 {
 	size_t i = 0;
 
 	json_foreach(n, names) {
-		if (!has_request(requests, json_str(n)))
+		if (!name_set_get(requests, json_str(n)))
 			field_invalid_str(e, FIELD_INDEX(path, i), json_str(n),
 					  "must be the name of a request in the claim or the name of a request and a "
 					  "subrequest separated by '/'");
@@ -211,8 +204,11 @@ static void validate_claim_spec(const struct json *spec, const struct field_path
 {
 	const struct json *devices = json_get(spec, "devices"), *requests = json_get(devices, "requests");
 	const struct field_path *at = FIELD(path, "devices");
+	_cleanup_name_set_ struct name_set names;
 	size_t i = 0;
 
+	name_set_init(&names);
+	add_requests(&names, requests);
 	limit_items(requests, CLAIM_REQUESTS_MAX, FIELD(at, "requests"), e);
 	validate_unique_names(requests, FIELD(at, "requests"), e);
 	json_foreach(r, requests) {
@@ -224,7 +220,7 @@ static void validate_claim_spec(const struct json *spec, const struct field_path
 	json_foreach(c, json_get(devices, "constraints")) {
 		const struct field_path *of = FIELD_INDEX(FIELD(at, "constraints"), i++);
 
-		validate_request_names(json_get(c, "requests"), requests, FIELD(of, "requests"), e);
+		validate_request_names(json_get(c, "requests"), &names, FIELD(of, "requests"), e);
 		if (!json_get(c, "matchAttribute") && !json_get(c, "distinctAttribute"))
 			field_required(e, FIELD(of, "matchAttribute"), NULL);
 	}
@@ -233,7 +229,7 @@ static void validate_claim_spec(const struct json *spec, const struct field_path
 	json_foreach(c, json_get(devices, "config")) {
 		const struct field_path *of = FIELD_INDEX(FIELD(at, "config"), i++);
 
-		validate_request_names(json_get(c, "requests"), requests, FIELD(of, "requests"), e);
+		validate_request_names(json_get(c, "requests"), &names, FIELD(of, "requests"), e);
 		validate_opaque(c, of, e);
 	}
 }

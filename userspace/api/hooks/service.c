@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Services. Addresses and node ports are allocated by the registry; here
  * stand the defaults and what must hold between fields. No state. Any thread. */
+#include <stdio.h>
 #include <string.h>
 
 #include "userspace/api/hooks/hooks_kinds.h"
 #include "userspace/api/meta.h"
+#include "userspace/api/name_set.h"
 #include "userspace/api/names.h"
 #include "userspace/base/mem.h"
+
+#define PORT_TEXT_MAX 64
 
 /* ---- Service ---- */
 
@@ -124,8 +128,22 @@ static void duplicate_port(const struct json *p, const struct field_path *at, st
 	field_duplicate(e, at, shown);
 }
 
-static void validate_port(const struct json *p, const struct json *spec, const struct field_path *at,
-			  struct field_errors *e)
+/* What the ports so far hold. */
+struct ports {
+	struct name_set names, numbers, node_numbers;
+};
+
+/* The port that came first with that number of that protocol. */
+static const void *first_of(struct name_set *s, struct str protocol, int64_t number, const struct json *p)
+{
+	char text[PORT_TEXT_MAX];
+	int n = snprintf(text, sizeof(text), "%lld/%.*s", (long long)number, STR_ARG(protocol));
+
+	return name_set_put(s, str_make(text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1), p);
+}
+
+static void validate_port(const struct json *p, const struct json *spec, struct ports *seen,
+			  const struct field_path *at, struct field_errors *e)
 {
 	const struct json *ports = json_get(spec, "ports");
 	struct str name = json_get_str(p, "name"), protocol = json_get_str(p, "protocol");
@@ -139,20 +157,29 @@ static void validate_port(const struct json *p, const struct json *spec, const s
 				    e);
 	if (node && type_is(spec, "ClusterIP"))
 		field_forbidden(e, FIELD(at, "nodePort"), "may not be used when `type` is 'ClusterIP'");
-	if (name.n && hooks_named(ports, name) != p)
+	if (name.n && name_set_put(&seen->names, name, p) != p)
 		field_duplicate_str(e, FIELD(at, "name"), name);
-	json_foreach(q, ports) {
-		bool same = str_eq(protocol, json_get_str(q, "protocol"));
+	if (node && first_of(&seen->node_numbers, protocol, node, p) != p)
+		field_duplicate(e, FIELD(at, "nodePort"), json_get(p, "nodePort"));
+	if (json_get(p, "port") && first_of(&seen->numbers, protocol, json_get_int(p, "port", 0), p) != p)
+		duplicate_port(p, at, e);
+}
 
-		if (q == p)
-			break;
-		if (same && node && json_get_int(q, "nodePort", 0) == node)
-			field_duplicate(e, FIELD(at, "nodePort"), json_get(p, "nodePort"));
-		if (same && json_get_int(q, "port", 0) == json_get_int(p, "port", -1)) {
-			duplicate_port(p, at, e);
-			break;
-		}
+static void validate_service_ports(const struct json *spec, const struct field_path *path, struct field_errors *e)
+{
+	struct ports seen;
+	size_t i = 0;
+
+	name_set_init(&seen.names);
+	name_set_init(&seen.numbers);
+	name_set_init(&seen.node_numbers);
+	json_foreach(p, json_get(spec, "ports")) {
+		validate_port(p, spec, &seen, FIELD_INDEX(FIELD(path, "ports"), i), e);
+		i++;
 	}
+	name_set_finish(&seen.names);
+	name_set_finish(&seen.numbers);
+	name_set_finish(&seen.node_numbers);
 }
 
 /* ---- cluster addresses ---- */
@@ -185,15 +212,13 @@ static int family_of(struct str text)
 static void validate_families(const struct json *spec, const struct field_path *path, struct field_errors *e)
 {
 	const struct json *families = json_get(spec, "ipFamilies"), *f = json_first(families);
+	_cleanup_name_set_ struct name_set seen;
 	size_t i = 0;
 
+	name_set_init(&seen);
 	json_foreach(family, families) {
-		json_foreach(earlier, families) {
-			if (earlier == family)
-				break;
-			if (str_eq(json_str(earlier), json_str(family)))
-				field_duplicate(e, FIELD_INDEX(FIELD(path, "ipFamilies"), i), family);
-		}
+		if (name_set_put(&seen, json_str(family), family) != family)
+			field_duplicate(e, FIELD_INDEX(FIELD(path, "ipFamilies"), i), family);
 		i++;
 	}
 	i = 0;
@@ -323,7 +348,6 @@ static void service_validate(const struct json *service, struct field_errors *e)
 	const struct json *spec = json_get(service, "spec"), *ports = json_get(spec, "ports");
 	const struct field_path *path = FIELD(NULL, "spec");
 	struct str mode = meta_annotation(service, MODE_ANNOTATION);
-	size_t i = 0;
 
 	if (meta_has_annotation(service, MODE_ANNOTATION) && meta_has_annotation(service, HINTS_ANNOTATION) &&
 	    !str_eq(mode, meta_annotation(service, HINTS_ANNOTATION)))
@@ -337,10 +361,7 @@ static void service_validate(const struct json *service, struct field_errors *e)
 				  type_is(spec, "NodePort") ? "NodePort" : "LoadBalancer");
 	if (type_is(spec, "ExternalName"))
 		validate_external_name(spec, path, e);
-	json_foreach(p, ports) {
-		validate_port(p, spec, FIELD_INDEX(FIELD(path, "ports"), i), e);
-		i++;
-	}
+	validate_service_ports(spec, path, e);
 	validate_labels(json_get(spec, "selector"), FIELD(path, "selector"), e);
 	validate_affinity(spec, path, e);
 	if (!type_is(spec, "ExternalName"))

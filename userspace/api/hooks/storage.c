@@ -372,45 +372,33 @@ static void validate_parameters(const struct json *parameters, bool wanted, stru
 
 static void validate_topologies(const struct json *terms, const struct field_path *path, struct field_errors *e)
 {
+	_cleanup_name_set_ struct name_set seen;
 	size_t i = 0;
 
+	name_set_init(&seen);
 	json_foreach(t, terms) {
 		const struct field_path *at = FIELD(FIELD_INDEX(path, i++), "matchLabelExpressions");
+		_cleanup_name_set_ struct name_set keys;
 		size_t j = 0;
 
+		name_set_init(&keys);
 		json_foreach(x, json_get(t, "matchLabelExpressions")) {
 			const struct field_path *expr = FIELD_INDEX(at, j++), *values = FIELD(expr, "values");
+			_cleanup_name_set_ struct name_set have;
 			size_t k = 0;
 
+			name_set_init(&have);
 			hooks_text_validate(json_get_str(x, "key"), validate_qualified_name, FIELD(expr, "key"), e);
 			json_foreach(v, json_get(x, "values")) {
-				json_foreach(earlier, json_get(x, "values")) {
-					if (earlier == v)
-						break;
-					if (str_eq(json_str(earlier), json_str(v))) {
-						field_duplicate(e, FIELD_INDEX(values, k), v);
-						break;
-					}
-				}
+				if (name_set_put(&have, json_str(v), v) != v)
+					field_duplicate(e, FIELD_INDEX(values, k), v);
 				k++;
 			}
-			json_foreach(earlier, json_get(t, "matchLabelExpressions")) {
-				if (earlier == x)
-					break;
-				if (str_eq(json_get_str(earlier, "key"), json_get_str(x, "key"))) {
-					field_duplicate(e, FIELD(expr, "key"), json_get(x, "key"));
-					break;
-				}
-			}
+			if (name_set_put(&keys, json_get_str(x, "key"), x) != x)
+				field_duplicate(e, FIELD(expr, "key"), json_get(x, "key"));
 		}
-		json_foreach(earlier, terms) {
-			if (earlier == t)
-				break;
-			if (json_equal(earlier, t)) {
-				field_duplicate_str(e, FIELD_INDEX(path, i - 1), STR(""));
-				break;
-			}
-		}
+		if (name_set_put_value(&seen, t, t) != t)
+			field_duplicate_str(e, FIELD_INDEX(path, i - 1), STR(""));
 	}
 }
 

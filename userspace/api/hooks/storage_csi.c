@@ -35,8 +35,10 @@ static void driver_validate(const struct json *object, struct field_errors *e)
 	static const char *const modes[] = { "Ephemeral", "Persistent", NULL };
 	const struct json *spec = json_get(object, "spec"), *requests = json_get(spec, "tokenRequests");
 	const struct field_path *path = FIELD(NULL, "spec");
+	_cleanup_name_set_ struct name_set seen;
 	size_t i = 0;
 
+	name_set_init(&seen);
 	hooks_csi_driver_validate(meta_name(object), FIELD(NULL, "metadata.name"), e);
 	json_foreach(m, json_get(spec, "volumeLifecycleModes"))
 		hooks_supported(json_str(m), modes, FIELD(path, "volumeLifecycleModes"), e);
@@ -44,14 +46,8 @@ static void driver_validate(const struct json *object, struct field_errors *e)
 		const struct field_path *at = FIELD_INDEX(FIELD(path, "tokenRequests"), i++);
 		const struct json *seconds = json_get(t, "expirationSeconds");
 
-		json_foreach(earlier, requests) {
-			if (earlier == t)
-				break;
-			if (str_eq(json_get_str(earlier, "audience"), json_get_str(t, "audience"))) {
-				field_duplicate_str(e, FIELD(at, "audience"), json_get_str(t, "audience"));
-				break;
-			}
-		}
+		if (name_set_put(&seen, json_get_str(t, "audience"), t) != t)
+			field_duplicate_str(e, FIELD(at, "audience"), json_get_str(t, "audience"));
 		if (!seconds)
 			continue;
 		if (json_int(seconds, 0) < 600)
@@ -85,27 +81,27 @@ const struct api_hooks hooks_csidrivers = {
 static void node_validate(const struct json *object, struct field_errors *e)
 {
 	const struct json *drivers = json_at(object, "spec.drivers");
+	_cleanup_name_set_ struct name_set names;
 	size_t i = 0;
 
+	name_set_init(&names);
 	json_foreach(d, drivers) {
+		_cleanup_name_set_ struct name_set keys;
 		const struct field_path *at = FIELD_INDEX(FIELD(NULL, "spec.drivers"), i++);
 		struct str name = json_get_str(d, "name"), id = json_get_str(d, "nodeID");
 
 		hooks_csi_driver_validate(name, FIELD(at, "name"), e);
-		if (name.n && hooks_named(drivers, name) != d)
+		if (name.n && name_set_put(&names, name, d) != d)
 			field_duplicate_str(e, FIELD(at, "name"), name);
 		if (id.n > CSI_NODE_ID_MAX)
 			field_invalid_str(e, FIELD(at, "nodeID"), id, "must be %d characters or less", CSI_NODE_ID_MAX);
 		if (json_at_int(d, "allocatable.count", 0) < 0)
 			field_invalid_int(e, FIELD(at, "allocatable.count"), json_at_int(d, "allocatable.count", 0),
 					  "must be greater than or equal to 0");
+		name_set_init(&keys);
 		json_foreach(k, json_get(d, "topologyKeys")) {
-			json_foreach(earlier, json_get(d, "topologyKeys")) {
-				if (earlier == k)
-					break;
-				if (str_eq(json_str(earlier), json_str(k)))
-					field_duplicate(e, FIELD(at, "topologyKeys"), k);
-			}
+			if (name_set_put(&keys, json_str(k), k) != k)
+				field_duplicate(e, FIELD(at, "topologyKeys"), k);
 			hooks_text_validate(json_str(k), validate_qualified_name, FIELD(at, "topologyKeys"), e);
 		}
 	}
@@ -115,8 +111,12 @@ static void node_validate_update(const struct json *object, const struct json *o
 {
 	static const char *const free_fields[] = { "allocatable", NULL };
 
+	_cleanup_name_set_ struct name_set now;
+
+	name_set_init(&now);
+	name_set_add_list(&now, json_at(object, "spec.drivers"), "name");
 	json_foreach(o, json_at(old, "spec.drivers")) {
-		const struct json *d = hooks_named(json_at(object, "spec.drivers"), json_get_str(o, "name"));
+		const struct json *d = name_set_get(&now, json_get_str(o, "name"));
 
 		if (d && (!hooks_same_but(d, o, free_fields) ||
 			  (json_get(o, "allocatable") &&
