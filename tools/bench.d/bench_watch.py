@@ -23,21 +23,27 @@ def watchers_now(node):
                if line.startswith("apiserver_longrunning_requests") and 'resource="configmaps"' in line)
 
 
-def idle(node):
-    """Memory of the server for watchers that have nothing to see, over HTTP/2 on few connections."""
+def idle(options):
+    """Memory of the server for watchers that have nothing to see: over HTTP/2 on few connections, and on one each; a node
+    of its own for each, which has freed nothing yet that it could use again."""
     if not shutil.which("h2load"):
         return
-    token = node.reader_token("bench")
     for streams, connections in ((IDLE, IDLE_CONNECTIONS), (IDLE // 4, IDLE // 4)):
+        node = BenchNode(options=options).start()
+        node.namespace("bench")
+        token = node.reader_token("bench")
         wait_quiet(node, 3)  # idle connections give their buffers back meanwhile
         before = resident(node.server.pid)
         client = subprocess.Popen(
             ["h2load", "-n", str(streams), "-c", str(connections), "-m", str(streams // connections), "-N", "600s",
+             "--rps", "50",  # all at once would be more than one flow may queue
              "-H", f"authorization: Bearer {token}",
              f"https://127.0.0.1:{PORT}/api/v1/namespaces/bench/configmaps?watch=1&resourceVersion={revision(node)}"],
             env=node.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         end = time.monotonic() + 60
-        while watchers_now(node) < streams and time.monotonic() < end:
+        while (n := watchers_now(node)) < streams:
+            if time.monotonic() > end:
+                raise SystemExit(f"only {n} of {streams} watchers stand")
             time.sleep(0.2)
         wait_quiet(node, 3)
         grown = resident(node.server.pid) - before
@@ -45,6 +51,7 @@ def idle(node):
         client.wait()
         emit("idle_watchers_memory", grown / 2**20, "MiB", streams, connections=connections,
              bytes_each=grown / streams)
+        node.close()
 
 
 def revision(node):
@@ -72,5 +79,5 @@ def measure(options):
     emit("watch_last_of_100_p50", f["last_p50_us"] / 1e3, "ms", f["events"], p99=f["last_p99_us"] / 1e3,
          first_p50=f["first_p50_us"] / 1e3)
     emit("watch_100_server_cpu", used * 1e6 / n / WATCHERS, "us an event sent", n * WATCHERS)
-    idle(node)
     node.close()
+    idle(options)
