@@ -66,6 +66,30 @@ static void watches_are_open_not_in_flight(void **state)
 }
 
 /* Whatever clients ask for: the number of series and of codes ends somewhere. */
+static void users_are_counted_by_class(void **state)
+{
+	_cleanup_buf_ struct buf out = BUF_INIT;
+	struct metrics *m;
+
+	metrics_create(&m);
+	metrics_write(m, &out);
+	assert_null(strstr(buf_cstr(&out), "authentication_attempts{"));
+	metrics_authenticated(m, STR("admin"));
+	metrics_authenticated(m, STR("somebody"));
+	metrics_authenticated(m, STR("email_id"));
+	metrics_authenticated(m, STR_NULL);
+	metrics_authenticated(m, STR("a@b"));
+	metrics_unauthenticated(m);
+	buf_reset(&out);
+	metrics_write(m, &out);
+	assert_has(&out, "authenticated_user_requests{username=\"admin\"} 1\n");
+	assert_has(&out, "authenticated_user_requests{username=\"email_id\"} 1\n");
+	assert_has(&out, "authenticated_user_requests{username=\"other\"} 3\n");
+	assert_has(&out, "authentication_attempts{result=\"success\"} 5\n");
+	assert_has(&out, "authentication_attempts{result=\"error\"} 1\n");
+	metrics_destroy(m);
+}
+
 static void memory_is_bounded(void **state)
 {
 	static char names[METRICS_SERIES_MAX + 10][8];
@@ -108,9 +132,9 @@ static void the_process_has_figures(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_request_is_counted),    cmocka_unit_test(watches_are_open_not_in_flight),
-		cmocka_unit_test(memory_is_bounded),       cmocka_unit_test(only_known_paths_are_labels),
-		cmocka_unit_test(the_process_has_figures),
+		cmocka_unit_test(a_request_is_counted),        cmocka_unit_test(watches_are_open_not_in_flight),
+		cmocka_unit_test(users_are_counted_by_class),  cmocka_unit_test(memory_is_bounded),
+		cmocka_unit_test(only_known_paths_are_labels), cmocka_unit_test(the_process_has_figures),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

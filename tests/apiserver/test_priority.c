@@ -170,6 +170,18 @@ static void make_tiny(int queues, int length)
 
 static const struct who hog = { "hog", "crowd" };
 
+static void assert_figure(const char *name, unsigned want)
+{
+	_cleanup_buf_ struct buf out = BUF_INIT;
+	char line[256];
+
+	priority_write_metrics(world->p, &out);
+	snprintf(line, sizeof(line), "\napiserver_flowcontrol_%s{flow_schema=\"tiny\",priority_level=\"tiny\"} %u\n",
+		 name, want);
+	if (!strstr(buf_cstr(&out), line))
+		fail_msg("not found:%sin\n%s", line, buf_cstr(&out));
+}
+
 static void seats_queue_and_refusal(void **state)
 {
 	make_tiny(1, 2);
@@ -178,6 +190,9 @@ static void seats_queue_and_refusal(void **state)
 	assert_int_equal(enter(hog, "get", "pods", "a", 1, 'a'), PRIORITY_WAIT);
 	assert_int_equal(enter(hog, "get", "pods", "a", 1, 'b'), PRIORITY_WAIT);
 	assert_int_equal(enter(hog, "get", "pods", "a", 1, 'c'), PRIORITY_REFUSE);
+	assert_figure("current_executing_requests", 3);
+	assert_figure("current_executing_seats", 3);
+	assert_figure("current_inqueue_requests", 2);
 	settle();
 	assert_int_equal(world->ran, 0);
 	/* One seat: both run, one after the other. */
@@ -185,6 +200,8 @@ static void seats_queue_and_refusal(void **state)
 	priority_leave(world->p, &world->requests[0]);
 	settle();
 	assert_string_equal(world->order, "ab");
+	assert_figure("current_executing_requests", 2);
+	assert_figure("current_inqueue_requests", 0);
 	priority_leave(world->p, &world->requests[1]);
 	priority_leave(world->p, &world->requests[2]);
 	assert_string_equal(level_of(hog, "get", "pods", "a"), "tiny");

@@ -44,6 +44,10 @@ static int apiserver_admit(struct call *call, int route_result, struct err *err)
 	int r = authn_request(call->as->authn, call->http, call->arena, &call->user);
 
 	call->anonymous = r == 1;
+	if (r >= 0)
+		metrics_authenticated(call->as->metrics, call->user.name);
+	else
+		metrics_unauthenticated(call->as->metrics);
 	/* Strangers are told apart by where they come from. */
 	if (r == 0)
 		http_request_set_owner(call->http, call->user.name);
@@ -175,9 +179,10 @@ static int apiserver_read(struct call *call, struct err *err)
 
 /* A request that ends before it begins, of its body: it is recorded and counted as any other. Whom it impersonates is
  * not looked at, nor whether it would be allowed: nothing of it is run. */
-static void apiserver_refused(void *arg, struct http_request *http, int status)
+static void apiserver_refused(void *arg, struct http_request *http, int status, const char *message)
 {
 	struct call call = { .as = arg, .http = http, .arena = http->arena };
+	_cleanup_err_ struct err err = ERR_INIT;
 	struct metrics_series *series;
 	int r;
 
@@ -188,9 +193,12 @@ static void apiserver_refused(void *arg, struct http_request *http, int status)
 		r = authn_request(call.as->authn, http, call.arena, &call.user);
 		call.audit = audit_begin(call.as->audit, &call, r >= 0);
 		authn_annotate(call.as->authn, call.audit);
+		respond_protocol_status(&err, status, message);
+		if (status)
+			audit_error(call.audit, &err);
 		audit_end(call.audit, status);
 	}
-	metrics_end(call.as->metrics, series, status, 0, 0);
+	metrics_end(call.as->metrics, series, status, 0, clock_monotonic_ns() - http->header_ns);
 }
 
 static void apiserver_handle(void *arg, struct http_request *http)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Paths that are no resources: health, version, and the node's own status. */
 #include <errno.h>
+#include <inttypes.h>
 #include <sys/utsname.h>
 
 #include "userspace/api/meta.h"
@@ -71,12 +72,23 @@ static void meta_storage_metrics(struct apiserver *as, struct buf *out)
 		     "kubernetes_build_info{git_version=\"" META_KUBERNETES_VERSION "\",major=\"1\",minor=\"36\"} 1\n");
 }
 
+static void meta_connection_metrics(const struct apiserver *as, struct buf *out)
+{
+	struct http_server_stats http;
+
+	http_server_get_stats(as->http, &http);
+	metrics_head(out, "apiserver_tls_handshake_errors_total", "counter",
+		     "Connections that ended before TLS was established");
+	buf_printf(out, "apiserver_tls_handshake_errors_total %" PRIu64 "\n", http.handshake_errors);
+}
+
 static void meta_metrics(struct call *call)
 {
 	static const struct http_header headers[] = { { STR("cache-control"), STR("no-cache, private") } };
 	_cleanup_buf_ struct buf out = BUF_INIT;
 
 	metrics_write(call->as->metrics, &out);
+	meta_connection_metrics(call->as, &out);
 	priority_write_metrics(call->as->priority, &out);
 	audit_write_metrics(call->as->audit, &out);
 	meta_storage_metrics(call->as, &out);

@@ -24,6 +24,12 @@ static const char *const verb_names[] = { "OTHER",  "GET",   "LIST",  "WATCH",  
 					  "CONNECT" };
 static const char *const scope_names[] = { "", "cluster", "namespace", "resource" };
 
+/* Upstream's own names; others are "email_id" or "other". */
+static const char *const user_names[] = { "admin",   "client",   "kube_proxy",
+					  "kubelet", "email_id", "system:serviceaccount:kube-system:default",
+					  "other" };
+enum { USER_EMAIL = 4, USER_OTHER = 6 };
+
 struct metrics_series {
 	enum metrics_verb verb;
 	const struct api_kind *kind;
@@ -52,6 +58,7 @@ struct metrics {
 	unsigned n_events;
 	uint64_t lost_events;
 	unsigned reading, writing; /* in flight */
+	uint64_t users[ARRAY_SIZE(user_names)], unauthenticated;
 };
 
 void metrics_create(struct metrics **ret)
@@ -231,8 +238,43 @@ static void write_long_running(struct buf *out, const struct metrics_series *s)
 	buf_printf(out, "} %u\n", s->now);
 }
 
+void metrics_authenticated(struct metrics *m, struct str user)
+{
+	size_t i = 0;
+
+	while (i < USER_OTHER && (i == USER_EMAIL || !str_is(user, user_names[i])))
+		i++;
+	if (i == USER_OTHER && user.n && memchr(user.p, '@', user.n))
+		i = USER_EMAIL;
+	m->users[i]++;
+}
+
+void metrics_unauthenticated(struct metrics *m)
+{
+	m->unauthenticated++;
+}
+
+static void write_authentication(const struct metrics *m, struct buf *out)
+{
+	uint64_t n = 0;
+
+	metrics_head(out, "authenticated_user_requests", "counter", "Authenticated requests by a class of user names");
+	for (size_t i = 0; i < ARRAY_SIZE(user_names); i++) {
+		n += m->users[i];
+		if (m->users[i])
+			buf_printf(out, "authenticated_user_requests{username=\"%s\"} %" PRIu64 "\n", user_names[i],
+				   m->users[i]);
+	}
+	metrics_head(out, "authentication_attempts", "counter", "Attempts to authenticate by their result");
+	if (m->unauthenticated)
+		buf_printf(out, "authentication_attempts{result=\"error\"} %" PRIu64 "\n", m->unauthenticated);
+	if (n)
+		buf_printf(out, "authentication_attempts{result=\"success\"} %" PRIu64 "\n", n);
+}
+
 void metrics_write(const struct metrics *m, struct buf *out)
 {
+	write_authentication(m, out);
 	metrics_head(out, "apiserver_request_total", "counter",
 		     "Requests by verb, dry run, group, version, resource, scope and response code");
 	each(m, out, write_total);

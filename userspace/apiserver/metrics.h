@@ -49,6 +49,10 @@ void metrics_end(struct metrics *m, struct metrics_series *s, int code, uint64_t
 /* Where to count the events that watches of this kind send. */
 uint64_t *metrics_watch_events(struct metrics *m, const struct api_kind *kind);
 
+/* A request's user is known (a stranger's name counts, too); or its credential was refused. */
+void metrics_authenticated(struct metrics *m, struct str user);
+void metrics_unauthenticated(struct metrics *m);
+
 void metrics_write(const struct metrics *m, struct buf *out);
 /* Of this process: processor time, memory, descriptors, start. */
 void metrics_write_process(struct buf *out);

@@ -260,6 +260,7 @@ static void enqueue(struct priority *p, struct priority_request *r, struct prior
 	level->queued++;
 	level->queued_seats += r->seats;
 	p->queued++;
+	priority_count_queued(r, 1);
 	if (!loop_timer_armed(&p->turn->timer))
 		loop_timer_arm(p->loop, &p->turn->timer, TIMER_NS);
 }
@@ -274,6 +275,7 @@ static void dequeue(struct priority *p, struct priority_request *r)
 	level->queued--;
 	level->queued_seats -= r->seats;
 	p->queued--;
+	priority_count_queued(r, -1);
 	if (!queue->n)
 		list_del(&queue->link);
 }
@@ -282,6 +284,7 @@ static void begin(struct priority_request *r, int64_t waited_ns)
 {
 	r->level->in_use += r->seats;
 	r->level->executing++;
+	priority_count_executing(r, 1);
 	priority_count_begun(r, waited_ns);
 }
 
@@ -442,6 +445,7 @@ void priority_leave(struct priority *p, struct priority_request *r)
 	} else {
 		level->in_use -= r->seats;
 		level->executing--;
+		priority_count_executing(r, -1);
 		if (p->queued)
 			loop_defer(p->loop, &p->turn->defer);
 	}

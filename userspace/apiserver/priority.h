@@ -147,6 +147,8 @@ void priority_levels_changed(struct priority *p);
 /* What became of a flow schema's requests at this level: kept as long as the level, so that they only rise. */
 struct priority_figures *priority_figures(struct priority_level *level, struct str schema);
 void priority_figures_free(struct priority_level *level);
+void priority_count_executing(struct priority_request *r, int by);
+void priority_count_queued(struct priority_request *r, int by);
 void priority_count_begun(struct priority_request *r, int64_t waited_ns);
 /* `waited_ns` negative: it did not wait. */
 void priority_count_refused(struct priority_request *r, enum priority_reason reason, int64_t waited_ns);

@@ -21,6 +21,7 @@ struct waits {
 struct priority_figures {
 	struct list link; /* level->figures */
 	char *schema;
+	unsigned executing, seats, queued, queued_seats; /* now */
 	uint64_t dispatched, refused[PRIORITY_REASONS];
 	struct waits waits[2];
 };
@@ -65,6 +66,18 @@ static void count_wait(struct priority_request *r, bool ran, int64_t waited_ns)
 	w->sum_ns += (uint64_t)waited_ns;
 }
 
+void priority_count_executing(struct priority_request *r, int by)
+{
+	r->figures->executing += (unsigned)by;
+	r->figures->seats += (unsigned)by * r->seats;
+}
+
+void priority_count_queued(struct priority_request *r, int by)
+{
+	r->figures->queued += (unsigned)by;
+	r->figures->queued_seats += (unsigned)by * r->seats;
+}
+
 void priority_count_begun(struct priority_request *r, int64_t waited_ns)
 {
 	r->figures->dispatched++;
@@ -80,14 +93,6 @@ void priority_count_refused(struct priority_request *r, enum priority_reason rea
 
 /* ---- text ---- */
 
-static void write_gauge(struct priority *p, struct buf *out, const char *name, const char *help, size_t offset)
-{
-	metrics_head(out, name, "gauge", help);
-	list_foreach(level, &p->levels, struct priority_level, link)
-		buf_printf(out, "%s{priority_level=\"%s\"} %u\n", name, level->name,
-			   *(const unsigned *)((const char *)level + offset));
-}
-
 typedef void figures_fn(struct buf *out, const struct priority_figures *f, const char *labels);
 
 static void each(struct priority *p, struct buf *out, figures_fn *fn)
@@ -101,6 +106,17 @@ static void each(struct priority *p, struct buf *out, figures_fn *fn)
 			fn(out, f, buf_cstr(&labels));
 		}
 }
+
+#define GAUGE(fn, field, name)                                                                                         \
+	static void fn(struct buf *out, const struct priority_figures *f, const char *labels)                          \
+	{                                                                                                              \
+		buf_printf(out, "apiserver_flowcontrol_" name "{%s} %u\n", labels, f->field);                          \
+	}
+
+GAUGE(write_executing, executing, "current_executing_requests")
+GAUGE(write_seats, seats, "current_executing_seats")
+GAUGE(write_queued, queued, "current_inqueue_requests")
+GAUGE(write_queued_seats, queued_seats, "current_inqueue_seats")
 
 static void write_dispatched(struct buf *out, const struct priority_figures *f, const char *labels)
 {
@@ -136,18 +152,23 @@ static void write_waits(struct buf *out, const struct priority_figures *f, const
 
 void priority_write_metrics(struct priority *p, struct buf *out)
 {
-	write_gauge(p, out, "apiserver_flowcontrol_nominal_limit_seats",
-		    "Nominal number of execution seats configured for each priority level",
-		    offsetof(struct priority_level, seats));
-	write_gauge(p, out, "apiserver_flowcontrol_current_executing_seats",
-		    "Concurrency (number of seats) occupied by the currently executing requests",
-		    offsetof(struct priority_level, in_use));
-	write_gauge(p, out, "apiserver_flowcontrol_current_executing_requests",
-		    "Number of requests in regular execution phase", offsetof(struct priority_level, executing));
-	write_gauge(p, out, "apiserver_flowcontrol_current_inqueue_requests", "Number of requests waiting in queues",
-		    offsetof(struct priority_level, queued));
-	write_gauge(p, out, "apiserver_flowcontrol_current_inqueue_seats",
-		    "Number of seats that the waiting requests want", offsetof(struct priority_level, queued_seats));
+	metrics_head(out, "apiserver_flowcontrol_nominal_limit_seats", "gauge",
+		     "Nominal number of execution seats configured for each priority level");
+	list_foreach(level, &p->levels, struct priority_level, link)
+		buf_printf(out, "apiserver_flowcontrol_nominal_limit_seats{priority_level=\"%s\"} %u\n", level->name,
+			   level->seats);
+	metrics_head(out, "apiserver_flowcontrol_current_executing_seats", "gauge",
+		     "Concurrency (number of seats) occupied by the currently executing requests");
+	each(p, out, write_seats);
+	metrics_head(out, "apiserver_flowcontrol_current_executing_requests", "gauge",
+		     "Number of requests in regular execution phase");
+	each(p, out, write_executing);
+	metrics_head(out, "apiserver_flowcontrol_current_inqueue_requests", "gauge",
+		     "Number of requests waiting in queues");
+	each(p, out, write_queued);
+	metrics_head(out, "apiserver_flowcontrol_current_inqueue_seats", "gauge",
+		     "Number of seats that the waiting requests want");
+	each(p, out, write_queued_seats);
 	metrics_head(out, "apiserver_flowcontrol_dispatched_requests_total", "counter", "Number of requests executed");
 	each(p, out, write_dispatched);
 	metrics_head(out, "apiserver_flowcontrol_rejected_requests_total", "counter", "Number of requests refused");
