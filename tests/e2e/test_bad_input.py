@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import socket
 import ssl
 import subprocess
@@ -361,6 +362,42 @@ class BadInput(unittest.TestCase):
             c.request("GET", "/livez")
             self.assertEqual(c.getresponse().read(), b"ok")
         c.close()
+
+    def test_nobody_is_locked_out(self):
+        """Silent connections, and watches of one user: others are answered all the while."""
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files[1], files[1]))
+        held = []
+        try:
+            for _ in range(3000):
+                held.append(socket.create_connection(("127.0.0.1", harness.PORT), timeout=5))
+            self.assertEqual(self.ask("GET", CONFIGMAPS)[0], 200)
+            self.assertEqual(self.ask("GET", "/livez", raw=True, stranger=True)[0], 200)
+            for s in held:
+                s.close()
+            held.clear()
+            self.node.k("create clusterrolebinding bob-views --clusterrole=view --serviceaccount=default:bob")
+            watch = f"GET {CONFIGMAPS}?watch=1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {self.token}\r\n\r\n"
+            for _ in range(1100):
+                s = self.socket()
+                s.sendall(watch.encode())
+                held.append(s)
+            self.assertTrue(held[-1].recv(1000).startswith(b"HTTP/1.1 200 "))
+            self.assertEqual(self.ask("GET", CONFIGMAPS)[0], 200)
+            self.assertEqual(self.ask("GET", "/livez", raw=True, stranger=True)[0], 200)
+        finally:
+            for s in held:
+                s.close()
+            resource.setrlimit(resource.RLIMIT_NOFILE, files)
+
+    def test_watch_of_one_by_name(self):
+        s = self.socket()
+        s.sendall(b"GET /apis/rbac.authorization.k8s.io/v1/watch/clusterroles/view?timeoutSeconds=1 HTTP/1.1\r\n"
+                  b"Host: x\r\nConnection: close\r\nAuthorization: Bearer " + self.token.encode() + b"\r\n\r\n")
+        self.assertTrue(self.rest(s).startswith(b"HTTP/1.1 403 "))
+        s.close()
+        status, body = self.ask("GET", "/apis/rbac.authorization.k8s.io/v1/watch/clusterroles/view?timeoutSeconds=1")
+        self.assertEqual((status, body["type"], body["object"]["metadata"]["name"]), (200, "ADDED", "view"))
 
     def test_http2_abuse(self):
         url = f"https://127.0.0.1:{harness.PORT}/version"
