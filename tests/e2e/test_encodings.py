@@ -66,7 +66,7 @@ class EncodingsTest(Case):
         item = next(i for i in json.loads(body)["items"] if i["metadata"]["name"] == "e")
         self.assertIsNone(item["eventTime"])
         # and it can be sent back
-        item["note"] = "seen"
+        item["metadata"]["labels"] = {"seen": "yes"}
         r, body = self.ask(path + "/e", "PUT", json.dumps(item), content_type="application/json")
         self.assertEqual(r.status, 200, body)
 

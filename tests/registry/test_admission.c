@@ -145,6 +145,49 @@ static void test_events_count_up(void **state)
 	assert_int_equal(json_get_int(tree, "deprecatedCount", 0), 3);
 }
 
+static void test_events_of_two_groups(void **state)
+{
+	const struct api_kind *view = api_kind_by_resource(STR("events.k8s.io"), STR("v1"), STR("events"));
+	struct fixture *f = *state;
+
+	/* core/v1 keeps to what it always asked. */
+	fixture_do(f, API_VERB_CREATE, KIND_EVENT, "default", "", "{\"metadata\":{\"name\":\"old\"},\"type\":\"Odd\"}");
+	fixture_expect(f, 201, "core");
+	assert_int_equal(fixture_do(f, API_VERB_CREATE, KIND_EVENT, "default", "",
+				    "{\"metadata\":{\"name\":\"x\"},\"involvedObject\":{\"namespace\":\"other\"}}"),
+			 422);
+	assert_string_equal(f->message,
+			    "Event \"x\" is invalid: involvedObject.namespace: Invalid value: \"other\": does "
+			    "not match event.namespace");
+	assert_int_equal(fixture_do(f, API_VERB_CREATE, view, "default", "", "{\"metadata\":{\"name\":\"x\"}}"), 422);
+	assert_non_null(
+		strstr(f->message, "[eventTime: Required value, type: Invalid value: \"\": has invalid value: ]"));
+	assert_int_equal(fixture_do(f, API_VERB_CREATE, view, "default", "",
+				    "{\"metadata\":{\"name\":\"x\"},\"eventTime\":\"2026-01-01T00:00:00.000000Z\","
+				    "\"deprecatedCount\":1,\"series\":{\"count\":1}}"),
+			 422);
+	assert_non_null(strstr(f->message, "[reportingController: Required value, "));
+	assert_non_null(strstr(f->message,
+			       ", reportingInstance: Required value, action: Required value, reason: Required "
+			       "value, series.count: Invalid value: \"\": should be at least 2, "
+			       "series.lastObservedTime: Required value, type: Invalid value: "));
+	assert_non_null(strstr(f->message, ", count: Invalid value: \"\": needs to be unset]"));
+#define EVENT(note, more)                                                                                               \
+	"{\"metadata\":{\"name\":\"x\"},\"eventTime\":\"2026-01-01T00:00:00.000000Z\",\"reportingController\":\"a/b\"," \
+	"\"reportingInstance\":\"i\",\"action\":\"Do\",\"reason\":\"Why\",\"type\":\"Normal\",\"note\":\"" note         \
+	"\"" more "}"
+	fixture_do(f, API_VERB_CREATE, view, "default", "", EVENT("n", ""));
+	fixture_expect(f, 201, "events.k8s.io");
+	assert_int_equal(fixture_do(f, API_VERB_UPDATE, view, "default", "x", EVENT("m", "")), 422);
+	assert_string_equal(f->message, "Event \"x\" is invalid: message: Invalid value: \"m\": field is immutable");
+	fixture_do(f, API_VERB_UPDATE, view, "default", "x",
+		   EVENT("n", ",\"series\":{\"count\":2,\"lastObservedTime\":\"2026-01-01T00:00:01.000000Z\"}"));
+	fixture_expect(f, 200, "series");
+	fixture_do(f, API_VERB_UPDATE, KIND_EVENT, "default", "old",
+		   "{\"metadata\":{\"name\":\"old\"},\"message\":\"changed\"}");
+	fixture_expect(f, 200, "core changes all");
+}
+
 static int issue(void *arg, const struct registry_token_request *request, struct str *ret_token,
 		 int64_t *ret_expires_real_ns, struct err *err)
 {
@@ -210,6 +253,7 @@ int main(void)
 		T(test_waiting_write_ends_with_the_registry),
 		T(test_priority),
 		T(test_binding),
+		T(test_events_of_two_groups),
 		T(test_events_count_up),
 		T(test_token),
 		T(test_node_heartbeat_is_not_written),

@@ -255,6 +255,15 @@ void hooks_validate_update(const struct api_kind *kind, const struct json *objec
 		h->validate_update(object, old, e);
 }
 
+void hooks_validate_form(const struct api_kind *storage, const struct api_kind *form, const struct json *object,
+			 const struct json *old, struct field_errors *e)
+{
+	const struct api_hooks *h = hooks_of(storage);
+
+	if (h->validate_form && strcmp(form->group, storage->group) != 0)
+		h->validate_form(object, old, e);
+}
+
 void hooks_validate_status(const struct api_kind *kind, const struct json *object, const struct json *old,
 			   struct field_errors *e)
 {

@@ -38,6 +38,8 @@ struct api_hooks {
 	void (*validate_create)(const struct json *object, struct field_errors *e);
 	/* Only what differs from creation; validate() runs too. */
 	void (*validate_update)(const struct json *object, const struct json *old, struct field_errors *e);
+	/* Beside the others, when it was addressed in the form of another group. `old`: NULL on creation. */
+	void (*validate_form)(const struct json *object, const struct json *old, struct field_errors *e);
 	void (*validate_status)(const struct json *object, const struct json *old, struct field_errors *e);
 	/* Subresources that change a part of the object and are neither status nor scale ("approval"); the rest of the
 	 * object is already the old one. */
@@ -75,6 +77,9 @@ void hooks_prepare_status(struct arena *arena, const struct api_kind *kind, stru
 void hooks_validate_create(const struct api_kind *kind, const struct json *object, struct field_errors *e);
 void hooks_validate_update(const struct api_kind *kind, const struct json *object, const struct json *old,
 			   struct field_errors *e);
+/* Rules that only hold for who addressed the object as `form`; `object` is in the stored form. */
+void hooks_validate_form(const struct api_kind *storage, const struct api_kind *form, const struct json *object,
+			 const struct json *old, struct field_errors *e);
 void hooks_validate_status(const struct api_kind *kind, const struct json *object, const struct json *old,
 			   struct field_errors *e);
 void hooks_prepare_subresource(struct arena *arena, const struct api_kind *kind, const char *subresource,

@@ -371,6 +371,8 @@ static int validate(struct write *w, struct err *err)
 			hooks_validate_update(w->storage, w->object, old, &e);
 		else
 			hooks_validate_create(w->storage, w->object, &e);
+		if (w->kind != w->storage)
+			hooks_validate_form(w->storage, w->kind, w->object, old, &e);
 		if (!w->internal) /* nobody reads them */
 			hooks_warnings(&w->arena, w->storage, w->object, old, &warnings);
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Namespaces, Nodes, Leases, Events. No state. Any thread. */
+/* Namespaces, Nodes, Leases. No state. Any thread. */
 #include "userspace/api/hooks/hooks_kinds.h"
 #include "userspace/api/meta.h"
 #include "userspace/api/names.h"
@@ -180,66 +180,6 @@ const struct api_hooks hooks_nodes = {
 	.validate_update = node_validate_update,
 	.validate_status = node_validate_status,
 };
-
-/* ---- Event ---- */
-
-#define EVENT_REASON_MAX 128
-#define EVENT_ACTION_MAX 128
-#define EVENT_INSTANCE_MAX 128
-#define EVENT_NOTE_MAX 1024
-
-static void validate_event_text(const struct json *event, const char *key, const char *shown, size_t max,
-				struct field_errors *e)
-{
-	const struct field_path *path = FIELD_STR(NULL, str_of(shown));
-
-	if (!json_get_str(event, key).n)
-		field_required(e, path, NULL);
-	if (json_get_str(event, key).n > max)
-		field_invalid_str(e, path, STR(""), "can have at most %zu characters", max);
-}
-
-/* Who writes the new form has a time of its own in it, and more to keep to. */
-static void validate_new_event(const struct json *event, struct field_errors *e)
-{
-	static const char *const types[] = { "Normal", "Warning", NULL };
-	const struct json *series = json_get(event, "series");
-	struct str controller = json_get_str(event, "reportingComponent");
-
-	if (!controller.n)
-		field_required(e, FIELD(NULL, "reportingController"), NULL);
-	else
-		hooks_text_validate(controller, validate_qualified_name, FIELD(NULL, "reportingController"), e);
-	validate_event_text(event, "reportingInstance", "reportingInstance", EVENT_INSTANCE_MAX, e);
-	validate_event_text(event, "action", "action", EVENT_ACTION_MAX, e);
-	validate_event_text(event, "reason", "reason", EVENT_REASON_MAX, e);
-	if (json_get_str(event, "message").n > EVENT_NOTE_MAX)
-		field_invalid_str(e, FIELD(NULL, "message"), STR(""), "can have at most %d characters", EVENT_NOTE_MAX);
-	if (!hooks_one_of(json_get_str(event, "type"), types))
-		field_invalid_str(e, FIELD(NULL, "type"), STR(""), "has invalid value: %.*s",
-				  STR_ARG(json_get_str(event, "type")));
-	if (series && json_get_int(series, "count", 0) < 2)
-		field_invalid_str(e, FIELD(NULL, "series.count"), STR(""), "should be at least 2");
-	if (series && !json_get(series, "lastObservedTime"))
-		field_required(e, FIELD(NULL, "series.lastObservedTime"), NULL);
-}
-
-static void event_validate(const struct json *event, struct field_errors *e)
-{
-	struct str ns = meta_namespace(event), about = json_at_str(event, "involvedObject.namespace");
-
-	/* Events about cluster objects live in "default", or in "kube-system". */
-	if (!about.n ? ns.n && !str_is(ns, "default") && !str_is(ns, "kube-system") : !str_eq(ns, about))
-		field_invalid_str(e, FIELD(NULL, "involvedObject.namespace"), about, "does not match event.namespace");
-}
-
-static void event_validate_create(const struct json *event, struct field_errors *e)
-{
-	if (json_is(json_get(event, "eventTime"), JSON_STRING) && json_get_str(event, "eventTime").n)
-		validate_new_event(event, e);
-}
-
-const struct api_hooks hooks_events = { .validate = event_validate, .validate_create = event_validate_create };
 
 /* ---- Lease ---- */
 
