@@ -3,21 +3,109 @@
  * end, a member that is not there may be replaced, what stands before the first slash and escapes that are none are
  * passed over, and whatever does not apply is refused in the same few words. Works on a clone. Any thread. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "userspace/api/decode_value.h"
 #include "userspace/api/meta.h"
 #include "userspace/api/patch.h"
 #include "userspace/api/patch_internal.h"
+#include "userspace/base/map.h"
 #include "userspace/base/mem.h"
 
 struct run {
 	struct arena *arena;
 	struct json *root;
 	struct patch_budget budget;
-	size_t nodes; /* that copies and moves may still touch */
+	size_t nodes;       /* that copies and moves may still touch */
+	struct map objects; /* large ones by their address: struct large * */
 	struct err *err;
 };
+
+/* An object of so many members that they are found by hash. One that is removed stays in the chain without its key
+ * until somebody looks at the object as a whole. */
+struct large {
+	struct json *object;
+	struct map members;
+	bool holes;
+};
+
+#define LARGE_MEMBERS 64
+
+static struct str address_of(struct json *const *v)
+{
+	return str_make((const char *)v, sizeof(*v));
+}
+
+static struct large *large_of(struct run *run, struct json *v)
+{
+	struct large *l = run->objects.n ? map_get(&run->objects, address_of(&v)) : NULL;
+
+	if (l || !json_is(v, JSON_OBJECT) || v->count < LARGE_MEMBERS)
+		return l;
+	l = mem_zalloc(sizeof(*l));
+	l->object = v;
+	json_foreach(m, v)
+		map_put(&l->members, m->key, m);
+	map_put(&run->objects, address_of(&v), l);
+	return l;
+}
+
+static void large_close(struct large *l)
+{
+	struct json *next, *c = json_first(l->object);
+
+	if (!l->holes)
+		return;
+	patch_empty(l->object);
+	for (; c; c = next) {
+		next = c->next;
+		if (c->key.p)
+			json_append(l->object, c);
+	}
+	l->holes = false;
+}
+
+static void large_free(struct large *l)
+{
+	if (!l)
+		return;
+	map_finish(&l->members);
+	free(l);
+}
+
+/* The node gets other contents. */
+static void forget(struct run *run, struct json *v)
+{
+	struct large *l = run->objects.n ? map_remove(&run->objects, address_of(&v)) : NULL;
+
+	if (l)
+		large_close(l);
+	large_free(l);
+}
+
+static void forget_all(struct run *run)
+{
+	map_foreach(e, &run->objects) {
+		large_close(e->value);
+		large_free(e->value);
+	}
+	map_finish(&run->objects);
+}
+
+/* Somebody looks at all of the value. */
+static void close_below(struct run *run, struct json *v)
+{
+	struct large *l = run->objects.n ? map_get(&run->objects, address_of(&v)) : NULL;
+
+	if (!run->objects.n)
+		return;
+	if (l)
+		large_close(l);
+	json_foreach(c, v)
+		if (c->type == JSON_OBJECT || c->type == JSON_ARRAY)
+			close_below(run, c);
+}
 
 /* Upstream does not tell the client which operation it was. */
 static int refuse(struct err *err)
@@ -61,9 +149,57 @@ static struct json *element(const struct json *array, struct str token)
 	return i < 0 || i >= (int64_t)array->count ? NULL : json_index(array, (size_t)i);
 }
 
-static struct json *child(const struct json *v, struct str token)
+static struct json *child(struct run *run, struct json *v, struct str token)
 {
+	struct large *l = large_of(run, v);
+
+	if (l)
+		return map_get(&l->members, token);
 	return json_is(v, JSON_ARRAY) ? element(v, token) : json_get_n(v, token);
+}
+
+static void set_member(struct run *run, struct json *object, struct str name, struct json *value)
+{
+	struct json *before = child(run, object, name);
+	struct large *l = large_of(run, object);
+
+	if (before) {
+		forget(run, before);
+		forget(run, value);
+		json_replace(before, value);
+		return;
+	}
+	value->key = name.p ? name : STR("");
+	json_append(object, value);
+	if (l)
+		map_put(&l->members, name, value);
+}
+
+/* Of a large object the node goes on as a copy: it stays in the chain as a hole. */
+static struct json *take_child(struct run *run, struct json *parent, struct json *at)
+{
+	struct large *l = json_is(parent, JSON_OBJECT) ? large_of(run, parent) : NULL;
+	struct json *taken;
+
+	if (!l) {
+		json_unlink(parent, at);
+		at->next = NULL;
+		return at;
+	}
+	forget(run, at);
+	taken = json_new(run->arena, JSON_NULL);
+	json_replace(taken, at);
+	map_remove(&l->members, at->key);
+	at->key = STR_NULL;
+	l->holes = true;
+	parent->count--;
+	return taken;
+}
+
+/* What looking into a container costs at most. */
+static size_t steps_in(struct run *run, struct json *v)
+{
+	return large_of(run, v) ? 1 : json_count(v) + 1;
 }
 
 /* Walks to the parent of what `path` names. *ret_depth counts its tokens. 1 when there is no such parent; the whole
@@ -84,11 +220,11 @@ static int walk(struct run *run, struct str path, struct json **ret_parent, stru
 		if (++depth > PATCH_POINTER_DEPTH_MAX)
 			return refuse(run->err);
 		if (depth > 1) {
-			at = child(at, last);
+			at = child(run, at, last);
 			if (!json_is(at, JSON_OBJECT) && !json_is(at, JSON_ARRAY))
 				return 1;
 		}
-		if (patch_charge(&run->budget, json_count(at) + 1, run->err) < 0)
+		if (patch_charge(&run->budget, steps_in(run, at), run->err) < 0)
 			return -E2BIG;
 		parent = at;
 		last = token;
@@ -112,7 +248,7 @@ static int find(struct run *run, struct str path, struct json **ret)
 
 	if (r != 0)
 		return r < 0 ? r : refuse(run->err);
-	v = child(parent, last);
+	v = child(run, parent, last);
 	if (!v && json_is(parent, JSON_ARRAY))
 		return refuse(run->err);
 	*ret = v;
@@ -148,6 +284,10 @@ static void insert_before(struct json *array, struct json *at, struct json *v)
 	struct json **link = &array->first;
 
 	v->key = STR_NULL;
+	if (!at) {
+		json_append(array, v);
+		return;
+	}
 	while (*link && *link != at)
 		link = &(*link)->next;
 	v->next = *link;
@@ -172,14 +312,17 @@ static int place_of(struct run *run, const struct json *array, struct str token,
 		i += (int64_t)array->count + 1;
 	if (i < 0 || i > (int64_t)array->count)
 		return refuse(run->err);
-	*ret = json_index(array, (size_t)i);
+	*ret = i == (int64_t)array->count ? NULL : json_index(array, (size_t)i);
 	return 0;
 }
 
-static int measured(struct run *run, const struct json *value, size_t depth)
+static int measured(struct run *run, struct json *value, size_t depth)
 {
 	size_t height;
-	int r = measure(run, value, &height);
+	int r;
+
+	close_below(run, value);
+	r = measure(run, value, &height);
 
 	if (r < 0)
 		return r;
@@ -201,7 +344,7 @@ static int add(struct run *run, struct str path, struct json *value)
 	if (r < 0)
 		return r;
 	if (json_is(parent, JSON_OBJECT))
-		json_set_n(parent, last, value);
+		set_member(run, parent, last, value);
 	else
 		insert_before(parent, at, value);
 	return 0;
@@ -216,12 +359,10 @@ static int take(struct run *run, struct str path, struct json **ret)
 
 	if (r < 0)
 		return r;
-	at = r == 0 ? child(parent, last) : NULL;
+	at = r == 0 ? child(run, parent, last) : NULL;
 	if (!at)
 		return refuse(run->err);
-	json_unlink(parent, at);
-	at->next = NULL;
-	*ret = at;
+	*ret = take_child(run, parent, at);
 	return 0;
 }
 
@@ -245,13 +386,16 @@ static int replace(struct run *run, struct str path, struct json *value)
 		r = measured(run, value, depth);
 	if (r != 0)
 		return r < 0 ? r : refuse(run->err);
-	at = child(parent, last);
+	at = child(run, parent, last);
 	if (!at && json_is(parent, JSON_ARRAY))
 		return refuse(run->err);
-	if (at)
+	if (at) {
+		forget(run, at);
+		forget(run, value);
 		json_replace(at, value);
-	else
-		json_set_n(parent, last, value);
+	} else {
+		set_member(run, parent, last, value);
+	}
 	return 0;
 }
 
@@ -273,6 +417,7 @@ static int copy(struct run *run, struct str from, struct str path)
 		return r;
 	if (!value)
 		return add(run, path, json_new(run->arena, JSON_NULL));
+	close_below(run, value);
 	r = measure(run, value, &height); /* before the memory is taken */
 	if (r < 0)
 		return r;
@@ -289,6 +434,8 @@ static int test(struct run *run, struct str path, const struct json *wanted)
 	/* Absent passes for null, as upstream has it. */
 	if (!have && json_is(wanted, JSON_NULL))
 		return 0;
+	if (have)
+		close_below(run, have);
 	if (!have || !json_equal(have, wanted))
 		return refuse(run->err);
 	return 0;
@@ -326,6 +473,7 @@ int patch_json(struct arena *arena, const struct json *original, const struct js
 	       struct err *err)
 {
 	struct run run = { .arena = arena, .budget = { PATCH_STEPS_MAX }, .nodes = PATCH_NODES_MAX, .err = err };
+	int r = 0;
 
 	if (!json_is(operations, JSON_ARRAY))
 		return api_err_bad_request(err,
@@ -337,11 +485,12 @@ int patch_json(struct arena *arena, const struct json *original, const struct js
 					 PATCH_OPERATIONS_MAX, json_count(operations));
 	run.root = json_clone(arena, original);
 	json_foreach(op, operations) {
-		int r = run_one(&run, op);
-
+		r = run_one(&run, op);
 		if (r < 0)
-			return r;
+			break;
 	}
-	*ret = run.root;
-	return 0;
+	forget_all(&run);
+	if (r >= 0)
+		*ret = run.root;
+	return r;
 }

@@ -3,11 +3,37 @@
 #include "userspace/api/resource_list.h"
 
 #include "userspace/api/meta.h"
+#include "userspace/base/map.h"
 
-#define RESOURCE_LIST_FIRST 8
+#define RESOURCE_LIST_FIRST 8         /* a power of two */
+#define RESOURCE_LIST_SEARCHED_MAX 16 /* more are indexed */
+
+/* Clients choose the names and how many there are: past a few they are found by hash. */
+static size_t *slot_of(const struct resource_list *list, struct str name)
+{
+	size_t mask = list->n_slots - 1, at = (size_t)hash_bytes(name.p, name.n) & mask;
+
+	while (list->slots[at] && !str_eq(list->items[list->slots[at] - 1].name, name))
+		at = (at + 1) & mask;
+	return &list->slots[at];
+}
+
+static void index_items(struct arena *arena, struct resource_list *list)
+{
+	list->n_slots = list->cap * 2;
+	list->slots = arena_new_array(arena, size_t, list->n_slots);
+	memset(list->slots, 0, list->n_slots * sizeof(*list->slots));
+	for (size_t i = 0; i < list->n; i++)
+		*slot_of(list, list->items[i].name) = i + 1;
+}
 
 struct quantity *resource_list_get(const struct resource_list *list, struct str name)
 {
+	if (list->n_slots) {
+		size_t at = *slot_of(list, name);
+
+		return at ? &list->items[at - 1].q : NULL;
+	}
 	for (size_t i = 0; i < list->n; i++)
 		if (str_eq(list->items[i].name, name))
 			return &list->items[i].q;
@@ -24,8 +50,12 @@ static void append(struct arena *arena, struct resource_list *list, struct str n
 			memcpy(items, list->items, list->n * sizeof(*items));
 		list->items = items;
 		list->cap = cap;
+		if (cap > RESOURCE_LIST_SEARCHED_MAX)
+			index_items(arena, list);
 	}
 	list->items[list->n++] = (struct resource_amount){ name, q };
+	if (list->n_slots)
+		*slot_of(list, name) = list->n;
 }
 
 void resource_list_set(struct arena *arena, struct resource_list *list, struct str name, struct quantity q)

@@ -18,6 +18,8 @@ struct resource_amount {
 struct resource_list {
 	struct resource_amount *items; /* in the order in which they came */
 	size_t n, cap;
+	size_t *slots; /* of a long list: places in items from 1, by hash of the name */
+	size_t n_slots;
 };
 
 struct quantity *resource_list_get(const struct resource_list *list, struct str name); /* NULL: absent */

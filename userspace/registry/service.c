@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "userspace/api/name_set.h"
 #include "userspace/base/encode.h"
 #include "userspace/base/mem.h"
 #include "userspace/registry/internal.h"
@@ -106,19 +107,41 @@ static bool is_external_name(const struct json *spec)
 	return str_is(json_get_str(spec, "type"), "ExternalName");
 }
 
-static struct json *same_port(const struct json *ports, const struct json *like)
+/* A number, and a protocol where it matters, as a text of a set. */
+struct port_key {
+	int64_t number, bit;
+};
+
+#define PORT_KEY(number_, bit_) (&(const struct port_key){ (number_), (bit_) })
+
+static const struct json *put_port(struct name_set *s, const struct port_key *key, const struct json *p)
 {
-	json_foreach(p, ports)
-		if (json_get_int(p, "port", 0) == json_get_int(like, "port", 0) &&
-		    protocol_bit(json_get_str(p, "protocol")) == protocol_bit(json_get_str(like, "protocol")))
-			return p;
-	return NULL;
+	return name_set_put(s, str_make((const char *)key, sizeof(*key)), p);
+}
+
+static const struct json *find_in(const struct name_set *s, const struct port_key *key)
+{
+	return name_set_get(s, str_make((const char *)key, sizeof(*key)));
+}
+
+static struct port_key key_of(const struct json *p, const char *number)
+{
+	return (struct port_key){ json_get_int(p, number, 0), protocol_bit(json_get_str(p, "protocol")) };
 }
 
 static void keep_ports(struct write *w, struct json *spec, const struct json *old)
 {
+	_cleanup_name_set_ struct name_set had;
+
+	name_set_init(&had);
+	json_foreach(p, json_get(old, "ports")) {
+		struct port_key key = key_of(p, "port");
+
+		put_port(&had, &key, p);
+	}
 	json_foreach(p, json_get(spec, "ports")) {
-		const struct json *before = same_port(json_get(old, "ports"), p);
+		struct port_key key = key_of(p, "port");
+		const struct json *before = find_in(&had, &key);
 		int64_t port = json_get_int(before, "nodePort", 0);
 
 		if (port == 0)
@@ -338,22 +361,61 @@ static void assign_addresses(struct write *w, struct json *spec, struct field_er
 
 /* ---- ports ---- */
 
-static bool port_held_before(const struct write *w, int64_t port, uint8_t bit)
-{
-	if (w->op != WRITE_UPDATE)
-		return false;
-	json_foreach(p, json_at(w->old, "spec.ports"))
-		if (json_get_int(p, "nodePort", 0) == port && protocol_bit(json_get_str(p, "protocol")) & bit)
-			return true;
-	return json_at_int(w->old, "spec.healthCheckNodePort", 0) == port;
-}
+/* One service's node ports while they are checked and given. */
+struct node_ports {
+	struct write *w;
+	struct name_set before; /* it held them already: by number and protocol */
+	struct name_set named;  /* by number */
+	struct name_set paired; /* ports with a node port, by their own number */
+	int64_t health_before, health;
+	int start, tried; /* the search goes on where it was: what was held still is */
+};
 
-static void check_port(struct write *w, int64_t port, uint8_t bit, const struct field_path *path,
-		       struct field_errors *e)
+#define RANDOM_TRIES 8
+
+static void node_ports_init(struct node_ports *n, struct write *w, const struct json *spec)
 {
 	struct services *s = &w->reg->services;
+	uint32_t random;
 
-	if (port_held_before(w, port, bit))
+	n->w = w;
+	name_set_init(&n->before);
+	name_set_init(&n->named);
+	name_set_init(&n->paired);
+	n->health = json_get_int(spec, "healthCheckNodePort", 0);
+	n->health_before = w->op == WRITE_UPDATE ? json_at_int(w->old, "spec.healthCheckNodePort", 0) : -1;
+	random_bytes(&random, sizeof(random));
+	n->start = (int)(random % (uint32_t)(s->port_max - s->port_min + 1));
+	n->tried = 0;
+	if (w->op == WRITE_UPDATE)
+		json_foreach(p, json_at(w->old, "spec.ports")) {
+			struct port_key key = key_of(p, "nodePort");
+
+			put_port(&n->before, &key, p);
+		}
+	json_foreach(p, json_get(spec, "ports")) {
+		if (json_get_int(p, "nodePort", 0) <= 0)
+			continue;
+		put_port(&n->named, PORT_KEY(json_get_int(p, "nodePort", 0), 0), p);
+		put_port(&n->paired, PORT_KEY(json_get_int(p, "port", 0), 0), p);
+	}
+}
+
+static void node_ports_finish(struct node_ports *n)
+{
+	name_set_finish(&n->before);
+	name_set_finish(&n->named);
+	name_set_finish(&n->paired);
+}
+
+#define _cleanup_node_ports_ _cleanup_(node_ports_finish)
+
+static void check_port(struct node_ports *n, int64_t port, uint8_t bit, const struct field_path *path,
+		       struct field_errors *e)
+{
+	struct services *s = &n->w->reg->services;
+
+	if (find_in(&n->before, PORT_KEY(port, bit)) || n->health_before == port)
 		return;
 	if (port < s->port_min || port > s->port_max)
 		field_invalid_int(e, path, port,
@@ -364,40 +426,49 @@ static void check_port(struct write *w, int64_t port, uint8_t bit, const struct 
 }
 
 /* Not held by anyone, nor named by this service itself. */
-static int64_t find_port(struct write *w, const struct json *spec)
+static bool is_free(const struct node_ports *n, int64_t port)
 {
-	struct services *s = &w->reg->services;
+	const struct services *s = &n->w->reg->services;
+
+	return s->ports[port - s->port_min] == 0 && n->health != port && !find_in(&n->named, PORT_KEY(port, 0));
+}
+
+static int64_t find_port(struct node_ports *n)
+{
+	struct services *s = &n->w->reg->services;
 	int span = s->port_max - s->port_min + 1;
-	uint32_t random;
 
-	random_bytes(&random, sizeof(random));
-	for (int i = 0; i < span; i++) {
-		int64_t port = s->port_min + (int64_t)((random + (uint32_t)i) % (uint32_t)span);
-		bool own = json_get_int(spec, "healthCheckNodePort", 0) == port;
+	for (int i = 0; i < RANDOM_TRIES && n->tried < span; i++) {
+		uint32_t random;
+		int64_t port;
 
-		json_foreach(p, json_get(spec, "ports"))
-			own = own || json_get_int(p, "nodePort", 0) == port;
-		if (!own && s->ports[port - s->port_min] == 0)
+		random_bytes(&random, sizeof(random));
+		port = s->port_min + (int64_t)(random % (uint32_t)span);
+		if (is_free(n, port))
+			return port;
+	}
+	for (; n->tried < span; n->tried++) {
+		int64_t port = s->port_min + (n->start + n->tried) % span;
+
+		if (is_free(n, port))
 			return port;
 	}
 	return 0;
 }
 
 /* The same number for the same port under another protocol, as DNS over both wants it. */
-static int64_t sibling_port(const struct json *spec, const struct json *port)
+static int64_t sibling_port(const struct node_ports *n, const struct json *port)
 {
-	json_foreach(p, json_get(spec, "ports"))
-		if (p != port && json_get_int(p, "port", 0) == json_get_int(port, "port", 0) &&
-		    json_get_int(p, "nodePort", 0) > 0)
-			return json_get_int(p, "nodePort", 0);
-	return 0;
+	return json_get_int(find_in(&n->paired, PORT_KEY(json_get_int(port, "port", 0), 0)), "nodePort", 0);
 }
 
 static void assign_ports(struct write *w, struct json *spec, struct field_errors *e)
 {
 	struct services *s = &w->reg->services;
+	_cleanup_node_ports_ struct node_ports n;
 	size_t i = 0;
 
+	node_ports_init(&n, w, spec);
 	json_foreach(p, json_get(spec, "ports")) {
 		const struct field_path *path = FIELD(FIELD_INDEX(FIELD(SPEC, "ports"), i), "nodePort");
 		uint8_t bit = protocol_bit(json_get_str(p, "protocol"));
@@ -405,26 +476,29 @@ static void assign_ports(struct write *w, struct json *spec, struct field_errors
 
 		i++;
 		if (port > 0) {
-			check_port(w, port, bit, path, e);
+			check_port(&n, port, bit, path, e);
 			continue;
 		}
 		if (!wants_ports(spec))
 			continue;
-		port = sibling_port(spec, p);
+		port = sibling_port(&n, p);
 		if (port == 0 || port < s->port_min || port > s->port_max || s->ports[port - s->port_min] & bit)
-			port = find_port(w, spec);
-		if (port == 0)
+			port = find_port(&n);
+		if (port == 0) {
 			field_internal(e, path, "failed to allocate a nodePort: range is full");
-		else
-			json_set_int(&w->arena, p, "nodePort", port);
+			continue;
+		}
+		json_set_int(&w->arena, p, "nodePort", port);
+		put_port(&n.named, PORT_KEY(port, 0), p);
+		put_port(&n.paired, PORT_KEY(json_get_int(p, "port", 0), 0), p);
 	}
 	if (!wants_health_port(spec))
 		return;
 	if (json_get_int(spec, "healthCheckNodePort", 0) > 0) {
-		check_port(w, json_get_int(spec, "healthCheckNodePort", 0), 1, FIELD(SPEC, "healthCheckNodePort"), e);
+		check_port(&n, json_get_int(spec, "healthCheckNodePort", 0), 1, FIELD(SPEC, "healthCheckNodePort"), e);
 		return;
 	}
-	json_set_int(&w->arena, spec, "healthCheckNodePort", find_port(w, spec));
+	json_set_int(&w->arena, spec, "healthCheckNodePort", find_port(&n));
 }
 
 void services_keep(struct write *w)
