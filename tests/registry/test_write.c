@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Creation, reading, update, patch: metadata, preconditions, words of refusals. */
+#include <sys/resource.h>
+
 #include "tests/registry/registry_fixture.h"
 
 #define CM(name, data)                                                                                                 \
@@ -260,6 +262,65 @@ static void test_sent_managed_fields(void **state)
 		422);
 }
 
+#define DEEP (JSON_DEPTH_MAX - 8)
+#define SMALL_STACK (4 << 20) /* half of what the loop thread has */
+
+static const char *deep_text(struct buf *out, const char *leaf)
+{
+	buf_add_cstr(out,
+		     "{\"apiVersion\":\"apps/v1\",\"kind\":\"ControllerRevision\",\"metadata\":{\"name\":\"deep\"},"
+		     "\"revision\":1,\"data\":");
+	for (int i = 0; i < DEEP; i++)
+		buf_add_cstr(out, i % 2 ? "[" : "{\"a\":");
+	buf_add_cstr(out, leaf);
+	for (int i = DEEP - 1; i >= 0; i--)
+		buf_add_cstr(out, i % 2 ? "]" : "}");
+	buf_add_cstr(out, "}");
+	return buf_cstr(out);
+}
+
+static void walk_deep_data(struct fixture *f)
+{
+	_cleanup_buf_ struct buf one = BUF_INIT;
+	const char *body = deep_text(&one, "1");
+	struct request rq = fixture_request(API_VERB_PATCH, KIND_CONTROLLERREVISION, "default", "deep", body);
+
+	fixture_do(f, API_VERB_CREATE, KIND_CONTROLLERREVISION, "default", "", body);
+	fixture_expect(f, 201, "deep");
+	fixture_do(f, API_VERB_UPDATE, KIND_CONTROLLERREVISION, "default", "deep", body);
+	fixture_expect(f, 200, "put");
+	rq.field_validation = DECODE_STRICT;
+	rq.field_manager = STR("m");
+	for (rq.patch = REQUEST_PATCH_MERGE; rq.patch <= REQUEST_PATCH_STRATEGIC; rq.patch++) {
+		fixture_run(f, &rq);
+		fixture_expect(f, 200, "patch");
+	}
+	rq.patch = REQUEST_PATCH_APPLY;
+	rq.force = true;
+	fixture_run(f, &rq);
+	fixture_expect(f, 200, "apply");
+	rq.force = false;
+	rq.patch = REQUEST_PATCH_JSON;
+	rq.body = STR("[{\"op\":\"copy\",\"from\":\"/data\",\"path\":\"/metadata/labels\"}]");
+	fixture_run(f, &rq);
+	assert_int_not_equal(f->status, 200);
+	fixture_do(f, API_VERB_GET, KIND_CONTROLLERREVISION, "default", "deep", "");
+	fixture_expect(f, 200, "get");
+}
+
+/* As deep as documents may be, with room on the stack to spare: whatever walks a tree calls itself. */
+static void test_deep_data(void **state)
+{
+	struct rlimit whole, small;
+
+	assert_int_equal(getrlimit(RLIMIT_STACK, &whole), 0);
+	small = whole;
+	small.rlim_cur = SMALL_STACK;
+	assert_int_equal(setrlimit(RLIMIT_STACK, &small), 0);
+	walk_deep_data(*state);
+	assert_int_equal(setrlimit(RLIMIT_STACK, &whole), 0);
+}
+
 static void test_field_validation(void **state)
 {
 	struct fixture *f = *state;
@@ -466,6 +527,7 @@ int main(void)
 		T(test_update_without_change_gives_no_revision),
 		T(test_patches),
 		T(test_updates_give_the_name),
+		T(test_deep_data),
 		T(test_what_only_the_server_sets),
 		T(test_sent_managed_fields),
 		T(test_field_validation),

@@ -13,7 +13,7 @@
 #include "userspace/base/err.h"
 #include "userspace/base/str.h"
 
-#define JSON_DEPTH_MAX 100
+#define JSON_DEPTH_MAX 1000    /* walks of trees are recursive: test_deep_data keeps them within a small stack */
 #define JSON_NODES_MAX 4000000 /* one document */
 
 enum json_type {

@@ -13,6 +13,13 @@
 #define JSON_LINEAR_MEMBERS 16
 #define JSON_PATH_MAX 512
 
+/* For the paths of duplicates: the container at each depth (from 1) and its name in the one above. Apart, as nobody
+ * clears it. */
+struct levels {
+	struct json *containers[JSON_DEPTH_MAX + 2];
+	struct str names[JSON_DEPTH_MAX + 2];
+};
+
 struct parser {
 	struct arena *arena;
 	const char *at, *end;
@@ -21,9 +28,7 @@ struct parser {
 	size_t nodes;
 	struct json_duplicates *dups;
 	const struct json_keep *keep;
-	/* For the paths of duplicates: the container at each depth (from 1) and its name in the one above. */
-	struct json *containers[JSON_DEPTH_MAX + 2];
-	struct str names[JSON_DEPTH_MAX + 2];
+	struct levels *levels;
 	struct err *err;
 };
 
@@ -289,7 +294,7 @@ static bool is_kept(const struct parser *p, struct str key)
 
 	if (!k || !str_is(key, k->key))
 		return false;
-	return !k->parent || (p->depth == 2 && str_is(p->names[2], k->parent));
+	return !k->parent || (p->depth == 2 && str_is(p->levels->names[2], k->parent));
 }
 
 /* Behind the string whose opening quote stands before `at`; NULL when it has no end. */
@@ -367,12 +372,12 @@ static void report_duplicate(struct parser *p, struct str key)
 	if (p->dups->n >= p->dups->max)
 		return;
 	for (unsigned i = 2; i <= p->depth && buf_len(&path) < JSON_PATH_MAX; i++) {
-		const struct json *above = p->containers[i - 1];
+		const struct json *above = p->levels->containers[i - 1];
 
 		if (above->type == JSON_ARRAY)
 			buf_printf(&path, "[%u]", above->count);
 		else
-			buf_printf(&path, "%s%.*s", buf_len(&path) ? "." : "", STR_ARG(p->names[i]));
+			buf_printf(&path, "%s%.*s", buf_len(&path) ? "." : "", STR_ARG(p->levels->names[i]));
 	}
 	buf_printf(&path, "%s%.*s", buf_len(&path) ? "." : "", STR_ARG(key));
 	if (p->dups->at)
@@ -415,7 +420,7 @@ static int parse_members(struct parser *p, struct json *v, struct map *index)
 			return err_set(p->err, -EINVAL, "duplicate field \"%.*s\"", STR_ARG(key));
 		if (before && p->dups)
 			report_duplicate(p, key);
-		p->names[p->depth + 1] = key;
+		p->levels->names[p->depth + 1] = key;
 		r = is_kept(p, key) ? keep_value(p, &item) : parse_value(p, &item);
 		if (r < 0)
 			return r;
@@ -470,7 +475,7 @@ static int parse_value(struct parser *p, struct json **ret)
 	case '[':
 		if (p->depth >= JSON_DEPTH_MAX)
 			return err_set(p->err, -E2BIG, "JSON document nests deeper than %d", JSON_DEPTH_MAX);
-		p->containers[++p->depth] = v;
+		p->levels->containers[++p->depth] = v;
 		r = *p->at == '{' ? parse_object(p, v) : parse_array(p, v);
 		p->depth--;
 		break;
@@ -510,7 +515,10 @@ static int parse_document(struct parser *p, struct json **ret)
 int json_parse(struct arena *arena, struct str text, unsigned flags, struct json **ret, struct err *err)
 {
 	const char *start = text.p ? text.p : ""; /* an empty text may have no address */
-	struct parser p = { .arena = arena, .at = start, .end = start + text.n, .flags = flags, .err = err };
+	struct levels levels;
+	struct parser p = {
+		.arena = arena, .at = start, .end = start + text.n, .flags = flags, .levels = &levels, .err = err
+	};
 
 	return parse_document(&p, ret);
 }
@@ -519,7 +527,10 @@ int json_parse_report(struct arena *arena, struct str text, struct json_duplicat
 		      struct err *err)
 {
 	const char *start = text.p ? text.p : "";
-	struct parser p = { .arena = arena, .at = start, .end = start + text.n, .dups = dups, .err = err };
+	struct levels levels;
+	struct parser p = {
+		.arena = arena, .at = start, .end = start + text.n, .dups = dups, .levels = &levels, .err = err
+	};
 
 	return parse_document(&p, ret);
 }
@@ -528,7 +539,10 @@ int json_parse_keep(struct arena *arena, struct str text, const struct json_keep
 		    struct err *err)
 {
 	const char *start = text.p ? text.p : "";
-	struct parser p = { .arena = arena, .at = start, .end = start + text.n, .keep = keep, .err = err };
+	struct levels levels;
+	struct parser p = {
+		.arena = arena, .at = start, .end = start + text.n, .keep = keep, .levels = &levels, .err = err
+	};
 
 	return parse_document(&p, ret);
 }
