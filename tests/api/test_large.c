@@ -311,9 +311,82 @@ static void test_every_list(void **state)
 	assert_int_equal(s.bad, 0);
 }
 
+/* ---- bodies of their own ---- */
+
+/* 10,000 operations, as many as are allowed: members of one object come, change, move and go. */
+static void test_json_patch(void **state)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	_cleanup_err_ struct err err = ERR_INIT;
+	struct json *original = json_new_object(&arena), *ret = NULL, *data;
+	size_t n = 0;
+
+	(void)state;
+	json_ensure_object(&arena, original, "data");
+	buf_add_char(&text, '[');
+	for (int i = 0; i < PATCH_OPERATIONS_MAX / 5; i++) {
+		buf_printf(&text, "%s{\"op\":\"add\",\"path\":\"/data/a%d\",\"value\":{\"v\":%d}}", i ? "," : "", i, i);
+		buf_printf(&text, ",{\"op\":\"replace\",\"path\":\"/data/a%d/v\",\"value\":\"r%d\"}", i, i);
+		buf_printf(&text, ",{\"op\":\"move\",\"from\":\"/data/a%d\",\"path\":\"/data/b%d\"}", i, i);
+		buf_printf(&text, ",{\"op\":\"test\",\"path\":\"/data/b%d\",\"value\":{\"v\":\"r%d\"}}", i, i);
+		if (i % 2)
+			buf_printf(&text, ",{\"op\":\"remove\",\"path\":\"/data/b%d\"}", i);
+		else
+			buf_printf(&text, ",{\"op\":\"copy\",\"from\":\"/data/b%d\",\"path\":\"/data/c%d\"}", i, i);
+	}
+	buf_add_char(&text, ']');
+	if (patch_apply(&arena, PATCH_JSON, NULL, original, buf_str(&text), &ret, &err) < 0)
+		fail_msg("%s", err_message(&err));
+	data = json_get(ret, "data");
+	json_foreach(m, data) {
+		char wanted[32];
+
+		assert_non_null(m->key.p);
+		snprintf(wanted, sizeof(wanted), "%c%zu", n % 2 ? 'c' : 'b', n / 2 * 2);
+		assert_true(str_is(m->key, wanted));
+		snprintf(wanted, sizeof(wanted), "r%zu", n / 2 * 2);
+		assert_true(str_is(json_get_str(m, "v"), wanted));
+		n++;
+	}
+	assert_int_equal(n, PATCH_OPERATIONS_MAX / 5);
+	assert_int_equal(json_count(data), n);
+	assert_int_equal(json_count(json_get(original, "data")), 0);
+}
+
+/* Members of a large object leave and come again under the same name; the whole is compared in between. */
+static void test_holes(void **state)
+{
+	static const char patch[] = "[{'op':'remove','path':'/d/k7'},{'op':'add','path':'/d/k7','value':1},"
+				    "{'op':'remove','path':'/d/k7'},{'op':'copy','from':'/d','path':'/e'},"
+				    "{'op':'add','path':'/d/k7','value':2},{'op':'move','from':'/d','path':'/f'},"
+				    "{'op':'replace','path':'/e','value':{'x':1}},{'op':'remove','path':'/f/k0'},"
+				    "{'op':'move','from':'/f','path':'/e'},{'op':'remove','path':'/e/k1'}]";
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	struct json *original = json_new_object(&arena), *d = json_ensure_object(&arena, original, "d"), *ret = NULL;
+	char *text = arena_strdup(&arena, patch);
+
+	(void)state;
+	for (size_t i = 0; i < 100; i++)
+		json_set_int(&arena, d, arena_printf(&arena, "k%zu", i), (int64_t)i);
+	for (char *p = text; *p; p++)
+		*p = *p == '\'' ? '"' : *p;
+	assert_int_equal(patch_apply(&arena, PATCH_JSON, NULL, original, str_of(text), &ret, NULL), 0);
+	assert_int_equal(json_count(ret), 1);
+	d = json_get(ret, "e");
+	assert_int_equal(json_count(d), 98);
+	assert_int_equal(json_get_int(d, "k7", 0), 2);
+	assert_int_equal(json_get_int(d, "k2", 0), 2);
+	assert_null(json_get(d, "k0"));
+	assert_null(json_get(d, "k1"));
+	assert_true(str_is(d->last->key, "k7"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_json_patch),
+		cmocka_unit_test(test_holes),
 		cmocka_unit_test(test_every_list),
 	};
 
