@@ -9,6 +9,7 @@
 #include "userspace/api/selector.h"
 #include "userspace/base/mem.h"
 
+#define BAD_SELECTOR "invalid label selector"
 #define SELECTOR_MISMATCH "`selector` does not match template `labels`"
 
 static const char *const always[] = { "Always", NULL };
@@ -20,28 +21,29 @@ static void template_defaults(struct arena *arena, struct json *object)
 	hooks_pod_spec_defaults(arena, json_at(object, "spec.template.spec"));
 }
 
-/* `what`: as in "empty selector is invalid for deployment". */
-static void validate_selector(const struct json *object, const char *what, struct field_errors *e)
+/* `what`: as in "empty selector is invalid for deployment". `why_bad`: said of one that is no selector; NULL: nothing.
+ */
+static void validate_selector(const struct json *object, const char *what, const char *why_bad, struct field_errors *e)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	const struct json *selector = json_at(object, "spec.selector"),
 			  *labels = json_at(object, "spec.template.metadata.labels");
 	struct selector s;
 
-	if (!selector)
-		return; /* required by the schema */
-	if (!json_count(json_get(selector, "matchLabels")) && !json_count(json_get(selector, "matchExpressions"))) {
+	/* None matches nothing; the schema tells that it is required. One that is empty matches all. */
+	if (selector && !json_count(json_get(selector, "matchLabels")) &&
+	    !json_count(json_get(selector, "matchExpressions"))) {
 		field_invalid(e, FIELD(NULL, "spec.selector"), selector, "empty selector is invalid for %s", what);
 		return;
 	}
-	/* A bad selector is told by the schema's check. */
-	if (selector_from_json(&arena, selector, &s, NULL) < 0 || selector_matches_map(&s, labels))
+	/* What is bad about one is told by the schema's check. */
+	if (selector && selector_from_json(&arena, selector, &s, NULL) < 0) {
+		if (why_bad)
+			field_invalid(e, FIELD(NULL, "spec.selector"), selector, *why_bad ? "%s" : NULL, why_bad);
 		return;
-	if (labels)
+	}
+	if (!selector || !selector_matches_map(&s, labels))
 		field_invalid(e, FIELD(NULL, "spec.template.metadata.labels"), labels, SELECTOR_MISMATCH);
-	else
-		field_invalid(e, FIELD(NULL, "spec.template.metadata.labels"), json_new_object(&arena),
-			      SELECTOR_MISMATCH);
 }
 
 static void validate_template(const struct json *object, const char *kind, struct field_errors *e)
@@ -131,7 +133,7 @@ static void deployment_validate(const struct json *object, struct field_errors *
 	const struct field_path *path = FIELD(NULL, "spec"), *at = FIELD(path, "strategy.rollingUpdate");
 	int64_t deadline = json_get_int(spec, "progressDeadlineSeconds", INT64_MAX);
 
-	validate_selector(object, "deployment", e);
+	validate_selector(object, "deployment", BAD_SELECTOR, e);
 	validate_template(object, "ReplicaSet", e);
 	if (str_is(json_get_str(strategy, "type"), "Recreate") && rolling)
 		field_forbidden(e, at, "may not be specified when strategy `type` is 'Recreate'");
@@ -170,7 +172,7 @@ const struct api_hooks hooks_deployments = {
 
 static void replicaset_validate(const struct json *object, struct field_errors *e)
 {
-	validate_selector(object, "deployment", e); /* upstream's word for it */
+	validate_selector(object, "deployment", BAD_SELECTOR, e); /* upstream's word for it */
 	validate_template(object, "ReplicaSet", e);
 }
 
@@ -218,7 +220,7 @@ static void daemonset_validate(const struct json *object, struct field_errors *e
 			  *unavailable = json_get(rolling, "maxUnavailable"), *surge = json_get(rolling, "maxSurge");
 	const struct field_path *at = FIELD(NULL, "spec.updateStrategy.rollingUpdate");
 
-	validate_selector(object, "daemonset", e);
+	validate_selector(object, "daemonset", NULL, e);
 	validate_template(object, "DaemonSet", e);
 	if (!str_is(json_get_str(strategy, "type"), "RollingUpdate"))
 		return;
@@ -318,7 +320,7 @@ static void statefulset_validate_status(const struct json *object, const struct 
 
 static void statefulset_validate(const struct json *object, struct field_errors *e)
 {
-	validate_selector(object, "statefulset", e);
+	validate_selector(object, "statefulset", "", e);
 	validate_statefulset_spec(json_get(object, "spec"), FIELD(NULL, "spec"), e);
 	/* Mounts may name claim templates: put them in as volumes for the check. */
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
