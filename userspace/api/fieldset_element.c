@@ -103,12 +103,17 @@ static int value_rank(char c)
 	return c == 't' || c == 'f' ? 2 : 3;
 }
 
+static bool is_structure(char c)
+{
+	return c == '{' || c == '}' || c == ',' || c == ':';
+}
+
 /* The token at *at: a string with its quotes, a number, a word. What it is not made of is skipped. */
 static struct str token(struct str s, size_t *at)
 {
 	size_t from, i;
 
-	while (*at < s.n && strchr("{},:", s.p[*at]))
+	while (*at < s.n && is_structure(s.p[*at]))
 		++*at;
 	from = i = *at;
 	if (i < s.n && s.p[i] == '"') {
@@ -116,7 +121,7 @@ static struct str token(struct str s, size_t *at)
 			i += s.p[i] == '\\' ? 1 : 0;
 		i = i < s.n ? i + 1 : s.n;
 	} else {
-		while (i < s.n && !strchr("{},:", s.p[i]))
+		while (i < s.n && !is_structure(s.p[i]))
 			i++;
 	}
 	*at = i;
@@ -147,7 +152,7 @@ int fieldset_element_cmp(struct str a, struct str b)
 
 	if (x != y)
 		return x - y;
-	if (x == 0)
+	if (x == 0 || str_eq(a, b))
 		return str_cmp(a, b);
 	while (c == 0 && (i < a.n || j < b.n))
 		c = token_cmp(token(a, &i), token(b, &j));

@@ -196,9 +196,15 @@ static struct json *take_child(struct run *run, struct json *parent, struct json
 	return taken;
 }
 
-/* What looking into a container costs at most. */
-static size_t steps_in(struct run *run, struct json *v)
+/* What finding `token` in a container costs. */
+static size_t steps_in(struct run *run, struct json *v, struct str token)
 {
+	int64_t i;
+
+	if (json_is(v, JSON_ARRAY) && str_is(token, "-"))
+		return 1;
+	if (json_is(v, JSON_ARRAY) && str_to_int64(token, &i) == 0 && i >= 0 && i < (int64_t)v->count)
+		return (size_t)i + 1;
 	return large_of(run, v) ? 1 : json_count(v) + 1;
 }
 
@@ -224,7 +230,7 @@ static int walk(struct run *run, struct str path, struct json **ret_parent, stru
 			if (!json_is(at, JSON_OBJECT) && !json_is(at, JSON_ARRAY))
 				return 1;
 		}
-		if (patch_charge(&run->budget, steps_in(run, at), run->err) < 0)
+		if (patch_charge(&run->budget, steps_in(run, at, token), run->err) < 0)
 			return -E2BIG;
 		parent = at;
 		last = token;

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "userspace/base/mem.h"
+
 struct json *json_get_n(const struct json *object, struct str key)
 {
 	if (!json_is(object, JSON_OBJECT))
@@ -124,14 +126,48 @@ size_t json_count(const struct json *v)
 	return json_is(v, JSON_ARRAY) || json_is(v, JSON_OBJECT) ? v->count : 0;
 }
 
+/* Objects of up to this many members are searched member by member. */
+#define EQUAL_SEARCHED_MAX 64
+
+static int json_cmp_keys(const void *a, const void *b)
+{
+	return str_cmp((*(const struct json *const *)a)->key, (*(const struct json *const *)b)->key);
+}
+
+static const struct json **json_sorted(const struct json *object)
+{
+	const struct json **all = mem_new_array(const struct json *, object->count);
+	size_t n = 0;
+
+	json_foreach(m, object)
+		all[n++] = m;
+	qsort(all, n, sizeof(*all), json_cmp_keys);
+	return all;
+}
+
+/* `n` members each, of which the order is not the same. */
+static bool json_equal_sorted(const struct json *a, const struct json *b, size_t n)
+{
+	_cleanup_free_ const struct json **x = json_sorted(a), **y = json_sorted(b);
+
+	for (size_t i = 0; i < n; i++)
+		if (!str_eq(x[i]->key, y[i]->key) || !json_equal(x[i], y[i]))
+			return false;
+	return true;
+}
+
 static bool json_equal_objects(const struct json *a, const struct json *b)
 {
 	const struct json *other = b->first;
 
 	/* The same order is the common case: look beside before searching. */
 	json_foreach(m, a) {
-		const struct json *match = other && str_eq(other->key, m->key) ? other : json_get_n(b, m->key);
+		const struct json *match = other && str_eq(other->key, m->key) ? other : NULL;
 
+		if (!match && a->count > EQUAL_SEARCHED_MAX)
+			return json_equal_sorted(a, b, a->count);
+		if (!match)
+			match = json_get_n(b, m->key);
 		if (!match || !json_equal(m, match))
 			return false;
 		other = match->next;
