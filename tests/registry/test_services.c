@@ -68,6 +68,14 @@ static void test_headless_and_external(void **state)
 static void test_node_ports(void **state)
 {
 	struct fixture *f = *state;
+
+	assert_int_equal(
+		fixture_do(f, API_VERB_CREATE, KIND_SERVICE, "default", "",
+			   "{\"metadata\":{\"name\":\"none\"},\"spec\":{\"ports\":[{\"port\":80,\"nodePort\":5}]}}"),
+		422);
+	assert_string_equal(f->message,
+			    "Service \"none\" is invalid: spec.ports[0].nodePort: Forbidden: may not be used "
+			    "when `type` is 'ClusterIP'");
 	char port[32];
 
 	service(f, "a",

@@ -462,6 +462,14 @@ static int64_t sibling_port(const struct node_ports *n, const struct json *port)
 	return json_get_int(find_in(&n->paired, PORT_KEY(json_get_int(port, "port", 0), 0)), "nodePort", 0);
 }
 
+/* Of the other types a port is refused, and not looked for. */
+static bool may_have_ports(const struct json *spec)
+{
+	struct str type = json_get_str(spec, "type");
+
+	return str_is(type, "NodePort") || str_is(type, "LoadBalancer");
+}
+
 static void assign_ports(struct write *w, struct json *spec, struct field_errors *e)
 {
 	struct services *s = &w->reg->services;
@@ -476,7 +484,8 @@ static void assign_ports(struct write *w, struct json *spec, struct field_errors
 
 		i++;
 		if (port > 0) {
-			check_port(&n, port, bit, path, e);
+			if (may_have_ports(spec))
+				check_port(&n, port, bit, path, e);
 			continue;
 		}
 		if (!wants_ports(spec))
