@@ -23,6 +23,7 @@ static void accessors(const struct query *q)
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		_cleanup_err_ struct err err = ERR_INIT;
 		int64_t n = 0;
+		struct str value = query_get(q, names[i]);
 		bool dry;
 
 		if (query_get(q, names[i]).n && !query_has(q, names[i]))
@@ -31,7 +32,8 @@ static void accessors(const struct query *q)
 		if (query_int(q, names[i], 7, &n, &err) < 0 && err.status != 400)
 			abort();
 		err_finish(&err);
-		if (decode_parse_dry_run(query_get(q, names[i]), "CreateOptions", &dry, &err) < 0 && err.status != 422)
+		if (decode_parse_dry_run(&value, query_has(q, names[i]), "CreateOptions", &dry, &err) < 0 &&
+		    err.status != 422)
 			abort();
 		err_finish(&err);
 		if (decode_parse_field_validation(query_get(q, names[i]), "PatchOptions", &validation, &err) < 0 &&

@@ -42,20 +42,27 @@ int decode_parse_field_validation(struct str text, const char *options, enum dec
 	return field_errors_result(&errors, &kind, STR(""), err);
 }
 
-int decode_parse_dry_run(struct str text, const char *options, bool *ret, struct err *err)
+int decode_parse_dry_run(const struct str *values, size_t n, const char *options, bool *ret, struct err *err)
 {
-	if (text.n && !str_is(text, "All")) {
+	_cleanup_buf_ struct buf shown = BUF_INIT;
+	bool all = true;
+
+	for (size_t i = 0; i < n; i++) {
+		all &= str_is(values[i], "All");
+		buf_printf(&shown, "%s\"%.*s\"", i ? ", " : "", STR_ARG(values[i]));
+	}
+	if (!all) {
 		err_set_status(
 			err, -EINVAL, 422, "Invalid",
-			"%s.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: []string{\"%.*s\"}: supported "
-			"values: \"All\"",
-			options, STR_ARG(text));
+			"%s.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: []string{%s}: supported values: "
+			"\"All\"",
+			options, buf_cstr(&shown));
 		err_set_details(err, "meta.k8s.io", options, "");
 		err_add_cause(err, "FieldValueNotSupported", "dryRun",
-			      "Unsupported value: []string{\"%.*s\"}: supported values: \"All\"", STR_ARG(text));
+			      "Unsupported value: []string{%s}: supported values: \"All\"", buf_cstr(&shown));
 		return -EINVAL;
 	}
-	*ret = text.n > 0;
+	*ret = n > 0;
 	return 0;
 }
 

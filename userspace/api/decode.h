@@ -26,8 +26,8 @@ enum decode_field_validation {
  * field it is, "CreateOptions". */
 int decode_parse_field_validation(struct str text, const char *options, enum decode_field_validation *ret,
 				  struct err *err);
-/* The same of dryRun: "All", or absent. */
-int decode_parse_dry_run(struct str text, const char *options, bool *ret, struct err *err);
+/* The same of dryRun, which may stand more than once: "All" each time, or absent. */
+int decode_parse_dry_run(const struct str *values, size_t n, const char *options, bool *ret, struct err *err);
 
 enum decode_media { DECODE_JSON, DECODE_YAML, DECODE_PROTOBUF };
 

@@ -122,12 +122,27 @@ static const char *resource_options(enum api_verb verb)
 	}
 }
 
+static int query_dry_run(struct call *call, const char *options, bool *ret, struct err *err)
+{
+	const struct query *p = &call->query;
+	struct str *values;
+	size_t n = 0;
+
+	if (!query_has(p, "dryRun"))
+		return 0;
+	values = arena_new_array(call->arena, struct str, p->n);
+	for (size_t i = 0; i < p->n; i++)
+		if (str_is(p->params[i].key, "dryRun"))
+			values[n++] = p->params[i].value;
+	return decode_parse_dry_run(values, n, options, ret, err);
+}
+
 static int resource_query(struct call *call, struct request *q, struct err *err)
 {
 	const struct query *p = &call->query;
 	int r;
 
-	r = decode_parse_dry_run(query_get(p, "dryRun"), resource_options(q->verb), &q->dry_run, err);
+	r = query_dry_run(call, resource_options(q->verb), &q->dry_run, err);
 	if (r == 0)
 		r = decode_parse_field_validation(query_get(p, "fieldValidation"), resource_options(q->verb),
 						  &q->field_validation, err);
