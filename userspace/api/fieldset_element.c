@@ -145,15 +145,39 @@ static int token_cmp(struct str a, struct str b)
 	return str_cmp(a, b);
 }
 
+/* Where the first token begins in which the two differ. */
+static size_t first_difference(struct str a, struct str b)
+{
+	size_t n = a.n < b.n ? a.n : b.n, from = 2;
+	bool string = false, escaped = false;
+
+	for (size_t i = 2; i < n && a.p[i] == b.p[i]; i++) {
+		char c = a.p[i];
+
+		if (!string && c == '"' && i == from) {
+			string = true;
+		} else if (!string && is_structure(c)) {
+			from = i + 1;
+		} else if (string && !escaped && c == '"') {
+			string = false;
+			from = i + 1;
+		} else {
+			escaped = string && !escaped && c == '\\';
+		}
+	}
+	return from;
+}
+
 int fieldset_element_cmp(struct str a, struct str b)
 {
 	int x = rank(a), y = rank(b), c = 0;
-	size_t i = 2, j = 2;
+	size_t i, j;
 
 	if (x != y)
 		return x - y;
 	if (x == 0 || str_eq(a, b))
 		return str_cmp(a, b);
+	i = j = first_difference(a, b);
 	while (c == 0 && (i < a.n || j < b.n))
 		c = token_cmp(token(a, &i), token(b, &j));
 	/* Equal by value, yet written in two ways: any fixed order does. */
