@@ -327,6 +327,34 @@ static int set_key(void *arg, struct arena *arena, struct json *object, struct e
 	return 0;
 }
 
+static void test_words_of_bad_configs(void **state)
+{
+	static const struct {
+		const char *body, *says;
+	} rows[] = {
+		{ "- a",
+		  "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal array "
+		  "into Go value of type map[string]interface {}" },
+		{ "a: [", "error decoding YAML: error converting YAML to JSON: yaml: " },
+		{ "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: x\ndata:\n  a: b\n  a: c\n",
+		  "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  line 7: key \"a\" "
+		  "already set in map" },
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct request rq = fixture_request(API_VERB_PATCH, KIND_CONFIGMAP, "default", "x", rows[i].body);
+
+		rq.patch = REQUEST_PATCH_APPLY;
+		rq.field_manager = STR("m");
+		rq.field_validation = DECODE_STRICT;
+		fixture_run(f, &rq);
+		fixture_expect(f, 400, rows[i].body);
+		if (strncmp(f->message, rows[i].says, strlen(rows[i].says)) != 0)
+			fail_msg("%s: %s", rows[i].body, f->message);
+	}
+}
+
 static void test_in_process(void **state)
 {
 	struct fixture *f = *state;
@@ -368,6 +396,7 @@ int main(void)
 		T(test_json_patch),
 		T(test_two_views),
 		T(test_autoscaler_annotations),
+		T(test_words_of_bad_configs),
 		T(test_in_process),
 	};
 

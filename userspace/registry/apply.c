@@ -135,6 +135,35 @@ bool managed_unchanged(struct write *w)
 
 /* ---- apply ---- */
 
+/* The decoder's words, as they are when a config is first turned into JSON and that read as an object of anything. */
+static int refuse_config(const char *why, struct err *err)
+{
+	static const char cannot[] = "json: cannot unmarshal ", into[] = " into Go value of type ";
+	const char *at = strstr(why, cannot), *type = at ? strstr(at, into) : NULL;
+
+	if (type)
+		return api_err_bad_request(err,
+					   "error decoding YAML: error unmarshaling JSON: while decoding JSON: "
+					   "%.*s%smap[string]interface {}",
+					   (int)(type - at), at, into);
+	return api_err_bad_request(err, "error decoding YAML: %s%s",
+				   strncmp(why, "yaml: ", 6) ? "" : "error converting YAML to JSON: ", why);
+}
+
+/* Keys that stand twice, after all else that a config can be refused for. */
+static int refuse_duplicates(struct write *w, struct err *err)
+{
+	_cleanup_buf_ struct buf lines = BUF_INIT;
+
+	if (w->validation != DECODE_STRICT || !w->found || !w->found->n || !w->found->yaml)
+		return 0;
+	for (size_t i = 0; i < w->found->n; i++)
+		buf_printf(&lines, "\n  %.*s", STR_ARG(w->found->items[i]));
+	return api_err_bad_request(
+		err, "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:%s",
+		buf_cstr(&lines));
+}
+
 int apply_config(struct write *w, const struct request *rq, struct json **ret, struct err *err)
 {
 	_cleanup_err_ struct err why = ERR_INIT;
@@ -146,7 +175,7 @@ int apply_config(struct write *w, const struct request *rq, struct json **ret, s
 	}
 	r = decode_parse(&w->arena, NULL, rq->body, DECODE_YAML, w->validation, write_findings(w), ret, &why);
 	if (r < 0 && why.status != 413)
-		return api_err_bad_request(err, "error decoding YAML: %s", err_message(&why));
+		return refuse_config(err_message(&why), err);
 	if (r < 0)
 		err_move(err, &why);
 	return r;
@@ -165,6 +194,8 @@ int apply_change(struct write *w, void *arg, struct err *err)
 	if (w->old)
 		live = convert_from_storage(&w->arena, w->kind, json_clone(&w->arena, w->old));
 	r = managed_fields_apply(&w->arena, &mw, live, config, w->managed_old, rq->force, &object, &managed, err);
+	if (r >= 0)
+		r = refuse_duplicates(w, err);
 	if (r >= 0)
 		r = write_decode(w, object, err);
 	if (r < 0)
