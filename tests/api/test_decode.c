@@ -224,7 +224,7 @@ static void test_type_meta(void **state)
 		     "the API version in the data (apps/v1) does not match the expected API version (v1)");
 	expect_error(
 		KIND_POD, DECODE_WARN, "{\"apiVersion\":\"v1\",\"kind\":\"Service\"}",
-		"Service in version \"v1\" cannot be handled as a Pod: converting to (core.Pod): unknown conversion");
+		"Service in version \"v1\" cannot be handled as a Pod: converting (v1.Service) to (core.Pod): unknown conversion");
 	expect(KIND_POD, DECODE_WARN, "{}", "{\"apiVersion\":\"v1\",\"kind\":\"Pod\"}");
 }
 

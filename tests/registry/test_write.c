@@ -46,6 +46,18 @@ static void test_words(void **state)
 	assert_int_equal(fixture_do(f, API_VERB_UPDATE, KIND_CONFIGMAP, "default", "x", CM("y", "")), 400);
 	assert_int_equal(fixture_do(f, API_VERB_UPDATE, KIND_CONFIGMAP, "default", "z", CM("z", "")), 404);
 	assert_int_equal(fixture_do(f, API_VERB_CREATE, KIND_CONFIGMAP, "default", "", "{\"kind\":"), 400);
+	assert_int_equal(fixture_do(f, API_VERB_CREATE, KIND_CONFIGMAP, "default", "",
+				    "{\"apiVersion\":\"v1\",\"kind\":\"Secret\"}"),
+			 400);
+	assert_string_equal(f->message,
+			    "Secret in version \"v1\" cannot be handled as a ConfigMap: converting (v1.Secret) "
+			    "to (core.ConfigMap): unknown conversion");
+	assert_int_equal(fixture_do(f, API_VERB_CREATE, KIND_CONFIGMAP, "default", "",
+				    "{\"apiVersion\":\"v1\",\"kind\":\"Odd\"}"),
+			 400);
+	assert_string_equal(f->message, "Odd in version \"v1\" cannot be handled as a ConfigMap: no kind \"Odd\" is "
+					"registered for version \"v1\" in scheme "
+					"\"pkg/api/legacyscheme/scheme.go:30\"");
 	assert_int_equal(fixture_do(f, API_VERB_CREATE, KIND_CONFIGMAP, "default", "", CM("Not_a_name", "")), 422);
 	assert_string_equal(f->reason, "Invalid");
 }

@@ -416,6 +416,25 @@ int decode_parse(struct arena *arena, const struct api_kind *kind, struct str te
 
 /* ---- trees ---- */
 
+/* Upstream names the types of its implementation: packages are called as the first part of the group. */
+static int wrong_kind(const struct api_kind *kind, struct str found, struct err *err)
+{
+	const char *package = *kind->group ? kind->group : "core";
+
+	if (!api_kind_by_kind(str_of(kind->group), str_of(kind->version), found))
+		return err_set_status(
+			err, -EINVAL, 400, "BadRequest",
+			"%.*s in version \"%s\" cannot be handled as a %s: no kind \"%.*s\" is registered for "
+			"version \"%s\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
+			STR_ARG(found), kind->version, kind->kind, STR_ARG(found), kind->api_version);
+	return err_set_status(
+		err, -EINVAL, 400, "BadRequest",
+		"%.*s in version \"%s\" cannot be handled as a %s: converting (%s.%.*s) to (%.*s.%s): unknown "
+		"conversion",
+		STR_ARG(found), kind->version, kind->kind, kind->version, STR_ARG(found), (int)strcspn(package, "."),
+		package, kind->kind);
+}
+
 /* apiVersion and kind must be the kind's; what is absent is filled in, in front. */
 static int check_type_meta(struct arena *arena, const struct api_kind *kind, struct json *tree, struct err *err)
 {
@@ -427,12 +446,7 @@ static int check_type_meta(struct arena *arena, const struct api_kind *kind, str
 				      (int)(api_version->text.n > 256 ? 256 : api_version->text.n), api_version->text.p,
 				      kind->api_version);
 	if (json_is(name, JSON_STRING) && name->text.n && !str_is(name->text, kind->kind))
-		return err_set_status(
-			err, -EINVAL, 400, "BadRequest",
-			"%.*s in version \"%s\" cannot be handled as a %s: converting to (%s.%s): unknown "
-			"conversion",
-			(int)(name->text.n > 256 ? 256 : name->text.n), name->text.p, kind->version, kind->kind,
-			*kind->group ? kind->group : "core", kind->kind);
+		return wrong_kind(kind, str_make(name->text.p, name->text.n > 256 ? 256 : name->text.n), err);
 	if (!json_str(api_version).n)
 		json_set_cstr(arena, tree, "apiVersion", kind->api_version);
 	if (!json_str(name).n)
