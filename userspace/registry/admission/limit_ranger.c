@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+#include "userspace/api/name_set.h"
 #include "userspace/api/resource_list.h"
 #include "userspace/base/mem.h"
 #include "userspace/registry/admission/admission.h"
@@ -49,17 +50,24 @@ static void fill(struct ranges *s, struct json *container, const char *list, con
 {
 	struct arena *arena = &s->w->arena;
 	struct str *names = arena_new_array(arena, struct str, json_count(defaults) + 1);
+	_cleanup_name_set_ struct name_set have;
 	struct json *to;
 	size_t n = 0;
 
+	name_set_init(&have);
 	if (json_count(defaults) == 0)
 		return;
 	to = json_ensure_object(arena, json_ensure_object(arena, container, "resources"), list);
+	name_set_add_members(&have, to);
 	json_foreach(d, defaults) {
-		if (json_get_n(to, d->key))
+		struct json *copy;
+
+		if (name_set_get(&have, d->key))
 			continue;
 		/* The range is gone with its arena before the pod is. */
-		json_set_n(to, arena_str(arena, d->key), json_clone_deep(arena, d));
+		copy = json_clone_deep(arena, d);
+		copy->key = arena_str(arena, d->key);
+		json_append(to, copy);
 		names[n++] = d->key;
 	}
 	s->changed = s->changed || n > 0;
