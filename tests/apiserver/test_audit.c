@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/resource.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include "userspace/apiserver/audit_log.h"
@@ -331,6 +333,52 @@ static void long_lines(void **state)
 	assert_int_equal(buf_len(&all), 3 * 501);
 }
 
+/* The file may not grow: what is there of a line goes again, and the next one begins on its own. */
+static void a_full_disk(void **state)
+{
+	struct fixture *f = *state;
+	struct audit_log_options options = { .path = f->path };
+	struct rlimit before, small = { .rlim_cur = 20 };
+	_cleanup_buf_ struct buf all = BUF_INIT;
+	struct audit_log_stats stats;
+	struct audit_log *log;
+	int files;
+
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	small.rlim_max = before.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	assert_int_equal(audit_log_open(&options, &log, NULL), 0);
+	for (int i = 0; i < 4; i++)
+		audit_log_write(log, STR("{\"line\":\"one\"}"));
+	do
+		audit_log_get_stats(log, &stats);
+	while (stats.failed < 3 && !usleep(1000));
+	assert_int_equal(stats.failed, 3);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	audit_log_write(log, STR("{\"line\":\"two\"}"));
+	audit_log_close(log);
+	read_all(f, &all, &files);
+	assert_string_equal(buf_cstr(&all), "{\"line\":\"one\"}\n{\"line\":\"two\"}\n");
+}
+
+/* The process ended in the middle of a line. */
+static void a_torn_line(void **state)
+{
+	struct fixture *f = *state;
+	struct audit_log_options options = { .path = f->path };
+	_cleanup_buf_ struct buf all = BUF_INIT;
+	struct audit_log *log;
+	int files;
+
+	assert_int_equal(fs_write_atomic(f->path, "{}\n{\"a", 6, 0600, NULL), 0);
+	assert_int_equal(audit_log_open(&options, &log, NULL), 0);
+	audit_log_write(log, STR("{}"));
+	audit_log_close(log);
+	read_all(f, &all, &files);
+	assert_string_equal(buf_cstr(&all), "{}\n{\"a\n{}\n");
+}
+
 struct reader {
 	pthread_t thread;
 	int fd;
@@ -402,6 +450,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(lines_in_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(old_ones_go, setup, teardown),
 		cmocka_unit_test_setup_teardown(long_lines, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_full_disk, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_torn_line, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_full_queue, setup, teardown),
 		cmocka_unit_test(no_such_folder),
 	};

@@ -120,7 +120,8 @@ struct audit_event *audit_begin(struct audit *audit, const struct call *call, bo
 	e->decision = decision;
 	e->arena = call->arena;
 	e->http = http;
-	e->received_real_ns = clock_real_ns();
+	/* With its header: the body may have taken its time. */
+	e->received_real_ns = clock_real_ns() - (clock_monotonic_ns() - http->header_ns);
 	e->id = audit_id(call);
 	e->attributes = attributes;
 	e->user = call->user;

@@ -42,9 +42,24 @@ struct audit_log {
 	uint64_t size;
 	uint64_t told_dropped;
 	bool failing;
+	bool torn; /* the file's last line has no end: a line break goes first */
 };
 
 /* ---- files ---- */
+
+/* What a full disk or the end of the process has left of a line must not become the beginning of another. */
+static bool is_torn(const char *path, uint64_t size)
+{
+	char last = '\n';
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	if (pread(fd, &last, 1, (off_t)size - 1) != 1)
+		last = '\n';
+	close(fd);
+	return last != '\n';
+}
 
 static int open_file(struct audit_log *log)
 {
@@ -58,6 +73,7 @@ static int open_file(struct audit_log *log)
 	if (log->fd < 0)
 		return -errno;
 	log->size = fstat(log->fd, &st) == 0 ? (uint64_t)st.st_size : 0;
+	log->torn = log->size && S_ISREG(st.st_mode) && is_torn(log->path, log->size);
 	return 0;
 }
 
@@ -169,8 +185,9 @@ static void rotate(struct audit_log *log)
 
 /* ---- writing ---- */
 
-static int write_all(struct audit_log *log, const char *p, size_t n)
+static int write_all(struct audit_log *log, const char *p, size_t n, size_t *ret_written)
 {
+	*ret_written = 0;
 	while (n) {
 		ssize_t done = write(log->fd, p, n);
 
@@ -181,8 +198,34 @@ static int write_all(struct audit_log *log, const char *p, size_t n)
 		p += done;
 		n -= (size_t)done;
 		log->size += (uint64_t)done;
+		*ret_written += (size_t)done;
 	}
 	return 0;
+}
+
+/* Writes whole lines, or as many of them as there is room for: how many bytes those are. */
+static int write_lines(struct audit_log *log, const char *p, size_t n, size_t *ret_whole)
+{
+	size_t written = 0, rest;
+	const char *end;
+	int r = log->torn ? write_all(log, "\n", 1, &written) : 0;
+
+	*ret_whole = 0;
+	if (r < 0)
+		return r;
+	log->torn = false;
+	r = write_all(log, p, n, &written);
+	end = written ? memrchr(p, '\n', written) : NULL;
+	*ret_whole = end ? (size_t)(end - p) + 1 : 0;
+	rest = written - *ret_whole;
+	if (!rest)
+		return r;
+	/* Without the part of a line that is there; what is no file cannot be cut. */
+	if (ftruncate(log->fd, (off_t)(log->size - rest)) == 0)
+		log->size -= rest;
+	else
+		log->torn = true;
+	return r;
 }
 
 /* How much of the batch goes into this file: whole lines, and at least one. */
@@ -223,7 +266,7 @@ static void note_failure(struct audit_log *log, int r, struct str lost)
 static void write_batch(struct audit_log *log, struct str batch)
 {
 	while (batch.n) {
-		size_t n = fitting(log, batch);
+		size_t n = fitting(log, batch), whole = 0;
 		int r;
 
 		if (n == 0) {
@@ -233,9 +276,9 @@ static void write_batch(struct audit_log *log, struct str batch)
 		}
 		r = log->fd < 0 ? open_file(log) : 0;
 		if (r == 0)
-			r = write_all(log, batch.p, n);
+			r = write_lines(log, batch.p, n, &whole);
 		if (r < 0) {
-			note_failure(log, r, batch);
+			note_failure(log, r, str_make(batch.p + whole, batch.n - whole));
 			return;
 		}
 		log->failing = false;

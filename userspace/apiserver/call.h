@@ -153,6 +153,8 @@ void respond_err(struct http_request *http, const struct err *err);
 void respond_refusal(struct call *call, const struct request_result *said, const struct err *err);
 /* A registry result in the form that was negotiated. */
 void respond_result(struct call *call, const struct request_result *result);
+/* What the HTTP layer refuses, as an error of the API. */
+void respond_protocol_status(struct err *err, int status, const char *message);
 void respond_protocol_error(void *arg, struct arena *arena, int status, const char *message,
 			    struct str *ret_content_type, struct str *ret_body);
 

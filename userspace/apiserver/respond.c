@@ -74,13 +74,23 @@ void respond_err(struct http_request *http, const struct err *err)
 	respond_status(http, err, headers, 1);
 }
 
+void respond_protocol_status(struct err *err, int status, const char *message)
+{
+	const char *reason = status == 413 ? "RequestEntityTooLarge" : status == 408 ? "Timeout" : "BadRequest";
+
+	if (status == 413)
+		err_set_status(err, -EINVAL, status, reason, "Request entity too large: limit is %d",
+			       HTTP_BODY_BYTES_DEFAULT);
+	else
+		err_set_status(err, -EINVAL, status, reason, "%s", message);
+}
+
 void respond_protocol_error(void *arg, struct arena *arena, int status, const char *message,
 			    struct str *ret_content_type, struct str *ret_body)
 {
-	const char *reason = status == 413 ? "RequestEntityTooLarge" : status == 408 ? "Timeout" : "BadRequest";
 	_cleanup_err_ struct err err = ERR_INIT;
 
-	err_set_status(&err, -EINVAL, status, reason, "%s", message);
+	respond_protocol_status(&err, status, message);
 	*ret_body = api_status_json(arena, &err);
 	*ret_content_type = STR("application/json");
 }

@@ -90,6 +90,7 @@ struct http_request {
 	struct str body;
 	const struct http_peer *peer;
 	struct arena *arena; /* dies with the request */
+	int64_t header_ns;   /* when the header was complete (monotonic clock) */
 
 	/* The owner's. */
 	void *user;
@@ -194,6 +195,10 @@ struct http_server_options {
 	/* Sees every request that the handler got end, exactly once, whoever ends it (an upgraded one when it is
 	 * upgraded): req->status and body_bytes say how. Runs inside the owner's call; no http_* calls from it. */
 	void (*on_end)(void *arg, struct http_request *req);
+	/* A request whose header was read and that never reaches the handler: it is about to be refused with `status`
+	 * (its out_headers go out with that), or its client has gone (0). The body is not there. May not end it or keep
+	 * it; no http_* calls but http_request_header(). */
+	void (*on_refused)(void *arg, struct http_request *req, int status, const char *message);
 	void *arg;
 };
 

@@ -153,6 +153,7 @@ void h1_refuse(struct http_conn *conn, struct http_stream *s, int status, const 
 	s->keep_alive = false;
 	if (!s->req.version)
 		s->req.version = HTTP_1_1;
+	stream_refused(s, status, message);
 	server_error_body(conn->server, &s->arena, status, message, &type, &body);
 	snprintf(type_z, sizeof(type_z), "%.*s", STR_ARG(type));
 	h1_respond(s, status, type_z, NULL, 0, &(struct http_piece){ .bytes = body }, 1);
@@ -202,6 +203,8 @@ static void take_head(struct http_stream *s, const struct http1_head *head)
 	s->req.n_headers = head->n_headers;
 	s->keep_alive = head->keep_alive;
 	s->head = str_is(head->method, "HEAD");
+	s->has_head = true;
+	s->req.header_ns = loop_now_ns(s->conn->server->loop);
 }
 
 /* The head is read; what of the body? */

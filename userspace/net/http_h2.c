@@ -107,6 +107,9 @@ static void headers_complete(struct http_conn *conn, struct http_stream *s)
 {
 	int64_t length = 0;
 
+	/* One that was too large for it is not all there. */
+	s->has_head = !s->refuse_status;
+	s->req.header_ns = loop_now_ns(conn->server->loop);
 	str_to_int64(http_request_header(&s->req, "content-length"), &length);
 	if (length > (int64_t)conn->server->limits.body_bytes)
 		s->refuse_status = 413;
@@ -306,6 +309,7 @@ void h2_refuse(struct http_stream *s, int status)
 	if (s->begun || s->handed)
 		return;
 	deadline_clear(&s->body_deadline);
+	stream_refused(s, status, refusal(status));
 	server_error_body(s->conn->server, &s->arena, status, refusal(status), &type, &body);
 	snprintf(type_z, sizeof(type_z), "%.*s", STR_ARG(type));
 	s->begun = s->answered = s->out_end = true;

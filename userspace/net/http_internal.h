@@ -108,6 +108,7 @@ struct http_stream {
 	int64_t body_left; /* HTTP/1 with Content-Length */
 	int refuse_status; /* the request was refused before its end: answered when it is safe */
 	int32_t id;
+	bool has_head; /* all of the header is there */
 	bool handed;   /* the owner has it */
 	bool answered; /* the owner has ended it */
 	bool begun;    /* headers were sent */
@@ -199,6 +200,7 @@ struct http_server {
 	http_handler_fn *handler;
 	http_protocol_error_fn *on_protocol_error;
 	void (*on_end)(void *arg, struct http_request *req);
+	void (*on_refused)(void *arg, struct http_request *req, int status, const char *message);
 	void *arg;
 	unsigned refs; /* connections, listeners, and the owner */
 	bool shutting_down, destroyed;
@@ -232,6 +234,8 @@ struct http_stream *stream_create(struct http_conn *conn);
 /* Out of the connection's list; the memory is kept for the next. */
 void stream_free(struct http_stream *s);
 void stream_hand_over(struct http_stream *s);
+/* on_refused; the request is not handed over any more. */
+void stream_refused(struct http_stream *s, int status, const char *message);
 /* The peer has gone: the owner learns it, if it still has the request. */
 void stream_peer_gone(struct http_stream *s);
 /* Counts `n` more bytes of body; false: the server holds too many. */

@@ -235,6 +235,7 @@ int http_server_create(struct loop *loop, const struct http_server_options *opti
 	server->handler = options->handler;
 	server->on_protocol_error = options->on_protocol_error;
 	server->on_end = options->on_end;
+	server->on_refused = options->on_refused;
 	server->arg = options->arg;
 	server->refs = 1;
 	*limits = options->limits;
@@ -449,11 +450,23 @@ void stream_hand_over(struct http_stream *s)
 	shares_settle(conn);
 }
 
+void stream_refused(struct http_stream *s, int status, const char *message)
+{
+	struct http_server *server = s->conn->server;
+
+	if (server->on_refused && s->has_head && !s->handed)
+		server->on_refused(server->arg, &s->req, status, message);
+}
+
 void stream_peer_gone(struct http_stream *s)
 {
-	if (!s->handed || s->answered)
+	if (s->answered)
 		return;
 	s->answered = true;
+	if (!s->handed) {
+		stream_refused(s, 0, "the client has gone");
+		return;
+	}
 	if (s->req.on_close)
 		s->req.on_close(&s->req);
 	stream_ended(s);
