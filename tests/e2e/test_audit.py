@@ -146,6 +146,26 @@ class Audit(unittest.TestCase):
         e = self.event(name="stranger")
         self.assertEqual((e["user"], e["responseStatus"]["code"], e["responseStatus"]["reason"]), ({}, 401, "Unauthorized"))
 
+    def test_refused_before_the_body(self):
+        """What ends at its body is recorded like any other."""
+        c = self.node.api()
+        c.putrequest("POST", "/api/v1/namespaces/large/configmaps")
+        c.putheader("Content-Length", str(64 << 20))
+        c.endheaders()
+        r = c.getresponse()
+        status = json.loads(r.read())
+        c.close()
+        self.assertEqual((r.status, status["message"]), (413, "Request entity too large: limit is 3145728"))
+        e = self.event(auditID=r.headers["Audit-Id"])
+        self.assertEqual((e["verb"], e["user"]["username"], e["responseStatus"]["code"], e["objectRef"]["namespace"]),
+                         ("create", "system:admin", 413, "large"))
+        c = self.node.api()
+        c.putrequest("POST", "/api/v1/namespaces/gone/configmaps")
+        c.putheader("Content-Length", "100")
+        c.endheaders(b"half")
+        c.close()
+        self.assertEqual(self.event(namespace="gone")["verb"], "create")
+
     def test_refused_by_admission(self):
         self.node.k("create ns strict")
         self.node.k("label ns strict pod-security.kubernetes.io/enforce=baseline")
