@@ -193,7 +193,7 @@ void hooks_prepare_update(struct arena *arena, const struct api_kind *kind, stru
 		h->prepare_update(arena, object, old);
 	if (h->generation &&
 	    (spec_changed(object, old) || (h->generation_on_annotations && annotations_changed(object, old))))
-		json_set_int(arena, meta, "generation", meta_generation(old) + 1);
+		json_set_int(arena, meta, "generation", meta_next_generation(old));
 }
 
 void hooks_prepare_status(struct arena *arena, const struct api_kind *kind, struct json *object, const struct json *old)

@@ -40,6 +40,11 @@ int64_t meta_generation(const struct json *object)
 	return json_get_int(meta_of(object), "generation", 0);
 }
 
+int64_t meta_next_generation(const struct json *object)
+{
+	return (int64_t)((uint64_t)meta_generation(object) + 1);
+}
+
 bool meta_deleting(const struct json *object)
 {
 	return json_is(json_get(meta_of(object), "deletionTimestamp"), JSON_STRING);

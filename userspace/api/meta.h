@@ -59,6 +59,7 @@ struct str meta_namespace(const struct json *object);
 struct str meta_uid(const struct json *object);
 struct str meta_resource_version(const struct json *object);
 int64_t meta_generation(const struct json *object);
+int64_t meta_next_generation(const struct json *object); /* wraps, as Go's int64 does */
 bool meta_deleting(const struct json *object);
 struct str meta_label(const struct json *object, const char *key);
 struct str meta_annotation(const struct json *object, const char *key);

@@ -102,7 +102,7 @@ static void mark(struct write *w, int64_t grace_s)
 
 	clock_format_rfc3339(clock_real_ns() + grace_s * NS_PER_S, at);
 	if (!meta_deleting(w->object) && json_get(meta, "generation"))
-		json_set_int(&w->arena, meta, "generation", meta_generation(w->object) + 1);
+		json_set_int(&w->arena, meta, "generation", meta_next_generation(w->object));
 	json_set_cstr(&w->arena, meta, "deletionTimestamp", arena_strdup(&w->arena, at));
 	json_set_int(&w->arena, meta, "deletionGracePeriodSeconds", grace_s);
 	if (w->storage == KIND_NAMESPACE)
