@@ -586,7 +586,7 @@ static void test_forgotten_child(void **state)
 {
 	struct loop_child *child = mem_new(struct loop_child);
 	struct loop_timer timer;
-	pid_t pid = spawn_sh("sleep 100");
+	pid_t pid = spawn_sh("exec sleep 100");
 
 	assert_int_equal(loop_child_watch(loop, child, pid, must_not_run), 0);
 	loop_child_forget(loop, child);
