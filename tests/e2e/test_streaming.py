@@ -14,7 +14,7 @@ from harness import Case, Load, Node, kubectls, wait_for
 POD = """
 apiVersion: v1
 kind: Pod
-metadata: {name: tool}
+metadata: {name: tool, labels: {role: tool}}
 spec:
   terminationGracePeriodSeconds: 0
   containers:
@@ -132,6 +132,25 @@ class Streaming(Case):
             while "error forwarding port 9 to pod tool" not in line:
                 line = proc.stderr.readline()
                 self.assertTrue(line, "no word about the refused port")
+
+    def test_proxy(self):
+        """Requests to a pod and to a service by way of the API server."""
+        self.node.k("expose pod tool --name=tool --port=80 --target-port=8080")
+        base = "/api/v1/namespaces/default"
+        for path in ("pods/tool:8080/proxy/", "pods/http:tool:8080/proxy/index.html", "services/tool/proxy/", "services/tool:80/proxy/?a=b"):
+            self.assertEqual(wait_for(path, lambda: self.node.k(f"get --raw {base}/{path}")), "hello\n", path)
+        c = self.node.api()
+        for path, status, says in (("pods/tool:8080/proxy/none", 404, ""), ("pods/tool:9/proxy/", 503, "error trying to reach service"),
+                                   ("pods/none/proxy/", 404, 'not found'), ("services/tool:81/proxy/", 503, "no service port"),
+                                   ("services/kubernetes:x/proxy/", 503, "no service port")):
+            c.request("GET", f"{base}/{path}")
+            r = c.getresponse()
+            body = r.read().decode(errors="replace")
+            self.assertEqual(r.status, status, f"{path}: {body[:300]}")
+            self.assertIn(says, body)
+        c.request("GET", f"{base}/pods/tool:8080/proxy/big")
+        self.assertEqual(len(c.getresponse().read()), 5000000)
+        c.close()
 
     def test_refusals(self):
         c = self.node.api()

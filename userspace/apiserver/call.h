@@ -164,6 +164,7 @@ void resource_handle(struct call *call);
 void watch_handle(struct call *call, const struct api_kind *kind, struct str name);
 void log_handle(struct call *call);
 void exec_handle(struct call *call);
+void proxy_handle(struct call *call);
 /* True when the path was one of these and the request is ended. */
 bool meta_handle(struct call *call);
 /* documents.c: discovery and OpenAPI */

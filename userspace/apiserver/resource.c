@@ -174,6 +174,10 @@ static bool resource_is(const struct call *call, const char *sub)
 /* Subresources that are no objects: streams of the node. */
 static bool resource_stream(struct call *call)
 {
+	if (call->route.sub && resource_is(call, "proxy")) {
+		proxy_handle(call);
+		return true;
+	}
 	if (call->route.kind != KIND_POD || !call->route.sub)
 		return false;
 	/* Whoever may only update or delete a stream may not open one: the rest refuses other methods. */

@@ -377,7 +377,10 @@ static int send_request(struct http_client *c)
 	for (size_t i = 0; i < o->n_headers; i++)
 		if (c->headers[i].value.n)
 			buf_printf(&text, "%.*s: %.*s\r\n", STR_ARG(c->headers[i].name), STR_ARG(c->headers[i].value));
+	if (o->body.n)
+		buf_printf(&text, "Content-Length: %zu\r\n", o->body.n);
 	buf_add_cstr(&text, "Connection: close\r\n\r\n");
+	buf_add_str(&text, o->body);
 	c->sent = true;
 	if (c->tls)
 		return tls_conn_write(&c->tls_conn, buf_str(&text).p, buf_len(&text));
@@ -479,6 +482,7 @@ static void copy_options(struct http_client *c, const struct http_client_options
 	o->address = arena_strdup(&c->arena, options->address);
 	o->server_name = options->server_name ? arena_strdup(&c->arena, options->server_name) : NULL;
 	o->method = arena_strdup(&c->arena, options->method ? options->method : "GET");
+	o->body = arena_str(&c->arena, options->body);
 	o->path = options->path.n ? arena_str(&c->arena, options->path) : STR("/");
 	if (!o->body_bytes_max)
 		o->body_bytes_max = HTTP_CLIENT_BODY_BYTES_DEFAULT;

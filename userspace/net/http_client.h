@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A small HTTP/1.1 client on the loop, for probes: one GET, a status and the beginning of the body; and the
- * TCP connect check. Numeric addresses only. Loop thread. */
+/* A small HTTP/1.1 client on the loop, for probes and proxies: one request, a status and the beginning of the body; and
+ * the TCP connect check. Numeric addresses only. Loop thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -39,6 +39,7 @@ struct http_client_options {
 	const char *server_name; /* SNI; NULL: none */
 	const char *method;      /* NULL: GET */
 	struct str path;         /* with query; empty: "/" */
+	struct str body;         /* sent with its length; not again after a redirect */
 	/* host, user-agent, accept and connection are added unless given; an empty value removes the default one. */
 	const struct http_header *headers;
 	size_t n_headers;
