@@ -139,8 +139,13 @@ class Streaming(Case):
         base = "/api/v1/namespaces/default"
         for path in ("pods/tool:8080/proxy/", "pods/http:tool:8080/proxy/index.html", "services/tool/proxy/", "services/tool:80/proxy/?a=b"):
             self.assertEqual(wait_for(path, lambda: self.node.k(f"get --raw {base}/{path}")), "hello\n", path)
+        # one whose status names an address of the host's own
+        self.node.apply("apiVersion: v1\nkind: Pod\nmetadata: {name: liar}\nspec: {nodeSelector: {no: node}, containers: "
+                        "[{name: c, image: i}]}\n")
+        self.node.k('patch pod liar --subresource=status --type=merge -p {"status":{"podIP":"127.0.0.1","podIPs":[{"ip":"127.0.0.1"}]}}')
         c = self.node.api()
-        for path, status, says in (("pods/tool:8080/proxy/none", 404, ""), ("pods/tool:9/proxy/", 503, "error trying to reach service"),
+        for path, status, says in (("pods/liar:16443/proxy/", 400, "address not allowed"),
+                                   ("pods/tool:8080/proxy/none", 404, ""), ("pods/tool:9/proxy/", 503, "error trying to reach service"),
                                    ("pods/none/proxy/", 404, 'not found'), ("services/tool:81/proxy/", 503, "no service port"),
                                    ("services/kubernetes:x/proxy/", 503, "no service port")):
             c.request("GET", f"{base}/{path}")

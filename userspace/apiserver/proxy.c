@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "userspace/api/meta.h"
+#include "userspace/api/names.h"
 #include "userspace/apiserver/call.h"
 #include "userspace/base/encode.h"
 #include "userspace/base/mem.h"
@@ -217,6 +218,17 @@ static void proxy_client_gone(struct http_request *http)
 	free(p);
 }
 
+/* Nobody who may write a status reaches what listens for this host alone. */
+static int proxy_check_address(const struct proxy_target *t, struct err *err)
+{
+	struct names_ip ip;
+
+	if (names_parse_ip(str_of(t->address), &ip) < 0 || names_ip_is_loopback(&ip) || names_ip_is_unspecified(&ip) ||
+	    names_ip_is_link_local(&ip))
+		return api_err_bad_request(err, "address not allowed");
+	return 0;
+}
+
 static int proxy_start(struct call *call, const struct proxy_target *t, struct err *err)
 {
 	struct http_client_options options = { .address = t->address,
@@ -263,6 +275,8 @@ void proxy_handle(struct call *call)
 		r = call->route.kind == KIND_POD ? proxy_pod(call, &t, &err) : proxy_service(call, &t, &err);
 	if (r == 0 && (t.number < 1 || t.number > UINT16_MAX))
 		r = api_err_bad_request(&err, "invalid port %lld", (long long)t.number);
+	if (r == 0)
+		r = proxy_check_address(&t, &err);
 	if (r == 0)
 		r = proxy_start(call, &t, &err);
 	if (r < 0)
