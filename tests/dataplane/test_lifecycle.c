@@ -55,11 +55,11 @@ static void end_traffic(void)
 	pod_drop(&b);
 }
 
-static void count_pod(void *arg, const char *key, const struct dp_addr *addr)
+static void count_pod(void *arg, const char *key, const struct dp_addr addrs[static DP_FAMILIES])
 {
 	struct dp_addr want = ip(strcmp(key, "life-a") == 0 ? "10.42.3.10" : "10.42.3.11");
 
-	assert_memory_equal(addr->b, want.b, 16);
+	assert_memory_equal(addrs[DP_V4].b, want.b, 16);
 	++*(int *)arg;
 }
 
@@ -130,7 +130,7 @@ static void test_replacement(void **state)
 	pthread_create(&thread, NULL, pump_run, &pump);
 	for (int i = 0; i < 4; i++) {
 		dataplane_close(world.dp);
-		o.service_prefix = (uint8_t)(96 + 17 + i);
+		o.service_nets[DP_V4].bits = (uint8_t)(96 + 17 + i);
 		ok(dataplane_open(&o, &world.dp, err));
 		program_ids(after);
 		for (int k = 0; k < DP_PROGRAM_COUNT; k++)

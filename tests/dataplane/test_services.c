@@ -269,7 +269,7 @@ static void test_backend_gone(void **state)
 	ok(dataplane_service_set(world.dp, &s, err));
 	assert_int_equal(client_in(client_pod.ns, SOCK_DGRAM, SERVICE_IP, 53, &pod_sock), 0);
 	assert_int_equal(client_in(world_host_ns(), SOCK_DGRAM, SERVICE_IP, 53, &host_sock), 0);
-	ok(dataplane_backend_gone(world.dp, &b[0], IPPROTO_UDP, err));
+	ok(dataplane_backends_gone(world.dp, &b[0], 1, IPPROTO_UDP, err));
 	assert_int_equal(recv(pod_sock, b, 1, 0), -1);
 	assert_int_equal(errno, ECONNABORTED);
 	assert_int_equal(recv(host_sock, b, 1, 0), -1);

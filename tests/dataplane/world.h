@@ -261,11 +261,9 @@ static inline struct dataplane_options world_options(void)
 	return (struct dataplane_options){
 		.pin_dir = world.pin_dir,
 		.cgroup2_dir = world.cgroup,
-		.pod_cidr = ip("10.42.0.0"),
-		.pod_prefix = 96 + 16,
-		.service_cidr = ip("10.43.0.0"),
-		.service_prefix = 96 + 16,
-		.node_ip = ip(NODE_IP),
+		.pod_nets = { { ip("10.42.0.0"), 96 + 16 } },
+		.service_nets = { { ip("10.43.0.0"), 96 + 16 } },
+		.node_ips = { ip(NODE_IP) },
 		.node_port_min = 30000,
 		.node_port_max = 32767,
 	};
@@ -321,7 +319,7 @@ struct test_pod {
 
 static inline void pod_attach(struct test_pod *p)
 {
-	struct dp_pod pod = { .key = p->key, .addr = ip(p->addr), .netns_path = p->netns_path };
+	struct dp_pod pod = { .key = p->key, .addrs = { ip(p->addr) }, .netns_path = p->netns_path };
 
 	p->ifindex = ok(dataplane_pod_attach(world.dp, &pod, err));
 }
@@ -341,9 +339,9 @@ static inline void pod_make(struct test_pod *p, const char *key, const char *add
 
 static inline void pod_drop(struct test_pod *p)
 {
-	struct dp_addr a = ip(p->addr);
+	struct dp_addr a = ip(p->addr), addrs[DP_FAMILIES] = { a };
 
-	ok(dataplane_pod_detach(world.dp, p->key, &a, err));
+	ok(dataplane_pod_detach(world.dp, p->key, addrs, err));
 	ok(dataplane_identity_delete(world.dp, &a, err));
 	ok(dataplane_policy_delete(world.dp, &a, err));
 	close(p->ns);

@@ -180,7 +180,7 @@ static void expect_drop(const struct pod *from, const struct pod *to, uint16_t p
 	close(server);
 }
 
-static void count_link(void *arg, const char *key, const struct dp_addr *addr)
+static void count_link(void *arg, const char *key, const struct dp_addr addrs[static DP_FAMILIES])
 {
 	++*(unsigned *)arg;
 }

@@ -273,17 +273,17 @@ static int node_network(struct node *node, struct err *err)
 	struct dp_addr dns;
 	int r;
 
-	if (address_parse_prefix(str_of(c->cluster_cidr), &dp.pod_cidr, &dp.pod_prefix) < 0)
+	if (address_parse_prefix(str_of(c->cluster_cidr), &dp.pod_nets[DP_V4].addr, &dp.pod_nets[DP_V4].bits) < 0)
 		return err_set(err, -EINVAL, "cluster-cidr: \"%s\" is no address range", c->cluster_cidr);
 	str_split(&ranges, ',', &first);
-	if (address_parse_prefix(first, &dp.service_cidr, &dp.service_prefix) < 0 ||
-	    address_parse(str_of(node->address), &dp.node_ip) < 0)
+	if (address_parse_prefix(first, &dp.service_nets[DP_V4].addr, &dp.service_nets[DP_V4].bits) < 0 ||
+	    address_parse(str_of(node->address), &dp.node_ips[DP_V4]) < 0)
 		return err_set(err, -EINVAL, "node-ip: \"%s\" is no address", node->address);
 	r = dataplane_open(&dp, &node->dp, err);
 	if (r < 0)
 		return err_wrap(err, r, "dataplane");
 	if (strcmp(node->address, NODE_ADDRESS_FALLBACK) == 0)
-		r = dataplane_local_address_add(node->dp, &dp.node_ip, err);
+		r = dataplane_local_address_add(node->dp, &dp.node_ips[DP_V4], err);
 	if (r == 0 && *net.cluster_dns) {
 		r = address_parse(str_of(c->cluster_dns), &dns);
 		if (r < 0)

@@ -74,15 +74,15 @@ static int dataplane_meta_read(struct dataplane *dp, struct err *err)
 	return 0;
 }
 
-static void dataplane_net(const struct dp_addr *net, unsigned bits, struct k3c_addr *ret_net, struct k3c_addr *ret_mask)
+static void dataplane_net(const struct dp_net *net, struct k3c_addr *ret_net, struct k3c_addr *ret_mask)
 {
 	*ret_net = (struct k3c_addr){ 0 };
 	*ret_mask = (struct k3c_addr){ 0 };
-	if (!bits)
+	if (!net->bits)
 		return;
-	*ret_mask = dp_mask(bits);
+	*ret_mask = dp_mask(net->bits);
 	for (int i = 0; i < 16; i++)
-		ret_net->b[i] = net->b[i] & ret_mask->b[i];
+		ret_net->b[i] = net->addr.b[i] & ret_mask->b[i];
 }
 
 static uint64_t dataplane_netns_cookie(void)
@@ -99,8 +99,8 @@ static uint64_t dataplane_netns_cookie(void)
 static void dataplane_program_options(const struct dataplane *dp, struct k3c_options *ret)
 {
 	memset(ret, 0, sizeof(*ret));
-	dataplane_net(&dp->options.pod_cidr, dp->options.pod_prefix, &ret->pod_net, &ret->pod_mask);
-	dataplane_net(&dp->options.service_cidr, dp->options.service_prefix, &ret->service_net, &ret->service_mask);
+	dataplane_net(&dp->options.pod_nets[DP_V4], &ret->pod_net, &ret->pod_mask);
+	dataplane_net(&dp->options.service_nets[DP_V4], &ret->service_net, &ret->service_mask);
 	ret->host_netns_cookie = dataplane_netns_cookie();
 }
 

@@ -17,21 +17,36 @@ struct dp_addr {
 	uint8_t b[16];
 };
 
+/* What is kept once for each family stands in arrays of two: [DP_V4], [DP_V6]. */
+enum dp_family { DP_V4, DP_V6, DP_FAMILIES };
+
+struct dp_net {
+	struct dp_addr addr;
+	uint8_t bits; /* of 128; 0: none */
+};
+
+enum dp_xdp {
+	DP_XDP_OFF,
+	DP_XDP_NATIVE,  /* on links whose driver can; the others do without */
+	DP_XDP_GENERIC, /* on every link */
+};
+
 struct dataplane_options {
 	const char *pin_dir;     /* /sys/fs/bpf/k3c-bpf */
 	const char *cgroup2_dir; /* NULL: found from /proc/self/mountinfo */
-	struct dp_addr pod_cidr;
-	uint8_t pod_prefix; /* bits, of 128 */
-	struct dp_addr service_cidr;
-	uint8_t service_prefix; /* never masqueraded; unknown ones are unreachable at once */
-	struct dp_addr node_ip; /* source of host traffic to pods, where a link (or lo) has it */
+	struct dp_net pod_nets[DP_FAMILIES];
+	struct dp_net service_nets[DP_FAMILIES]; /* never masqueraded; unknown addresses are unreachable at once */
+	struct dp_addr node_ips[DP_FAMILIES];    /* source of host traffic to pods, where a link (or lo) has it */
+	const struct dp_net *direct_nets;        /* pods go there with their own address (nonMasqueradeCIDRs) */
+	size_t n_direct_nets;
+	enum dp_xdp xdp;
 	uint16_t node_port_min, node_port_max;
 	uint32_t max_services, max_backends, max_connections, max_policy_entries; /* 0: defaults by memory */
 };
 
 /* Loads or adopts (same build id: as pinned; else replaced atomically, maps kept by name and version). Mounts a bpffs
  * where pin_dir needs one, sets net.ipv4.ip_forward, routes unknown pod and service addresses to "unreachable", and
- * attaches to the host's Ethernet links that have an IPv4 address; they are followed by dataplane_links_process(). */
+ * attaches to the host's links that have an address; they are followed by dataplane_links_process(). */
 int dataplane_open(const struct dataplane_options *options, struct dataplane **ret, struct err *err);
 /* Leaves everything in the kernel. */
 void dataplane_close(struct dataplane *dp);
@@ -40,7 +55,13 @@ int dataplane_purge(const char *pin_dir, struct err *err);
 
 /* ---- services ---- */
 
-enum dp_frontend_kind { DP_CLUSTER_IP, DP_NODE_PORT /* addr ignored: every address of the node */, DP_EXTERNAL };
+enum dp_frontend_kind {
+	DP_CLUSTER_IP,
+	DP_NODE_PORT, /* every address of the node, of the family of `addr` (which is zero otherwise: :: or 0.0.0.0) */
+	DP_EXTERNAL,
+	DP_LOAD_BALANCER,
+	DP_HOST_PORT, /* addr: hostIP, or zero as for node ports */
+};
 
 struct dp_backend {
 	struct dp_addr addr;
@@ -50,16 +71,26 @@ struct dp_backend {
 struct dp_service {
 	uint32_t id;   /* chosen by the caller, one for each frontend, stable (affinity hangs on it): 1.. */
 	uint8_t kind;  /* enum dp_frontend_kind */
-	uint8_t proto; /* IPPROTO_TCP, IPPROTO_UDP */
+	uint8_t proto; /* IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP */
 	uint16_t port; /* host byte order */
 	struct dp_addr addr;
-	uint32_t affinity_s;               /* 0: none */
-	const struct dp_backend *backends; /* none: connections are refused (ECONNREFUSED at connect) */
+	uint32_t affinity_s; /* 0: none */
+	/* For sockets of the host and of pods; of the family of `addr`. None: connections are refused (ECONNREFUSED at
+	 * connect). */
+	const struct dp_backend *backends;
 	size_t n_backends;
+	/* For what arrives from outside, where that is another choice (externalTrafficPolicy: Local): then none means
+	 * dropped, so that a balancer before the node looks elsewhere. */
+	bool outside_differs;
+	const struct dp_backend *outside;
+	size_t n_outside;
+	/* loadBalancerSourceRanges: who may come; none: everyone. The node itself always may. */
+	const struct dp_net *sources;
+	size_t n_sources;
 };
 
-/* DP_NODE_PORT also serves hostPorts: any port. From a socket on the host 127.0.0.1 and ::1 count as addresses of
- * the node; in a pod they are the pod's own.
+/* From a socket on the host 127.0.0.1 and ::1 count as addresses of the node; in a pod they are the pod's own.
+ * A port of DP_NODE_PORT cannot be bound by others on the host (EADDRINUSE).
  * Makes or replaces the frontend; setting what is there already changes nothing. No lookup ever sees a half-made one.
  */
 int dataplane_service_set(struct dataplane *dp, const struct dp_service *s, struct err *err);
@@ -67,24 +98,28 @@ int dataplane_service_delete(struct dataplane *dp, const struct dp_service *fron
 /* What the maps really hold (for status and drift). Backends borrowed for the call. */
 typedef void dataplane_service_fn(void *arg, const struct dp_service *s);
 int dataplane_service_each(struct dataplane *dp, dataplane_service_fn *fn, void *arg, struct err *err);
-/* UDP and TCP sockets connected to a vanished backend are destroyed. */
-int dataplane_backend_gone(struct dataplane *dp, const struct dp_backend *backend, uint8_t proto, struct err *err);
+/* Sockets connected to vanished backends are destroyed, on the host and in every pod, and translations that lead there
+ * are forgotten. One pass over the sockets for all of them. port 0: every port of the address. */
+int dataplane_backends_gone(struct dataplane *dp, const struct dp_backend *backends, size_t n, uint8_t proto,
+			    struct err *err);
 
 /* ---- pods ---- */
 
 struct dp_pod {
-	const char *key; /* pod uid; link names are derived from it */
-	struct dp_addr addr;
-	uint32_t identity; /* of its labels and namespace */
+	const char *key;                   /* pod uid; link names are derived from it */
+	struct dp_addr addrs[DP_FAMILIES]; /* zero: none of that family; at least one */
+	uint32_t identity;                 /* of its labels and namespace */
 	const char *netns_path;
+	/* kubernetes.io/{ingress,egress}-bandwidth; 0: no limit. Attaching again changes them. */
+	uint64_t ingress_bits_s, egress_bits_s;
 };
 
-/* veth pair, addresses, routes, programs on the host end. Policy for `addr` must be set before. Idempotent.
+/* veth pair, addresses, routes, programs on the host end. Policy for its addresses must be set before. Idempotent.
  * Returns the host link's index. */
 int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct err *err);
-/* The pod has no network when this returns; its link vanishes soon after, on a thread of its own. addr NULL: as known
- * from attach. Idempotent. Identity and policy of the address are not touched. */
-int dataplane_pod_detach(struct dataplane *dp, const char *key, const struct dp_addr *addr, struct err *err);
+/* The pod has no network when this returns; its link vanishes soon after, on a thread of its own. addrs (DP_FAMILIES
+ * of them) NULL: as known from attach. Idempotent. Identity and policy of the addresses are not touched. */
+int dataplane_pod_detach(struct dataplane *dp, const char *key, const struct dp_addr *addrs, struct err *err);
 
 /* ---- policy ---- */
 
@@ -129,8 +164,8 @@ int dataplane_links_process(struct dataplane *dp, struct err *err);
 int dataplane_local_address_add(struct dataplane *dp, const struct dp_addr *addr, struct err *err);
 int dataplane_local_address_delete(struct dataplane *dp, const struct dp_addr *addr, struct err *err);
 /* Pods that have a link here (after a restart: to find those whose object is gone). key borrowed for the call. */
-int dataplane_pod_each(struct dataplane *dp, void (*fn)(void *arg, const char *key, const struct dp_addr *addr),
-		       void *arg, struct err *err);
+typedef void dataplane_pod_fn(void *arg, const char *key, const struct dp_addr addrs[static DP_FAMILIES]);
+int dataplane_pod_each(struct dataplane *dp, dataplane_pod_fn *fn, void *arg, struct err *err);
 
 /* ---- what is really there ---- (all work on the pins alone: `status` with the server down) */
 

@@ -100,7 +100,7 @@ static int view_address_attr(const struct nlattr *attr, void *arg)
 /* Loopback, link-local, and what is put on `lo` here for one purpose are no addresses of the node. */
 static bool view_counts(struct dataplane *dp, const struct k3c_addr *a, const struct address_attrs *attrs)
 {
-	struct k3c_addr node = dp_addr_in(&dp->options.node_ip);
+	struct k3c_addr node = dp_addr_in(&dp->options.node_ips[DP_V4]);
 
 	if (memcmp(a, &node, sizeof(node)) == 0)
 		return true;
@@ -117,7 +117,7 @@ static int view_address(const struct nlmsghdr *h, void *arg)
 	struct address_attrs attrs = { 0 };
 	struct host_view *v = arg;
 	const struct nlattr *attr;
-	struct k3c_addr a = { 0 }, node = dp_addr_in(&v->dp->options.node_ip);
+	struct k3c_addr a = { 0 }, node = dp_addr_in(&v->dp->options.node_ips[DP_V4]);
 	struct host_link *link = NULL;
 
 	mnl_attr_parse(h, sizeof(*i), view_address_attr, &attrs);
@@ -312,25 +312,27 @@ int dataplane_links_process(struct dataplane *dp, struct err *err)
 	return dirty ? links_sync(dp, err) : 0;
 }
 
-static void links_put_unreachable(struct dataplane *dp, const struct dp_addr *net, unsigned bits)
+static void links_put_unreachable(struct dataplane *dp, const struct dp_net *net)
 {
-	struct k3c_addr a = dp_addr_in(net), mask = dp_mask(bits);
+	struct k3c_addr a = dp_addr_in(&net->addr), mask = dp_mask(net->bits);
 	struct nl_route4 route = { .type = RTN_UNREACHABLE,
 				   .scope = RT_SCOPE_UNIVERSE,
 				   .metric = LINKS_UNREACHABLE_METRIC };
 
-	if (bits <= 96 || !dp_addr_is_v4(&a))
+	if (net->bits <= 96 || !dp_addr_is_v4(&a))
 		return;
 	route.dst = a.w[3] & mask.w[3];
-	route.bits = (uint8_t)(bits - 96);
+	route.bits = (uint8_t)(net->bits - 96);
 	nl_put_route4(dp->nl, RTM_NEWROUTE, &route, 0);
 }
 
 /* Traffic for pods and services that do not exist fails at once instead of leaving for the world. */
 int links_routes(struct dataplane *dp, struct err *err)
 {
-	links_put_unreachable(dp, &dp->options.pod_cidr, dp->options.pod_prefix);
-	links_put_unreachable(dp, &dp->options.service_cidr, dp->options.service_prefix);
+	for (int f = 0; f < DP_FAMILIES; f++) {
+		links_put_unreachable(dp, &dp->options.pod_nets[f]);
+		links_put_unreachable(dp, &dp->options.service_nets[f]);
+	}
 	return nl_commit(dp->nl, err);
 }
 
@@ -344,7 +346,7 @@ static int links_local_address(struct dataplane *dp, uint16_t type, const struct
 			       struct err *err)
 {
 	struct k3c_addr a = dp_addr_in(addr);
-	struct k3c_addr node = dp_addr_in(&dp->options.node_ip);
+	struct k3c_addr node = dp_addr_in(&dp->options.node_ips[DP_V4]);
 	bool is_node = memcmp(&a, &node, sizeof(a)) == 0;
 	char label[DP_ADDRESS_LABEL_SIZE];
 	int r;

@@ -141,7 +141,7 @@ static void put_veth(struct nl *nl, const char *name, const uint8_t *mac, int ne
 
 static int pod_inner_setup(struct nl *inner, const struct dp_pod *pod, int ifindex, struct err *err)
 {
-	struct k3c_addr addr = dp_addr_in(&pod->addr);
+	struct k3c_addr addr = dp_addr_in(&pod->addrs[DP_V4]);
 	struct nl_route4 gateway = {
 		.dst = POD_GATEWAY, .bits = 32, .type = RTN_UNICAST, .scope = RT_SCOPE_LINK, .ifindex = ifindex
 	};
@@ -161,7 +161,7 @@ static int pod_inner_setup(struct nl *inner, const struct dp_pod *pod, int ifind
 /* The node's address, where some link has it: else the kernel chooses. */
 static uint32_t pod_route_source(struct dataplane *dp)
 {
-	struct k3c_addr a = dp_addr_in(&dp->options.node_ip);
+	struct k3c_addr a = dp_addr_in(&dp->options.node_ips[DP_V4]);
 	uint32_t value;
 
 	if (!dp_addr_is_v4(&a) || bpf_map_lookup_elem(dp->maps[DP_MAP_NODE], &a, &value) < 0)
@@ -172,7 +172,7 @@ static uint32_t pod_route_source(struct dataplane *dp)
 static int pod_host_setup(struct dataplane *dp, const struct dp_pod *pod, int ifindex, const uint8_t *mac,
 			  struct err *err)
 {
-	struct k3c_addr addr = dp_addr_in(&pod->addr);
+	struct k3c_addr addr = dp_addr_in(&pod->addrs[DP_V4]);
 	struct nl_route4 route = { .dst = addr.w[3],
 				   .bits = 32,
 				   .type = RTN_UNICAST,
@@ -194,7 +194,7 @@ static int pod_host_setup(struct dataplane *dp, const struct dp_pod *pod, int if
 static int pod_endpoint(struct dataplane *dp, const struct dp_pod *pod, int ifindex, const uint8_t *mac,
 			struct err *err)
 {
-	struct k3c_addr addr = dp_addr_in(&pod->addr);
+	struct k3c_addr addr = dp_addr_in(&pod->addrs[DP_V4]);
 	struct k3c_endpoint e, before;
 
 	if (bpf_map_lookup_elem(dp->maps[DP_MAP_ENDPOINT], &addr, &before) < 0)
@@ -356,7 +356,7 @@ int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct 
 {
 	_cleanup_close_ int netns_fd = open(pod->netns_path, O_RDONLY | O_CLOEXEC);
 	_cleanup_(nl_closep) struct nl *inner = NULL;
-	struct k3c_addr addr = dp_addr_in(&pod->addr);
+	struct k3c_addr addr = dp_addr_in(&pod->addrs[DP_V4]);
 	char name[IFNAMSIZ];
 	uint8_t mac[6];
 	int fd, host, peer, r;
@@ -396,10 +396,10 @@ int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct 
 	return host;
 }
 
-int dataplane_pod_detach(struct dataplane *dp, const char *key, const struct dp_addr *addr, struct err *err)
+int dataplane_pod_detach(struct dataplane *dp, const char *key, const struct dp_addr *addrs, struct err *err)
 {
 	struct pod_state *s = map_get(&dp->pods, str_of(key));
-	struct k3c_addr a = addr ? dp_addr_in(addr) : s ? s->addr : (struct k3c_addr){ 0 };
+	struct k3c_addr a = addrs ? dp_addr_in(&addrs[DP_V4]) : s ? s->addr : (struct k3c_addr){ 0 };
 	struct link_look host;
 	char name[IFNAMSIZ];
 	uint8_t mac[6];
@@ -418,14 +418,13 @@ int dataplane_pod_detach(struct dataplane *dp, const char *key, const struct dp_
 	return r < 0 ? err_wrap(err, r, "pod %s", key) : 0;
 }
 
-int dataplane_pod_each(struct dataplane *dp, void (*fn)(void *arg, const char *key, const struct dp_addr *addr),
-		       void *arg, struct err *err)
+int dataplane_pod_each(struct dataplane *dp, dataplane_pod_fn *fn, void *arg, struct err *err)
 {
 	map_foreach(e, &dp->pods) {
 		const struct pod_state *s = e->value;
-		struct dp_addr a = dp_addr_out(&s->addr);
+		struct dp_addr addrs[DP_FAMILIES] = { dp_addr_out(&s->addr) };
 
-		fn(arg, e->key, &a);
+		fn(arg, e->key, addrs);
 	}
 	return 0;
 }

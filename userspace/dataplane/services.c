@@ -11,12 +11,20 @@
 #include "bpf/include/service.h"
 #include "userspace/dataplane/internal.h"
 
+/* Every address of the node. */
+static bool services_any_address(const struct dp_service *s)
+{
+	struct k3c_addr a = dp_addr_in(&s->addr);
+
+	return s->kind == DP_NODE_PORT || (s->kind == DP_HOST_PORT && dp_addr_is_zero(&a));
+}
+
 static void services_key(const struct dp_service *s, struct k3c_service_key *ret)
 {
 	memset(ret, 0, sizeof(*ret));
 	ret->port = htons(s->port);
 	ret->proto = s->proto;
-	if (s->kind == DP_NODE_PORT)
+	if (services_any_address(s))
 		ret->scope = K3C_SCOPE_NODE;
 	else
 		ret->addr = dp_addr_in(&s->addr);
@@ -99,12 +107,12 @@ static bool services_same(struct dataplane *dp, const struct dp_service *s, cons
 /* The answers of the host itself need a look only once somebody may reach it through a frontend on a link. */
 static int services_note_host_backends(struct dataplane *dp, const struct dp_service *s, struct err *err)
 {
-	if (s->kind == DP_CLUSTER_IP || (dp->meta.flags & K3C_META_HOST_BACKENDS) || !dp->options.pod_prefix)
+	if (s->kind == DP_CLUSTER_IP || (dp->meta.flags & K3C_META_HOST_BACKENDS) || !dp->options.pod_nets[DP_V4].bits)
 		return 0;
 	for (size_t i = 0; i < s->n_backends; i++) {
 		struct k3c_addr a = dp_addr_in(&s->backends[i].addr);
 
-		if (dp_addr_in_net(&a, &dp->options.pod_cidr, dp->options.pod_prefix))
+		if (dp_addr_in_net(&a, &dp->options.pod_nets[DP_V4].addr, dp->options.pod_nets[DP_V4].bits))
 			continue;
 		dp->meta.flags |= K3C_META_HOST_BACKENDS;
 		return dataplane_meta_write(dp, err);

@@ -119,7 +119,7 @@ static void sockets_forget_translations(struct dataplane *dp, const struct k3c_a
 	free(dead);
 }
 
-int dataplane_backend_gone(struct dataplane *dp, const struct dp_backend *backend, uint8_t proto, struct err *err)
+static int sockets_backend_gone(struct dataplane *dp, const struct dp_backend *backend, uint8_t proto, struct err *err)
 {
 	struct k3c_addr addr = dp_addr_in(&backend->addr);
 	uint16_t port = htons(backend->port);
@@ -139,5 +139,15 @@ int dataplane_backend_gone(struct dataplane *dp, const struct dp_backend *backen
 		if (r == 0)
 			r = one;
 	}
+	return r;
+}
+
+int dataplane_backends_gone(struct dataplane *dp, const struct dp_backend *backends, size_t n, uint8_t proto,
+			    struct err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = sockets_backend_gone(dp, &backends[i], proto, err);
 	return r;
 }

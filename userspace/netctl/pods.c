@@ -208,8 +208,9 @@ void netctl_add_dns_pod(struct netctl *nc)
 
 /* ---- links ---- */
 
-static void adopt_link(void *arg, const char *key, const struct dp_addr *addr)
+static void adopt_link(void *arg, const char *key, const struct dp_addr addrs[static DP_FAMILIES])
 {
+	const struct dp_addr *addr = &addrs[DP_V4];
 	struct netctl *nc = arg;
 	struct net_pod *pod = model_pod(&nc->model, str_of(key));
 
@@ -235,7 +236,7 @@ struct stale_links {
 	size_t n, cap_keys, cap_addrs;
 };
 
-static void stale_link(void *arg, const char *key, const struct dp_addr *addr)
+static void stale_link(void *arg, const char *key, const struct dp_addr addrs[static DP_FAMILIES])
 {
 	struct stale_links *s = arg;
 
@@ -244,7 +245,7 @@ static void stale_link(void *arg, const char *key, const struct dp_addr *addr)
 	mem_grow(s->keys, s->cap_keys, s->n + 1);
 	mem_grow(s->addrs, s->cap_addrs, s->n + 1);
 	s->keys[s->n] = mem_strdup(key);
-	s->addrs[s->n++] = *addr;
+	s->addrs[s->n++] = addrs[DP_V4];
 }
 
 static void stale_policy(void *arg, const struct dp_policy_info *p)
@@ -310,7 +311,9 @@ int netctl_pod_attach(struct netctl *nc, const struct object *o, const char *net
 	r = policy_install(nc, pod, err);
 	if (r == 0) {
 		netctl_sync_policies(nc);
-		link = (struct dp_pod){ key, pod->addr, pod->identity, netns_path };
+		link = (struct dp_pod){
+			.key = key, .addrs = { pod->addr }, .identity = pod->identity, .netns_path = netns_path
+		};
 		r = dataplane_pod_attach(nc->dp, &link, err);
 	}
 	if (r < 0) {

@@ -146,7 +146,7 @@ static void service_tell_gone(struct netctl *nc, const struct dp_service *old, c
 			still = now->frontends[k].proto == old->proto &&
 				frontend_has_backend(&now->frontends[k], &old->backends[i]);
 		if (!still)
-			dataplane_backend_gone(nc->dp, &old->backends[i], old->proto, NULL);
+			dataplane_backends_gone(nc->dp, &old->backends[i], 1, old->proto, NULL);
 	}
 }
 

@@ -20,7 +20,7 @@ static struct json *status_address(struct arena *arena, const struct dp_addr *a)
 
 struct json *netctl_frontend_json(struct arena *arena, const struct dp_service *f)
 {
-	static const char *const kinds[] = { "ClusterIP", "NodePort", "External" };
+	static const char *const kinds[] = { "ClusterIP", "NodePort", "External", "LoadBalancer", "HostPort" };
 	struct json *v = json_new_object(arena), *backends = json_new_array(arena);
 	struct dp_backend *sorted = arena_new_array(arena, struct dp_backend, f->n_backends);
 
