@@ -2,7 +2,7 @@
 /* Counting what is dropped and why. The object needs K3C_MAP_DROP. */
 #pragma once
 
-#include "bpf/lib/maps.h"
+#include "bpf/lib/event.h"
 
 K3C_MAP_DROP;
 

@@ -8,6 +8,7 @@
 
 #include "bpf/include/conn.h"
 #include "bpf/include/endpoint.h"
+#include "bpf/include/event.h"
 #include "bpf/include/meta.h"
 #include "bpf/include/nat.h"
 #include "bpf/include/policy.h"
@@ -39,6 +40,9 @@
 #define K3C_MAP_NETNS K3C_MAP(k3c_netns, BPF_MAP_TYPE_HASH, __u64, __u32, BPF_F_NO_PREALLOC)
 #define K3C_MAP_LINK K3C_MAP(k3c_link, BPF_MAP_TYPE_HASH, __u32, struct k3c_link, BPF_F_NO_PREALLOC)
 #define K3C_MAP_DROP K3C_MAP(k3c_drop, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct k3c_drop, 0)
+/* By the host end of a pod's veth. */
+#define K3C_MAP_POD_DROP K3C_MAP(k3c_pod_drop, BPF_MAP_TYPE_HASH, __u32, struct k3c_pod_drop, BPF_F_NO_PREALLOC)
+#define K3C_MAP_LISTEN K3C_MAP(k3c_listen, BPF_MAP_TYPE_ARRAY, __u32, struct k3c_listen, BPF_F_MMAPABLE)
 #define K3C_MAP_META K3C_MAP(k3c_meta, BPF_MAP_TYPE_ARRAY, __u32, struct k3c_meta, 0)
 
 /* Socket storage has no max_entries. */
@@ -49,3 +53,10 @@
 		__type(key, int);                                                                                      \
 		__type(value, struct k3c_sock);                                                                        \
 	} k3c_sock SEC(".maps")
+
+/* Bytes in place of entries. */
+#define K3C_MAP_EVENT                                                                                                  \
+	struct {                                                                                                       \
+		__uint(type, BPF_MAP_TYPE_RINGBUF);                                                                    \
+		__uint(max_entries, 4096);                                                                             \
+	} k3c_event SEC(".maps")

@@ -30,6 +30,9 @@ enum dp_map {
 	DP_MAP_NETNS,
 	DP_MAP_LINK,
 	DP_MAP_DROP,
+	DP_MAP_POD_DROP,
+	DP_MAP_EVENT,
+	DP_MAP_LISTEN,
 	DP_MAP_META,
 	DP_MAP_COUNT,
 };
@@ -156,6 +159,12 @@ int services_collect_orphans(struct dataplane *dp, struct err *err);
 /* policy.c */
 int policy_load_sets(struct dataplane *dp, struct err *err);
 void policy_unload_sets(struct dataplane *dp);
+
+/* pod_drops.c: what each pod lost, by the host end of its veth. begin() keeps what is counted already. */
+void pod_drops_begin(struct dataplane *dp, int ifindex);
+void pod_drops_forget(struct dataplane *dp, int ifindex);
+/* Counters of links that are no pod's go. */
+void pod_drops_prune(struct dataplane *dp);
 
 /* pods.c */
 int pods_adopt(struct dataplane *dp, struct err *err);

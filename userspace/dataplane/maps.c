@@ -25,6 +25,8 @@ struct map_row {
 	uint32_t entries; /* 0: as the object says */
 };
 
+#define MAPS_EVENT_BYTES (128 * 1024) /* some 1,200 events; pages to a power of two */
+
 /* Entries are the defaults of a small box; LRU maps are allocated whole, the others as they fill. */
 static const struct map_row map_rows[DP_MAP_COUNT] = {
 	[DP_MAP_SERVICE] = { "k3c_service", 1, MAP_REBUILD, 16384 },
@@ -41,6 +43,9 @@ static const struct map_row map_rows[DP_MAP_COUNT] = {
 	[DP_MAP_NETNS] = { "k3c_netns", 1, MAP_REBUILD, 4096 },
 	[DP_MAP_LINK] = { "k3c_link", 1, MAP_REBUILD, 256 },
 	[DP_MAP_DROP] = { "k3c_drop", 1, MAP_PRESERVE, K3C_DROP_MAX },
+	[DP_MAP_POD_DROP] = { "k3c_pod_drop", 1, MAP_REBUILD, 4096 },
+	[DP_MAP_EVENT] = { "k3c_event", 1, MAP_REBUILD, MAPS_EVENT_BYTES },
+	[DP_MAP_LISTEN] = { "k3c_listen", 1, MAP_REBUILD, 1 },
 	[DP_MAP_META] = { "k3c_meta", 1, MAP_PRESERVE, 1 },
 };
 

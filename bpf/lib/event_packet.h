@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Drops, new connections and translations of packets, told to a listener. */
+#pragma once
+
+#include "bpf/lib/drop.h"
+#include "bpf/lib/packet.h"
+
+static __always_inline void event_fill(struct k3c_event *e, const struct __sk_buff *skb, const struct packet *p)
+{
+	e->src = p->flow.src;
+	e->dst = p->flow.dst;
+	e->sport = p->flow.sport;
+	e->dport = p->flow.dport;
+	e->proto = p->flow.proto;
+	e->ifindex = skb->ifindex;
+	e->length = skb->len;
+}
+
+/* Counted and told. Identities: 0 where they are not known. */
+static __always_inline void drop_packet(const struct __sk_buff *skb, const struct packet *p, __u32 reason,
+					__u32 src_identity, __u32 dst_identity)
+{
+	struct k3c_event *e;
+
+	drop_count(reason, skb->len);
+	e = event_begin(K3C_EVENT_DROP);
+	if (!e)
+		return;
+	event_fill(e, skb, p);
+	e->reason = reason;
+	e->src_identity = src_identity;
+	e->dst_identity = dst_identity;
+	event_end(e);
+}
+
+static __always_inline void event_flow(const struct __sk_buff *skb, const struct packet *p, __u32 src_identity,
+				       __u32 dst_identity)
+{
+	struct k3c_event *e = event_begin(K3C_EVENT_FLOW);
+
+	if (!e)
+		return;
+	event_fill(e, skb, p);
+	e->src_identity = src_identity;
+	e->dst_identity = dst_identity;
+	event_end(e);
+}
+
+static __always_inline void event_translate(const struct __sk_buff *skb, const struct packet *p, __u8 via,
+					    const struct k3c_addr *to, __be16 to_port)
+{
+	struct k3c_event *e = event_begin(K3C_EVENT_TRANSLATE);
+
+	if (!e)
+		return;
+	event_fill(e, skb, p);
+	e->via = via;
+	e->to = *to;
+	e->to_port = to_port;
+	event_end(e);
+}

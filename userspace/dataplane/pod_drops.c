@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Counters of what each pod lost. A row is made when the pod is attached, so that a drop only adds; a pod without a row
+ * (the map is full) is served all the same. Loop thread. */
+#include <bpf/bpf.h>
+#include <errno.h>
+
+#include "bpf/include/event.h"
+#include "userspace/dataplane/internal.h"
+
+void pod_drops_begin(struct dataplane *dp, int ifindex)
+{
+	static const struct k3c_pod_drop none;
+	uint32_t key = (uint32_t)ifindex;
+
+	(void)bpf_map_update_elem(dp->maps[DP_MAP_POD_DROP], &key, &none, BPF_NOEXIST);
+}
+
+void pod_drops_forget(struct dataplane *dp, int ifindex)
+{
+	uint32_t key = (uint32_t)ifindex;
+
+	(void)bpf_map_delete_elem(dp->maps[DP_MAP_POD_DROP], &key);
+}
+
+void pod_drops_prune(struct dataplane *dp)
+{
+	_cleanup_free_ uint32_t *gone = NULL;
+	uint32_t key, next;
+	size_t n = 0, cap = 0;
+	bool first = true;
+
+	while (bpf_map_get_next_key(dp->maps[DP_MAP_POD_DROP], first ? NULL : &key, &next) == 0) {
+		bool keep = false;
+
+		key = next;
+		first = false;
+		map_foreach(e, &dp->pods)
+			keep = keep || ((struct pod_state *)e->value)->ifindex == (int)key;
+		if (keep)
+			continue;
+		mem_grow(gone, cap, n + 1);
+		gone[n++] = key;
+	}
+	for (size_t i = 0; i < n; i++)
+		bpf_map_delete_elem(dp->maps[DP_MAP_POD_DROP], &gone[i]);
+}
