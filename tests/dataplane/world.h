@@ -373,17 +373,19 @@ static inline int world_enter(void)
 
 static inline int world_run(int (*tests)(void))
 {
-	char *root = NULL;
+	char *root = NULL, own[96];
 	pid_t child;
 	int status = 1;
 
-	if (geteuid() != 0 || bpffs_cgroup2_root(&root, NULL) < 0) {
-		fprintf(stderr, "needs root and a cgroup2 mount\n");
-		return WORLD_SKIPPED;
-	}
 	snprintf(world.dir, sizeof(world.dir), "/tmp/k3c-dataplane-XXXXXX");
 	if (!mkdtemp(world.dir))
 		return 1;
+	snprintf(own, sizeof(own), "%s-cgroup2", world.dir);
+	if (geteuid() != 0 || bpffs_cgroup2_root(own, &root, NULL) < 0) {
+		fprintf(stderr, "needs root and cgroup2\n");
+		rmdir(world.dir);
+		return WORLD_SKIPPED;
+	}
 	snprintf(world.cgroup, sizeof(world.cgroup), "%s/k3c-test-%d", root, getpid());
 	if (mkdir(world.cgroup, 0755) < 0)
 		return 1;
@@ -400,6 +402,10 @@ static inline int world_run(int (*tests)(void))
 	waitpid(child, &status, 0);
 	rmdir(world.cgroup);
 	rmdir(world.dir);
+	if (strcmp(root, own) == 0) {
+		umount2(own, MNT_DETACH);
+		rmdir(own);
+	}
 	free(root);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }

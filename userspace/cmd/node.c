@@ -261,6 +261,7 @@ static int node_network(struct node *node, struct err *err)
 {
 	const struct config *c = node->config;
 	struct dataplane_options dp = { .pin_dir = c->pin_dir,
+					.cgroup2_own = config_path(c, c->run_dir, "cgroup2"),
 					.node_port_min = (uint16_t)c->node_port_min,
 					.node_port_max = (uint16_t)c->node_port_max };
 	const struct netctl_options net = {

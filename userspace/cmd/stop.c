@@ -148,7 +148,7 @@ static int stop_purge_dir(const char *dir, const char *const *names, struct err 
 static int stop_purge(const struct config *config, struct err *err)
 {
 	static const char *const data[] = { "db", "tls", "images", "containers", "pods", NULL };
-	static const char *const run[] = { "runtime", "pods", "server.pid", NULL };
+	static const char *const run[] = { "runtime", "pods", "cgroup2", "server.pid", NULL };
 	static const char *const none[] = { NULL };
 	int r = dataplane_purge(config->pin_dir, err);
 

@@ -48,8 +48,22 @@ int bpffs_prepare(const char *dir, struct err *err)
 	return 0;
 }
 
+/* A host whose controllers are all on version 1 may have no cgroup2 mount at all; its processes are in that
+ * hierarchy's root all the same. */
+static int bpffs_mount_cgroup2(const char *own, char **ret, struct err *err)
+{
+	int r = fs_mkdirs(own, 0755, err);
+
+	if (r < 0)
+		return r;
+	if (mount("cgroup2", own, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+		return err_set(err, -errno, "mount cgroup2 at %s: %s", own, strerror(errno));
+	*ret = mem_strdup(own);
+	return 0;
+}
+
 /* A mount of the hierarchy's root, not of some branch (containers see branches). */
-int bpffs_cgroup2_root(char **ret, struct err *err)
+int bpffs_cgroup2_root(const char *own, char **ret, struct err *err)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT;
 	struct str rest, line;
@@ -70,5 +84,7 @@ int bpffs_cgroup2_root(char **ret, struct err *err)
 		*ret = mem_strdup(point);
 		return 0;
 	}
+	if (own)
+		return bpffs_mount_cgroup2(own, ret, err);
 	return err_set(err, -ENOENT, "no cgroup2 mount: mount -t cgroup2 cgroup2 /sys/fs/cgroup (or .../unified)");
 }

@@ -204,13 +204,14 @@ int dataplane_open(const struct dataplane_options *options, struct dataplane **r
 	dp->options = *options;
 	dp->options.pin_dir = dp->pin_dir;
 	dp->options.cgroup2_dir = NULL;
+	dp->options.cgroup2_own = NULL;
 	r = bpffs_prepare(dp->pin_dir, err);
 	if (r < 0)
 		return r;
 	if (options->cgroup2_dir)
 		dp->cgroup2_dir = mem_strdup(options->cgroup2_dir);
 	else
-		r = bpffs_cgroup2_root(&dp->cgroup2_dir, err);
+		r = bpffs_cgroup2_root(options->cgroup2_own, &dp->cgroup2_dir, err);
 	if (r == 0)
 		r = nl_open(NETLINK_ROUTE, &dp->nl, err);
 	if (r == 0)

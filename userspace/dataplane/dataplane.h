@@ -34,6 +34,7 @@ enum dp_xdp {
 struct dataplane_options {
 	const char *pin_dir;     /* /sys/fs/bpf/k3c-bpf */
 	const char *cgroup2_dir; /* NULL: found from /proc/self/mountinfo */
+	const char *cgroup2_own; /* where to mount one if the host has none; NULL: that is an error */
 	struct dp_net pod_nets[DP_FAMILIES];
 	struct dp_net service_nets[DP_FAMILIES]; /* never masqueraded; unknown addresses are unreachable at once */
 	struct dp_addr node_ips[DP_FAMILIES];    /* source of host traffic to pods, where a link (or lo) has it */

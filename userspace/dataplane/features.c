@@ -60,13 +60,11 @@ static bool features_netns(struct netns_abilities *ret)
 size_t dataplane_features(struct dp_feature *ret, size_t max)
 {
 	libbpf_print_fn_t before = libbpf_set_print(NULL);
-	_cleanup_free_ char *cgroup2 = NULL;
 	struct netns_abilities net;
 	size_t n = 0;
 
 	features_netns(&net);
 	struct dp_feature all[] = {
-		{ "cgroup2", "services at sockets", true, bpffs_cgroup2_root(&cgroup2, NULL) == 0 },
 		{ "bpf-cgroup-sock-addr", "services at sockets", true,
 		  libbpf_probe_bpf_prog_type(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, NULL) == 1 },
 		{ "bpf-sched-cls", "pod networking and policies", true,

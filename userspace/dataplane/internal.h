@@ -18,6 +18,7 @@
 enum dp_map {
 	DP_MAP_SERVICE,
 	DP_MAP_BACKEND,
+	DP_MAP_SOURCE,
 	DP_MAP_AFFINITY,
 	DP_MAP_SOCK,
 	DP_MAP_ENDPOINT,
@@ -47,6 +48,8 @@ enum dp_program {
 	DP_PROGRAM_SENDMSG6,
 	DP_PROGRAM_RECVMSG6,
 	DP_PROGRAM_GETPEER6,
+	DP_PROGRAM_BIND4,
+	DP_PROGRAM_BIND6,
 	DP_PROGRAM_POD_OUT,
 	DP_PROGRAM_POD_IN,
 	DP_PROGRAM_HOST_IN,
@@ -135,7 +138,8 @@ int dataplane_generation_bump(struct dataplane *dp, struct err *err);
 
 /* bpffs.c */
 int bpffs_prepare(const char *dir, struct err *err);
-int bpffs_cgroup2_root(char **ret, struct err *err);
+/* `own`: where to mount one if the host has none; NULL: -ENOENT then. */
+int bpffs_cgroup2_root(const char *own, char **ret, struct err *err);
 
 /* maps.c */
 const char *maps_name(enum dp_map m);
