@@ -31,3 +31,34 @@ void policy_mark_selected(const struct net_policy *policy);
 void policy_mark_peer(const struct net_model *model, const struct net_pod *pod);
 /* Pods whose rules speak of this namespace's labels. */
 void policy_mark_namespace(const struct net_model *model, const struct net_namespace *ns);
+
+/* ---- why: for trace, policy get and tests; judges one flow on the objects, sharing nothing with the rules above ----
+ */
+
+/* One end of a flow. pod NULL or on the host's network: judged by its address alone. `is_node`: the node itself, also
+ * as its hostNetwork pods; what it begins no policy stops. */
+struct policy_end {
+	const struct net_pod *pod;
+	struct dp_addr addr; /* of the family that the flow has */
+	bool is_node;
+};
+
+/* What the policies of one end say, in its direction. Lists in the arena, in order of name. */
+struct policy_verdict {
+	bool isolated; /* some policy selects it for this direction */
+	bool allowed;
+	const struct net_policy **selecting; /* for this direction */
+	size_t n_selecting;
+	const struct net_policy **allowing; /* those among them with a rule that lets the flow pass */
+	size_t n_allowing;
+};
+
+struct policy_explanation {
+	bool allowed;                          /* by both */
+	struct policy_verdict egress, ingress; /* of the one who begins; of the one who is asked */
+};
+
+/* proto: IPPROTO_*; port of the one who is asked, 0 where the protocol has none (ICMP: only rules without ports match).
+ */
+void policy_explain(struct arena *arena, const struct net_model *model, const struct policy_end *from,
+		    const struct policy_end *to, uint8_t proto, uint16_t port, struct policy_explanation *ret);
