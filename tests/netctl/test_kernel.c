@@ -112,12 +112,17 @@ static int pod_attach_again(struct pod *p)
 {
 	const struct object *o = registry_get(node.f->reg, KIND_POD, STR("default"), str_of(p->name));
 	_cleanup_err_ struct err err = ERR_INIT;
+	struct netctl_addresses given;
 	char path[64];
+	int r;
 
 	assert_non_null(o);
 	snprintf(p->uid, sizeof(p->uid), "%.*s", STR_ARG(o->uid));
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", p->ns);
-	return netctl_pod_attach(node.nc, o, path, p->addr, &err);
+	r = netctl_pod_attach(node.nc, o, path, &given, &err);
+	if (r == 0)
+		memcpy(p->addr, given.texts[0], sizeof(p->addr));
+	return r;
 }
 
 static int pod_try(struct pod *p, const char *name)

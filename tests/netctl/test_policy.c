@@ -52,7 +52,7 @@ static void fill(struct net_model *m)
 	model_set_namespace(m, json_of(&arena, "{'metadata':{'name':'kube-system','labels':"
 					       "{'kubernetes.io/metadata.name':'kube-system'}}}"));
 	model_pod(m, STR("dns"))->virtual = true;
-	model_attach_pod(m, model_pod(m, STR("dns")), &(struct dp_addr){ .b = { [10] = 0xff, 0xff, 10, 43, 0, 10 } });
+	model_attach_pod(m, model_pod(m, STR("dns")), (struct dp_addr[DP_FAMILIES]){ addr_of("10.43.0.10") });
 }
 
 static void add(struct net_model *m, const char *ns, const char *name, const char *spec)
@@ -74,7 +74,7 @@ static bool allowed(struct net_model *m, const char *pod, uint8_t direction, con
 	struct policy_result r;
 
 	if (peer)
-		end = (struct far_end){ peer->addr, peer->identity };
+		end = (struct far_end){ peer->addrs[DP_V4], peer->identity };
 	else
 		end.addr = addr_of(far);
 	policy_translate(&arena, m, model_pod(m, str_of(pod)), &r);
@@ -340,16 +340,16 @@ static void test_attached(void **state)
 	static const char pod[] =
 		"{'metadata':{'namespace':'a','name':'n','uid':'n','labels':{'app':'n'}},'status':%s}";
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	struct dp_addr given = addr_of("10.42.0.50");
+	struct dp_addr given[DP_FAMILIES] = { addr_of("10.42.0.50"), addr_of("fd00:42::50") };
 	struct net_model m;
 
 	fill(&m);
 	add(&m, "a", "p", "'podSelector':{},'ingress':[{'from':[{'podSelector':{'matchLabels':{'app':'n'}}}]}]");
 	model_set_pod(&m, json_of(&arena, arena_printf(&arena, pod, "{}")));
-	model_attach_pod(&m, model_pod(&m, STR("n")), &given);
+	model_attach_pod(&m, model_pod(&m, STR("n")), given);
 	/* the node's word counts, whatever the status says or does not say yet */
 	model_set_pod(&m, json_of(&arena, arena_printf(&arena, pod, "{'phase':'Failed','podIP':'10.42.0.99'}")));
-	assert_true(address_equal(&model_pod(&m, STR("n"))->addr, &given));
+	assert_true(address_equal(&model_pod(&m, STR("n"))->addrs[DP_V6], &given[DP_V6]));
 	yes(&m, "a/web", IN, "n", TCP, 1);
 	model_detach_pod(&m, model_pod(&m, STR("n")));
 	assert_false(model_pod(&m, STR("n"))->has_addr);

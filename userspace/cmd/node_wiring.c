@@ -12,13 +12,17 @@ static void node_attach(void *ctx, const struct object *pod, const char *netns_p
 			void *arg)
 {
 	struct node *node = ctx;
-	struct pod_network_result result = { .n_ips = 1 };
+	struct pod_network_result result = { 0 };
+	struct netctl_addresses given;
 	_cleanup_err_ struct err err = ERR_INIT;
 
-	if (netctl_pod_attach(node->net, pod, netns_path, result.ips[0], &err) < 0)
+	if (netctl_pod_attach(node->net, pod, netns_path, &given, &err) < 0) {
 		done(arg, NULL, &err);
-	else
-		done(arg, &result, NULL);
+		return;
+	}
+	for (unsigned i = 0; i < given.n && i < POD_IPS_MAX; i++)
+		snprintf(result.ips[result.n_ips++], sizeof(result.ips[0]), "%s", given.texts[i]);
+	done(arg, &result, NULL);
 }
 
 static void node_detach(void *ctx, struct str pod_uid, pod_network_done_fn *done, void *arg)

@@ -83,6 +83,8 @@ static struct json *files_pods(struct arena *a, const struct file_objects *f)
 		json_set_str(a, v, "namespace", json_at_str(pod, "metadata.namespace"));
 		json_set_str(a, v, "name", json_at_str(pod, "metadata.name"));
 		json_set_str(a, v, "address", json_at_str(pod, "status.podIP"));
+		json_foreach(ip, json_at(pod, "status.podIPs"))
+			json_append(json_ensure_array(a, v, "addresses"), json_new_str(a, json_get_str(ip, "ip")));
 		json_set(v, "policies", files_policies(a, f, pod));
 		json_append(list, v);
 	}

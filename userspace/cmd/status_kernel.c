@@ -84,6 +84,14 @@ struct kernel_policies {
 	struct json *rows;
 };
 
+static bool kernel_pod_has(const struct json *pod, const char *address)
+{
+	json_foreach(a, json_get(pod, "addresses"))
+		if (str_is(json_str(a), address))
+			return true;
+	return str_is(json_get_str(pod, "address"), address);
+}
+
 static void kernel_policy(void *arg, const struct dp_policy_info *p)
 {
 	struct kernel_policies *k = arg;
@@ -92,7 +100,7 @@ static void kernel_policy(void *arg, const struct dp_policy_info *p)
 
 	address_format(&p->pod, address);
 	json_foreach(pod, k->pods) {
-		if (!str_is(json_get_str(pod, "address"), address))
+		if (!kernel_pod_has(pod, address))
 			continue;
 		json_set_str(k->arena, v, "namespace", json_get_str(pod, "namespace"));
 		json_set_str(k->arena, v, "pod", json_get_str(pod, "name"));

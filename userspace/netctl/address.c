@@ -60,6 +60,67 @@ void address_format(const struct dp_addr *a, char ret[static ADDRESS_TEXT_MAX])
 		inet_ntop(AF_INET6, a->b, ret, ADDRESS_TEXT_MAX);
 }
 
+bool address_is_zero(const struct dp_addr *a)
+{
+	static const struct dp_addr zero;
+
+	return address_equal(a, &zero);
+}
+
+enum dp_family address_family(const struct dp_addr *a)
+{
+	return memcmp(a->b, address_mapped, sizeof(address_mapped)) == 0 ? DP_V4 : DP_V6;
+}
+
+int address_parse_families(struct str text, struct dp_addr ret[static DP_FAMILIES], enum dp_family *ret_primary)
+{
+	struct dp_addr found[DP_FAMILIES] = { 0 }, a;
+	enum dp_family primary = DP_V4;
+	unsigned n = 0;
+	struct str part;
+
+	for (; str_split(&text, ',', &part); n++) {
+		if (n == DP_FAMILIES)
+			return -E2BIG;
+		if (address_parse(part, &a) < 0 || address_is_zero(&a))
+			return -EINVAL;
+		if (!address_is_zero(&found[address_family(&a)]))
+			return -EEXIST;
+		found[address_family(&a)] = a;
+		primary = n ? primary : address_family(&a);
+	}
+	if (!n)
+		return -EINVAL;
+	memcpy(ret, found, sizeof(found));
+	*ret_primary = primary;
+	return 0;
+}
+
+int address_parse_prefix_families(struct str text, struct dp_net ret[static DP_FAMILIES], enum dp_family *ret_primary)
+{
+	struct dp_net found[DP_FAMILIES] = { 0 }, net;
+	enum dp_family primary = DP_V4, family;
+	unsigned n = 0;
+	struct str part;
+
+	for (; str_split(&text, ',', &part); n++) {
+		if (n == DP_FAMILIES)
+			return -E2BIG;
+		if (address_parse_prefix(part, &net.addr, &net.bits) < 0 || !net.bits)
+			return -EINVAL;
+		family = address_family(&net.addr);
+		if (found[family].bits)
+			return -EEXIST;
+		found[family] = net;
+		primary = n ? primary : family;
+	}
+	if (!n)
+		return -EINVAL;
+	memcpy(ret, found, sizeof(found));
+	*ret_primary = primary;
+	return 0;
+}
+
 bool address_equal(const struct dp_addr *a, const struct dp_addr *b)
 {
 	return memcmp(a->b, b->b, sizeof(a->b)) == 0;

@@ -5,6 +5,7 @@
 #include "userspace/loop/loop.h"
 #include "userspace/netctl/model.h"
 #include "userspace/netctl/netctl.h"
+#include "userspace/netctl/pod_addresses.h"
 #include "userspace/registry/registry.h"
 
 /* One Service: its slices and the frontends that the maps hold for it. */
@@ -31,9 +32,8 @@ struct netctl {
 	struct dataplane *dp;
 	char *node_name;
 	bool no_policy;
-	struct dp_addr pod_cidr, dns_addr;
-	uint8_t pod_prefix;
-	bool has_dns;
+	enum dp_family primary;
+	struct dp_addr dns_addrs[DP_FAMILIES]; /* zero: none */
 
 	struct registry_watch watches[5];
 	struct loop_defer defer;
@@ -46,10 +46,9 @@ struct netctl {
 	uint32_t next_id;
 
 	struct net_model model;
-	bool policies_dirty;  /* some pod of the model may be stale */
-	struct map marks;     /* pod uid -> struct pod_mark: what the kernel was told */
-	struct map addresses; /* 16 bytes -> uid (heap) */
-	uint64_t cursor;      /* of the address search */
+	bool policies_dirty; /* some pod of the model may be stale */
+	struct map marks;    /* pod uid -> struct pod_mark: what the kernel was told */
+	struct pod_addresses addresses;
 
 	struct netctl_stats stats;
 };

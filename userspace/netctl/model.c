@@ -4,6 +4,7 @@
 
 #include <netinet/in.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "userspace/netctl/address.h"
 #include "userspace/netctl/policy.h"
@@ -157,7 +158,7 @@ static void model_free_pod(struct net_model *m, struct net_pod *p)
 static bool model_same_pod(const struct net_pod *a, const struct net_pod *b)
 {
 	if (a->host_network != b->host_network || a->has_addr != b->has_addr || a->n_ports != b->n_ports ||
-	    (a->has_addr && !address_equal(&a->addr, &b->addr)) ||
+	    memcmp(a->addrs, b->addrs, sizeof(a->addrs)) != 0 ||
 	    !model_same_labels(a->labels, a->n_labels, b->labels, b->n_labels))
 		return false;
 	for (size_t i = 0; i < a->n_ports; i++)
@@ -167,11 +168,22 @@ static bool model_same_pod(const struct net_pod *a, const struct net_pod *b)
 	return true;
 }
 
+static void model_pod_address(struct net_pod *p, struct str ip)
+{
+	struct dp_addr a;
+
+	if (address_parse(ip, &a) < 0 || !address_is_zero(&p->addrs[address_family(&a)]))
+		return;
+	p->addrs[address_family(&a)] = a;
+	p->has_addr = true;
+}
+
 static struct net_pod *model_parse_pod(const struct json *pod, const struct net_pod *old)
 {
 	struct net_pod *p = mem_new(struct net_pod);
 	const struct json *spec = json_get(pod, "spec");
-	struct str ip = json_at_str(pod, "status.podIP"), phase = json_at_str(pod, "status.phase");
+	const struct json *status = json_get(pod, "status");
+	struct str phase = json_get_str(status, "phase");
 
 	list_init(&p->link);
 	list_init(&p->in_home);
@@ -184,13 +196,14 @@ static struct net_pod *model_parse_pod(const struct json *pod, const struct net_
 	if (p->host_network)
 		return p;
 	if (old && old->attached) {
-		p->addr = old->addr;
+		memcpy(p->addrs, old->addrs, sizeof(p->addrs));
 		p->has_addr = p->attached = true;
 		p->virtual = old->virtual;
-	} else {
-		/* The address of a finished pod may be another's by now. */
-		p->has_addr = ip.n && !str_is(phase, "Succeeded") && !str_is(phase, "Failed") &&
-			      address_parse(ip, &p->addr) == 0;
+	} else if (!str_is(phase, "Succeeded") && !str_is(phase, "Failed")) {
+		/* The addresses of a finished pod may be another's by now. */
+		model_pod_address(p, json_get_str(status, "podIP"));
+		json_foreach(ip, json_get(status, "podIPs"))
+			model_pod_address(p, json_get_str(ip, "ip"));
 	}
 	return p;
 }
@@ -228,14 +241,14 @@ void model_remove_pod(struct net_model *m, struct str uid)
 	model_free_pod(m, p);
 }
 
-void model_attach_pod(struct net_model *m, struct net_pod *pod, const struct dp_addr *addr)
+void model_attach_pod(struct net_model *m, struct net_pod *pod, const struct dp_addr addrs[static DP_FAMILIES])
 {
-	bool moved = !pod->has_addr || !address_equal(&pod->addr, addr);
+	bool moved = !pod->has_addr || memcmp(pod->addrs, addrs, sizeof(pod->addrs)) != 0;
 
 	if (moved)
 		policy_mark_peer(m, pod);
 	pod->stale = pod->stale || moved || !pod->attached;
-	pod->addr = *addr;
+	memcpy(pod->addrs, addrs, sizeof(pod->addrs));
 	pod->has_addr = pod->attached = true;
 	if (moved)
 		policy_mark_peer(m, pod);
@@ -244,6 +257,7 @@ void model_attach_pod(struct net_model *m, struct net_pod *pod, const struct dp_
 void model_detach_pod(struct net_model *m, struct net_pod *pod)
 {
 	policy_mark_peer(m, pod);
+	memset(pod->addrs, 0, sizeof(pod->addrs));
 	pod->attached = pod->has_addr = false;
 }
 

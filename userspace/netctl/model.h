@@ -31,12 +31,12 @@ struct net_pod {
 	size_t n_labels;
 	struct net_named_port *ports;
 	size_t n_ports;
-	struct dp_addr addr;
-	bool has_addr;              /* never of hostNetwork pods: they are no pods to policies */
-	bool host_network, virtual; /* virtual: an address that plays a pod (cluster DNS) */
-	bool attached;              /* has a link here: `addr` is what the node gave it, whatever the status says */
-	bool stale;                 /* its rules may differ from those last translated; the owner clears it */
-	uint32_t identity;          /* of namespace and labels */
+	struct dp_addr addrs[DP_FAMILIES]; /* zero: none of that family */
+	bool has_addr;                     /* any; never of hostNetwork pods: they are no pods to policies */
+	bool host_network, virtual;        /* virtual: addresses that play a pod (cluster DNS) */
+	bool attached;     /* has a link here: `addrs` are what the node gave it, whatever the status says */
+	bool stale;        /* its rules may differ from those last translated; the owner clears it */
+	uint32_t identity; /* of namespace and labels */
 };
 
 /* Also there, without labels (and so in no namespaceSelector), while only its pods and policies are. */
@@ -106,8 +106,8 @@ void model_finish(struct net_model *m);
 struct net_pod *model_set_pod(struct net_model *m, const struct json *pod);
 struct net_pod *model_pod(const struct net_model *m, struct str uid);
 void model_remove_pod(struct net_model *m, struct str uid);
-/* The pod has its link and address; it has neither any more. */
-void model_attach_pod(struct net_model *m, struct net_pod *pod, const struct dp_addr *addr);
+/* The pod has its link and addresses; it has neither any more. */
+void model_attach_pod(struct net_model *m, struct net_pod *pod, const struct dp_addr addrs[static DP_FAMILIES]);
 void model_detach_pod(struct net_model *m, struct net_pod *pod);
 void model_set_policy(struct net_model *m, const struct json *policy);
 void model_remove_policy(struct net_model *m, struct str ns, struct str name);

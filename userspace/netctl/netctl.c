@@ -99,10 +99,24 @@ static void links_ready(struct loop_op *op, int res, bool more)
 	loop_poll(nc->loop, op, dataplane_links_fd(nc->dp), POLLIN, false, links_ready);
 }
 
+static int netctl_ranges(struct netctl *nc, const struct netctl_options *o, struct err *err)
+{
+	struct dp_net nets[DP_FAMILIES];
+	enum dp_family primary;
+
+	if (address_parse_prefix_families(str_of(o->pod_cidr), nets, &nc->primary) < 0)
+		return err_set(err, -EINVAL, "cluster-cidr: \"%s\" is no address range", o->pod_cidr);
+	if (*o->cluster_dns && address_parse_families(str_of(o->cluster_dns), nc->dns_addrs, &primary) < 0)
+		return err_set(err, -EINVAL, "cluster-dns: \"%s\" is no address", o->cluster_dns);
+	pod_addresses_init(&nc->addresses, nets);
+	return 0;
+}
+
 int netctl_create(struct loop *loop, struct registry *reg, struct dataplane *dp, const struct netctl_options *options,
 		  struct netctl **ret, struct err *err)
 {
 	struct netctl *nc = mem_new(struct netctl);
+	int r;
 
 	nc->loop = loop;
 	nc->reg = reg;
@@ -110,14 +124,13 @@ int netctl_create(struct loop *loop, struct registry *reg, struct dataplane *dp,
 	nc->no_policy = options->no_policy;
 	nc->node_name = mem_strdup(options->node_name);
 	nc->defer.fn = netctl_sync;
-	nc->cursor = 2;
 	list_init(&nc->dirty_services);
 	model_init(&nc->model);
-	if (address_parse_prefix(str_of(options->pod_cidr), &nc->pod_cidr, &nc->pod_prefix) < 0) {
+	r = netctl_ranges(nc, options, err);
+	if (r < 0) {
 		netctl_destroy(nc);
-		return err_set(err, -EINVAL, "cluster-cidr: \"%s\" is no address range", options->pod_cidr);
+		return r;
 	}
-	nc->has_dns = *options->cluster_dns && address_parse(str_of(options->cluster_dns), &nc->dns_addr) == 0;
 	*ret = nc;
 	return 0;
 }

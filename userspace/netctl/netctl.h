@@ -18,8 +18,8 @@ struct registry;
 
 struct netctl_options {
 	const char *node_name;
-	const char *pod_cidr;    /* "10.42.0.0/16" */
-	const char *cluster_dns; /* seen by policies as a pod labelled k8s-app=kube-dns in kube-system; "": none */
+	const char *pod_cidr;    /* "10.42.0.0/16", or one of each family: "a,b", the first is the primary one */
+	const char *cluster_dns; /* the same; seen by policies as a pod labelled k8s-app=kube-dns; "": none */
 	bool no_policy;          /* NetworkPolicy is not enforced */
 };
 
@@ -32,9 +32,15 @@ void netctl_destroy(struct netctl *nc); /* takes NULL; the kernel keeps everythi
 
 #define NETCTL_ADDRESS_MAX 46
 
-/* Address, identity and policy first, then the links. Idempotent; the address survives a restart. */
-int netctl_pod_attach(struct netctl *nc, const struct object *pod, const char *netns_path,
-		      char ret_address[static NETCTL_ADDRESS_MAX], struct err *err);
+/* Of the primary family first. */
+struct netctl_addresses {
+	char texts[DP_FAMILIES][NETCTL_ADDRESS_MAX];
+	unsigned n;
+};
+
+/* Addresses, identity and policy first, then the links. Idempotent; the addresses survive a restart. */
+int netctl_pod_attach(struct netctl *nc, const struct object *pod, const char *netns_path, struct netctl_addresses *ret,
+		      struct err *err);
 int netctl_pod_detach(struct netctl *nc, struct str pod_uid, struct err *err);
 
 /* {"services":[{namespace,name,frontends:[{kind,proto,address,port,backends:[..]}]}],"pods":[...]}: what the objects

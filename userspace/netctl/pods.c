@@ -10,76 +10,14 @@
 #include "userspace/netctl/internal.h"
 #include "userspace/netctl/policy.h"
 
-#define ADDRESS_FIRST 2 /* .0 is the network, .1 is left to the host */
-#define ADDRESS_SEARCH_MAX 1048576
-
 /* What the kernel was told of a pod. */
 struct pod_mark {
 	uint32_t identity; /* 0: nothing yet */
 	bool has_policy, ingress, egress;
-	struct dp_addr addr;
+	struct dp_addr addrs[DP_FAMILIES];
 	size_t n_rules;
 	uint8_t digest[SHA256_LEN];
 };
-
-/* ---- addresses ---- */
-
-static struct str address_key(const struct dp_addr *a)
-{
-	return str_make((const char *)a->b, sizeof(a->b));
-}
-
-static void address_take(struct netctl *nc, const struct dp_addr *a, struct str uid)
-{
-	free(map_put(&nc->addresses, address_key(a), str_dup(uid)));
-}
-
-static void address_release(struct netctl *nc, const struct dp_addr *a, struct str uid)
-{
-	const char *owner = map_get(&nc->addresses, address_key(a));
-
-	if (owner && str_is(uid, owner))
-		free(map_remove(&nc->addresses, address_key(a)));
-}
-
-static void address_at(const struct netctl *nc, uint64_t n, struct dp_addr *ret)
-{
-	*ret = nc->pod_cidr;
-	for (int i = 15; i >= 8 && n; i--, n >>= 8)
-		ret->b[i] |= (uint8_t)n;
-}
-
-/* The search goes on behind the addresses that are in use already. */
-static void address_seen(struct netctl *nc, const struct dp_addr *a)
-{
-	uint64_t n = 0;
-
-	for (int i = 8; i < 16; i++)
-		n = n << 8 | (uint8_t)(a->b[i] & ~nc->pod_cidr.b[i]);
-	if (address_in(a, &nc->pod_cidr, nc->pod_prefix) && n < ADDRESS_SEARCH_MAX && n >= nc->cursor)
-		nc->cursor = n + 1;
-}
-
-static int address_allocate(struct netctl *nc, struct str uid, struct dp_addr *ret)
-{
-	unsigned bits = 128u - nc->pod_prefix;
-	uint64_t size = bits > 20 ? ADDRESS_SEARCH_MAX : 1ull << bits;
-
-	for (uint64_t i = 0; i < size; i++) {
-		uint64_t n = (nc->cursor + i) % size;
-
-		/* Reuse comes late: a peer may still hold connections to the one who had it. */
-		if (n < ADDRESS_FIRST || n == size - 1)
-			continue;
-		address_at(nc, n, ret);
-		if (map_has(&nc->addresses, address_key(ret)))
-			continue;
-		nc->cursor = n + 1;
-		address_take(nc, ret, uid);
-		return 0;
-	}
-	return -ENOSPC;
-}
 
 /* ---- policy ---- */
 
@@ -97,8 +35,21 @@ static struct pod_mark *pod_mark(struct netctl *nc, struct str uid)
 static bool mark_equal(const struct pod_mark *a, const struct pod_mark *b)
 {
 	return a->has_policy == b->has_policy && a->ingress == b->ingress && a->egress == b->egress &&
-	       a->n_rules == b->n_rules && address_equal(&a->addr, &b->addr) &&
+	       a->n_rules == b->n_rules && memcmp(a->addrs, b->addrs, sizeof(a->addrs)) == 0 &&
 	       memcmp(a->digest, b->digest, sizeof(a->digest)) == 0;
+}
+
+static int policy_write(struct netctl *nc, const struct net_pod *pod, const struct policy_result *p, struct err *err)
+{
+	for (int f = 0; f < DP_FAMILIES; f++) {
+		const struct dp_policy policy = { pod->addrs[f], p->isolated_ingress, p->isolated_egress, p->rules,
+						  p->n_rules };
+		int r = address_is_zero(&pod->addrs[f]) ? 0 : dataplane_policy_set(nc->dp, &policy, err);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
 }
 
 static int policy_install(struct netctl *nc, struct net_pod *pod, struct err *err)
@@ -106,7 +57,6 @@ static int policy_install(struct netctl *nc, struct net_pod *pod, struct err *er
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	struct pod_mark *old = pod_mark(nc, pod->uid), now;
 	struct policy_result p = { 0 };
-	struct dp_policy policy;
 	int r;
 
 	if (!nc->no_policy)
@@ -115,16 +65,15 @@ static int policy_install(struct netctl *nc, struct net_pod *pod, struct err *er
 				 .has_policy = true,
 				 .ingress = p.isolated_ingress,
 				 .egress = p.isolated_egress,
-				 .addr = pod->addr,
 				 .n_rules = p.n_rules };
+	memcpy(now.addrs, pod->addrs, sizeof(now.addrs));
 	sha256(p.rules, p.n_rules * sizeof(*p.rules), now.digest);
 	if (!mark_equal(old, &now)) {
 		if (p.truncated)
 			log_warn(
 				"policies of a pod have more rules than it may have, some are left out pod=%.*s/%.*s max=%d",
 				STR_ARG(pod->ns), STR_ARG(pod->name), POLICY_RULES_MAX);
-		policy = (struct dp_policy){ pod->addr, p.isolated_ingress, p.isolated_egress, p.rules, p.n_rules };
-		r = dataplane_policy_set(nc->dp, &policy, err);
+		r = policy_write(nc, pod, &p, err);
 		if (r < 0) {
 			nc->stats.errors++;
 			return r;
@@ -143,13 +92,27 @@ static void identity_install(struct netctl *nc, struct net_pod *pod)
 
 	if (mark->identity == pod->identity)
 		return;
-	if (dataplane_identity_set(nc->dp, &pod->addr, pod->identity, &err) < 0) {
+	for (int f = 0; f < DP_FAMILIES; f++) {
+		if (address_is_zero(&pod->addrs[f]) ||
+		    dataplane_identity_set(nc->dp, &pod->addrs[f], pod->identity, &err) == 0)
+			continue;
 		nc->stats.errors++;
 		log_warn("identity not installed pod=%.*s/%.*s error=\"%s\"", STR_ARG(pod->ns), STR_ARG(pod->name),
 			 err_message(&err));
 		return;
 	}
 	mark->identity = pod->identity;
+}
+
+/* Policy and identity of addresses that nobody has any more. */
+static void policy_forget(struct netctl *nc, const struct dp_addr addrs[static DP_FAMILIES])
+{
+	for (int f = 0; f < DP_FAMILIES; f++) {
+		if (address_is_zero(&addrs[f]))
+			continue;
+		dataplane_policy_delete(nc->dp, &addrs[f], NULL);
+		dataplane_identity_delete(nc->dp, &addrs[f], NULL);
+	}
 }
 
 /* The order keeps changes safe: first every policy knows the new identities, then addresses take them. What could
@@ -198,26 +161,40 @@ void netctl_add_dns_pod(struct netctl *nc)
 	struct net_pod *pod;
 	struct json *v;
 
-	if (!nc->has_dns || json_parse(&arena, STR(text), 0, &v, NULL) < 0)
+	if ((address_is_zero(&nc->dns_addrs[DP_V4]) && address_is_zero(&nc->dns_addrs[DP_V6])) ||
+	    json_parse(&arena, STR(text), 0, &v, NULL) < 0)
 		return;
 	pod = model_set_pod(&nc->model, v);
 	pod->virtual = true;
-	model_attach_pod(&nc->model, pod, &nc->dns_addr);
+	model_attach_pod(&nc->model, pod, nc->dns_addrs);
 	nc->policies_dirty = true;
 }
 
 /* ---- links ---- */
 
+/* Addresses of a pod that is told by its key alone, for the whole of them. */
+static void addresses_take(struct netctl *nc, const struct dp_addr addrs[static DP_FAMILIES], struct str uid)
+{
+	for (int f = 0; f < DP_FAMILIES; f++)
+		if (!address_is_zero(&addrs[f]))
+			pod_addresses_take(&nc->addresses, &addrs[f], uid);
+}
+
+static void addresses_release(struct netctl *nc, const struct dp_addr addrs[static DP_FAMILIES], struct str uid)
+{
+	for (int f = 0; f < DP_FAMILIES; f++)
+		if (!address_is_zero(&addrs[f]))
+			pod_addresses_release(&nc->addresses, &addrs[f], uid);
+}
+
 static void adopt_link(void *arg, const char *key, const struct dp_addr addrs[static DP_FAMILIES])
 {
-	const struct dp_addr *addr = &addrs[DP_V4];
 	struct netctl *nc = arg;
 	struct net_pod *pod = model_pod(&nc->model, str_of(key));
 
-	address_take(nc, addr, str_of(key));
-	address_seen(nc, addr);
+	addresses_take(nc, addrs, str_of(key));
 	if (pod)
-		model_attach_pod(&nc->model, pod, addr);
+		model_attach_pod(&nc->model, pod, addrs);
 }
 
 void netctl_adopt_links(struct netctl *nc)
@@ -229,36 +206,44 @@ void netctl_adopt_links(struct netctl *nc)
 	nc->policies_dirty = true;
 }
 
+/* Of a pod that is gone; key NULL: nobody's policy. */
+struct stale_link {
+	char *key;
+	struct dp_addr addrs[DP_FAMILIES];
+};
+
 struct stale_links {
 	struct netctl *nc;
-	char **keys;
-	struct dp_addr *addrs;
-	size_t n, cap_keys, cap_addrs;
+	struct stale_link *items;
+	size_t n, cap;
 };
+
+static struct stale_link *stale_add(struct stale_links *s)
+{
+	mem_grow(s->items, s->cap, s->n + 1);
+	s->items[s->n] = (struct stale_link){ 0 };
+	return &s->items[s->n++];
+}
 
 static void stale_link(void *arg, const char *key, const struct dp_addr addrs[static DP_FAMILIES])
 {
 	struct stale_links *s = arg;
+	struct stale_link *l;
 
 	if (model_pod(&s->nc->model, str_of(key)))
 		return;
-	mem_grow(s->keys, s->cap_keys, s->n + 1);
-	mem_grow(s->addrs, s->cap_addrs, s->n + 1);
-	s->keys[s->n] = mem_strdup(key);
-	s->addrs[s->n++] = addrs[DP_V4];
+	l = stale_add(s);
+	l->key = mem_strdup(key);
+	memcpy(l->addrs, addrs, sizeof(l->addrs));
 }
 
 static void stale_policy(void *arg, const struct dp_policy_info *p)
 {
 	struct stale_links *s = arg;
+	enum dp_family family = address_family(&p->pod);
 
-	if (map_has(&s->nc->addresses, address_key(&p->pod)) ||
-	    (s->nc->has_dns && address_equal(&p->pod, &s->nc->dns_addr)))
-		return;
-	mem_grow(s->keys, s->cap_keys, s->n + 1);
-	mem_grow(s->addrs, s->cap_addrs, s->n + 1);
-	s->keys[s->n] = NULL;
-	s->addrs[s->n++] = p->pod;
+	if (!pod_addresses_has(&s->nc->addresses, &p->pod) && !address_equal(&p->pod, &s->nc->dns_addrs[family]))
+		stale_add(s)->addrs[family] = p->pod;
 }
 
 /* Also what a server left that died between the steps of a detach. */
@@ -269,27 +254,61 @@ void netctl_prune_links(struct netctl *nc)
 	dataplane_pod_each(nc->dp, stale_link, &s, NULL);
 	dataplane_policy_each(nc->dp, stale_policy, &s, NULL);
 	for (size_t i = 0; i < s.n; i++) {
-		if (s.keys[i]) {
-			log_info("link of a vanished pod removed pod=%s", s.keys[i]);
-			dataplane_pod_detach(nc->dp, s.keys[i], &s.addrs[i], NULL);
-			address_release(nc, &s.addrs[i], str_of(s.keys[i]));
+		struct stale_link *l = &s.items[i];
+
+		if (l->key) {
+			log_info("link of a vanished pod removed pod=%s", l->key);
+			dataplane_pod_detach(nc->dp, l->key, l->addrs, NULL);
+			addresses_release(nc, l->addrs, str_of(l->key));
 		}
-		dataplane_policy_delete(nc->dp, &s.addrs[i], NULL);
-		dataplane_identity_delete(nc->dp, &s.addrs[i], NULL);
-		free(s.keys[i]);
+		policy_forget(nc, l->addrs);
+		free(l->key);
 	}
-	free(s.keys);
-	free(s.addrs);
+	free(s.items);
 }
 
-int netctl_pod_attach(struct netctl *nc, const struct object *o, const char *netns_path,
-		      char ret_address[static NETCTL_ADDRESS_MAX], struct err *err)
+/* One of each family that has a range. The address in an old status is taken again only while nobody else has it. */
+static int pod_give_addresses(struct netctl *nc, const struct net_pod *pod, struct dp_addr ret[static DP_FAMILIES],
+			      struct err *err)
+{
+	struct dp_addr addrs[DP_FAMILIES] = { 0 };
+
+	for (int f = 0; f < DP_FAMILIES; f++) {
+		const struct dp_addr *old = &pod->addrs[f];
+
+		if (!nc->addresses.nets[f].bits)
+			continue;
+		if (!address_is_zero(old) && !pod_addresses_has(&nc->addresses, old) &&
+		    pod_addresses_in_range(&nc->addresses, old)) {
+			addrs[f] = *old;
+			pod_addresses_take(&nc->addresses, old, pod->uid);
+		} else if (pod_addresses_allocate(&nc->addresses, (enum dp_family)f, pod->uid, &addrs[f]) < 0) {
+			addresses_release(nc, addrs, pod->uid);
+			return err_set(err, -ENOSPC, "no %s address is free in the pod range",
+				       f == DP_V4 ? "IPv4" : "IPv6");
+		}
+	}
+	memcpy(ret, addrs, sizeof(addrs));
+	return 0;
+}
+
+static void pod_texts(const struct netctl *nc, const struct net_pod *pod, struct netctl_addresses *ret)
+{
+	ret->n = 0;
+	for (int i = 0; i < DP_FAMILIES; i++) {
+		const struct dp_addr *a = &pod->addrs[(nc->primary + i) % DP_FAMILIES];
+
+		if (!address_is_zero(a))
+			address_format(a, ret->texts[ret->n++]);
+	}
+}
+
+int netctl_pod_attach(struct netctl *nc, const struct object *o, const char *netns_path, struct netctl_addresses *ret,
+		      struct err *err)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	struct net_pod *pod = model_pod(&nc->model, o->uid);
-	const char *key = arena_strndup(&arena, o->uid.p, o->uid.n);
-	struct dp_addr addr;
-	struct dp_pod link;
+	struct dp_pod link = { .key = arena_strndup(&arena, o->uid.p, o->uid.n), .netns_path = netns_path };
 	bool fresh;
 	int r;
 
@@ -298,22 +317,17 @@ int netctl_pod_attach(struct netctl *nc, const struct object *o, const char *net
 	if (pod->host_network)
 		return err_set(err, -EINVAL, "a pod on the host's network is not attached");
 	fresh = !pod->attached;
-	addr = pod->addr;
-	/* The address in an old status is taken again only while nobody else has it. */
-	if (fresh && pod->has_addr && !map_has(&nc->addresses, address_key(&addr)) &&
-	    address_in(&addr, &nc->pod_cidr, nc->pod_prefix))
-		address_take(nc, &addr, pod->uid);
-	else if (fresh && address_allocate(nc, pod->uid, &addr) < 0)
-		return err_set(err, -ENOSPC, "no address is free in the pod range");
-	model_attach_pod(&nc->model, pod, &addr);
+	memcpy(link.addrs, pod->addrs, sizeof(link.addrs));
+	r = fresh ? pod_give_addresses(nc, pod, link.addrs, err) : 0;
+	if (r < 0)
+		return r;
+	model_attach_pod(&nc->model, pod, link.addrs);
 	/* What others may send to this identity, and what this pod may do, stands before its first packet. */
 	nc->policies_dirty = true;
 	r = policy_install(nc, pod, err);
 	if (r == 0) {
 		netctl_sync_policies(nc);
-		link = (struct dp_pod){
-			.key = key, .addrs = { pod->addr }, .identity = pod->identity, .netns_path = netns_path
-		};
+		link.identity = pod->identity;
 		r = dataplane_pod_attach(nc->dp, &link, err);
 	}
 	if (r < 0) {
@@ -321,7 +335,7 @@ int netctl_pod_attach(struct netctl *nc, const struct object *o, const char *net
 			netctl_pod_detach(nc, o->uid, NULL);
 		return err_wrap(err, r, "attach pod to the network");
 	}
-	address_format(&pod->addr, ret_address);
+	pod_texts(nc, pod, ret);
 	return 0;
 }
 
@@ -333,13 +347,12 @@ int netctl_pod_detach(struct netctl *nc, struct str pod_uid, struct err *err)
 
 	if (!pod || !pod->attached)
 		return 0;
-	r = dataplane_pod_detach(nc->dp, key, &pod->addr, err);
+	r = dataplane_pod_detach(nc->dp, key, pod->addrs, err);
 	if (r < 0)
 		return r;
-	dataplane_policy_delete(nc->dp, &pod->addr, NULL);
-	dataplane_identity_delete(nc->dp, &pod->addr, NULL);
+	policy_forget(nc, pod->addrs);
 	free(map_remove(&nc->marks, str_of(key)));
-	address_release(nc, &pod->addr, str_of(key));
+	addresses_release(nc, pod->addrs, str_of(key));
 	model_detach_pod(&nc->model, pod);
 	if (!registry_by_uid(nc->reg, str_of(key)))
 		model_remove_pod(&nc->model, str_of(key));
@@ -354,7 +367,5 @@ void netctl_free_pods(struct netctl *nc)
 	map_foreach(mark, &nc->marks)
 		free(mark->value);
 	map_finish(&nc->marks);
-	map_foreach(owner, &nc->addresses)
-		free(owner->value);
-	map_finish(&nc->addresses);
+	pod_addresses_finish(&nc->addresses);
 }

@@ -126,6 +126,14 @@ static bool policy_in_block(const struct net_peer *peer, const struct dp_addr *a
 	return true;
 }
 
+static bool policy_pod_in_block(const struct net_peer *peer, const struct net_pod *pod)
+{
+	for (int f = 0; f < DP_FAMILIES; f++)
+		if (!address_is_zero(&pod->addrs[f]) && policy_in_block(peer, &pod->addrs[f]))
+			return true;
+	return false;
+}
+
 static bool policy_peer_has_namespace(const struct net_policy *policy, const struct net_peer *peer,
 				      const struct net_namespace *ns)
 {
@@ -143,14 +151,20 @@ static bool policy_peer_has_pod(const struct net_peer *peer, const struct net_po
 static void policy_emit_named(struct policy_out *out, const struct net_rule *rule, const struct net_peer *peer)
 {
 	list_foreach(pod, &out->model->pods, struct net_pod, link) {
-		const struct dp_policy_rule base = { .direction = DP_EGRESS, .prefix = pod->addr, .prefix_len = 128 };
-
 		if (!pod->has_addr || !pod->n_ports)
 			continue;
-		if (!peer || (peer->has_block ? policy_in_block(peer, &pod->addr)
-					      : policy_peer_has_namespace(out->policy, peer, pod->home) &&
-							policy_peer_has_pod(peer, pod)))
-			policy_emit_ports(out, rule, &base, pod, NULL, true);
+		if (peer && !peer->has_block &&
+		    !(policy_peer_has_namespace(out->policy, peer, pod->home) && policy_peer_has_pod(peer, pod)))
+			continue;
+		for (int f = 0; f < DP_FAMILIES; f++) {
+			const struct dp_policy_rule base = { .direction = DP_EGRESS,
+							     .prefix = pod->addrs[f],
+							     .prefix_len = 128 };
+
+			if (!address_is_zero(&pod->addrs[f]) &&
+			    (!peer || !peer->has_block || policy_in_block(peer, &pod->addrs[f])))
+				policy_emit_ports(out, rule, &base, pod, NULL, true);
+		}
 	}
 }
 
@@ -266,7 +280,7 @@ static bool policy_rules_name_pod(const struct net_policy *policy, uint8_t direc
 		for (size_t k = 0; k < r->n_peers; k++) {
 			struct net_peer *peer = &r->peers[k];
 
-			if (peer->has_block ? !named || !policy_in_block(peer, &pod->addr)
+			if (peer->has_block ? !named || !policy_pod_in_block(peer, pod)
 					    : !policy_peer_has_namespace(policy, peer, pod->home) ||
 						      !policy_peer_has_pod(peer, pod))
 				continue;

@@ -47,10 +47,18 @@ struct json *netctl_frontend_json(struct arena *arena, const struct dp_service *
 static struct json *status_pod(struct arena *arena, struct netctl *nc, const struct net_pod *pod)
 {
 	struct json *v = json_new_object(arena), *policies = json_new_array(arena);
+	struct json *addresses = json_new_array(arena);
 
 	json_set_str(arena, v, "namespace", pod->ns);
 	json_set_str(arena, v, "name", pod->name);
-	json_set(v, "address", status_address(arena, &pod->addr));
+	for (int i = 0; i < DP_FAMILIES; i++) {
+		const struct dp_addr *a = &pod->addrs[(nc->primary + i) % DP_FAMILIES];
+
+		if (!address_is_zero(a))
+			json_append(addresses, status_address(arena, a));
+	}
+	json_set(v, "address", json_clone(arena, json_first(addresses)));
+	json_set(v, "addresses", addresses);
 	json_set_int(arena, v, "identity", pod->identity);
 	list_foreach(p, &pod->home->policies, struct net_policy, link)
 		if (selector_matches(&p->selector, pod->labels, pod->n_labels))
