@@ -28,9 +28,7 @@ static __always_inline int host_new_service_flow(struct __sk_buff *skb, const st
 	struct k3c_nat n = { .flags = K3C_NAT_SERVICE };
 	enum lb_result r;
 
-	r = lb_by_address(&p->dst, p->flow.dport, p->flow.proto, &who, &choice);
-	if (r == LB_NOT_A_SERVICE && bpf_map_lookup_elem(&k3c_node, &p->dst))
-		r = lb_by_node_port(p->flow.dport, p->flow.proto, &who, &choice);
+	r = lb_by_address(LB_OUTSIDE, &p->dst, p->flow.dport, p->flow.proto, &who, &choice);
 	switch (r) {
 	case LB_NOT_A_SERVICE:
 		return TC_ACT_OK;
@@ -38,6 +36,10 @@ static __always_inline int host_new_service_flow(struct __sk_buff *skb, const st
 		/* The node's own stack refuses (RST, port unreachable); nobody does for other addresses. */
 		drop_count(K3C_DROP_NO_BACKEND, skb->len);
 		return bpf_map_lookup_elem(&k3c_node, &p->dst) ? TC_ACT_OK : TC_ACT_SHOT;
+	case LB_SILENT:
+		return host_drop(skb, K3C_DROP_NO_BACKEND);
+	case LB_DENIED:
+		return host_drop(skb, K3C_DROP_SOURCE_RANGE);
 	case LB_FOUND:
 		break;
 	}

@@ -8,7 +8,7 @@
 
 enum k3c_service_scope {
 	K3C_SCOPE_ADDR = 0, /* one address: ClusterIP, load balancer and external addresses */
-	K3C_SCOPE_NODE = 1, /* every address of the node; key.addr is zero */
+	K3C_SCOPE_NODE = 1, /* every address of the node; key.addr is the family's zero */
 };
 
 struct k3c_service_key {
@@ -20,14 +20,37 @@ struct k3c_service_key {
 };
 _Static_assert(sizeof(struct k3c_service_key) == 24, "k3c_service_key");
 
+enum k3c_service_flags {
+	K3C_SERVICE_ANYWHERE =
+		1, /* at the sockets of every namespace of this machine; else the host's and pods' only */
+	K3C_SERVICE_RESERVED = 2, /* nobody binds the port on the host */
+	K3C_SERVICE_OUTSIDE = 4,  /* outsiders have a choice of their own; where it is empty they are dropped unheard */
+};
+
 struct k3c_service {
 	__u32 set;
-	__u32 count; /* 0: refuse */
+	__u32 count;       /* 0: refuse */
+	__u32 outside_set; /* the same as set where outsiders are served alike */
+	__u32 outside_count;
+	__u32 sources; /* number of its set of ranges in k3c_source; 0: everyone may come */
 	__u32 affinity_s;
-	__u32 id;   /* the caller's, stable over updates: affinity hangs on it */
-	__u32 kind; /* enum dp_frontend_kind, for whoever lists the map */
+	__u32 id; /* the caller's, stable over updates: affinity hangs on it */
+	__u16 n_sources;
+	__u8 flags;
+	__u8 kind; /* enum dp_frontend_kind, for whoever lists the map */
 };
-_Static_assert(sizeof(struct k3c_service) == 20, "k3c_service");
+_Static_assert(sizeof(struct k3c_service) == 32, "k3c_service");
+
+/* Who may come. A set is never changed either, and keeps its number while the ranges stay the same. */
+struct k3c_source_key {
+	__u32 prefixlen;
+	__u32 set;
+	struct k3c_addr addr;
+};
+_Static_assert(sizeof(struct k3c_source_key) == 24, "k3c_source_key");
+
+#define K3C_SOURCE_BITS_FIXED                                                                                          \
+	32 /* the value is the prefixlen again, so that a look-up tells a range from a wider one */
 
 /* index: 0 .. count - 1; or, for services with affinity, k3c_backend_hash() of a member. */
 struct k3c_backend_key {
@@ -94,3 +117,11 @@ struct k3c_sock {
 	__u32 pad;
 };
 _Static_assert(sizeof(struct k3c_sock) == 168, "k3c_sock");
+
+/* A network namespace of a pod, by cookie. */
+struct k3c_netns {
+	__u32 ifindex; /* host end of the veth */
+	__u32 pad;
+	struct k3c_addr addrs[2]; /* as enum dp_family; zero: none */
+};
+_Static_assert(sizeof(struct k3c_netns) == 40, "k3c_netns");

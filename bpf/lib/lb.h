@@ -1,28 +1,48 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* From a frontend to one backend: random, or the one the client stuck to. */
+/* From a frontend to one backend: random, or the one the client stuck to. Knows no packet and no socket, so that
+ * sockets, tc and XDP choose alike. */
 #pragma once
 
 #include "bpf/lib/addr.h"
 #include "bpf/lib/maps.h"
+#include "bpf/lib/options.h"
 
 K3C_MAP_SERVICE;
 K3C_MAP_BACKEND;
+K3C_MAP_SOURCE;
 K3C_MAP_AFFINITY;
 K3C_MAP_NODE;
+K3C_MAP_NETNS;
 
 #define LB_NS_PER_S 1000000000ULL
 #define LB_TRIES 3
 
-enum lb_result { LB_NOT_A_SERVICE, LB_NO_BACKEND, LB_FOUND };
+enum lb_result {
+	LB_NOT_A_SERVICE,
+	LB_NO_BACKEND, /* refuse */
+	LB_SILENT,     /* none for outsiders: drop */
+	LB_DENIED,     /* not of the source ranges: drop */
+	LB_FOUND,
+};
+
+enum lb_where {
+	LB_AT_SOCKET, /* the client is a namespace */
+	LB_OF_POD,    /* a packet of a pod; the client is its address */
+	LB_OUTSIDE,   /* a packet of the world; the client is its address */
+};
 
 struct lb_choice {
 	struct k3c_backend backend;
 	__u32 set;
-	__u32 scope;
 };
 
+static __always_inline bool lb_is_loopback(const struct k3c_addr *a)
+{
+	return addr_is_v4(a) ? a->b[12] == 127 : a->q[0] == 0 && a->w[2] == 0 && a->w[3] == bpf_htonl(1);
+}
+
 /* The remembered backend, when it is still a member of the set and was used not too long ago. */
-static __always_inline bool lb_stick(const struct k3c_service *s, struct k3c_affinity_key *who, struct k3c_backend *ret)
+static __always_inline bool lb_stick(__u32 affinity_s, __u32 set, struct k3c_affinity_key *who, struct k3c_backend *ret)
 {
 	struct k3c_affinity *a = bpf_map_lookup_elem(&k3c_affinity, who);
 	struct k3c_backend_key key = {};
@@ -32,9 +52,9 @@ static __always_inline bool lb_stick(const struct k3c_service *s, struct k3c_aff
 	if (!a)
 		return false;
 	now = bpf_ktime_get_ns();
-	if (now - a->last_ns > (__u64)s->affinity_s * LB_NS_PER_S)
+	if (now - a->last_ns > (__u64)affinity_s * LB_NS_PER_S)
 		return false;
-	key.set = s->set;
+	key.set = set;
 	key.index = k3c_backend_hash(&a->addr, a->port);
 	b = bpf_map_lookup_elem(&k3c_backend, &key);
 	if (!b || !addr_eq(&b->addr, &a->addr) || b->port != a->port)
@@ -51,29 +71,71 @@ static __always_inline void lb_remember(struct k3c_affinity_key *who, const stru
 	bpf_map_update_elem(&k3c_affinity, who, &a, BPF_ANY);
 }
 
-/* `who`: client filled in, service not yet. */
-static __always_inline enum lb_result lb_choose(struct k3c_service_key *key, struct k3c_affinity_key *who,
+static __always_inline bool lb_in_sources(__u32 set, const struct k3c_addr *source)
+{
+	struct k3c_source_key key = { .prefixlen = K3C_SOURCE_BITS_FIXED + 128, .set = set, .addr = *source };
+
+	return bpf_map_lookup_elem(&k3c_source, &key) != NULL;
+}
+
+/* May this client use the frontend at all? LB_FOUND: it may. The host itself always may. A namespace of this machine
+ * that is neither the host's nor a pod's is a host like others to everything but the cluster's own addresses: it comes
+ * in over a link, and may have no way to a pod's address. */
+static __always_inline enum lb_result lb_admits(enum lb_where where, const struct k3c_service *s,
+						const struct k3c_service_key *key, const struct k3c_affinity_key *who)
+{
+	const struct k3c_addr *source = &who->client;
+	struct k3c_netns *n;
+	__u64 cookie;
+
+	if (where == LB_AT_SOCKET) {
+		cookie = who->client.q[0];
+		if ((s->flags & K3C_SERVICE_ANYWHERE) || cookie == k3c_options.host_netns_cookie)
+			return LB_FOUND;
+		n = bpf_map_lookup_elem(&k3c_netns, &cookie);
+		if (!n)
+			return LB_NOT_A_SERVICE;
+		source = addr_is_v4(&key->addr) ? &n->addrs[0] : &n->addrs[1];
+	}
+	return !s->sources || lb_in_sources(s->sources, source) ? LB_FOUND : LB_DENIED;
+}
+
+/* `s`: what stands under `key` (NULL: nothing). `who`: client filled in, service not yet. */
+static __always_inline enum lb_result lb_choose(enum lb_where where, const struct k3c_service_key *key,
+						struct k3c_service *s, struct k3c_affinity_key *who,
 						struct lb_choice *ret)
 {
-	/* More than once: between the two look-ups an update may have replaced the set. */
+	enum lb_result r = LB_NO_BACKEND;
+	__u32 denied = 0;
+
+	/* More than once: between two look-ups an update may have replaced what the first one named. */
 	for (int i = 0; i < LB_TRIES; i++) {
-		struct k3c_service *s = bpf_map_lookup_elem(&k3c_service, key);
 		struct k3c_backend_key slot = {};
 		struct k3c_backend *b;
+		__u32 count;
 
+		if (i)
+			s = bpf_map_lookup_elem(&k3c_service, key);
 		if (!s)
 			return LB_NOT_A_SERVICE;
-		if (!s->count)
-			return LB_NO_BACKEND;
-		ret->set = s->set;
-		ret->scope = key->scope;
+		r = lb_admits(where, s, key, who);
+		if (r == LB_NOT_A_SERVICE || (r == LB_DENIED && denied == s->sources))
+			return r;
+		if (r == LB_DENIED) {
+			denied = s->sources;
+			continue;
+		}
+		count = where == LB_OUTSIDE ? s->outside_count : s->count;
+		slot.set = where == LB_OUTSIDE ? s->outside_set : s->set;
+		if (!count)
+			return where == LB_OUTSIDE && (s->flags & K3C_SERVICE_OUTSIDE) ? LB_SILENT : LB_NO_BACKEND;
+		ret->set = slot.set;
 		if (s->affinity_s) {
 			who->service = s->id;
-			if (lb_stick(s, who, &ret->backend))
+			if (lb_stick(s->affinity_s, slot.set, who, &ret->backend))
 				return LB_FOUND;
 		}
-		slot.set = s->set;
-		slot.index = bpf_get_prandom_u32() % s->count;
+		slot.index = bpf_get_prandom_u32() % count;
 		b = bpf_map_lookup_elem(&k3c_backend, &slot);
 		if (!b)
 			continue;
@@ -82,22 +144,28 @@ static __always_inline enum lb_result lb_choose(struct k3c_service_key *key, str
 			lb_remember(who, b);
 		return LB_FOUND;
 	}
-	return LB_NO_BACKEND;
+	return r == LB_FOUND ? LB_NO_BACKEND : r;
 }
 
-static __always_inline enum lb_result lb_by_address(const struct k3c_addr *dst, __be16 port, __u8 proto,
-						    struct k3c_affinity_key *who, struct lb_choice *ret)
+/* 127.0.0.0/8 and ::1 carry node ports (and host ports bound to them) for sockets of the host only: in a pod they are
+ * the pod's own, and on a link nobody's. */
+static __always_inline enum lb_result lb_by_address(enum lb_where where, const struct k3c_addr *dst, __be16 port,
+						    __u8 proto, struct k3c_affinity_key *who, struct lb_choice *ret)
 {
 	struct k3c_service_key key = { .addr = *dst, .port = port, .proto = proto, .scope = K3C_SCOPE_ADDR };
+	bool loopback = lb_is_loopback(dst);
+	struct k3c_service *s;
 
-	return lb_choose(&key, who, ret);
-}
-
-/* The caller has seen that the address is one of the node's. */
-static __always_inline enum lb_result lb_by_node_port(__be16 port, __u8 proto, struct k3c_affinity_key *who,
-						      struct lb_choice *ret)
-{
-	struct k3c_service_key key = { .port = port, .proto = proto, .scope = K3C_SCOPE_NODE };
-
-	return lb_choose(&key, who, ret);
+	if (loopback && (where != LB_AT_SOCKET || who->client.q[0] != k3c_options.host_netns_cookie))
+		return LB_NOT_A_SERVICE;
+	s = bpf_map_lookup_elem(&k3c_service, &key);
+	if (!s && (loopback || bpf_map_lookup_elem(&k3c_node, dst))) {
+		key.scope = K3C_SCOPE_NODE;
+		if (addr_is_v4(dst))
+			addr_set_v4(&key.addr, 0);
+		else
+			key.addr.q[0] = key.addr.q[1] = 0;
+		s = bpf_map_lookup_elem(&k3c_service, &key);
+	}
+	return lb_choose(where, &key, s, who, ret);
 }

@@ -27,6 +27,7 @@
 	K3C_MAP(k3c_service, BPF_MAP_TYPE_HASH, struct k3c_service_key, struct k3c_service, BPF_F_NO_PREALLOC)
 #define K3C_MAP_BACKEND                                                                                                \
 	K3C_MAP(k3c_backend, BPF_MAP_TYPE_HASH, struct k3c_backend_key, struct k3c_backend, BPF_F_NO_PREALLOC)
+#define K3C_MAP_SOURCE K3C_MAP(k3c_source, BPF_MAP_TYPE_LPM_TRIE, struct k3c_source_key, __u32, BPF_F_NO_PREALLOC)
 #define K3C_MAP_AFFINITY K3C_MAP(k3c_affinity, BPF_MAP_TYPE_LRU_HASH, struct k3c_affinity_key, struct k3c_affinity, 0)
 #define K3C_MAP_ENDPOINT                                                                                               \
 	K3C_MAP(k3c_endpoint, BPF_MAP_TYPE_HASH, struct k3c_addr, struct k3c_endpoint, BPF_F_NO_PREALLOC)
@@ -36,8 +37,7 @@
 #define K3C_MAP_FRAG K3C_MAP(k3c_frag, BPF_MAP_TYPE_LRU_HASH, struct k3c_frag_key, struct k3c_frag, 0)
 #define K3C_MAP_NAT K3C_MAP(k3c_nat, BPF_MAP_TYPE_LRU_HASH, struct k3c_nat_key, struct k3c_nat, 0)
 #define K3C_MAP_NODE K3C_MAP(k3c_node, BPF_MAP_TYPE_HASH, struct k3c_addr, __u32, BPF_F_NO_PREALLOC)
-/* Network namespaces of pods, by cookie; the value is the host end of the veth. */
-#define K3C_MAP_NETNS K3C_MAP(k3c_netns, BPF_MAP_TYPE_HASH, __u64, __u32, BPF_F_NO_PREALLOC)
+#define K3C_MAP_NETNS K3C_MAP(k3c_netns, BPF_MAP_TYPE_HASH, __u64, struct k3c_netns, BPF_F_NO_PREALLOC)
 #define K3C_MAP_LINK K3C_MAP(k3c_link, BPF_MAP_TYPE_HASH, __u32, struct k3c_link, BPF_F_NO_PREALLOC)
 #define K3C_MAP_DROP K3C_MAP(k3c_drop, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct k3c_drop, 0)
 /* By the host end of a pod's veth. */

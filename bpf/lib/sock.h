@@ -12,19 +12,6 @@
 #include "bpf/lib/options.h"
 
 K3C_MAP_SOCK;
-K3C_MAP_NETNS;
-
-/* Node ports are translated for the host and for pods. 127.0.0.0/8 and ::1 carry them for the host only: in a pod
- * they are the pod's own. To any other namespace of this machine the node is a host like others: it comes in over a
- * link, and may have no way to a pod's address. */
-static __always_inline bool sock_is_node(const struct k3c_addr *dst, __u64 netns)
-{
-	bool is_host = netns == k3c_options.host_netns_cookie;
-
-	if (addr_is_v4(dst) ? dst->b[12] == 127 : dst->q[0] == 0 && dst->w[2] == 0 && dst->w[3] == bpf_htonl(1))
-		return is_host;
-	return bpf_map_lookup_elem(&k3c_node, dst) && (is_host || bpf_map_lookup_elem(&k3c_netns, &netns));
-}
 
 /* The backend that this socket already uses for the service, while the set of backends is the same. */
 static __always_inline bool sock_same_as_before(struct k3c_sock *s, const struct k3c_addr *dst, __be16 port,
@@ -79,14 +66,12 @@ static __always_inline int sock_forward(struct bpf_sock_addr *ctx, struct k3c_ad
 	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP)
 		return 1;
 	who.client.q[0] = bpf_get_netns_cookie(ctx);
-	r = lb_by_address(dst, *port, proto, &who, &choice);
-	if (r == LB_NOT_A_SERVICE && sock_is_node(dst, who.client.q[0]))
-		r = lb_by_node_port(*port, proto, &who, &choice);
+	r = lb_by_address(LB_AT_SOCKET, dst, *port, proto, &who, &choice);
 	if (r == LB_NOT_A_SERVICE)
 		return 1;
-	if (r == LB_NO_BACKEND) {
-		drop_count(K3C_DROP_NO_BACKEND, 0);
-		bpf_set_retval(-ECONNREFUSED);
+	if (r != LB_FOUND) {
+		drop_count(r == LB_DENIED ? K3C_DROP_SOURCE_RANGE : K3C_DROP_NO_BACKEND, 0);
+		bpf_set_retval(r == LB_DENIED ? -EPERM : -ECONNREFUSED);
 		return 0;
 	}
 	if (!ctx->sk)

@@ -20,9 +20,13 @@ static int teardown(void **state)
 
 static struct dp_service node_port(uint8_t proto, uint16_t port, const struct dp_backend *b)
 {
-	return (struct dp_service){
-		.id = port, .kind = DP_NODE_PORT, .proto = proto, .port = port, .backends = b, .n_backends = b ? 1 : 0
-	};
+	return (struct dp_service){ .id = port,
+				    .kind = DP_NODE_PORT,
+				    .proto = proto,
+				    .addr = ip("0.0.0.0"),
+				    .port = port,
+				    .backends = b,
+				    .n_backends = b ? 1 : 0 };
 }
 
 static void test_node_port_tcp(void **state)

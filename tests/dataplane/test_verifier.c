@@ -6,6 +6,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "bpf/bind.skel.h"
 #include "bpf/host.skel.h"
 #include "bpf/pod.skel.h"
 #include "bpf/sock4.skel.h"
@@ -28,6 +29,7 @@ typedef const void *elf_fn(size_t *size);
 static elf_fn *const objects[] = {
 	sock4_bpf__elf_bytes,
 	sock6_bpf__elf_bytes,
+	bind_bpf__elf_bytes,
 	pod_bpf__elf_bytes,
 	host_bpf__elf_bytes,
 };

@@ -160,6 +160,14 @@ bool programs_is_attached(struct dataplane *dp, enum dp_program p);
 /* services.c */
 int services_collect_orphans(struct dataplane *dp, struct err *err);
 
+/* sources.c: the number of a set that holds just these ranges; 0: none, everyone may come */
+bool sources_same(struct dataplane *dp, const struct dp_service *s, uint32_t set, uint16_t n);
+int sources_write(struct dataplane *dp, const struct dp_service *s, uint32_t set, uint16_t *ret_n, struct err *err);
+void sources_delete(struct dataplane *dp, uint32_t set);
+void sources_collect_orphans(struct dataplane *dp, struct map *used);
+/* On the heap; NULL: none. */
+struct dp_net *sources_read(struct dataplane *dp, uint32_t set, size_t *ret_n);
+
 /* policy.c */
 int policy_load_sets(struct dataplane *dp, struct err *err);
 void policy_unload_sets(struct dataplane *dp);

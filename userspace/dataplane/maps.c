@@ -29,8 +29,9 @@ struct map_row {
 
 /* Entries are the defaults of a small box; LRU maps are allocated whole, the others as they fill. */
 static const struct map_row map_rows[DP_MAP_COUNT] = {
-	[DP_MAP_SERVICE] = { "k3c_service", 1, MAP_REBUILD, 16384 },
+	[DP_MAP_SERVICE] = { "k3c_service", 2, MAP_REBUILD, 16384 },
 	[DP_MAP_BACKEND] = { "k3c_backend", 1, MAP_REBUILD, 32768 },
+	[DP_MAP_SOURCE] = { "k3c_source", 1, MAP_REBUILD, 4096 },
 	[DP_MAP_AFFINITY] = { "k3c_affinity", 1, MAP_PRESERVE, 2048 },
 	[DP_MAP_SOCK] = { "k3c_sock", 1, MAP_PRESERVE, 0 },
 	[DP_MAP_ENDPOINT] = { "k3c_endpoint", 1, MAP_REBUILD, 4096 },
@@ -40,9 +41,9 @@ static const struct map_row map_rows[DP_MAP_COUNT] = {
 	[DP_MAP_FRAG] = { "k3c_frag", 1, MAP_PRESERVE, 1024 },
 	[DP_MAP_NAT] = { "k3c_nat", 1, MAP_PRESERVE, 8192 },
 	[DP_MAP_NODE] = { "k3c_node", 1, MAP_REBUILD, 256 },
-	[DP_MAP_NETNS] = { "k3c_netns", 1, MAP_REBUILD, 4096 },
+	[DP_MAP_NETNS] = { "k3c_netns", 2, MAP_REBUILD, 4096 },
 	[DP_MAP_LINK] = { "k3c_link", 1, MAP_REBUILD, 256 },
-	[DP_MAP_DROP] = { "k3c_drop", 1, MAP_PRESERVE, K3C_DROP_MAX },
+	[DP_MAP_DROP] = { "k3c_drop", 2, MAP_PRESERVE, K3C_DROP_MAX },
 	[DP_MAP_POD_DROP] = { "k3c_pod_drop", 1, MAP_REBUILD, 4096 },
 	[DP_MAP_EVENT] = { "k3c_event", 1, MAP_REBUILD, MAPS_EVENT_BYTES },
 	[DP_MAP_LISTEN] = { "k3c_listen", 1, MAP_REBUILD, 1 },

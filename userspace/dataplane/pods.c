@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "bpf/include/endpoint.h"
+#include "bpf/include/service.h"
 #include "userspace/base/encode.h"
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
@@ -228,14 +229,17 @@ static void pod_endpoint_forget(struct dataplane *dp, const struct k3c_addr *add
 }
 
 /* The namespace belongs to a pod: node ports are translated there too. */
-static int pod_netns_note(struct dataplane *dp, int socket_inside, int ifindex, struct err *err)
+static int pod_netns_note(struct dataplane *dp, const struct dp_pod *pod, int socket_inside, int ifindex,
+			  struct err *err)
 {
-	uint32_t value = (uint32_t)ifindex;
+	struct k3c_netns value = { .ifindex = (uint32_t)ifindex };
 	uint64_t cookie = 0;
 	socklen_t len = sizeof(cookie);
 
 	if (getsockopt(socket_inside, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) < 0)
 		return err_set(err, -errno, "namespace cookie: %s", strerror(errno));
+	for (int f = 0; f < DP_FAMILIES; f++)
+		value.addrs[f] = dp_addr_in(&pod->addrs[f]);
 	if (bpf_map_update_elem(dp->maps[DP_MAP_NETNS], &cookie, &value, BPF_ANY) < 0)
 		return err_set(err, errno == E2BIG ? -ENOSPC : -errno, "write %s: %s", maps_name(DP_MAP_NETNS),
 			       strerror(errno));
@@ -250,17 +254,17 @@ static void pod_netns_forget(struct dataplane *dp, int ifindex)
 	bool first = true;
 
 	while (bpf_map_get_next_key(dp->maps[DP_MAP_NETNS], first ? NULL : &cookie, &next) == 0) {
-		uint32_t value = 0;
+		struct k3c_netns value = { 0 };
 		bool keep = false;
 
 		cookie = next;
 		first = false;
 		bpf_map_lookup_elem(dp->maps[DP_MAP_NETNS], &cookie, &value);
 		if (ifindex)
-			keep = value != (uint32_t)ifindex;
+			keep = value.ifindex != (uint32_t)ifindex;
 		else
 			map_foreach(e, &dp->pods)
-				keep = keep || ((struct pod_state *)e->value)->ifindex == (int)value;
+				keep = keep || ((struct pod_state *)e->value)->ifindex == (int)value.ifindex;
 		if (keep)
 			continue;
 		mem_grow(gone, cap, n + 1);
@@ -379,7 +383,7 @@ int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct 
 	/* The inner end first: it can do nothing before the host end is up, and then everything is in place. */
 	r = pod_endpoint(dp, pod, host, mac, err);
 	if (r == 0)
-		r = pod_netns_note(dp, nl_fd(inner), host, err);
+		r = pod_netns_note(dp, pod, nl_fd(inner), host, err);
 	if (r == 0)
 		r = pod_inner_setup(inner, pod, peer, err);
 	/* routes of an end without carrier are accepted; the default route lives as long as the end is up */

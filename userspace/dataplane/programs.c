@@ -13,6 +13,7 @@
 
 #include "bpf/include/meta.h" /* the skeletons name its types */
 
+#include "bpf/bind.skel.h"
 #include "bpf/host.skel.h"
 #include "bpf/pod.skel.h"
 #include "bpf/sock4.skel.h"
@@ -26,12 +27,11 @@ struct object_row {
 	const void *(*elf)(size_t *size);
 };
 
-enum { OBJECT_SOCK4, OBJECT_SOCK6, OBJECT_POD, OBJECT_HOST, OBJECT_COUNT };
+enum { OBJECT_SOCK4, OBJECT_SOCK6, OBJECT_BIND, OBJECT_POD, OBJECT_HOST, OBJECT_COUNT };
 
 static const struct object_row object_rows[OBJECT_COUNT] = {
-	[OBJECT_SOCK4] = { "sock4", sock4_bpf__elf_bytes },
-	[OBJECT_SOCK6] = { "sock6", sock6_bpf__elf_bytes },
-	[OBJECT_POD] = { "pod", pod_bpf__elf_bytes },
+	[OBJECT_SOCK4] = { "sock4", sock4_bpf__elf_bytes }, [OBJECT_SOCK6] = { "sock6", sock6_bpf__elf_bytes },
+	[OBJECT_BIND] = { "bind", bind_bpf__elf_bytes },    [OBJECT_POD] = { "pod", pod_bpf__elf_bytes },
 	[OBJECT_HOST] = { "host", host_bpf__elf_bytes },
 };
 
@@ -50,6 +50,8 @@ static const struct program_row program_rows[DP_PROGRAM_COUNT] = {
 	[DP_PROGRAM_SENDMSG6] = { "sock_sendmsg6", OBJECT_SOCK6, BPF_CGROUP_UDP6_SENDMSG },
 	[DP_PROGRAM_RECVMSG6] = { "sock_recvmsg6", OBJECT_SOCK6, BPF_CGROUP_UDP6_RECVMSG },
 	[DP_PROGRAM_GETPEER6] = { "sock_getpeer6", OBJECT_SOCK6, BPF_CGROUP_INET6_GETPEERNAME },
+	[DP_PROGRAM_BIND4] = { "sock_bind4", OBJECT_BIND, BPF_CGROUP_INET4_BIND },
+	[DP_PROGRAM_BIND6] = { "sock_bind6", OBJECT_BIND, BPF_CGROUP_INET6_BIND },
 	[DP_PROGRAM_POD_OUT] = { "pod_out", OBJECT_POD, -1 },
 	[DP_PROGRAM_POD_IN] = { "pod_in", OBJECT_POD, -1 },
 	[DP_PROGRAM_HOST_IN] = { "host_in", OBJECT_HOST, -1 },

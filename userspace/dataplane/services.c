@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Services into maps: a new set of backends, then the frontend's value, then the old set goes (bpf/include/service.h
- * says why). Loop thread. */
+/* Services into maps: new sets of backends and sources, then the frontend's value, then the old sets go
+ * (bpf/include/service.h says why). Loop thread. */
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -10,6 +10,12 @@
 #include "bpf/include/nat.h"
 #include "bpf/include/service.h"
 #include "userspace/dataplane/internal.h"
+
+/* A set of backends, as the caller gives it. */
+struct backend_list {
+	const struct dp_backend *items;
+	size_t n;
+};
 
 /* Every address of the node. */
 static bool services_any_address(const struct dp_service *s)
@@ -24,10 +30,18 @@ static void services_key(const struct dp_service *s, struct k3c_service_key *ret
 	memset(ret, 0, sizeof(*ret));
 	ret->port = htons(s->port);
 	ret->proto = s->proto;
-	if (services_any_address(s))
-		ret->scope = K3C_SCOPE_NODE;
-	else
-		ret->addr = dp_addr_in(&s->addr);
+	ret->addr = dp_addr_in(&s->addr);
+	if (!services_any_address(s))
+		return;
+	ret->scope = K3C_SCOPE_NODE;
+	ret->addr = dp_addr_is_v4(&ret->addr) ? dp_addr_v4(0) : (struct k3c_addr){ 0 };
+}
+
+static uint8_t services_flags(const struct dp_service *s)
+{
+	return (uint8_t)((s->kind == DP_CLUSTER_IP ? K3C_SERVICE_ANYWHERE : 0) |
+			 (s->kind == DP_NODE_PORT ? K3C_SERVICE_RESERVED : 0) |
+			 (s->outside_differs ? K3C_SERVICE_OUTSIDE : 0));
 }
 
 static void services_backend(const struct dp_backend *b, struct k3c_backend *ret)
@@ -46,16 +60,16 @@ static int services_full(struct dataplane *dp, enum dp_map m, struct err *err)
 	return err_set(err, -code, "write %s: %s", maps_name(m), strerror(code));
 }
 
-static void services_delete_set(struct dataplane *dp, const struct k3c_service *s)
+static void services_delete_set(struct dataplane *dp, uint32_t set, uint32_t count, bool members)
 {
 	int fd = dp->maps[DP_MAP_BACKEND];
 
-	for (uint32_t i = 0; i < s->count; i++) {
-		struct k3c_backend_key key = { .set = s->set, .index = i };
+	for (uint32_t i = 0; i < count; i++) {
+		struct k3c_backend_key key = { .set = set, .index = i };
 		struct k3c_backend b;
 
-		if (s->affinity_s && bpf_map_lookup_elem(fd, &key, &b) == 0) {
-			struct k3c_backend_key member = { .set = s->set, .index = k3c_backend_hash(&b.addr, b.port) };
+		if (members && bpf_map_lookup_elem(fd, &key, &b) == 0) {
+			struct k3c_backend_key member = { .set = set, .index = k3c_backend_hash(&b.addr, b.port) };
 
 			bpf_map_delete_elem(fd, &member);
 		}
@@ -63,40 +77,51 @@ static void services_delete_set(struct dataplane *dp, const struct k3c_service *
 	}
 }
 
-static int services_write_set(struct dataplane *dp, const struct dp_service *s, const struct k3c_service *value,
+/* What only `s` names; `but` is what stays in use (NULL: nothing). */
+static void services_delete_sets(struct dataplane *dp, const struct k3c_service *s, const struct k3c_service *but)
+{
+	if (!but || s->set != but->set)
+		services_delete_set(dp, s->set, s->count, s->affinity_s);
+	if (s->outside_set != s->set)
+		services_delete_set(dp, s->outside_set, s->outside_count, s->affinity_s);
+	if (!but || s->sources != but->sources)
+		sources_delete(dp, s->sources);
+}
+
+static int services_write_set(struct dataplane *dp, struct backend_list list, uint32_t set, bool members,
 			      struct err *err)
 {
 	int fd = dp->maps[DP_MAP_BACKEND];
 
-	for (uint32_t i = 0; i < value->count; i++) {
-		struct k3c_backend_key key = { .set = value->set, .index = i };
+	for (uint32_t i = 0; i < list.n; i++) {
+		struct k3c_backend_key key = { .set = set, .index = i };
 		struct k3c_backend b;
 		int r;
 
-		services_backend(&s->backends[i], &b);
+		services_backend(&list.items[i], &b);
 		r = bpf_map_update_elem(fd, &key, &b, BPF_ANY);
-		if (r == 0 && value->affinity_s) {
+		if (r == 0 && members) {
 			key.index = k3c_backend_hash(&b.addr, b.port);
 			r = bpf_map_update_elem(fd, &key, &b, BPF_ANY);
 		}
 		if (r < 0) {
 			r = services_full(dp, DP_MAP_BACKEND, err);
-			services_delete_set(dp, value);
+			services_delete_set(dp, set, i + 1, members);
 			return r;
 		}
 	}
 	return 0;
 }
 
-static bool services_same(struct dataplane *dp, const struct dp_service *s, const struct k3c_service *old)
+static bool services_same_set(struct dataplane *dp, struct backend_list list, uint32_t set, uint32_t count)
 {
-	if (old->count != s->n_backends || old->affinity_s != s->affinity_s || old->id != s->id || old->kind != s->kind)
+	if (count != list.n)
 		return false;
-	for (uint32_t i = 0; i < old->count; i++) {
-		struct k3c_backend_key key = { .set = old->set, .index = i };
+	for (uint32_t i = 0; i < count; i++) {
+		struct k3c_backend_key key = { .set = set, .index = i };
 		struct k3c_backend have, want;
 
-		services_backend(&s->backends[i], &want);
+		services_backend(&list.items[i], &want);
 		if (bpf_map_lookup_elem(dp->maps[DP_MAP_BACKEND], &key, &have) < 0 ||
 		    memcmp(&have, &want, sizeof(have)) != 0)
 			return false;
@@ -104,20 +129,96 @@ static bool services_same(struct dataplane *dp, const struct dp_service *s, cons
 	return true;
 }
 
+static bool services_same(struct dataplane *dp, const struct dp_service *s, const struct k3c_service *old)
+{
+	if (old->affinity_s != s->affinity_s || old->id != s->id || old->kind != s->kind ||
+	    old->flags != services_flags(s))
+		return false;
+	return services_same_set(dp, (struct backend_list){ s->backends, s->n_backends }, old->set, old->count) &&
+	       (!s->outside_differs || services_same_set(dp, (struct backend_list){ s->outside, s->n_outside },
+							 old->outside_set, old->outside_count)) &&
+	       sources_same(dp, s, old->sources, old->n_sources);
+}
+
+static bool services_in_pod_nets(struct dataplane *dp, const struct dp_addr *addr)
+{
+	struct k3c_addr a = dp_addr_in(addr);
+
+	for (int f = 0; f < DP_FAMILIES; f++)
+		if (dp->options.pod_nets[f].bits &&
+		    dp_addr_in_net(&a, &dp->options.pod_nets[f].addr, dp->options.pod_nets[f].bits))
+			return true;
+	return false;
+}
+
 /* The answers of the host itself need a look only once somebody may reach it through a frontend on a link. */
 static int services_note_host_backends(struct dataplane *dp, const struct dp_service *s, struct err *err)
 {
-	if (s->kind == DP_CLUSTER_IP || (dp->meta.flags & K3C_META_HOST_BACKENDS) || !dp->options.pod_nets[DP_V4].bits)
-		return 0;
-	for (size_t i = 0; i < s->n_backends; i++) {
-		struct k3c_addr a = dp_addr_in(&s->backends[i].addr);
+	bool all = true;
 
-		if (dp_addr_in_net(&a, &dp->options.pod_nets[DP_V4].addr, dp->options.pod_nets[DP_V4].bits))
-			continue;
-		dp->meta.flags |= K3C_META_HOST_BACKENDS;
-		return dataplane_meta_write(dp, err);
+	if (s->kind == DP_CLUSTER_IP || (dp->meta.flags & K3C_META_HOST_BACKENDS))
+		return 0;
+	for (size_t i = 0; i < s->n_backends && all; i++)
+		all = services_in_pod_nets(dp, &s->backends[i].addr);
+	for (size_t i = 0; s->outside_differs && i < s->n_outside && all; i++)
+		all = services_in_pod_nets(dp, &s->outside[i].addr);
+	if (all)
+		return 0;
+	dp->meta.flags |= K3C_META_HOST_BACKENDS;
+	return dataplane_meta_write(dp, err);
+}
+
+static int services_check(const struct dp_service *s, struct err *err)
+{
+	struct k3c_addr a = dp_addr_in(&s->addr);
+	bool v4 = dp_addr_is_v4(&a);
+
+	if (s->proto != IPPROTO_TCP && s->proto != IPPROTO_UDP && s->proto != IPPROTO_SCTP)
+		return err_set(err, -EPROTONOSUPPORT, "services carry TCP, UDP and SCTP");
+	for (size_t i = 0; i < s->n_backends + (s->outside_differs ? s->n_outside : 0); i++) {
+		a = dp_addr_in(i < s->n_backends ? &s->backends[i].addr : &s->outside[i - s->n_backends].addr);
+		if (dp_addr_is_v4(&a) != v4)
+			return err_set(err, -EAFNOSUPPORT, "a backend of another family than its frontend");
 	}
 	return 0;
+}
+
+/* The sets of `value`: an old set of sources stays while it is the same. Nothing is left behind on failure. */
+static int services_write_sets(struct dataplane *dp, const struct dp_service *s, const struct k3c_service *old,
+			       struct k3c_service *value, struct err *err)
+{
+	struct backend_list inside = { s->backends, s->n_backends }, outside = { s->outside, s->n_outside };
+	int r;
+
+	value->set = dataplane_next_set(dp);
+	r = services_write_set(dp, inside, value->set, value->affinity_s, err);
+	if (r < 0)
+		return r;
+	value->count = (uint32_t)inside.n;
+	value->outside_set = value->set;
+	value->outside_count = value->count;
+	if (s->outside_differs) {
+		uint32_t set = dataplane_next_set(dp);
+
+		r = services_write_set(dp, outside, set, value->affinity_s, err);
+		if (r == 0) {
+			value->outside_set = set;
+			value->outside_count = (uint32_t)outside.n;
+		}
+	}
+	if (r == 0 && old && old->sources && sources_same(dp, s, old->sources, old->n_sources)) {
+		value->sources = old->sources;
+		value->n_sources = old->n_sources;
+	} else if (r == 0 && s->n_sources) {
+		uint32_t set = dataplane_next_set(dp);
+
+		r = sources_write(dp, s, set, &value->n_sources, err);
+		if (r == 0)
+			value->sources = set;
+	}
+	if (r < 0)
+		services_delete_sets(dp, value, old);
+	return r;
 }
 
 int dataplane_service_set(struct dataplane *dp, const struct dp_service *s, struct err *err)
@@ -125,10 +226,10 @@ int dataplane_service_set(struct dataplane *dp, const struct dp_service *s, stru
 	struct k3c_service_key key;
 	struct k3c_service old = { 0 }, value = { 0 };
 	bool had;
-	int r;
+	int r = services_check(s, err);
 
-	if (s->proto != IPPROTO_TCP && s->proto != IPPROTO_UDP)
-		return err_set(err, -EPROTONOSUPPORT, "services carry TCP and UDP only");
+	if (r < 0)
+		return r;
 	services_key(s, &key);
 	had = bpf_map_lookup_elem(dp->maps[DP_MAP_SERVICE], &key, &old) == 0;
 	if (had && services_same(dp, s, &old))
@@ -136,21 +237,20 @@ int dataplane_service_set(struct dataplane *dp, const struct dp_service *s, stru
 	r = services_note_host_backends(dp, s, err);
 	if (r < 0)
 		return r;
-	value.set = dataplane_next_set(dp);
-	value.count = (uint32_t)s->n_backends;
 	value.affinity_s = s->affinity_s;
 	value.id = s->id;
 	value.kind = s->kind;
-	r = services_write_set(dp, s, &value, err);
+	value.flags = services_flags(s);
+	r = services_write_sets(dp, s, had ? &old : NULL, &value, err);
 	if (r < 0)
 		return r;
 	if (bpf_map_update_elem(dp->maps[DP_MAP_SERVICE], &key, &value, BPF_ANY) < 0) {
 		r = services_full(dp, DP_MAP_SERVICE, err);
-		services_delete_set(dp, &value);
+		services_delete_sets(dp, &value, &old);
 		return r;
 	}
 	if (had)
-		services_delete_set(dp, &old);
+		services_delete_sets(dp, &old, &value);
 	return 0;
 }
 
@@ -164,33 +264,46 @@ int dataplane_service_delete(struct dataplane *dp, const struct dp_service *fron
 		return 0;
 	if (bpf_map_delete_elem(dp->maps[DP_MAP_SERVICE], &key) < 0 && errno != ENOENT)
 		return err_set(err, -errno, "write %s: %s", maps_name(DP_MAP_SERVICE), strerror(errno));
-	services_delete_set(dp, &old);
+	services_delete_sets(dp, &old, NULL);
 	return 0;
+}
+
+static struct dp_backend *services_read_set(struct dataplane *dp, uint32_t set, uint32_t count, size_t *ret_n)
+{
+	struct dp_backend *list = mem_new_array(struct dp_backend, (size_t)count + 1);
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < count; i++) {
+		struct k3c_backend_key slot = { .set = set, .index = i };
+		struct k3c_backend b;
+
+		if (bpf_map_lookup_elem(dp->maps[DP_MAP_BACKEND], &slot, &b) < 0)
+			continue;
+		list[n++] = (struct dp_backend){ .addr = dp_addr_out(&b.addr), .port = ntohs(b.port) };
+	}
+	*ret_n = n;
+	return list;
 }
 
 static void services_report(struct dataplane *dp, const struct k3c_service_key *key, const struct k3c_service *value,
 			    dataplane_service_fn *fn, void *arg)
 {
-	_cleanup_free_ struct dp_backend *backends = mem_new_array(struct dp_backend, value->count + 1);
+	_cleanup_free_ struct dp_backend *backends = NULL, *outside = NULL;
+	_cleanup_free_ struct dp_net *sources = NULL;
 	struct dp_service s = {
 		.id = value->id,
-		.kind = (uint8_t)value->kind,
+		.kind = value->kind,
 		.proto = key->proto,
 		.port = ntohs(key->port),
 		.addr = dp_addr_out(&key->addr),
 		.affinity_s = value->affinity_s,
-		.backends = backends,
+		.outside_differs = value->flags & K3C_SERVICE_OUTSIDE,
 	};
 
-	for (uint32_t i = 0; i < value->count; i++) {
-		struct k3c_backend_key slot = { .set = value->set, .index = i };
-		struct k3c_backend b;
-
-		if (bpf_map_lookup_elem(dp->maps[DP_MAP_BACKEND], &slot, &b) < 0)
-			continue;
-		backends[s.n_backends].addr = dp_addr_out(&b.addr);
-		backends[s.n_backends++].port = ntohs(b.port);
-	}
+	s.backends = backends = services_read_set(dp, value->set, value->count, &s.n_backends);
+	if (s.outside_differs)
+		s.outside = outside = services_read_set(dp, value->outside_set, value->outside_count, &s.n_outside);
+	s.sources = sources = sources_read(dp, value->sources, &s.n_sources);
 	fn(arg, &s);
 }
 
@@ -225,9 +338,13 @@ int services_collect_orphans(struct dataplane *dp, struct err *err)
 
 		key = next;
 		first = false;
-		if (bpf_map_lookup_elem(dp->maps[DP_MAP_SERVICE], &key, &value) == 0)
-			map_put(&used, str_make((char *)&value.set, sizeof(value.set)), dp);
+		if (bpf_map_lookup_elem(dp->maps[DP_MAP_SERVICE], &key, &value) < 0)
+			continue;
+		map_put(&used, str_make((char *)&value.set, sizeof(value.set)), dp);
+		map_put(&used, str_make((char *)&value.outside_set, sizeof(value.outside_set)), dp);
+		map_put(&used, str_make((char *)&value.sources, sizeof(value.sources)), dp);
 	}
+	sources_collect_orphans(dp, &used);
 	first = true;
 	while (bpf_map_get_next_key(dp->maps[DP_MAP_BACKEND], first ? NULL : &slot, &next_slot) == 0) {
 		slot = next_slot;

@@ -24,6 +24,7 @@ static const char *const drop_names[K3C_DROP_MAX] = {
 	[K3C_DROP_NAT_FULL] = "translations-full",
 	[K3C_DROP_SNAT_EXHAUSTED] = "snat-exhausted",
 	[K3C_DROP_UNSUPPORTED] = "unsupported-protocol",
+	[K3C_DROP_SOURCE_RANGE] = "source-range",
 };
 
 int dataplane_drops(struct dataplane *dp, struct dp_drop *ret, size_t max, size_t *ret_n, struct err *err)

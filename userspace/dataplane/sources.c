@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Source ranges of services: numbered sets of prefixes in k3c_source, never changed, only replaced: a frontend keeps
+ * the number of its set while the ranges stay the same. Loop thread. */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <string.h>
+
+#include "bpf/include/service.h"
+#include "userspace/dataplane/internal.h"
+
+static void sources_key(const struct dp_net *net, uint32_t set, struct k3c_source_key *ret)
+{
+	struct k3c_addr mask = dp_mask(net->bits);
+
+	memset(ret, 0, sizeof(*ret));
+	ret->prefixlen = K3C_SOURCE_BITS_FIXED + net->bits;
+	ret->set = set;
+	for (int i = 0; i < 16; i++)
+		ret->addr.b[i] = net->addr.b[i] & mask.b[i];
+}
+
+/* Exactly this range, not a wider one around it. */
+static bool sources_has(struct dataplane *dp, const struct k3c_source_key *key)
+{
+	uint32_t value;
+
+	return bpf_map_lookup_elem(dp->maps[DP_MAP_SOURCE], key, &value) == 0 && value == key->prefixlen;
+}
+
+/* Without the ones named before. */
+static size_t sources_distinct(const struct dp_service *s)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->n_sources; i++) {
+		struct k3c_source_key a, b;
+		bool again = false;
+
+		sources_key(&s->sources[i], 0, &a);
+		for (size_t k = 0; k < i && !again; k++) {
+			sources_key(&s->sources[k], 0, &b);
+			again = memcmp(&a, &b, sizeof(a)) == 0;
+		}
+		n += !again;
+	}
+	return n;
+}
+
+bool sources_same(struct dataplane *dp, const struct dp_service *s, uint32_t set, uint16_t n)
+{
+	if (!set || !s->n_sources)
+		return !set && !s->n_sources;
+	if (sources_distinct(s) != n)
+		return false;
+	for (size_t i = 0; i < s->n_sources; i++) {
+		struct k3c_source_key key;
+
+		sources_key(&s->sources[i], set, &key);
+		if (!sources_has(dp, &key))
+			return false;
+	}
+	return true;
+}
+
+static void sources_scan(struct dataplane *dp, bool (*fn)(void *arg, const struct k3c_source_key *key), void *arg)
+{
+	struct k3c_source_key key, next, *dead = NULL;
+	int fd = dp->maps[DP_MAP_SOURCE];
+	size_t n = 0, cap = 0;
+
+	for (bool first = true; bpf_map_get_next_key(fd, first ? NULL : &key, &next) == 0; first = false) {
+		key = next;
+		if (!fn(arg, &key))
+			continue;
+		mem_grow(dead, cap, n + 1);
+		dead[n++] = key;
+	}
+	for (size_t i = 0; i < n; i++)
+		bpf_map_delete_elem(fd, &dead[i]);
+	free(dead);
+}
+
+static bool sources_of_set(void *arg, const struct k3c_source_key *key)
+{
+	return key->set == *(uint32_t *)arg;
+}
+
+void sources_delete(struct dataplane *dp, uint32_t set)
+{
+	if (set)
+		sources_scan(dp, sources_of_set, &set);
+}
+
+int sources_write(struct dataplane *dp, const struct dp_service *s, uint32_t set, uint16_t *ret_n, struct err *err)
+{
+	size_t distinct = sources_distinct(s);
+
+	if (distinct > UINT16_MAX)
+		return err_set(err, -E2BIG, "more than %u source ranges", UINT16_MAX);
+	for (size_t i = 0; i < s->n_sources; i++) {
+		struct k3c_source_key key;
+		int code;
+
+		sources_key(&s->sources[i], set, &key);
+		if (bpf_map_update_elem(dp->maps[DP_MAP_SOURCE], &key, &key.prefixlen, BPF_ANY) == 0)
+			continue;
+		code = errno;
+		sources_delete(dp, set);
+		if (code == ENOSPC || code == E2BIG)
+			return err_set(err, -ENOSPC, "map %s is full", maps_name(DP_MAP_SOURCE));
+		return err_set(err, -code, "write %s: %s", maps_name(DP_MAP_SOURCE), strerror(code));
+	}
+	*ret_n = (uint16_t)distinct;
+	return 0;
+}
+
+static bool sources_unused(void *arg, const struct k3c_source_key *key)
+{
+	return !map_has(arg, str_make((const char *)&key->set, sizeof(key->set)));
+}
+
+void sources_collect_orphans(struct dataplane *dp, struct map *used)
+{
+	sources_scan(dp, sources_unused, used);
+}
+
+struct sources_list {
+	uint32_t set;
+	struct dp_net *nets;
+	size_t n, cap;
+};
+
+static bool sources_listed(void *arg, const struct k3c_source_key *key)
+{
+	struct sources_list *l = arg;
+
+	if (key->set != l->set)
+		return false;
+	mem_grow(l->nets, l->cap, l->n + 1);
+	l->nets[l->n++] = (struct dp_net){ .addr = dp_addr_out(&key->addr),
+					   .bits = (uint8_t)(key->prefixlen - K3C_SOURCE_BITS_FIXED) };
+	return false;
+}
+
+struct dp_net *sources_read(struct dataplane *dp, uint32_t set, size_t *ret_n)
+{
+	struct sources_list l = { .set = set };
+
+	if (set)
+		sources_scan(dp, sources_listed, &l);
+	*ret_n = l.n;
+	return l.nets;
+}
