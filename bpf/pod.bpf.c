@@ -5,22 +5,35 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-#include "bpf/lib/drop.h"
+#include "bpf/lib/event_packet.h"
 #include "bpf/lib/policy.h"
 
-static __always_inline int pod_drop(struct __sk_buff *skb, __u32 reason)
+K3C_MAP_POD_DROP;
+
+/* `ifindex`: of the pod that loses it. */
+static __always_inline int pod_drop(struct __sk_buff *skb, const struct packet *p, __u32 reason, __u32 ifindex,
+				    __u32 src_identity, __u32 dst_identity)
 {
-	drop_count(reason, skb->len);
+	struct k3c_pod_drop *d = bpf_map_lookup_elem(&k3c_pod_drop, &ifindex);
+
+	if (d) {
+		__sync_fetch_and_add(reason == K3C_DROP_POLICY_INGRESS  ? &d->ingress
+				     : reason == K3C_DROP_POLICY_EGRESS ? &d->egress
+									: &d->other,
+				     1);
+		__sync_fetch_and_add(&d->bytes, skb->len);
+	}
+	drop_packet(skb, p, reason, src_identity, dst_identity);
 	return TC_ACT_SHOT;
 }
 
-/* Neighbours are fixed on both sides: no ARP. IPv6 is not carried yet; what an interface sends to its link on its
- * own (multicast) is not worth counting. */
+/* Neighbours are fixed on both sides: no ARP, no neighbour discovery; what an interface says to its link on its own
+ * is not worth counting. */
 static __always_inline int pod_other(struct __sk_buff *skb)
 {
 	__u8 first = 0;
 
-	if (skb->protocol == bpf_htons(ETH_P_ARP))
+	if (skb->protocol == bpf_htons(ETH_P_ARP) || skb->protocol == bpf_htons(ETH_P_IPV6))
 		return TC_ACT_SHOT;
 	bpf_skb_load_bytes(skb, 0, &first, 1);
 	if (first & 1)
@@ -34,33 +47,30 @@ int pod_out(struct __sk_buff *skb)
 	struct packet p = {};
 	struct side src = {}, dst = {};
 	struct k3c_endpoint *from, *to;
-	enum packet_kind kind = packet_parse(skb, &p);
-	__u32 reason;
+	enum packet_kind kind = packet_parse(skb, ETH_HLEN, &p);
+	__u32 generation = policy_generation(), reason;
+	bool fresh = false;
 
 	if (kind == PACKET_OTHER)
-		return pod_other(skb);
+		return pod_other(skb, &p);
 	if (kind == PACKET_MALFORMED)
-		return pod_drop(skb, K3C_DROP_MALFORMED);
+		return pod_drop(skb, &p, K3C_DROP_MALFORMED, skb->ifindex, 0, 0);
 	from = bpf_map_lookup_elem(&k3c_endpoint, &p.src);
 	if (!from || from->ifindex != skb->ifindex)
-		return pod_drop(skb, K3C_DROP_SPOOFED_SOURCE);
+		return pod_drop(skb, &p, K3C_DROP_SPOOFED_SOURCE, skb->ifindex, 0, 0);
 	to = bpf_map_lookup_elem(&k3c_endpoint, &p.dst);
-	src.pod = from;
-	src.addr = &p.src;
-	src.identity = from->identity;
-	dst.addr = &p.dst;
-	if (to) {
-		dst.identity = to->identity;
-		if (to->ifindex)
-			dst.pod = to;
-	}
-	reason = policy_check(&p, &src, &dst, false);
+	policy_side(&src, &p.src, from, generation);
+	policy_side(&dst, &p.dst, to, generation);
+	reason = policy_check(&p, &src, &dst, false, generation, &fresh);
 	if (reason)
-		return pod_drop(skb, reason);
+		return pod_drop(skb, &p, reason, reason == K3C_DROP_POLICY_INGRESS && to ? to->ifindex : skb->ifindex,
+				src.identity, dst.identity);
+	if (fresh)
+		event_flow(skb, &p, src.identity, dst.identity);
 	if (!to || !to->ifindex)
 		return TC_ACT_OK;
 	if (bpf_skb_store_bytes(skb, 0, to->mac, sizeof(to->mac), 0) < 0)
-		return pod_drop(skb, K3C_DROP_MALFORMED);
+		return pod_drop(skb, &p, K3C_DROP_MALFORMED, skb->ifindex, 0, 0);
 	return bpf_redirect_peer(to->ifindex, 0);
 }
 
@@ -71,27 +81,31 @@ int pod_in(struct __sk_buff *skb)
 	struct packet p = {};
 	struct side src = {}, dst = {};
 	struct k3c_endpoint *from, *to;
-	enum packet_kind kind = packet_parse(skb, &p);
-	__u32 reason;
+	enum packet_kind kind = packet_parse(skb, ETH_HLEN, &p);
+	__u32 generation = policy_generation(), reason;
+	bool fresh = false;
 
 	if (kind == PACKET_OTHER)
-		return TC_ACT_OK;
+		return skb->protocol == bpf_htons(ETH_P_IPV6) ? TC_ACT_SHOT : TC_ACT_OK;
 	if (kind == PACKET_MALFORMED)
-		return pod_drop(skb, K3C_DROP_MALFORMED);
+		return pod_drop(skb, &p, K3C_DROP_MALFORMED, skb->ifindex, 0, 0);
 	to = bpf_map_lookup_elem(&k3c_endpoint, &p.dst);
 	if (!to || to->ifindex != skb->ifindex)
 		return TC_ACT_OK;
 	from = bpf_map_lookup_elem(&k3c_endpoint, &p.src);
 	/* A pod's packets for a pod never come this way. */
 	if (from && from->ifindex && !from_host)
-		return pod_drop(skb, K3C_DROP_SPOOFED_SOURCE);
-	dst.pod = to;
-	dst.addr = &p.dst;
-	dst.identity = to->identity;
-	src.addr = &p.src;
-	src.identity = from ? from->identity : 0;
-	reason = policy_check(&p, &src, &dst, from_host);
-	return reason ? pod_drop(skb, reason) : TC_ACT_OK;
+		return pod_drop(skb, &p, K3C_DROP_SPOOFED_SOURCE, skb->ifindex, 0, 0);
+	policy_side(&dst, &p.dst, to, generation);
+	policy_side(&src, &p.src, from, generation);
+	/* Its own policy was judged where it sent; here it is a peer. */
+	src.pod = NULL;
+	reason = policy_check(&p, &src, &dst, from_host, generation, &fresh);
+	if (reason)
+		return pod_drop(skb, &p, reason, skb->ifindex, src.identity, dst.identity);
+	if (fresh)
+		event_flow(skb, &p, src.identity, dst.identity);
+	return TC_ACT_OK;
 }
 
 char LICENSE[] SEC("license") = "GPL";

@@ -5,30 +5,40 @@
 
 #include "bpf/include/addr.h"
 
-enum k3c_endpoint_flags {
+enum k3c_policy_flags {
 	K3C_EP_ISOLATED_INGRESS = 1,
 	K3C_EP_ISOLATED_EGRESS = 2,
 	K3C_EP_PREFIXES_INGRESS = 4, /* the policy has rules by prefix: worth a second look-up */
 	K3C_EP_PREFIXES_EGRESS = 8,
 };
 
-struct k3c_endpoint {
-	__u32 ifindex;    /* host end of the veth; 0: no pod here */
-	__u32 identity;   /* 0: none */
-	__u32 policy_set; /* first part of the keys of its rules */
-	__u16 flags;
-	__u8 mac[6]; /* of the pod's end */
+/* One of two is in force: policy[generation & 1]. Whatever changes is written to the other one first, for all
+ * endpoints; then one write of the generation (meta.h) puts it in force everywhere at once, labels and rules, and has
+ * every connection judged again. A program reads the generation once a packet. */
+struct k3c_endpoint_policy {
+	__u32 identity; /* 0: none */
+	__u32 set;      /* first part of the keys of its rules; 0: none */
+	__u32 flags;    /* enum k3c_policy_flags */
 };
-_Static_assert(sizeof(struct k3c_endpoint) == 20, "k3c_endpoint");
+
+struct k3c_endpoint {
+	__u32 ifindex; /* host end of the veth; 0: no pod here */
+	__u16 flags;   /* of the link */
+	__u8 mac[6];   /* of the pod's end */
+	struct k3c_endpoint_policy policy[2];
+};
+_Static_assert(sizeof(struct k3c_endpoint) == 36, "k3c_endpoint");
 
 /* A host link that programs are attached to. */
 enum k3c_link_flags {
-	K3C_LINK_OWN_CLSACT = 1, /* the qdisc was made here, so it is ours to delete */
+	K3C_LINK_OWN_CLSACT = 1,   /* the qdisc was made here, so it is ours to delete */
+	K3C_LINK_RAISED_RA = 2,	   /* accept_ra was 1 before this host forwarded, and is to be again */
+	K3C_LINK_HAS_PROGRAMS = 4, /* else the row only remembers */
 };
 
 struct k3c_link {
-	struct k3c_addr addr; /* what masqueraded traffic leaves with; zero: none */
+	struct k3c_addr addr[K3C_FAMILIES]; /* what masqueraded traffic leaves with; zero: none */
 	__u32 flags;
 	__u32 pad;
 };
-_Static_assert(sizeof(struct k3c_link) == 24, "k3c_link");
+_Static_assert(sizeof(struct k3c_link) == 40, "k3c_link");

@@ -15,10 +15,31 @@ K3C_MAP_META;
 
 /* One end of a flow. `pod`: NULL unless it is a pod of this node whose policy counts here. */
 struct side {
-	const struct k3c_endpoint *pod;
+	const struct k3c_endpoint_policy *pod;
 	const struct k3c_addr *addr;
 	__u32 identity;
 };
+
+/* Read once a packet: it says which policies are in force. */
+static __always_inline __u32 policy_generation(void)
+{
+	__u32 zero = 0;
+	struct k3c_meta *m = bpf_map_lookup_elem(&k3c_meta, &zero);
+
+	return m ? *(volatile __u32 *)&m->generation : 0;
+}
+
+/* `e`: NULL when nothing is known of the address. */
+static __always_inline void policy_side(struct side *s, const struct k3c_addr *addr, const struct k3c_endpoint *e,
+					__u32 generation)
+{
+	s->addr = addr;
+	if (!e)
+		return;
+	s->identity = e->policy[generation & 1].identity;
+	if (e->ifindex)
+		s->pod = &e->policy[generation & 1];
+}
 
 static __always_inline bool policy_rule(__u32 set, __u32 peer, __u8 direction, __u8 proto, __be16 port)
 {
@@ -34,23 +55,23 @@ static __always_inline bool policy_rule(__u32 set, __u32 peer, __u8 direction, _
 	return bpf_map_lookup_elem(&k3c_rule, &key) != NULL;
 }
 
-static __always_inline bool policy_allows(const struct k3c_endpoint *pod, __u8 direction, const struct side *peer,
-					  __u8 proto, __be16 port)
+static __always_inline bool policy_allows(const struct k3c_endpoint_policy *pod, __u8 direction,
+					  const struct side *peer, __u8 proto, __be16 port)
 {
 	__u16 prefixes = direction == K3C_INGRESS ? K3C_EP_PREFIXES_INGRESS : K3C_EP_PREFIXES_EGRESS;
 	struct k3c_prefix_key key = { .prefixlen = K3C_PREFIX_BITS_FIXED + 128, .direction = direction };
 	__u32 *class;
 
-	if (peer->identity && policy_rule(pod->policy_set, peer->identity, direction, proto, port))
+	if (peer->identity && policy_rule(pod->set, peer->identity, direction, proto, port))
 		return true;
 	if (!(pod->flags & prefixes))
 		return false;
-	key.set = pod->policy_set;
+	key.set = pod->set;
 	key.addr = *peer->addr;
 	class = bpf_map_lookup_elem(&k3c_prefix, &key);
 	if (!class)
 		return false;
-	return *class == K3C_CLASS_ALL || policy_rule(pod->policy_set, *class | K3C_PEER_CLASS, direction, proto, port);
+	return *class == K3C_CLASS_ALL || policy_rule(pod->set, *class | K3C_PEER_CLASS, direction, proto, port);
 }
 
 /* Who began the flow is `from`; `port` is the port of `to`. */
@@ -95,26 +116,18 @@ static __always_inline bool conn_expired(const struct k3c_conn *c, __u8 proto, _
 
 	if (c->flags & K3C_CONN_CLOSING)
 		return age > K3C_CONN_CLOSING_TIMEOUT_S * POLICY_NS_PER_S;
-	if (proto == IPPROTO_TCP)
+	if (packet_is_stateful(proto))
 		return false; /* quiet connections live until the table needs their place */
 	if (proto == IPPROTO_UDP)
 		return age > K3C_CONN_UDP_TIMEOUT_S * POLICY_NS_PER_S;
 	return age > K3C_CONN_OTHER_TIMEOUT_S * POLICY_NS_PER_S;
 }
 
-static __always_inline __u32 policy_generation(void)
-{
-	__u32 zero = 0;
-	struct k3c_meta *m = bpf_map_lookup_elem(&k3c_meta, &zero);
-
-	return m ? *(volatile __u32 *)&m->generation : 0;
-}
-
 /* A packet of a known connection. */
 static __always_inline __u32 policy_known(struct k3c_conn *c, const struct packet *p, const struct side *src,
-					  const struct side *dst, bool is_answer, __u64 now)
+					  const struct side *dst, bool is_answer, __u32 generation, __u64 now)
 {
-	__u32 generation, reason;
+	__u32 reason;
 
 	if (!p->icmp_error) {
 		if (now - c->last_ns > K3C_CONN_TOUCH_S * POLICY_NS_PER_S)
@@ -124,7 +137,6 @@ static __always_inline __u32 policy_known(struct k3c_conn *c, const struct packe
 	}
 	if (c->flags & K3C_CONN_HOST)
 		return K3C_DROP_NONE;
-	generation = policy_generation();
 	if (c->generation == generation) {
 		if (!(c->flags & K3C_CONN_CUT))
 			return K3C_DROP_NONE;
@@ -143,9 +155,10 @@ static __always_inline __u32 policy_known(struct k3c_conn *c, const struct packe
 
 /* `from_host`: made by this node itself (the kubelet's probes among it), which no policy stops. */
 static __always_inline __u32 policy_new(const struct packet *p, const struct k3c_conn_key *key, const struct side *src,
-					const struct side *dst, __u8 src_end, bool from_host, __u64 now)
+					const struct side *dst, __u8 src_end, bool from_host, __u32 generation,
+					__u64 now)
 {
-	struct k3c_conn c = { .last_ns = now, .generation = policy_generation(), .initiator = src_end };
+	struct k3c_conn c = { .last_ns = now, .generation = generation, .initiator = src_end };
 	__u32 reason;
 
 	if (from_host)
@@ -159,11 +172,13 @@ static __always_inline __u32 policy_new(const struct packet *p, const struct k3c
 	/* Only where a policy stands must the answers find an entry. */
 	if (bpf_map_update_elem(&k3c_conn, key, &c, BPF_ANY) < 0 && (policy_isolates(src) || policy_isolates(dst)))
 		return K3C_DROP_CONN_FULL;
+	*ret_new = true;
 	return K3C_DROP_NONE;
 }
 
+/* *ret_new: the packet begins a connection that may be. */
 static __always_inline __u32 policy_check(const struct packet *p, const struct side *src, const struct side *dst,
-					  bool from_host)
+					  bool from_host, __u32 generation, bool *ret_new)
 {
 	bool isolated = policy_isolates(src) || policy_isolates(dst);
 	struct k3c_conn_key key = {};
@@ -174,7 +189,7 @@ static __always_inline __u32 policy_check(const struct packet *p, const struct s
 	/* Where no policy is, only the beginning and the end of a connection are noted. */
 	if (!isolated &&
 	    (p->later_fragment || p->icmp_error ||
-	     (p->flow.proto == IPPROTO_TCP && !(p->tcp_flags & (PACKET_TCP_SYN | PACKET_TCP_FIN | PACKET_TCP_RST)))))
+	     (packet_is_stateful(p->flow.proto) && !(p->flags & (PACKET_SYN | PACKET_FIN | PACKET_RST)))))
 		return K3C_DROP_NONE;
 	if (p->no_ports)
 		return K3C_DROP_FRAGMENT;
@@ -186,7 +201,7 @@ static __always_inline __u32 policy_check(const struct packet *p, const struct s
 
 		/* A new connection may reuse the ports of an old one, also from the other side. */
 		if (!packet_is_syn(p) || !(is_answer || (c->flags & K3C_CONN_CLOSING)))
-			return policy_known(c, p, src, dst, is_answer, now);
+			return policy_known(c, p, src, dst, is_answer, generation, now);
 	}
-	return policy_new(p, &key, src, dst, src_end, from_host, now);
+	return policy_new(p, &key, src, dst, src_end, from_host, generation, now, ret_new);
 }

@@ -43,12 +43,6 @@ int dataplane_meta_write(struct dataplane *dp, struct err *err)
 	return 0;
 }
 
-int dataplane_generation_bump(struct dataplane *dp, struct err *err)
-{
-	dp->meta.generation++;
-	return dataplane_meta_write(dp, err);
-}
-
 uint32_t dataplane_next_set(struct dataplane *dp)
 {
 	if (dp->next_set == dp->meta.next_set) {

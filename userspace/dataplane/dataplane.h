@@ -151,6 +151,19 @@ struct dp_policy {
  * address that is no pod (the cluster DNS address) may be given an identity too.
  * Replaces the pod's whole policy in one step; established connections that it no longer allows are cut. */
 int dataplane_policy_set(struct dataplane *dp, const struct dp_policy *policy, struct err *err);
+/* The same for several addresses (policy->pod is not looked at). Naming all that share their rules at once makes it
+ * cheap: what comes and goes with a new identity is then written alone. */
+int dataplane_policy_set_all(struct dataplane *dp, const struct dp_policy *policy, const struct dp_addr *pods, size_t n,
+			     struct err *err);
+/* Everything about policies and identities between the two takes effect with the commit, for all pods at one instant:
+ * no packet is judged by a mixture. A call that fails leaves its own pods as they were. May be nested. A call outside
+ * is a step of its own. */
+void dataplane_policy_begin(struct dataplane *dp);
+int dataplane_policy_commit(struct dataplane *dp, struct err *err);
+/* Frees what earlier commits replaced, which the next begin does as well: some time after the last commit. */
+void dataplane_policy_settle(struct dataplane *dp);
+/* Writes of rules so far, for tests of what a change costs. */
+uint64_t dataplane_policy_writes(const struct dataplane *dp);
 int dataplane_policy_delete(struct dataplane *dp, const struct dp_addr *pod, struct err *err);
 int dataplane_identity_set(struct dataplane *dp, const struct dp_addr *addr, uint32_t identity, struct err *err);
 int dataplane_identity_delete(struct dataplane *dp, const struct dp_addr *addr, struct err *err);

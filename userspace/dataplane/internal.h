@@ -27,6 +27,8 @@ enum dp_map {
 	DP_MAP_CONN,
 	DP_MAP_FRAG,
 	DP_MAP_NAT,
+	DP_MAP_DIRECT,
+	DP_MAP_SNAT,
 	DP_MAP_NODE,
 	DP_MAP_NETNS,
 	DP_MAP_LINK,
@@ -54,6 +56,8 @@ enum dp_program {
 	DP_PROGRAM_POD_IN,
 	DP_PROGRAM_HOST_IN,
 	DP_PROGRAM_HOST_OUT,
+	DP_PROGRAM_HOST_L3_IN,
+	DP_PROGRAM_HOST_L3_OUT,
 	DP_PROGRAM_COUNT,
 };
 
@@ -80,12 +84,12 @@ struct dataplane {
 	struct nl *links; /* subscribed */
 	uint32_t mtu;
 	struct map pods; /* key -> struct pod_state */
-	struct map sets; /* set number -> struct rule_set */
+	struct policy_state *policy; /* policy_state.h */
 };
 
 struct pod_state {
 	char *netns_path;
-	struct k3c_addr addr;
+	struct k3c_addr addrs[DP_FAMILIES];
 	int ifindex;
 };
 
@@ -133,8 +137,6 @@ bool dp_addr_in_net(const struct k3c_addr *a, const struct dp_addr *net, unsigne
 /* dataplane.c */
 uint32_t dataplane_next_set(struct dataplane *dp);
 int dataplane_meta_write(struct dataplane *dp, struct err *err);
-/* What was judged before must be judged again. */
-int dataplane_generation_bump(struct dataplane *dp, struct err *err);
 
 /* bpffs.c */
 int bpffs_prepare(const char *dir, struct err *err);

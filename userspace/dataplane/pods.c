@@ -203,18 +203,16 @@ static int pod_endpoint(struct dataplane *dp, const struct dp_pod *pod, int ifin
 	e = before;
 	e.ifindex = (uint32_t)ifindex;
 	memcpy(e.mac, mac, 6);
-	if (pod->identity)
-		e.identity = pod->identity;
-	if (memcmp(&e, &before, sizeof(e)) == 0)
-		return 0;
-	if (bpf_map_update_elem(dp->maps[DP_MAP_ENDPOINT], &addr, &e, BPF_ANY) < 0)
+	if (memcmp(&e, &before, sizeof(e)) != 0 &&
+	    bpf_map_update_elem(dp->maps[DP_MAP_ENDPOINT], &addr, &e, BPF_ANY) < 0)
 		return err_set(err, errno == E2BIG ? -ENOSPC : -errno, "write %s: %s", maps_name(DP_MAP_ENDPOINT),
 			       strerror(errno));
-	return e.identity == before.identity ? 0 : dataplane_generation_bump(dp, err);
+	return pod->identity ? dataplane_identity_set(dp, &pod->addrs[DP_V4], pod->identity, err) : 0;
 }
 
 static void pod_endpoint_forget(struct dataplane *dp, const struct k3c_addr *addr, int ifindex)
 {
+	static const struct k3c_endpoint nothing;
 	struct k3c_endpoint e;
 
 	if (bpf_map_lookup_elem(dp->maps[DP_MAP_ENDPOINT], addr, &e) < 0 || !e.ifindex ||
@@ -222,7 +220,8 @@ static void pod_endpoint_forget(struct dataplane *dp, const struct k3c_addr *add
 		return;
 	e.ifindex = 0;
 	memset(e.mac, 0, sizeof(e.mac));
-	if (e.identity || e.flags || e.policy_set)
+	e.flags = 0;
+	if (memcmp(&e, &nothing, sizeof(e)) != 0)
 		bpf_map_update_elem(dp->maps[DP_MAP_ENDPOINT], addr, &e, BPF_ANY);
 	else
 		bpf_map_delete_elem(dp->maps[DP_MAP_ENDPOINT], addr);

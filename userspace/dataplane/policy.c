@@ -1,228 +1,61 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Policies and identities into maps. A compiled policy is a numbered, immutable set of entries, shared by all pods
- * whose policies compile to the same; a pod is moved from one set to another by one write to its endpoint. After
- * that the generation is raised, which makes the kernel judge every connection again. Loop thread. */
+/* Policies and identities of addresses. Each endpoint has two halves, one of them in force (bpf/include/endpoint.h):
+ * changes are staged in the other halves, and one write of the generation puts all of them in force, which also makes
+ * the kernel judge every connection again. What the former halves named is freed later (settle), when no program that
+ * began before the write can still run. Loop thread. */
 #include <bpf/bpf.h>
 #include <errno.h>
 
-#include "bpf/include/endpoint.h"
-#include "userspace/base/encode.h"
-#include "userspace/dataplane/internal.h"
-#include "userspace/dataplane/policy_compile.h"
+#include "userspace/dataplane/policy_state.h"
 
-struct rule_set {
-	uint32_t number;
-	uint32_t refs;
-	uint8_t hash[SHA256_LEN];
-	struct policy_compiled entries; /* with the number in the keys */
+/* Endpoints that wear it. */
+struct identity_worn {
+	uint32_t now, next;
 };
 
-static struct str set_key(const uint32_t *number)
+struct policy_staged {
+	struct k3c_addr addr;
+	struct k3c_endpoint_policy before, after;
+};
+
+static struct str addr_key(const struct k3c_addr *a)
 {
-	return str_make((const char *)number, sizeof(*number));
+	return str_make((const char *)a->b, sizeof(a->b));
 }
 
-static void set_free(struct rule_set *s)
+static struct str identity_key(const uint32_t *id)
 {
-	policy_compiled_finish(&s->entries);
-	free(s);
+	return str_make((const char *)id, sizeof(*id));
 }
 
-void policy_unload_sets(struct dataplane *dp)
+/* ---- identities ---- */
+
+bool policy_identity_worn(const struct dataplane *dp, uint32_t identity, bool now)
 {
-	map_foreach(e, &dp->sets)
-		set_free(e->value);
-	map_finish(&dp->sets);
+	const struct identity_worn *w = map_get(&dp->policy->identities, identity_key(&identity));
+
+	return w && (now ? w->now : w->next);
 }
 
-static void set_hash(const struct policy_compiled *c, uint8_t ret[static SHA256_LEN])
+static struct identity_worn *identity_worn(struct policy_state *ps, uint32_t identity)
 {
-	_cleanup_buf_ struct buf b = BUF_INIT;
+	struct identity_worn *w = map_get(&ps->identities, identity_key(&identity));
 
-	buf_add(&b, &c->n_rules, sizeof(c->n_rules));
-	for (size_t i = 0; i < c->n_rules; i++) {
-		struct k3c_rule_key k = c->rules[i];
-
-		k.set = 0;
-		buf_add(&b, &k, sizeof(k));
+	if (!w) {
+		w = mem_new(struct identity_worn);
+		map_put(&ps->identities, identity_key(&identity), w);
 	}
-	for (size_t i = 0; i < c->n_prefixes; i++) {
-		struct policy_prefix p = c->prefixes[i];
-
-		p.key.set = 0;
-		buf_add(&b, &p, sizeof(p));
-	}
-	sha256(b.data + b.start, buf_len(&b), ret);
+	return w;
 }
 
-static void set_remove(struct dataplane *dp, struct rule_set *s)
+static void identity_forget(struct policy_state *ps, uint32_t identity)
 {
-	for (size_t i = 0; i < s->entries.n_prefixes; i++)
-		bpf_map_delete_elem(dp->maps[DP_MAP_PREFIX], &s->entries.prefixes[i].key);
-	for (size_t i = 0; i < s->entries.n_rules; i++)
-		bpf_map_delete_elem(dp->maps[DP_MAP_RULE], &s->entries.rules[i]);
-	map_remove(&dp->sets, set_key(&s->number));
-	set_free(s);
-}
+	struct identity_worn *w = map_get(&ps->identities, identity_key(&identity));
 
-static void set_unref(struct dataplane *dp, uint32_t number)
-{
-	struct rule_set *s = number ? map_get(&dp->sets, set_key(&number)) : NULL;
-
-	if (s && s->refs && --s->refs == 0)
-		set_remove(dp, s);
-}
-
-static int set_write(struct dataplane *dp, struct rule_set *s, struct err *err)
-{
-	uint32_t one = 1;
-
-	for (size_t i = 0; i < s->entries.n_rules; i++) {
-		s->entries.rules[i].set = s->number;
-		if (bpf_map_update_elem(dp->maps[DP_MAP_RULE], &s->entries.rules[i], &one, BPF_ANY) < 0)
-			return err_set(err, errno == E2BIG ? -ENOSPC : -errno, "write %s: %s", maps_name(DP_MAP_RULE),
-				       strerror(errno));
+	if (w && !w->now && !w->next) {
+		map_remove(&ps->identities, identity_key(&identity));
+		free(w);
 	}
-	for (size_t i = 0; i < s->entries.n_prefixes; i++) {
-		struct policy_prefix *p = &s->entries.prefixes[i];
-
-		p->key.set = s->number;
-		if (bpf_map_update_elem(dp->maps[DP_MAP_PREFIX], &p->key, &p->class, BPF_ANY) < 0)
-			return err_set(err, errno == E2BIG ? -ENOSPC : -errno, "write %s: %s", maps_name(DP_MAP_PREFIX),
-				       strerror(errno));
-	}
-	return 0;
-}
-
-/* A counted set with these entries (taken over). 0 for no entries at all. */
-static int set_get(struct dataplane *dp, struct policy_compiled *entries, uint32_t *ret, struct err *err)
-{
-	uint8_t hash[SHA256_LEN];
-	struct rule_set *s;
-	int r;
-
-	if (!entries->n_rules && !entries->n_prefixes) {
-		*ret = 0;
-		return 0;
-	}
-	set_hash(entries, hash);
-	map_foreach(e, &dp->sets) {
-		s = e->value;
-		if (memcmp(s->hash, hash, sizeof(hash)) != 0)
-			continue;
-		s->refs++;
-		*ret = s->number;
-		return 0;
-	}
-	s = mem_new(struct rule_set);
-	s->number = dataplane_next_set(dp);
-	s->refs = 1;
-	memcpy(s->hash, hash, sizeof(hash));
-	s->entries = *entries;
-	*entries = (struct policy_compiled){ 0 };
-	map_put(&dp->sets, set_key(&s->number), s);
-	r = set_write(dp, s, err);
-	if (r < 0) {
-		set_remove(dp, s);
-		return r;
-	}
-	*ret = s->number;
-	return 0;
-}
-
-/* ---- what an earlier server left ---- */
-
-static struct rule_set *set_load(struct dataplane *dp, uint32_t number)
-{
-	struct rule_set *s = map_get(&dp->sets, set_key(&number));
-
-	if (s)
-		return s;
-	s = mem_new(struct rule_set);
-	s->number = number;
-	map_put(&dp->sets, set_key(&number), s);
-	return s;
-}
-
-static int rule_order(const void *pa, const void *pb)
-{
-	return memcmp(pa, pb, sizeof(struct k3c_rule_key));
-}
-
-static int prefix_order(const void *pa, const void *pb)
-{
-	return memcmp(pa, pb, sizeof(struct policy_prefix));
-}
-
-static void sets_read(struct dataplane *dp)
-{
-	struct k3c_rule_key rule, next_rule;
-	struct k3c_prefix_key prefix, next_prefix;
-	bool first = true;
-
-	while (bpf_map_get_next_key(dp->maps[DP_MAP_RULE], first ? NULL : &rule, &next_rule) == 0) {
-		struct policy_compiled *c;
-
-		rule = next_rule;
-		first = false;
-		c = &set_load(dp, rule.set)->entries;
-		mem_grow(c->rules, c->cap_rules, c->n_rules + 1);
-		c->rules[c->n_rules++] = rule;
-	}
-	first = true;
-	while (bpf_map_get_next_key(dp->maps[DP_MAP_PREFIX], first ? NULL : &prefix, &next_prefix) == 0) {
-		struct policy_compiled *c;
-		struct policy_prefix *p;
-		uint32_t class = 0;
-
-		prefix = next_prefix;
-		first = false;
-		bpf_map_lookup_elem(dp->maps[DP_MAP_PREFIX], &prefix, &class);
-		c = &set_load(dp, prefix.set)->entries;
-		mem_grow(c->prefixes, c->cap_prefixes, c->n_prefixes + 1);
-		p = &c->prefixes[c->n_prefixes++];
-		memset(p, 0, sizeof(*p));
-		p->key = prefix;
-		p->class = class;
-	}
-}
-
-int policy_load_sets(struct dataplane *dp, struct err *err)
-{
-	_cleanup_free_ struct rule_set **dead = NULL;
-	size_t n_dead = 0, cap = 0;
-	struct k3c_addr addr, next;
-	bool first = true;
-
-	sets_read(dp);
-	while (bpf_map_get_next_key(dp->maps[DP_MAP_ENDPOINT], first ? NULL : &addr, &next) == 0) {
-		struct k3c_endpoint e;
-		struct rule_set *s;
-
-		addr = next;
-		first = false;
-		if (bpf_map_lookup_elem(dp->maps[DP_MAP_ENDPOINT], &addr, &e) < 0 || !e.policy_set)
-			continue;
-		s = map_get(&dp->sets, set_key(&e.policy_set));
-		if (s)
-			s->refs++;
-	}
-	map_foreach(e, &dp->sets) {
-		struct rule_set *s = e->value;
-
-		if (s->entries.n_rules)
-			qsort(s->entries.rules, s->entries.n_rules, sizeof(*s->entries.rules), rule_order);
-		if (s->entries.n_prefixes)
-			qsort(s->entries.prefixes, s->entries.n_prefixes, sizeof(*s->entries.prefixes), prefix_order);
-		set_hash(&s->entries, s->hash);
-		if (s->refs || dp->readonly)
-			continue;
-		mem_grow(dead, cap, n_dead + 1);
-		dead[n_dead++] = s;
-	}
-	for (size_t i = 0; i < n_dead; i++)
-		set_remove(dp, dead[i]);
-	return 0;
 }
 
 /* ---- endpoints ---- */
@@ -250,118 +83,351 @@ static void endpoint_read(struct dataplane *dp, const struct k3c_addr *addr, str
 		memset(ret, 0, sizeof(*ret));
 }
 
-static uint16_t policy_flags(const struct dp_policy *p, const struct policy_compiled *c)
+static unsigned half_in_force(const struct dataplane *dp)
 {
-	return (uint16_t)((p->isolated_ingress ? K3C_EP_ISOLATED_INGRESS : 0) |
-			  (p->isolated_egress ? K3C_EP_ISOLATED_EGRESS : 0) |
-			  (c->has_prefixes[DP_INGRESS] ? K3C_EP_PREFIXES_INGRESS : 0) |
-			  (c->has_prefixes[DP_EGRESS] ? K3C_EP_PREFIXES_EGRESS : 0));
+	return dp->meta.generation & 1;
 }
 
-int dataplane_policy_set(struct dataplane *dp, const struct dp_policy *policy, struct err *err)
+/* What the address will have with the next commit. */
+static struct k3c_endpoint_policy policy_next(struct dataplane *dp, const struct k3c_addr *addr)
+{
+	const struct policy_staged *st = map_get(&dp->policy->staged, addr_key(addr));
+	struct k3c_endpoint e;
+
+	if (st)
+		return st->after;
+	endpoint_read(dp, addr, &e);
+	return e.policy[half_in_force(dp)];
+}
+
+static struct policy_staged *staged_new(struct dataplane *dp, const struct k3c_addr *addr,
+					const struct k3c_endpoint_policy *before)
+{
+	struct policy_staged *st = mem_new(struct policy_staged);
+
+	st->addr = *addr;
+	st->before = st->after = *before;
+	map_put(&dp->policy->staged, addr_key(addr), st);
+	return st;
+}
+
+static int policy_stage(struct dataplane *dp, const struct k3c_addr *addr, const struct k3c_endpoint_policy *after,
+			struct err *err)
+{
+	struct policy_state *ps = dp->policy;
+	struct policy_staged *st = map_get(&ps->staged, addr_key(addr));
+	struct rule_set *from, *to;
+	struct k3c_endpoint e;
+	int r;
+
+	endpoint_read(dp, addr, &e);
+	if (memcmp(st ? &st->after : &e.policy[half_in_force(dp)], after, sizeof(*after)) == 0)
+		return 0;
+	e.policy[!half_in_force(dp)] = *after;
+	r = endpoint_write(dp, addr, &e, err);
+	if (r < 0)
+		return r;
+	if (!st)
+		st = staged_new(dp, addr, &e.policy[half_in_force(dp)]);
+	from = policy_set_get(&ps->sets, st->after.set);
+	to = policy_set_get(&ps->sets, after->set);
+	if (to)
+		to->refs++;
+	if (from && from->refs)
+		from->refs--;
+	if (after->identity)
+		identity_worn(ps, after->identity)->next++;
+	if (st->after.identity)
+		identity_worn(ps, st->after.identity)->next--;
+	st->after = *after;
+	return 0;
+}
+
+/* ---- as one step ---- */
+
+void dataplane_policy_settle(struct dataplane *dp)
+{
+	struct policy_state *ps = dp->policy;
+
+	if (!ps->in_force)
+		return;
+	map_foreach(m, &ps->staged) {
+		struct policy_staged *st = m->value;
+		struct k3c_endpoint e;
+
+		endpoint_read(dp, &st->addr, &e);
+		e.policy[!half_in_force(dp)] = e.policy[half_in_force(dp)];
+		endpoint_write(dp, &st->addr, &e, NULL);
+		free(st);
+	}
+	map_finish(&ps->staged);
+	ps->in_force = false;
+	policy_sets_collect(dp);
+}
+
+void dataplane_policy_begin(struct dataplane *dp)
+{
+	if (dp->policy->depth++ == 0)
+		dataplane_policy_settle(dp);
+}
+
+int dataplane_policy_commit(struct dataplane *dp, struct err *err)
+{
+	struct policy_state *ps = dp->policy;
+	int r;
+
+	if (--ps->depth)
+		return 0;
+	if (ps->staged.n) {
+		dp->meta.generation++;
+		r = dataplane_meta_write(dp, err);
+		if (r < 0) {
+			dp->meta.generation--;
+			return r;
+		}
+	}
+	ps->in_force = true;
+	map_foreach(m, &ps->staged) {
+		const struct policy_staged *st = m->value;
+
+		if (st->after.identity)
+			identity_worn(ps, st->after.identity)->now++;
+		if (st->before.identity)
+			identity_worn(ps, st->before.identity)->now--;
+		identity_forget(ps, st->before.identity);
+	}
+	return 0;
+}
+
+/* `r` of a change that is a step of its own unless a longer one is open. */
+static int policy_done(struct dataplane *dp, int r, struct err *err)
+{
+	int committed = dataplane_policy_commit(dp, r < 0 ? NULL : err);
+
+	return r < 0 ? r : committed;
+}
+
+/* ---- policies ---- */
+
+static uint32_t policy_flags(const struct dp_policy *p, const struct policy_compiled *c)
+{
+	return (p->isolated_ingress ? K3C_EP_ISOLATED_INGRESS : 0u) |
+	       (p->isolated_egress ? K3C_EP_ISOLATED_EGRESS : 0u) |
+	       (c->has_prefixes[DP_INGRESS] ? K3C_EP_PREFIXES_INGRESS : 0u) |
+	       (c->has_prefixes[DP_EGRESS] ? K3C_EP_PREFIXES_EGRESS : 0u);
+}
+
+/* A set that these addresses and nobody else have, all with the same flags: it may be edited. */
+static struct rule_set *policy_own_set(struct dataplane *dp, const struct dp_addr *addrs, size_t n, uint32_t flags)
+{
+	struct rule_set *own = NULL;
+
+	for (int round = 0; round < 2; round++)
+		for (size_t i = 0; i < n; i++) {
+			struct k3c_addr addr = dp_addr_in(&addrs[i]);
+			struct k3c_endpoint_policy p = policy_next(dp, &addr);
+			struct rule_set *s = policy_set_get(&dp->policy->sets, p.set);
+
+			if (!s || own)
+				continue;
+			if (round == 0)
+				s->tally = 0;
+			else if (p.flags == flags && ++s->tally == s->refs)
+				own = s;
+		}
+	return own;
+}
+
+/* For no entries at all NULL. */
+static int policy_set_for(struct dataplane *dp, const struct dp_addr *addrs, size_t n, uint32_t flags,
+			  struct policy_compiled *entries, struct rule_set **ret, struct err *err)
+{
+	struct rule_set *s;
+	int r;
+
+	*ret = NULL;
+	if (!entries->n_rules && !entries->n_prefixes)
+		return 0;
+	s = policy_set_find(&dp->policy->sets, entries);
+	if (!s && (s = policy_own_set(dp, addrs, n, flags))) {
+		r = policy_set_edit(dp, s, entries, err);
+		if (r < 0)
+			return r;
+		if (r == 0)
+			s = NULL;
+	}
+	if (!s) {
+		r = policy_set_make(dp, entries, &s, err);
+		if (r < 0)
+			return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+int dataplane_policy_set_all(struct dataplane *dp, const struct dp_policy *policy, const struct dp_addr *addrs,
+			     size_t n, struct err *err)
 {
 	_cleanup_(policy_compiled_finish) struct policy_compiled compiled = { 0 };
-	struct k3c_addr addr = dp_addr_in(&policy->pod);
-	struct k3c_endpoint e, before;
-	uint32_t set;
+	struct rule_set *s;
+	uint32_t flags;
 	int r = policy_compile(policy, &compiled, err);
 
 	if (r < 0)
 		return r;
-	endpoint_read(dp, &addr, &before);
-	e = before;
-	e.flags = policy_flags(policy, &compiled);
-	r = set_get(dp, &compiled, &set, err);
-	if (r < 0)
-		return r;
-	e.policy_set = set;
-	if (memcmp(&e, &before, sizeof(e)) == 0) {
-		set_unref(dp, set); /* counted once already */
-		return 0;
+	flags = policy_flags(policy, &compiled);
+	dataplane_policy_begin(dp);
+	r = policy_set_for(dp, addrs, n, flags, &compiled, &s, err);
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		struct k3c_addr addr = dp_addr_in(&addrs[i]);
+		struct k3c_endpoint_policy p = policy_next(dp, &addr);
+
+		p.set = s ? s->number : 0;
+		p.flags = flags;
+		r = policy_stage(dp, &addr, &p, err);
 	}
-	r = endpoint_write(dp, &addr, &e, err);
-	if (r < 0) {
-		set_unref(dp, set);
-		return r;
-	}
-	r = dataplane_generation_bump(dp, err);
-	set_unref(dp, before.policy_set);
-	return r;
+	return policy_done(dp, r, err);
+}
+
+int dataplane_policy_set(struct dataplane *dp, const struct dp_policy *policy, struct err *err)
+{
+	return dataplane_policy_set_all(dp, policy, &policy->pod, 1, err);
 }
 
 int dataplane_policy_delete(struct dataplane *dp, const struct dp_addr *pod, struct err *err)
 {
 	struct k3c_addr addr = dp_addr_in(pod);
-	struct k3c_endpoint e;
-	uint32_t set;
-	int r;
+	struct k3c_endpoint_policy p;
 
-	endpoint_read(dp, &addr, &e);
-	if (!e.policy_set && !e.flags)
-		return 0;
-	set = e.policy_set;
-	e.policy_set = 0;
-	e.flags = 0;
-	r = endpoint_write(dp, &addr, &e, err);
-	if (r < 0)
-		return r;
-	r = dataplane_generation_bump(dp, err);
-	set_unref(dp, set);
-	return r;
-}
-
-static int identity_write(struct dataplane *dp, const struct dp_addr *addr, uint32_t identity, struct err *err)
-{
-	struct k3c_addr a = dp_addr_in(addr);
-	struct k3c_endpoint e;
-	int r;
-
-	if (identity & K3C_PEER_CLASS)
-		return err_set(err, -EINVAL, "identity %u is too large", identity);
-	endpoint_read(dp, &a, &e);
-	if (e.identity == identity)
-		return 0;
-	e.identity = identity;
-	r = endpoint_write(dp, &a, &e, err);
-	return r < 0 ? r : dataplane_generation_bump(dp, err);
+	dataplane_policy_begin(dp);
+	p = policy_next(dp, &addr);
+	p.set = p.flags = 0;
+	return policy_done(dp, policy_stage(dp, &addr, &p, err), err);
 }
 
 int dataplane_identity_set(struct dataplane *dp, const struct dp_addr *addr, uint32_t identity, struct err *err)
 {
-	return identity_write(dp, addr, identity, err);
+	struct k3c_addr a = dp_addr_in(addr);
+	struct k3c_endpoint_policy p;
+
+	if (identity & K3C_PEER_CLASS)
+		return err_set(err, -EINVAL, "identity %u is too large", identity);
+	dataplane_policy_begin(dp);
+	p = policy_next(dp, &a);
+	p.identity = identity;
+	return policy_done(dp, policy_stage(dp, &a, &p, err), err);
 }
 
 int dataplane_identity_delete(struct dataplane *dp, const struct dp_addr *addr, struct err *err)
 {
-	return identity_write(dp, addr, 0, err);
+	return dataplane_identity_set(dp, addr, 0, err);
+}
+
+/* ---- what an earlier server left ---- */
+
+typedef void endpoint_fn(struct dataplane *dp, const struct k3c_addr *addr, const struct k3c_endpoint *e, void *arg);
+
+static void endpoints_each(struct dataplane *dp, endpoint_fn *fn, void *arg)
+{
+	struct k3c_addr addr, next;
+	bool first = true;
+
+	while (bpf_map_get_next_key(dp->maps[DP_MAP_ENDPOINT], first ? NULL : &addr, &next) == 0) {
+		struct k3c_endpoint e;
+
+		addr = next;
+		first = false;
+		if (bpf_map_lookup_elem(dp->maps[DP_MAP_ENDPOINT], &addr, &e) == 0)
+			fn(dp, &addr, &e, arg);
+	}
+}
+
+/* It may have died between the two halves. */
+static void endpoint_load(struct dataplane *dp, const struct k3c_addr *addr, const struct k3c_endpoint *e, void *arg)
+{
+	const struct k3c_endpoint_policy *p = &e->policy[half_in_force(dp)];
+	struct rule_set *s = policy_set_get(&dp->policy->sets, p->set);
+
+	if (s)
+		s->refs++;
+	if (p->identity) {
+		identity_worn(dp->policy, p->identity)->now++;
+		identity_worn(dp->policy, p->identity)->next++;
+	}
+	if (!dp->readonly && memcmp(&e->policy[0], &e->policy[1], sizeof(e->policy[0])) != 0)
+		staged_new(dp, addr, p);
+}
+
+int policy_load_sets(struct dataplane *dp, struct err *err)
+{
+	dp->policy = mem_new(struct policy_state);
+	policy_sets_read(dp);
+	endpoints_each(dp, endpoint_load, NULL);
+	if (!dp->readonly) {
+		dp->policy->in_force = true;
+		dataplane_policy_settle(dp);
+	}
+	return 0;
+}
+
+void policy_unload_sets(struct dataplane *dp)
+{
+	if (!dp->policy)
+		return;
+	if (!dp->readonly)
+		dataplane_policy_settle(dp);
+	map_foreach(m, &dp->policy->staged)
+		free(m->value);
+	map_finish(&dp->policy->staged);
+	map_foreach(m, &dp->policy->identities)
+		free(m->value);
+	map_finish(&dp->policy->identities);
+	policy_sets_finish(&dp->policy->sets);
+	free(dp->policy);
+	dp->policy = NULL;
+}
+
+/* ---- what is there ---- */
+
+struct policy_listing {
+	void (*fn)(void *arg, const struct dp_policy_info *p);
+	void *arg;
+};
+
+static void endpoint_list(struct dataplane *dp, const struct k3c_addr *addr, const struct k3c_endpoint *e, void *arg)
+{
+	const struct k3c_endpoint_policy *p = &e->policy[half_in_force(dp)];
+	const struct rule_set *s = policy_set_get(&dp->policy->sets, p->set);
+	const struct policy_listing *l = arg;
+	struct dp_policy_info info = { 0 };
+
+	if (!e->ifindex && !p->flags)
+		return;
+	info.pod = dp_addr_out(addr);
+	info.isolated_ingress = p->flags & K3C_EP_ISOLATED_INGRESS;
+	info.isolated_egress = p->flags & K3C_EP_ISOLATED_EGRESS;
+	if (s)
+		info.n_rules = (uint32_t)(s->entries.n_rules + s->entries.n_prefixes);
+	l->fn(l->arg, &info);
 }
 
 int dataplane_policy_each(struct dataplane *dp, void (*fn)(void *arg, const struct dp_policy_info *p), void *arg,
 			  struct err *err)
 {
-	struct k3c_addr addr, next;
-	bool first = true;
+	struct policy_listing l = { fn, arg };
+
+	uint32_t zero = 0;
 
 	if (dp->readonly) {
+		bpf_map_lookup_elem(dp->maps[DP_MAP_META], &zero, &dp->meta);
 		policy_unload_sets(dp);
 		policy_load_sets(dp, NULL);
 	}
-	while (bpf_map_get_next_key(dp->maps[DP_MAP_ENDPOINT], first ? NULL : &addr, &next) == 0) {
-		struct dp_policy_info info = { 0 };
-		struct k3c_endpoint e;
-		struct rule_set *s;
-
-		addr = next;
-		first = false;
-		if (bpf_map_lookup_elem(dp->maps[DP_MAP_ENDPOINT], &addr, &e) < 0 || (!e.ifindex && !e.flags))
-			continue;
-		info.pod = dp_addr_out(&addr);
-		info.isolated_ingress = e.flags & K3C_EP_ISOLATED_INGRESS;
-		info.isolated_egress = e.flags & K3C_EP_ISOLATED_EGRESS;
-		s = e.policy_set ? map_get(&dp->sets, set_key(&e.policy_set)) : NULL;
-		if (s)
-			info.n_rules = (uint32_t)(s->entries.n_rules + s->entries.n_prefixes);
-		fn(arg, &info);
-	}
+	endpoints_each(dp, endpoint_list, &l);
 	return 0;
+}
+
+uint64_t dataplane_policy_writes(const struct dataplane *dp)
+{
+	return dp->policy->sets.writes;
 }

@@ -343,7 +343,7 @@ static int compile_check(const struct dp_policy *p, long *owner, struct err *err
 	return 0;
 }
 
-static int rule_compare(const void *a, const void *b)
+int policy_rule_compare(const void *a, const void *b)
 {
 	return memcmp(a, b, sizeof(struct k3c_rule_key));
 }
@@ -353,16 +353,16 @@ static int prefix_compare(const void *a, const void *b)
 	return memcmp(a, b, sizeof(struct policy_prefix));
 }
 
-static void compiled_sort(struct policy_compiled *c)
+void policy_compiled_sort(struct policy_compiled *c)
 {
 	size_t n = 0;
 
 	if (c->n_rules)
-		qsort(c->rules, c->n_rules, sizeof(*c->rules), rule_compare);
+		qsort(c->rules, c->n_rules, sizeof(*c->rules), policy_rule_compare);
 	if (c->n_prefixes)
 		qsort(c->prefixes, c->n_prefixes, sizeof(*c->prefixes), prefix_compare);
 	for (size_t i = 0; i < c->n_rules; i++)
-		if (i == 0 || rule_compare(&c->rules[i], &c->rules[n - 1]) != 0)
+		if (i == 0 || policy_rule_compare(&c->rules[i], &c->rules[n - 1]) != 0)
 			c->rules[n++] = c->rules[i];
 	c->n_rules = n;
 }
@@ -389,7 +389,7 @@ int policy_compile(const struct dp_policy *policy, struct policy_compiled *ret, 
 		policy_compiled_finish(&out);
 		return r;
 	}
-	compiled_sort(&out);
+	policy_compiled_sort(&out);
 	*ret = out;
 	return 0;
 }

@@ -27,4 +27,7 @@ struct policy_compiled {
 };
 
 void policy_compiled_finish(struct policy_compiled *c);
+/* Both runs in order, each entry once. */
+void policy_compiled_sort(struct policy_compiled *c);
+int policy_rule_compare(const void *a, const void *b);
 int policy_compile(const struct dp_policy *policy, struct policy_compiled *ret, struct err *err);
