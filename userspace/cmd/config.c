@@ -45,14 +45,22 @@ static const struct option options[] = {
 	{ "advertise-address", OPTION_STRING, AT(advertise_address), "", 0, 0,
 	  "address others reach the API server at (empty: node-ip)" },
 	{ "tls-san", OPTION_LIST, AT(tls_san), NULL, 0, 0, "further names or addresses of the server's certificate" },
-	{ "cluster-cidr", OPTION_STRING, AT(cluster_cidr), "10.42.0.0/16", 0, 0, "addresses of pods" },
-	{ "service-cidr", OPTION_STRING, AT(service_cidr), "10.43.0.0/16", 0, 0, "addresses of services" },
-	{ "cluster-dns", OPTION_STRING, AT(cluster_dns), "10.43.0.10", 0, 0, "address of the cluster DNS" },
+	{ "cluster-cidr", OPTION_STRING, AT(cluster_cidr), "10.42.0.0/16", 0, 0,
+	  "addresses of pods: a range, or one of each family (\"a,b\": the first family is the primary one)" },
+	{ "service-cidr", OPTION_STRING, AT(service_cidr), "10.43.0.0/16", 0, 0,
+	  "addresses of services, of the families of cluster-cidr and in their order" },
+	{ "cluster-dns", OPTION_STRING, AT(cluster_dns), "", 0, 0,
+	  "addresses of the cluster DNS (empty: the tenth of each range of service-cidr)" },
 	{ "cluster-domain", OPTION_STRING, AT(cluster_domain), "cluster.local", 0, 0, "domain of the cluster" },
 	{ "service-node-port-range", OPTION_STRING, AT(service_node_port_range), "30000-32767", 0, 0,
 	  "ports for NodePort services" },
 	{ "node-name", OPTION_STRING, AT(node_name), "", 0, 0, "name of the Node (empty: the host's)" },
-	{ "node-ip", OPTION_STRING, AT(node_ip), "", 0, 0, "address of the Node (empty: of the default route's link)" },
+	{ "node-ip", OPTION_STRING, AT(node_ip), "", 0, 0,
+	  "addresses of the Node, one of each family at most (empty: of the default route's link, followed live)" },
+	{ "non-masquerade-cidrs", OPTION_LIST, AT(non_masquerade_cidrs), NULL, 0, 0,
+	  "ranges that pods reach with their own addresses" },
+	{ "xdp", OPTION_STRING, AT(xdp), "off", 0, 0,
+	  "service look-up in XDP: off, native (where the driver can), generic" },
 	{ "node-label", OPTION_LIST, AT(node_label), NULL, 0, 0, "labels of the Node (key=value)" },
 	{ "write-kubeconfig", OPTION_STRING, AT(write_kubeconfig), "/etc/k3c-bpf/kubeconfig.yaml", 0, 0,
 	  "where the administrator's kubeconfig goes" },
@@ -266,24 +274,143 @@ static int config_check_names(struct config *c, struct err *err)
 	return 0;
 }
 
+static int config_family_error(struct err *err, const char *name, const char *value, const char *what, int r)
+{
+	if (r == -EEXIST)
+		return err_set(err, r, "%s: \"%s\" names two of one family", name, value);
+	if (r == -E2BIG)
+		return err_set(err, r, "%s: \"%s\" names more than one of each family", name, value);
+	return err_set(err, r, "%s: \"%s\" is no %s", name, value, what);
+}
+
+#define SERVICE_RANGE_BITS_MAX 125 /* of 128: as the registry wants it at least */
+#define DNS_NUMBER 10
+
+/* The tenth address of each range, as is usual. */
+static int config_default_dns(struct config *c, struct err *err)
+{
+	const char *texts[DP_FAMILIES];
+	char text[ADDRESS_TEXT_MAX];
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < DP_FAMILIES; i++) {
+		enum dp_family f = (c->primary + i) % DP_FAMILIES;
+		struct dp_addr *a = &c->dns_addrs[f];
+
+		if (!c->service_nets[f].bits)
+			continue;
+		if (c->service_nets[f].bits > 124)
+			return err_set(err, -EINVAL,
+				       "service-cidr \"%s\" is too small for the address of the cluster DNS",
+				       c->service_cidr);
+		*a = c->service_nets[f].addr;
+		a->b[15] |= DNS_NUMBER;
+		address_format(a, text);
+		texts[n++] = arena_strdup(&c->arena, text);
+	}
+	c->cluster_dns = n == 2 ? arena_printf(&c->arena, "%s,%s", texts[0], texts[1]) : texts[0];
+	return 0;
+}
+
+static int config_check_dns(struct config *c, struct err *err)
+{
+	enum dp_family first;
+	int r;
+
+	if (!*c->cluster_dns)
+		return config_default_dns(c, err);
+	r = address_parse_families(str_of(c->cluster_dns), c->dns_addrs, &first);
+	if (r < 0)
+		return config_family_error(err, "cluster-dns", c->cluster_dns, "address", r);
+	for (int f = 0; f < DP_FAMILIES; f++)
+		if (!address_is_zero(&c->dns_addrs[f]) &&
+		    !(c->service_nets[f].bits &&
+		      address_in(&c->dns_addrs[f], &c->service_nets[f].addr, c->service_nets[f].bits)))
+			return err_set(err, -EINVAL, "cluster-dns: \"%s\" is no address of service-cidr %s",
+				       c->cluster_dns, c->service_cidr);
+	return 0;
+}
+
+static int config_check_node_ip(struct config *c, struct err *err)
+{
+	enum dp_family first;
+	int r = *c->node_ip ? address_parse_families(str_of(c->node_ip), c->node_ips, &first) : 0;
+
+	if (r < 0)
+		return config_family_error(err, "node-ip", c->node_ip, "address", r);
+	if (!*c->node_ip)
+		return 0;
+	for (int f = 0; f < DP_FAMILIES; f++)
+		if (!address_is_zero(&c->node_ips[f]) && !c->pod_nets[f].bits)
+			return err_set(err, -EINVAL, "node-ip: \"%s\" is of a family that cluster-cidr %s has not",
+				       c->node_ip, c->cluster_cidr);
+	if (first != c->primary && !address_is_zero(&c->node_ips[c->primary]))
+		return err_set(err, -EINVAL, "node-ip \"%s\" and cluster-cidr %s name the families in another order",
+			       c->node_ip, c->cluster_cidr);
+	return 0;
+}
+
 static int config_check_ranges(struct config *c, struct err *err)
 {
-	struct str services = str_of(c->service_cidr), first;
-	struct dp_addr pods, service, dns;
-	uint8_t pods_len, service_len;
+	enum dp_family first;
+	int r = address_parse_prefix_families(str_of(c->cluster_cidr), c->pod_nets, &c->primary);
 
-	str_split(&services, ',', &first);
-	if (address_parse_prefix(str_of(c->cluster_cidr), &pods, &pods_len) < 0)
-		return err_set(err, -EINVAL, "cluster-cidr: \"%s\" is no address range", c->cluster_cidr);
-	if (address_parse_prefix(first, &service, &service_len) < 0)
-		return err_set(err, -EINVAL, "service-cidr: \"%s\" is no address range", c->service_cidr);
-	if (address_in(&pods, &service, service_len) || address_in(&service, &pods, pods_len))
-		return err_set(err, -EINVAL, "cluster-cidr %s and service-cidr %s overlap", c->cluster_cidr,
-			       c->service_cidr);
-	if (address_parse(str_of(c->cluster_dns), &dns) < 0 || !address_in(&dns, &service, service_len))
-		return err_set(err, -EINVAL, "cluster-dns: \"%s\" is no address of service-cidr %s", c->cluster_dns,
-			       c->service_cidr);
-	return 0;
+	if (r < 0)
+		return config_family_error(err, "cluster-cidr", c->cluster_cidr, "address range", r);
+	r = address_parse_prefix_families(str_of(c->service_cidr), c->service_nets, &first);
+	if (r < 0)
+		return config_family_error(err, "service-cidr", c->service_cidr, "address range", r);
+	for (int f = 0; f < DP_FAMILIES; f++) {
+		const struct dp_net *p = &c->pod_nets[f], *s = &c->service_nets[f];
+
+		if (!p->bits != !s->bits || first != c->primary)
+			return err_set(
+				err, -EINVAL,
+				"cluster-cidr %s and service-cidr %s must name the same families in the same order",
+				c->cluster_cidr, c->service_cidr);
+		if (s->bits > SERVICE_RANGE_BITS_MAX)
+			return err_set(err, -EINVAL, "service-cidr \"%s\" is too small", c->service_cidr);
+		if (p->bits && (address_in(&p->addr, &s->addr, s->bits) || address_in(&s->addr, &p->addr, p->bits)))
+			return err_set(err, -EINVAL, "cluster-cidr %s and service-cidr %s overlap", c->cluster_cidr,
+				       c->service_cidr);
+	}
+	r = config_check_dns(c, err);
+	return r < 0 ? r : config_check_node_ip(c, err);
+}
+
+/* ::/0 would contain the mapped IPv4 addresses: what is global or local unicast stands for it. */
+static void config_direct_everywhere(struct config *c)
+{
+	static const char *const nets[] = { "2000::/3", "fc00::/7" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(nets); i++) {
+		struct dp_net *net = &c->direct_nets[c->n_direct_nets++];
+
+		address_parse_prefix(str_of(nets[i]), &net->addr, &net->bits);
+	}
+}
+
+static int config_check_dataplane(struct config *c, struct err *err)
+{
+	static const char *const modes[] = { "off", "native", "generic" };
+
+	for (size_t i = 0; i < c->non_masquerade_cidrs.n; i++) {
+		const char *text = c->non_masquerade_cidrs.items[i];
+		struct dp_net net;
+
+		if (address_parse_prefix(str_of(text), &net.addr, &net.bits) < 0)
+			return err_set(err, -EINVAL, "non-masquerade-cidrs: \"%s\" is no address range", text);
+		if (!net.bits)
+			config_direct_everywhere(c);
+		else
+			c->direct_nets[c->n_direct_nets++] = net;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(modes); i++)
+		if (strcmp(c->xdp, modes[i]) == 0) {
+			c->xdp_mode = (enum dp_xdp)i;
+			return 0;
+		}
+	return err_set(err, -EINVAL, "xdp: \"%s\" is none of off, native, generic", c->xdp);
 }
 
 static int config_derive(struct config *c, struct err *err)
@@ -323,7 +450,9 @@ static int config_check(struct config *c, struct err *err)
 {
 	int r = config_check_names(c, err);
 
-	return r < 0 ? r : config_check_ranges(c, err);
+	if (r == 0)
+		r = config_check_ranges(c, err);
+	return r < 0 ? r : config_check_dataplane(c, err);
 }
 
 int config_load(int argc, char **argv, struct config *ret, int *ret_rest, struct err *err)
@@ -363,6 +492,13 @@ void config_finish(struct config *config)
 		arena_finish(&config->arena);
 }
 
+bool config_is_switch(const char *name)
+{
+	const struct option *o = option_find(str_of(name));
+
+	return o && o->type == OPTION_BOOL;
+}
+
 bool config_disabled(const struct config *config, const char *what)
 {
 	for (size_t i = 0; i < config->disable.n; i++)
@@ -381,6 +517,11 @@ void config_help(struct buf *out)
 			buf_printf(out, " [%s]", o->otherwise);
 		buf_add_char(out, '\n');
 	}
+}
+
+bool config_has_family(const struct config *config, enum dp_family family)
+{
+	return config->pod_nets[family].bits > 0;
 }
 
 const char *config_local_url(const struct config *config)

@@ -11,6 +11,7 @@
 #include "userspace/base/arena.h"
 #include "userspace/base/buf.h"
 #include "userspace/base/err.h"
+#include "userspace/dataplane/dataplane.h"
 
 #define CONFIG_FILE_DEFAULT "/etc/k3c-bpf/config.yaml"
 #define CONFIG_LIST_MAX 64
@@ -27,9 +28,13 @@ struct config {
 	const char *bind_address, *advertise_address;
 	int64_t https_listen_port;
 	struct config_list tls_san;
-	const char *cluster_cidr, *service_cidr, *cluster_dns, *cluster_domain;
+	/* One of each family at most: "a" or "a,b"; the first is the primary family. */
+	const char *cluster_cidr, *service_cidr, *cluster_dns, *node_ip;
+	const char *cluster_domain;
 	const char *service_node_port_range;
-	const char *node_name, *node_ip;
+	const char *node_name;
+	struct config_list non_masquerade_cidrs;
+	const char *xdp;
 	struct config_list node_label;
 	const char *write_kubeconfig, *write_kubeconfig_mode;
 	struct config_list disable;
@@ -43,7 +48,13 @@ struct config {
 	const char *audit_policy_file, *audit_log_path;
 	int64_t audit_log_maxsize, audit_log_maxbackup, audit_log_maxage;
 	bool debug;
-	/* Derived by config_load(). */
+	/* Derived by config_load(). Arrays by family: what is absent is zero. */
+	enum dp_family primary;
+	struct dp_net pod_nets[DP_FAMILIES], service_nets[DP_FAMILIES];
+	struct dp_addr dns_addrs[DP_FAMILIES], node_ips[DP_FAMILIES];
+	struct dp_net direct_nets[2 * CONFIG_LIST_MAX];
+	size_t n_direct_nets;
+	enum dp_xdp xdp_mode;
 	int node_port_min, node_port_max;
 	unsigned kubeconfig_mode;
 	uint64_t container_log_max_bytes;
@@ -54,9 +65,14 @@ struct config {
 int config_load(int argc, char **argv, struct config *ret, int *ret_rest, struct err *err);
 void config_finish(struct config *config);
 #define _cleanup_config_ _cleanup_(config_finish)
+/* Of a flag's name without dashes: it takes no value. */
+bool config_is_switch(const char *name);
 bool config_disabled(const struct config *config, const char *what);
 /* Appends the help text of all flags. */
 void config_help(struct buf *out);
+
+/* The cluster has addresses of that family. */
+bool config_has_family(const struct config *config, enum dp_family family);
 
 /* How this host reaches its own server: the bind address, or the loopback of a wildcard. In the config's arena. */
 const char *config_local_url(const struct config *config);

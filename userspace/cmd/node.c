@@ -70,17 +70,20 @@ static int node_folders(struct node *node, struct err *err)
 	return 0;
 }
 
-/* The first address of the first service range. */
-static int node_service_ip(struct node *node, struct err *err)
+/* The first address of each service range, the primary one first. */
+static int node_service_ips(struct node *node, struct err *err)
 {
-	struct str ranges = str_of(node->config->service_cidr), first;
-	struct dp_addr addr;
-	uint8_t len;
+	const struct config *c = node->config;
+	unsigned n = 0;
 
-	if (!str_split(&ranges, ',', &first) || address_parse_prefix(first, &addr, &len) < 0 || len > 126)
-		return err_set(err, -EINVAL, "service-cidr: \"%s\" is no address range", node->config->service_cidr);
-	addr.b[15] |= 1;
-	address_format(&addr, node->service_ip);
+	for (unsigned i = 0; i < DP_FAMILIES; i++) {
+		const struct dp_net *net = &c->service_nets[(c->primary + i) % DP_FAMILIES];
+		struct dp_addr addr = net->addr;
+
+		addr.b[15] |= 1;
+		if (net->bits)
+			address_format(&addr, node->service_ips[n++]);
+	}
 	return 0;
 }
 
@@ -107,8 +110,10 @@ static int node_certificates(struct node *node, bool *ret_changed, struct err *e
 	node_san(sans, &n, "localhost");
 	node_san(sans, &n, "127.0.0.1");
 	node_san(sans, &n, "::1");
-	node_san(sans, &n, node->address);
-	node_san(sans, &n, node->service_ip);
+	for (unsigned i = 0; i < DP_FAMILIES; i++) {
+		node_san(sans, &n, node->addresses.texts[i]);
+		node_san(sans, &n, node->service_ips[i]);
+	}
 	node_san(sans, &n, c->node_name);
 	node_san(sans, &n, c->advertise_address);
 	node_san(sans, &n, c->bind_address);
@@ -227,6 +232,15 @@ static int node_audit(struct node *node, struct err *err)
 	return audit_create(&options, &node->audit, err);
 }
 
+/* "address:port" as it stands in a URL. */
+static const char *node_advertise(struct node *node)
+{
+	const struct config *c = node->config;
+	const char *a = *c->advertise_address ? c->advertise_address : node->addresses.texts[0];
+
+	return arena_printf(&node->arena, strchr(a, ':') ? "[%s]:%d" : "%s:%d", a, (int)c->https_listen_port);
+}
+
 static int node_api(struct node *node, struct err *err)
 {
 	const struct config *c = node->config;
@@ -247,7 +261,7 @@ static int node_api(struct node *node, struct err *err)
 	options.audit = node->audit;
 	options.tls = node->tls;
 	options.tokens = node->tokens;
-	options.advertise_address = arena_printf(&node->arena, "%s:%d", node->address, (int)c->https_listen_port);
+	options.advertise_address = node_advertise(node);
 	r = apiserver_create(node->loop, node->reg, &options, &node->api, err);
 	if (r < 0)
 		return r;
@@ -257,11 +271,29 @@ static int node_api(struct node *node, struct err *err)
 	return r < 0 ? r : apiserver_listen(node->api, fd, err);
 }
 
+/* What the cluster needs on `lo`: the cluster DNS, and the node's address where the host has none. */
+static int node_local_addresses(struct node *node, struct err *err)
+{
+	const struct config *c = node->config;
+	int r = 0;
+
+	for (int f = 0; f < DP_FAMILIES && r == 0; f++) {
+		if (node->addresses.fallback[f])
+			r = dataplane_local_address_add(node->dp, &node->addresses.addrs[f], err);
+		if (r == 0 && !config_disabled(c, "dns") && !address_is_zero(&c->dns_addrs[f]))
+			r = dataplane_local_address_add(node->dp, &c->dns_addrs[f], err);
+	}
+	return r;
+}
+
 static int node_network(struct node *node, struct err *err)
 {
 	const struct config *c = node->config;
 	struct dataplane_options dp = { .pin_dir = c->pin_dir,
 					.cgroup2_own = config_path(c, c->run_dir, "cgroup2"),
+					.direct_nets = c->direct_nets,
+					.n_direct_nets = c->n_direct_nets,
+					.xdp = c->xdp_mode,
 					.node_port_min = (uint16_t)c->node_port_min,
 					.node_port_max = (uint16_t)c->node_port_max };
 	const struct netctl_options net = {
@@ -270,27 +302,15 @@ static int node_network(struct node *node, struct err *err)
 		.cluster_dns = config_disabled(c, "dns") ? "" : c->cluster_dns,
 		.no_policy = config_disabled(c, "network-policy"),
 	};
-	struct str ranges = str_of(c->service_cidr), first;
-	struct dp_addr dns;
 	int r;
 
-	if (address_parse_prefix(str_of(c->cluster_cidr), &dp.pod_nets[DP_V4].addr, &dp.pod_nets[DP_V4].bits) < 0)
-		return err_set(err, -EINVAL, "cluster-cidr: \"%s\" is no address range", c->cluster_cidr);
-	str_split(&ranges, ',', &first);
-	if (address_parse_prefix(first, &dp.service_nets[DP_V4].addr, &dp.service_nets[DP_V4].bits) < 0 ||
-	    address_parse(str_of(node->address), &dp.node_ips[DP_V4]) < 0)
-		return err_set(err, -EINVAL, "node-ip: \"%s\" is no address", node->address);
+	memcpy(dp.pod_nets, c->pod_nets, sizeof(dp.pod_nets));
+	memcpy(dp.service_nets, c->service_nets, sizeof(dp.service_nets));
+	memcpy(dp.node_ips, node->addresses.addrs, sizeof(dp.node_ips));
 	r = dataplane_open(&dp, &node->dp, err);
 	if (r < 0)
 		return err_wrap(err, r, "dataplane");
-	if (strcmp(node->address, NODE_ADDRESS_FALLBACK) == 0)
-		r = dataplane_local_address_add(node->dp, &dp.node_ips[DP_V4], err);
-	if (r == 0 && *net.cluster_dns) {
-		r = address_parse(str_of(c->cluster_dns), &dns);
-		if (r < 0)
-			return err_set(err, r, "cluster-dns: \"%s\" is no address", c->cluster_dns);
-		r = dataplane_local_address_add(node->dp, &dns, err);
-	}
+	r = node_local_addresses(node, err);
 	if (r == 0)
 		r = netctl_create(node->loop, node->reg, node->dp, &net, &node->net, err);
 	if (r == 0)
@@ -305,7 +325,7 @@ static int node_kubelet(struct node *node, struct err *err)
 		arena_new_array(&node->arena, struct kubelet_image_registry, c->insecure_registry.n);
 	struct kubelet_options options = {
 		.node_name = c->node_name,
-		.node_ips = { node->address },
+		.node_ips = { node->addresses.texts[0], node->addresses.n > 1 ? node->addresses.texts[1] : NULL },
 		.node_labels = c->node_label.items,
 		.data_dir = c->data_dir,
 		.run_dir = c->run_dir,
@@ -341,9 +361,9 @@ static int node_control(struct node *node, struct err *err)
 	const char **disable = arena_new_array(&node->arena, const char *, c->disable.n + 1);
 	struct controllers_options options = {
 		.root_ca_pem = arena_strndup(&node->arena, node->pki.ca_cert.p, node->pki.ca_cert.n),
-		.apiserver_address = node->address,
+		.apiserver_address = *c->advertise_address ? c->advertise_address : node->addresses.texts[0],
 		.apiserver_port = (int)c->https_listen_port,
-		.kubernetes_service_ip = node->service_ip,
+		.kubernetes_service_ip = node->service_ips[0],
 		.signer = &node->signer,
 		.disable = disable,
 	};
@@ -368,8 +388,8 @@ static int node_control(struct node *node, struct err *err)
 static int node_start(struct node *node, struct err *err)
 {
 	static int (*const steps[])(struct node *, struct err *) = {
-		node_check_features, node_folders, node_service_ip, node_first_certificates,
-		node_objects,        node_roles,   node_api,        node_network,
+		node_check_features, node_folders, node_service_ips, node_first_certificates,
+		node_objects,        node_roles,   node_api,         node_network,
 		node_control,        node_kubelet, node_kubeconfig,
 	};
 	int r = 0;
@@ -387,10 +407,7 @@ int node_create(const struct config *config, struct node **ret, struct err *err)
 	node->config = config;
 	node->lock_fd = -1;
 	node->started_ns = clock_monotonic_ns();
-	if (*config->node_ip)
-		snprintf(node->address, sizeof(node->address), "%s", config->node_ip);
-	else
-		node_address_find(node->address);
+	node_addresses_find(config, &node->addresses);
 	r = loop_create(NULL, &node->loop, err);
 	if (r == 0)
 		r = node_start(node, err);

@@ -25,10 +25,10 @@ struct tls_context;
 struct node {
 	const struct config *config;
 	struct arena arena;
-	char address[NODE_ADDRESS_MAX];
-	char service_ip[NODE_ADDRESS_MAX]; /* of the `kubernetes` Service */
-	int64_t started_ns;                /* monotonic */
-	int64_t ready_after_ns;            /* from the start to /readyz; 0: not yet */
+	struct node_addresses addresses;                 /* followed live (node_live.c) */
+	char service_ips[DP_FAMILIES][NODE_ADDRESS_MAX]; /* [0]: of the `kubernetes` Service */
+	int64_t started_ns;                              /* monotonic */
+	int64_t ready_after_ns;                          /* from the start to /readyz; 0: not yet */
 	int lock_fd;
 	struct pki pki;
 	struct loop *loop;

@@ -116,7 +116,7 @@ static struct json *status_node(struct node *node, struct arena *a)
 
 	kubelet_get_stats(node->kubelet, &s);
 	json_set_cstr(a, v, "name", node->config->node_name);
-	json_set_cstr(a, v, "address", node->address);
+	json_set_cstr(a, v, "address", node->addresses.texts[0]);
 	json_set_bool(a, v, "ready", s.node_ready);
 	json_set_cstr(a, v, "runtime", s.oci);
 	json_set_int(a, v, "supervisorPid", s.supervisor_pid);

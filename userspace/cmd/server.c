@@ -63,7 +63,8 @@ static int server_run(const struct config *config, struct err *err)
 		return r;
 	}
 	log_info("ready version=%s node=%s address=%s port=%d took_ms=%lld", K3C_VERSION, config->node_name,
-		 node->address, (int)config->https_listen_port, (long long)(node->ready_after_ns / NS_PER_MS));
+		 node->addresses.texts[0], (int)config->https_listen_port,
+		 (long long)(node->ready_after_ns / NS_PER_MS));
 	code = loop_run(node->loop);
 	node_destroy(node);
 	log_info("stopped");

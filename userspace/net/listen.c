@@ -49,7 +49,7 @@ static int bound_socket(int type, const char *address, uint16_t port, int *ret_f
 	const char *shown = address && *address ? address : "any address";
 	struct sockaddr_storage addr;
 	_cleanup_close_ int fd = -1;
-	int one = 1, both = !address || !*address ? 0 : 1;
+	int one = 1, only;
 	socklen_t len;
 	int r;
 
@@ -61,8 +61,10 @@ static int bound_socket(int type, const char *address, uint16_t port, int *ret_f
 		return err_set(err, -errno, "cannot make a %s socket: %s", protocol, strerror(errno));
 	if (type == SOCK_STREAM)
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (addr.ss_family == AF_INET6)
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &both, sizeof(both));
+	if (addr.ss_family == AF_INET6) {
+		only = !IN6_IS_ADDR_UNSPECIFIED(&((struct sockaddr_in6 *)&addr)->sin6_addr);
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only));
+	}
 	if (bind(fd, (struct sockaddr *)&addr, len) < 0) {
 		r = -errno;
 		if (r == -EADDRINUSE)
