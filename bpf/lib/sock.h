@@ -51,6 +51,27 @@ static __always_inline void sock_remember(struct k3c_sock *s, const struct k3c_a
 	s->peer[at].set = choice->set;
 }
 
+/* The sender's own address is chosen later; its namespace says whose it is. */
+static __always_inline void sock_tell(__u8 type, __u32 reason, __u64 netns, const struct k3c_addr *dst, __be16 port,
+				      __u8 proto, const struct k3c_backend *to)
+{
+	struct k3c_event *e = event_begin(type);
+
+	if (!e)
+		return;
+	e->reason = reason;
+	e->netns_cookie = netns;
+	e->dst = *dst;
+	e->dport = port;
+	e->proto = proto;
+	e->via = K3C_VIA_SOCKET;
+	if (to) {
+		e->to = to->addr;
+		e->to_port = to->port;
+	}
+	event_end(e);
+}
+
 /* `sticky`: datagrams of one unconnected socket stay with one backend. Returns what the program must return;
  * *ret_changed tells whether *dst and *port are new. */
 static __always_inline int sock_forward(struct bpf_sock_addr *ctx, struct k3c_addr *dst, __be16 *port, bool sticky,
@@ -70,15 +91,20 @@ static __always_inline int sock_forward(struct bpf_sock_addr *ctx, struct k3c_ad
 	if (r == LB_NOT_A_SERVICE)
 		return 1;
 	if (r != LB_FOUND) {
-		drop_count(r == LB_DENIED ? K3C_DROP_SOURCE_RANGE : K3C_DROP_NO_BACKEND, 0);
+		__u32 reason = r == LB_DENIED ? K3C_DROP_SOURCE_RANGE : K3C_DROP_NO_BACKEND;
+
+		drop_count(reason, 0);
+		sock_tell(K3C_EVENT_DROP, reason, who.client.q[0], dst, *port, proto, NULL);
 		bpf_set_retval(r == LB_DENIED ? -EPERM : -ECONNREFUSED);
 		return 0;
 	}
 	if (!ctx->sk)
 		return 1;
 	s = bpf_sk_storage_get(&k3c_sock, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (s && !(sticky && sock_same_as_before(s, dst, *port, &choice)))
+	if (s && !(sticky && sock_same_as_before(s, dst, *port, &choice))) {
 		sock_remember(s, dst, *port, &choice);
+		sock_tell(K3C_EVENT_TRANSLATE, 0, who.client.q[0], dst, *port, proto, &choice.backend);
+	}
 	*dst = choice.backend.addr;
 	*port = choice.backend.port;
 	*ret_changed = true;
