@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every case of every file in tests/dataplane/packets (see README there) through the real programs with
+ * BPF_PROG_TEST_RUN: verdict, bytes, what is counted, what is remembered. packets/branches lists the outcomes that each
+ * program has; one that no case reaches fails the test, and so does one that is not listed. */
+#include "tests/dataplane/world.h"
+
+#include <bpf/bpf.h>
+#include <dirent.h>
+#include <fnmatch.h>
+#include <limits.h>
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+
+#include "tests/dataplane/packet_state.h"
+
+#define OUTCOMES_MAX 256
+#define OUTCOME_SIZE 80
+
+struct outcome {
+	char text[OUTCOME_SIZE];
+	bool listed, excused; /* excused: "never REASON", with why behind # */
+	unsigned hits;
+};
+
+static struct outcome outcomes[OUTCOMES_MAX];
+static size_t n_outcomes, n_cases, n_packets, n_failed;
+
+static struct outcome *outcome_of(const char *text)
+{
+	for (size_t i = 0; i < n_outcomes; i++)
+		if (strcmp(outcomes[i].text, text) == 0)
+			return &outcomes[i];
+	assert_true(n_outcomes < OUTCOMES_MAX);
+	snprintf(outcomes[n_outcomes].text, OUTCOME_SIZE, "%s", text);
+	return &outcomes[n_outcomes++];
+}
+
+/* ---- one packet ---- */
+
+struct run {
+	struct packet_state state;
+	/* how the next packets come */
+	enum dp_program program;
+	bool has_program, xdp;
+	struct __sk_buff ctx;
+	/* the last packet */
+	struct pt_packet in;
+	uint8_t out[PT_BYTES_MAX];
+	uint32_t out_len, verdict, mark;
+	uint64_t tstamp;
+	char reason[32]; /* counted; empty: none */
+	bool open;       /* sent, and its verdict not judged yet */
+	bool judged, out_judged;
+};
+
+static void counters(struct dp_drop *ret, size_t *ret_n)
+{
+	ok(dataplane_drops(world.dp, ret, 64, ret_n, err));
+}
+
+static bool is_xdp(enum dp_program program)
+{
+	struct bpf_prog_info info = { 0 };
+	uint32_t len = sizeof(info);
+
+	assert_int_equal(bpf_obj_get_info_by_fd(world.dp->programs[program], &info, &len), 0);
+	return info.type == BPF_PROG_TYPE_XDP;
+}
+
+static void send_packet(struct run *r)
+{
+	static _Alignas(8) uint8_t in[2 + PT_BYTES_MAX]; /* what follows the link header is aligned */
+	struct dp_drop before[64], after[64];
+	struct xdp_md xdp = { .data_end = (uint32_t)r->in.n, .ingress_ifindex = r->ctx.ifindex };
+	struct __sk_buff ctx = r->ctx;
+	size_t n;
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = in + 2, .data_size_in = (uint32_t)r->in.n, .data_out = r->out,
+		    .data_size_out = sizeof(r->out), .ctx_in = r->xdp ? (void *)&xdp : (void *)&ctx,
+		    .ctx_size_in = r->xdp ? sizeof(xdp) : sizeof(ctx), .ctx_out = r->xdp ? NULL : &ctx,
+		    .ctx_size_out = r->xdp ? 0 : sizeof(ctx), .repeat = 1);
+
+	memcpy(in + 2, r->in.bytes, r->in.n);
+	counters(before, &n);
+	if (bpf_prog_test_run_opts(world.dp->programs[r->program], &opts) < 0) {
+		state_fail(&r->state, "test run: %s", strerror(errno));
+		return;
+	}
+	counters(after, &n);
+	r->reason[0] = 0;
+	for (size_t i = 0; i < n; i++)
+		if (after[i].packets != before[i].packets)
+			snprintf(r->reason + strlen(r->reason), sizeof(r->reason) - strlen(r->reason), "%s%s",
+				 r->reason[0] ? "+" : "", after[i].reason);
+	r->verdict = opts.retval;
+	r->out_len = opts.data_size_out;
+	r->mark = ctx.mark;
+	r->tstamp = ctx.tstamp;
+	r->open = true;
+	r->judged = r->out_judged = false;
+	n_packets++;
+}
+
+static const char *verdict_name(const struct run *r)
+{
+	if (r->xdp)
+		return r->verdict == XDP_PASS       ? "pass"
+		       : r->verdict == XDP_DROP     ? "drop"
+		       : r->verdict == XDP_TX       ? "transmit"
+		       : r->verdict == XDP_REDIRECT ? "redirect"
+						    : "abort";
+	return r->verdict == TC_ACT_OK                 ? "pass"
+	       : r->verdict == TC_ACT_SHOT             ? "drop"
+	       : r->verdict == TC_ACT_REDIRECT         ? "redirect"
+	       : r->verdict == (uint32_t)TC_ACT_UNSPEC ? "next"
+						       : "other";
+}
+
+/* Behind the link header, which redirecting rewrites. */
+static bool is_changed(const struct run *r)
+{
+	return r->out_len != r->in.n || memcmp(r->out + 14, r->in.bytes + 14, r->in.n - 14) != 0;
+}
+
+static void note_outcome(const struct run *r)
+{
+	uint64_t type = pt_get(r->in.bytes, 12, 2);
+	char text[OUTCOME_SIZE];
+
+	snprintf(text, sizeof(text), "%s %s %s%s%s%s", programs_name(r->program),
+		 type == 0x0800   ? "ip"
+		 : type == 0x86dd ? "ip6"
+				  : "other",
+		 verdict_name(r), r->verdict != TC_ACT_SHOT && is_changed(r) ? " changed" : "", r->reason[0] ? " " : "",
+		 r->reason);
+	outcome_of(text)->hits++;
+}
+
+/* Before the next step: every packet's verdict is stated, and bytes are as they were unless the case says how. */
+static void settle(struct run *r)
+{
+	if (!r->open || r->state.failed)
+		return;
+	r->open = false;
+	note_outcome(r);
+	if (!r->judged)
+		state_fail(&r->state, "the verdict is not stated, it was: %s %s", verdict_name(r), r->reason);
+	else if (!r->out_judged && strcmp(verdict_name(r), "drop") != 0 && is_changed(r)) {
+		char text[512];
+
+		pt_equal(&r->in, r->out, r->out_len, text, sizeof(text));
+		state_fail(&r->state, "the packet was changed: %s", text);
+	}
+}
+
+/* ---- steps ---- */
+
+static void step_run(struct run *r, struct pt_words *w)
+{
+	r->has_program = false;
+	for (enum dp_program p = 0; w->n > 1 && p < DP_PROGRAM_COUNT; p++)
+		if (strcmp(programs_name(p), w->at[1]) == 0) {
+			r->program = p;
+			r->has_program = true;
+		}
+	if (!r->has_program || w->n < 3) {
+		state_fail(&r->state, "run PROGRAM LINK");
+		return;
+	}
+	r->xdp = is_xdp(r->program);
+	r->ctx = (struct __sk_buff){ .ifindex = state_link(&r->state, w->at[2]) };
+	for (size_t i = 3; i + 1 < w->n; i += 2) {
+		if (strcmp(w->at[i], "from") == 0)
+			r->ctx.ingress_ifindex = state_link(&r->state, w->at[i + 1]);
+		else if (strcmp(w->at[i], "mark") == 0)
+			r->ctx.mark = (uint32_t)strtoul(w->at[i + 1], NULL, 0);
+		else if (strcmp(w->at[i], "segments") == 0)
+			r->ctx.gso_segs = (uint32_t)strtoul(w->at[i + 1], NULL, 0);
+		else if (strcmp(w->at[i], "segment-size") == 0)
+			r->ctx.gso_size = (uint32_t)strtoul(w->at[i + 1], NULL, 0);
+		else
+			state_fail(&r->state, "run does not know %s", w->at[i]);
+	}
+}
+
+static void step_in(struct run *r, struct pt_words *w)
+{
+	if (!r->has_program)
+		state_fail(&r->state, "which program? (run PROGRAM LINK)");
+	else if (!pt_build(&r->in, r->state.vars, w->at + 1, w->n - 1))
+		state_fail(&r->state, "%s", r->in.error);
+	else
+		send_packet(r);
+}
+
+static void step_out(struct run *r, struct pt_words *w)
+{
+	static struct pt_packet want;
+	char text[512];
+
+	if (!r->open) {
+		state_fail(&r->state, "nothing was sent");
+		return;
+	}
+	r->out_judged = true;
+	if (!pt_build(&want, r->state.vars, w->at + 1, w->n - 1) ||
+	    (pt_bind(&want, r->out, r->out_len) && !pt_build(&want, r->state.vars, w->at + 1, w->n - 1))) {
+		state_fail(&r->state, "%s", want.error);
+		return;
+	}
+	/* the link header was checked with the verdict */
+	if (r->out_len >= 14)
+		memcpy(want.bytes, r->out, 14);
+	if (!pt_equal(&want, r->out, r->out_len, text, sizeof(text)))
+		state_fail(&r->state, "packet out: %s", text);
+}
+
+static void step_verdict(struct run *r, struct pt_words *w)
+{
+	const char *reason = "", *to = NULL;
+
+	if (!r->open) {
+		state_fail(&r->state, "nothing was sent");
+		return;
+	}
+	if (strcmp(w->at[0], "redirect") == 0)
+		to = w->n > 1 ? w->at[1] : "?";
+	else if (w->n > 1)
+		reason = w->at[1];
+	r->judged = true;
+	if (strcmp(verdict_name(r), w->at[0]) != 0 || strcmp(r->reason, reason) != 0)
+		state_fail(&r->state, "verdict: %s %s", verdict_name(r), r->reason);
+	else if (to && !state_mac_is(&r->state, to, r->out))
+		state_fail(&r->state, "not the link address of %s", to);
+}
+
+static void step_mark(struct run *r, struct pt_words *w)
+{
+	if (w->n != 2 || r->mark != strtoul(w->at[1], NULL, 0))
+		state_fail(&r->state, "mark 0x%x", r->mark);
+}
+
+typedef void step_fn(struct run *r, struct pt_words *w);
+
+static const struct {
+	const char *word;
+	step_fn *fn;
+} steps[] = {
+	{ "out", step_out },          { "pass", step_verdict },     { "drop", step_verdict },
+	{ "redirect", step_verdict }, { "transmit", step_verdict }, { "next", step_verdict },
+	{ "mark", step_mark },        { "run", step_run },          { "in", step_in },
+};
+
+static void step(struct run *r, struct pt_words *w)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+		if (strcmp(steps[i].word, w->at[0]) != 0)
+			continue;
+		if (steps[i].fn == step_run || steps[i].fn == step_in)
+			settle(r);
+		if (!r->state.failed)
+			steps[i].fn(r, w);
+		return;
+	}
+	settle(r);
+	if (!r->state.failed && !state_step(&r->state, w))
+		state_fail(&r->state, "no such word: %s", w->at[0]);
+}
+
+/* ---- files ---- */
+
+static void case_end(struct run *r)
+{
+	settle(r);
+	n_failed += r->state.failed;
+}
+
+static void run_file(const char *dir, const char *name)
+{
+	static struct run r;
+	char path[PATH_MAX], line[4096];
+	FILE *f;
+	bool inside = false;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	f = fopen(path, "re");
+	assert_non_null(f);
+	for (unsigned number = 1; fgets(line, sizeof(line), f); number++) {
+		struct pt_words w;
+		char *text = line + strspn(line, " \t\n");
+
+		if (!*text || *text == '#')
+			continue;
+		if (strncmp(text, "case ", 5) == 0) {
+			if (inside)
+				case_end(&r);
+			inside = true;
+			memset(&r, 0, sizeof(r));
+			text[strcspn(text, "\n")] = 0;
+			state_begin(&r.state, name, text + 5);
+			n_cases++;
+			continue;
+		}
+		if (!inside)
+			fail_msg("%s:%u: a case begins with `case WHAT IT SHOWS`", name, number);
+		if (r.state.failed)
+			continue;
+		pt_split(text, &w);
+		r.state.line = number;
+		step(&r, &w);
+	}
+	if (inside)
+		case_end(&r);
+	fclose(f);
+}
+
+/* Beside the program (in vmtest's guests), or in the tree. */
+static const char *packets_dir(void)
+{
+	static char beside[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", beside, sizeof(beside) - sizeof("packets"));
+
+	if (n > 0) {
+		beside[n] = 0;
+		strcpy(strrchr(beside, '/') + 1, "packets");
+		if (access(beside, R_OK) == 0)
+			return beside;
+	}
+	return K3C_SOURCE_DIR "/tests/dataplane/packets";
+}
+
+static int is_packet_file(const struct dirent *d)
+{
+	return fnmatch("*.packets", d->d_name, 0) == 0;
+}
+
+static void test_files(void **state)
+{
+	struct dirent **names;
+	int n = scandir(packets_dir(), &names, is_packet_file, alphasort);
+
+	if (n <= 0)
+		fail_msg("no packet files in %s", packets_dir());
+	for (int i = 0; i < n; i++) {
+		run_file(packets_dir(), names[i]->d_name);
+		free(names[i]);
+	}
+	free(names);
+	print_message("packets: %zu cases, %zu packets, %zu outcomes\n", n_cases, n_packets, n_outcomes);
+	assert_int_equal(n_failed, 0);
+}
+
+/* A reason that no program's outcome names would be one nobody has ever seen. */
+static size_t reasons_missing(void)
+{
+	struct dp_drop all[64];
+	size_t n, missing = 0;
+
+	counters(all, &n);
+	for (size_t i = 0; i < n; i++) {
+		bool found = false;
+
+		for (size_t k = 0; k < n_outcomes && !found; k++)
+			found = strcmp(strrchr(outcomes[k].text, ' ') + 1, all[i].reason) == 0;
+		if (!found)
+			print_error("branches: nobody is known to drop for %s\n", all[i].reason);
+		missing += !found;
+	}
+	return missing;
+}
+
+static void test_branches(void **state)
+{
+	char path[PATH_MAX], line[256];
+	size_t missing = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/branches", packets_dir());
+	f = fopen(path, "re");
+	if (!f)
+		fail_msg("%s: %s", path, strerror(errno));
+	while (fgets(line, sizeof(line), f)) {
+		line[strcspn(line, "#\n")] = 0;
+		for (size_t n = strlen(line); n && strchr(" \t", line[n - 1]); n--)
+			line[n - 1] = 0;
+		if (line[0])
+			outcome_of(line)->listed = true;
+		if (strncmp(line, "never ", 6) == 0)
+			outcome_of(line)->excused = true;
+	}
+	fclose(f);
+	for (size_t i = 0; i < n_outcomes; i++) {
+		const struct outcome *o = &outcomes[i];
+
+		if (o->excused)
+			continue;
+		if (o->listed && !o->hits)
+			print_error("branches: no packet file reaches \"%s\"\n", o->text);
+		if (!o->listed)
+			print_error("branches: \"%s\" is not listed\n", o->text);
+		missing += !o->listed || !o->hits;
+	}
+	assert_int_equal(missing + reasons_missing(), 0);
+}
+
+static int tests(void)
+{
+	const struct CMUnitTest all[] = {
+		cmocka_unit_test(test_files),
+		cmocka_unit_test(test_branches),
+	};
+	int r;
+
+	world_uplink();
+	world_open();
+	state_open();
+	r = cmocka_run_group_tests(all, NULL, NULL);
+	state_close();
+	dataplane_close(world.dp);
+	return r;
+}
+
+int main(void)
+{
+	return world_run(tests);
+}
