@@ -44,7 +44,7 @@ static struct dp_service service(uint8_t kind, uint8_t proto, uint16_t port, str
 		.kind = kind,
 		.proto = proto,
 		.port = port,
-		.addr = ip(SERVICE_IP),
+		.addr = ip(kind == DP_NODE_PORT ? "0.0.0.0" : SERVICE_IP),
 		.backends = backends,
 		.n_backends = n,
 	};

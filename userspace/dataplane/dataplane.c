@@ -115,6 +115,7 @@ void dataplane_close(struct dataplane *dp)
 {
 	if (!dp)
 		return;
+	sockets_finish(dp);
 	policy_unload_sets(dp);
 	pods_forget(dp);
 	nl_close(dp->nl);

@@ -100,7 +100,8 @@ int dataplane_service_delete(struct dataplane *dp, const struct dp_service *fron
 typedef void dataplane_service_fn(void *arg, const struct dp_service *s);
 int dataplane_service_each(struct dataplane *dp, dataplane_service_fn *fn, void *arg, struct err *err);
 /* Sockets connected to vanished backends are destroyed, on the host and in every pod, and translations that lead there
- * are forgotten. One pass over the sockets for all of them. port 0: every port of the address. */
+ * are forgotten. One pass over the sockets for all of them, on a thread of its own, soon after the call (errors met
+ * there are logged). port 0: every port of the address. */
 int dataplane_backends_gone(struct dataplane *dp, const struct dp_backend *backends, size_t n, uint8_t proto,
 			    struct err *err);
 

@@ -83,6 +83,7 @@ struct dataplane {
 	struct nl *nl;
 	struct nl *links; /* subscribed */
 	uint32_t mtu;
+	struct sockets_worker *sockets; /* NULL: never needed */
 	struct map pods; /* key -> struct pod_state */
 	struct policy_state *policy; /* policy_state.h */
 };
@@ -169,6 +170,10 @@ void sources_delete(struct dataplane *dp, uint32_t set);
 void sources_collect_orphans(struct dataplane *dp, struct map *used);
 /* On the heap; NULL: none. */
 struct dp_net *sources_read(struct dataplane *dp, uint32_t set, size_t *ret_n);
+
+/* sockets.c */
+/* Waits for the worker. */
+void sockets_finish(struct dataplane *dp);
 
 /* policy.c */
 int policy_load_sets(struct dataplane *dp, struct err *err);
