@@ -156,7 +156,7 @@ static __always_inline __u32 policy_known(struct k3c_conn *c, const struct packe
 /* `from_host`: made by this node itself (the kubelet's probes among it), which no policy stops. */
 static __always_inline __u32 policy_new(const struct packet *p, const struct k3c_conn_key *key, const struct side *src,
 					const struct side *dst, __u8 src_end, bool from_host, __u32 generation,
-					__u64 now)
+					__u64 now, bool *ret_new)
 {
 	struct k3c_conn c = { .last_ns = now, .generation = generation, .initiator = src_end };
 	__u32 reason;
@@ -187,9 +187,8 @@ static __always_inline __u32 policy_check(const struct packet *p, const struct s
 	__u64 now;
 
 	/* Where no policy is, only the beginning and the end of a connection are noted. */
-	if (!isolated &&
-	    (p->later_fragment || p->icmp_error ||
-	     (packet_is_stateful(p->flow.proto) && !(p->flags & (PACKET_SYN | PACKET_FIN | PACKET_RST)))))
+	if (!isolated && (p->later_fragment || p->icmp_error ||
+			  (packet_is_stateful(p->flow.proto) && !(p->flags & (PACKET_SYN | PACKET_FIN | PACKET_RST)))))
 		return K3C_DROP_NONE;
 	if (p->no_ports)
 		return K3C_DROP_FRAGMENT;
