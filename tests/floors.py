@@ -26,7 +26,7 @@ ROOMS |= {
     "userspace/controllers": LOW,
     "scheduler": LOW,
     "kubelet": LOW + ["userspace/net"],
-    "userspace/netctl": LOW + ["userspace/dataplane"],
+    "userspace/netctl": LOW + ["userspace/net", "userspace/dataplane"],
     "userspace/dns": LOW + ["userspace/net"],
 }
 ROOMS["userspace/cmd"] = list(ROOMS)

@@ -4,15 +4,18 @@
 #include <string.h>
 
 #include "datastore/store.h"
+#include "userspace/api/meta.h"
 #include "userspace/api/selector.h"
 #include "userspace/cmd/status_collect.h"
 #include "userspace/netctl/address.h"
+#include "userspace/netctl/explain.h"
+#include "userspace/netctl/model.h"
 #include "userspace/netctl/services.h"
 #include "userspace/netctl/status.h"
 
 struct file_objects {
 	struct arena *arena;
-	struct json *services, *slices, *pods, *policies;
+	struct json *services, *slices, *pods, *policies, *nodes, *namespaces;
 	int64_t revision; /* the newest of any object: the store's own number is reserved ahead */
 };
 
@@ -29,15 +32,29 @@ static void file_object(void *arg, const char *group, const char *plural, int64_
 		list = f->slices;
 	else if (strcmp(plural, "pods") == 0 && !*group)
 		list = f->pods;
+	else if (strcmp(plural, "nodes") == 0 && !*group)
+		list = f->nodes;
 	else if (strcmp(plural, "networkpolicies") == 0)
 		list = f->policies;
+	else if (strcmp(plural, "namespaces") == 0)
+		list = f->namespaces;
 	if (list && json_parse(f->arena, arena_str(f->arena, text), 0, &v, NULL) == 0)
 		json_append(list, v);
 }
 
-static struct json *files_service(struct arena *a, const struct file_objects *f, const struct json *service)
+static struct str files_zone(const struct config *config, const struct file_objects *f)
 {
-	const struct json **slices = arena_new_array(a, const struct json *, json_count(f->slices));
+	json_foreach(node, f->nodes)
+		if (str_is(json_at_str(node, "metadata.name"), config->node_name))
+			return meta_label(node, "topology.kubernetes.io/zone");
+	return STR_NULL;
+}
+
+static struct json *files_service(struct arena *a, const struct config *config, const struct file_objects *f,
+				  const struct json *service)
+{
+	const struct services_place place = { str_of(config->node_name), files_zone(config, f) };
+	struct services_slice **slices = arena_new_array(a, struct services_slice *, json_count(f->slices) + 1);
 	struct str ns = json_at_str(service, "metadata.namespace"), name = json_at_str(service, "metadata.name");
 	struct json *v = json_new_object(a), *frontends = json_new_array(a);
 	struct services_result result;
@@ -46,13 +63,15 @@ static struct json *files_service(struct arena *a, const struct file_objects *f,
 	json_foreach(slice, f->slices)
 		if (str_eq(json_at_str(slice, "metadata.namespace"), ns) &&
 		    str_eq(json_get_str(json_at(slice, "metadata.labels"), "kubernetes.io/service-name"), name))
-			slices[n++] = slice;
-	services_translate(a, service, slices, n, &result);
+			slices[n++] = services_slice_parse(slice, &place);
+	services_translate(a, service, (const struct services_slice *const *)slices, n, &result);
 	for (size_t i = 0; i < result.n; i++)
 		json_append(frontends, netctl_frontend_json(a, &result.frontends[i]));
 	json_set_str(a, v, "namespace", ns);
 	json_set_str(a, v, "name", name);
 	json_set(v, "frontends", frontends);
+	while (n)
+		free(slices[--n]);
 	return v;
 }
 
@@ -86,6 +105,12 @@ static struct json *files_pods(struct arena *a, const struct file_objects *f)
 		json_foreach(ip, json_at(pod, "status.podIPs"))
 			json_append(json_ensure_array(a, v, "addresses"), json_new_str(a, json_get_str(ip, "ip")));
 		json_set(v, "policies", files_policies(a, f, pod));
+		json_set(v, "labels", json_clone(a, json_at(pod, "metadata.labels")));
+		if (json_at_bool(pod, "spec.hostNetwork", false))
+			json_set_bool(a, v, "hostNetwork", true);
+		if (str_is(json_at_str(pod, "status.phase"), "Succeeded") ||
+		    str_is(json_at_str(pod, "status.phase"), "Failed"))
+			json_set_bool(a, v, "finished", true);
 		json_append(list, v);
 	}
 	return list;
@@ -114,14 +139,51 @@ static struct json *files_node(struct arena *a, const struct config *config, con
 	return v;
 }
 
+static void files_init(struct file_objects *f, struct arena *a)
+{
+	*f = (struct file_objects){ .arena = a };
+	f->services = json_new_array(a);
+	f->slices = json_new_array(a);
+	f->pods = json_new_array(a);
+	f->policies = json_new_array(a);
+	f->nodes = json_new_array(a);
+	f->namespaces = json_new_array(a);
+}
+
+int status_explain_files(const struct config *config, struct arena *a, const struct netctl_flow *flow,
+			 struct json **ret, struct err *err)
+{
+	struct net_model model;
+	struct store_file_info info;
+	struct file_objects f;
+	int r;
+
+	files_init(&f, a);
+	r = store_read_files(config_path(config, config->data_dir, "db/state.db"), file_object, &f, &info, err);
+	if (r < 0)
+		return r;
+	model_init(&model);
+	json_foreach(ns, f.namespaces)
+		model_set_namespace(&model, ns);
+	json_foreach(pod, f.pods)
+		model_set_pod(&model, pod);
+	json_foreach(policy, f.policies)
+		model_set_policy(&model, policy);
+	*ret = netctl_explain_model(&model, a, flow);
+	model_finish(&model);
+	return 0;
+}
+
 int status_from_files(const struct config *config, struct arena *a, struct json **ret, struct err *err)
 {
-	struct file_objects f = { a, json_new_array(a), json_new_array(a), json_new_array(a), json_new_array(a), 0 };
 	struct json *v = json_new_object(a), *store = json_new_object(a), *network = json_new_object(a);
 	struct json *services = json_new_array(a);
 	struct store_file_info info;
-	int r = store_read_files(config_path(config, config->data_dir, "db/state.db"), file_object, &f, &info, err);
+	struct file_objects f;
+	int r;
 
+	files_init(&f, a);
+	r = store_read_files(config_path(config, config->data_dir, "db/state.db"), file_object, &f, &info, err);
 	if (r < 0)
 		return r;
 	json_set_int(a, store, "revision", f.revision);
@@ -129,7 +191,7 @@ int status_from_files(const struct config *config, struct arena *a, struct json 
 	json_set_int(a, store, "fileBytes", (int64_t)info.db_bytes);
 	json_set_int(a, store, "walBytes", (int64_t)info.wal_bytes);
 	json_foreach(s, f.services)
-		json_append(services, files_service(a, &f, s));
+		json_append(services, files_service(a, config, &f, s));
 	json_set(network, "services", services);
 	json_set(network, "pods", files_pods(a, &f));
 	json_set(v, "store", store);

@@ -72,6 +72,15 @@ enum dp_family address_family(const struct dp_addr *a)
 	return memcmp(a->b, address_mapped, sizeof(address_mapped)) == 0 ? DP_V4 : DP_V6;
 }
 
+struct dp_addr address_any(enum dp_family family)
+{
+	struct dp_addr a = { 0 };
+
+	if (family == DP_V4)
+		memcpy(a.b, address_mapped, sizeof(address_mapped));
+	return a;
+}
+
 int address_parse_families(struct str text, struct dp_addr ret[static DP_FAMILIES], enum dp_family *ret_primary)
 {
 	struct dp_addr found[DP_FAMILIES] = { 0 }, a;

@@ -21,5 +21,7 @@ int address_parse_prefix_families(struct str text, struct dp_net ret[static DP_F
 void address_format(const struct dp_addr *a, char ret[static ADDRESS_TEXT_MAX]);
 bool address_is_zero(const struct dp_addr *a);
 enum dp_family address_family(const struct dp_addr *a);
+/* "Every address": 0.0.0.0 or ::. */
+struct dp_addr address_any(enum dp_family family);
 bool address_equal(const struct dp_addr *a, const struct dp_addr *b);
 bool address_in(const struct dp_addr *a, const struct dp_addr *prefix, uint8_t len);

@@ -6,24 +6,45 @@
 #include "userspace/netctl/model.h"
 #include "userspace/netctl/netctl.h"
 #include "userspace/netctl/pod_addresses.h"
+#include "userspace/netctl/policy_sync.h"
+#include "userspace/netctl/services.h"
 #include "userspace/registry/registry.h"
 
-/* One Service: its slices and the frontends that the maps hold for it. */
+/* Who asks for frontends: a Service, or a pod by its hostPorts. */
 struct net_service {
-	struct list dirty;           /* queued for a sync */
-	const struct object *object; /* NULL: deleted, or slices came first */
-	const struct object **slices;
+	struct list queue;           /* nc->dirty_services, later_services or full_services */
+	const struct object *object; /* Service or Pod; NULL: deleted, or slices came first */
+	struct net_slice *slices;
 	size_t n_slices, cap_slices;
-	struct dp_service *frontends; /* installed; backends of each on the heap */
+	struct dp_service *frontends; /* wanted, as last translated: sorted; one heap block with all that they name */
 	size_t n_frontends;
-	bool failed; /* something of it could not be written */
-	char *ns, *name;
+	bool pod;              /* object is a Pod */
+	bool failed;           /* something of it could not be written: all is written again */
+	bool full;             /* for want of room */
+	unsigned failures;     /* in a row */
+	int64_t not_before_ns; /* what costs much is not translated over and over */
+	int64_t due_ns;        /* while it waits in later_services */
+	struct health_check *health;
+	char *ns, *name, *uid; /* uid: of pods */
 };
 
-/* A place in the maps. Two Services may claim one (externalIPs): the last to be written has it. */
-struct net_frontend {
-	uint32_t id;               /* for the life of the frontend: affinity hangs on it */
-	struct net_service *owner; /* NULL: of an earlier run */
+struct net_slice {
+	const struct object *object;
+	struct services_slice *meaning; /* NULL: of a headless Service, nobody asks */
+};
+
+/* A place in the maps: protocol, port and address. When several ask for it, one has it and the others wait. */
+struct net_place {
+	uint32_t id;                 /* for the life of the place: affinity hangs on it */
+	struct net_service *owner;   /* NULL: of an earlier run */
+	struct net_service **others; /* who wait */
+	size_t n_others, cap_others;
+};
+
+/* Backends whose clients must be told, gathered over one sync. */
+struct net_gone {
+	struct dp_backend *items;
+	size_t n, cap;
 };
 
 struct netctl {
@@ -35,19 +56,33 @@ struct netctl {
 	enum dp_family primary;
 	struct dp_addr dns_addrs[DP_FAMILIES]; /* zero: none */
 
-	struct registry_watch watches[5];
+	struct registry_watch watches[6];
 	struct loop_defer defer;
 	struct loop_op links_op;
 	bool links_watching, destroying;
 
-	struct map services; /* "ns/name" -> struct net_service */
-	struct list dirty_services;
-	struct map frontends; /* frontend key -> struct net_frontend */
+	struct map services;        /* "ns/name" -> struct net_service */
+	struct map host_ports;      /* pod uid -> struct net_service */
+	struct list dirty_services; /* to be synced in this turn */
+	struct list later_services; /* at their due_ns, by the timer */
+	struct list full_services;  /* did not fit: when there is room */
+	struct loop_timer services_timer;
+	struct map places; /* place key -> struct net_place */
 	uint32_t next_id;
+	bool room;           /* something was deleted from the maps since the last that did not fit */
+	struct map serving;  /* backend key -> how many slices say that it serves */
+	struct map served;   /* address -> nc: was a backend since it is the pod's */
+	struct map vanished; /* backend keys that no slice calls serving any more: looked at when the sync is done */
+	struct net_gone gone_tcp, gone_udp;
+	char *zone; /* of this node; "" */
+	struct dp_addr *node_addrs;
+	size_t n_node_addrs;
+	uint16_t api_port;
 
 	struct net_model model;
 	bool policies_dirty; /* some pod of the model may be stale */
-	struct map marks;    /* pod uid -> struct pod_mark: what the kernel was told */
+	struct policy_sync policy;
+	struct loop_timer policy_timer;
 	struct pod_addresses addresses;
 
 	struct netctl_stats stats;
@@ -56,11 +91,51 @@ struct netctl {
 /* services_sync.c */
 void netctl_service_changed(struct netctl *nc, const struct object *service, bool removed);
 void netctl_slice_changed(struct netctl *nc, const struct object *slice, const struct object *prev, bool removed);
+void netctl_node_changed(struct netctl *nc, const struct object *node, bool removed);
 void netctl_sync_services(struct netctl *nc);
-/* Frontends in the maps that no Service asks for go. */
+void netctl_init_services(struct netctl *nc);
+void netctl_free_services(struct netctl *nc);
+void service_mark(struct netctl *nc, struct net_service *s);
+void service_free(struct netctl *nc, struct net_service *s);
+
+/* services_install.c */
+void service_install(struct netctl *nc, struct net_service *s, struct services_result *want);
+
+/* services_places.c */
+/* Frontends in the maps that nobody asks for go. */
 void netctl_prune_services(struct netctl *nc);
 void netctl_adopt_frontends(struct netctl *nc);
-void netctl_free_services(struct netctl *nc);
+/* True when the place is s's now; else it waits for it. */
+bool place_claim(struct netctl *nc, struct net_service *s, struct dp_service *f);
+bool place_is_owned(const struct netctl *nc, const struct net_service *s, const struct dp_service *f);
+/* Deletes the frontend when it was s's, and passes the place on. */
+void place_leave(struct netctl *nc, struct net_service *s, const struct dp_service *f);
+const struct dp_service *service_frontend_at(const struct net_service *s, const struct dp_service *place);
+void netctl_free_places(struct netctl *nc);
+
+/* services_gone.c */
+/* A slice begins or ceases to say that its endpoints serve. */
+void gone_hold(struct netctl *nc, const struct services_slice *slice);
+void gone_release(struct netctl *nc, const struct services_slice *slice);
+void gone_add(struct net_gone *list, const struct dp_addr *addr, uint16_t port);
+/* The pod's link is away: whoever talks to it learns so. */
+void gone_pod(struct netctl *nc, const struct dp_addr addrs[static DP_FAMILIES]);
+/* Pods of an earlier run may have served. */
+void gone_adopt(struct netctl *nc);
+void gone_flush(struct netctl *nc);
+void gone_free(struct netctl *nc);
+
+/* host_ports.c */
+void netctl_host_ports_changed(struct netctl *nc, const struct object *pod, const struct json *tree);
+/* Link there or away; the object may be gone. */
+void netctl_host_ports_touch(struct netctl *nc, struct str uid);
+void netctl_host_ports_removed(struct netctl *nc, struct str uid);
+void host_ports_translate(struct arena *arena, const struct json *pod, const struct dp_addr addrs[static DP_FAMILIES],
+			  struct services_result *ret);
+
+/* health_check.c */
+/* port 0: none. Negative errno: the port could not be had; tried again with the next sync. */
+int health_check_set(struct netctl *nc, struct net_service *s, uint16_t port, size_t local_ready, struct err *err);
 
 /* pods.c */
 void netctl_pod_changed(struct netctl *nc, const struct object *pod, bool removed);

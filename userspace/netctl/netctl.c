@@ -78,6 +78,12 @@ static void pod_event(struct registry_watch *w, enum registry_event_type type, c
 	netctl_pod_changed(netctl_of(w, 4), o, type == REGISTRY_DELETED);
 }
 
+static void node_event(struct registry_watch *w, enum registry_event_type type, const struct object *o,
+		       const struct object *prev)
+{
+	netctl_node_changed(netctl_of(w, 5), o, type == REGISTRY_DELETED);
+}
+
 /* The ring may still hold the poll: then its last completion frees. */
 static void netctl_maybe_free(struct netctl *nc)
 {
@@ -124,8 +130,10 @@ int netctl_create(struct loop *loop, struct registry *reg, struct dataplane *dp,
 	nc->no_policy = options->no_policy;
 	nc->node_name = mem_strdup(options->node_name);
 	nc->defer.fn = netctl_sync;
-	list_init(&nc->dirty_services);
+	nc->api_port = options->api_port;
+	netctl_init_services(nc);
 	model_init(&nc->model);
+	policy_sync_init(&nc->policy, &nc->model, dp, nc->no_policy);
 	r = netctl_ranges(nc, options, err);
 	if (r < 0) {
 		netctl_destroy(nc);
@@ -147,6 +155,7 @@ int netctl_start(struct netctl *nc, struct err *err)
 		{ &KIND_NAMESPACE, namespace_event },
 		{ &KIND_NETWORKPOLICY, policy_event },
 		{ &KIND_POD, pod_event },
+		{ &KIND_NODE, node_event },
 	};
 
 	netctl_adopt_frontends(nc);
@@ -157,6 +166,7 @@ int netctl_start(struct netctl *nc, struct err *err)
 	}
 	netctl_add_dns_pod(nc);
 	netctl_adopt_links(nc);
+	gone_adopt(nc);
 	netctl_sync(&nc->defer);
 	netctl_prune_services(nc);
 	netctl_prune_links(nc);

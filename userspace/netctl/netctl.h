@@ -21,6 +21,7 @@ struct netctl_options {
 	const char *pod_cidr;    /* "10.42.0.0/16", or one of each family: "a,b", the first is the primary one */
 	const char *cluster_dns; /* the same; seen by policies as a pod labelled k8s-app=kube-dns; "": none */
 	bool no_policy;          /* NetworkPolicy is not enforced */
+	uint16_t api_port;       /* where the API server listens: no object takes it away at the node's addresses; 0: none */
 };
 
 int netctl_create(struct loop *loop, struct registry *reg, struct dataplane *dp, const struct netctl_options *options,
@@ -47,8 +48,14 @@ int netctl_pod_detach(struct netctl *nc, struct str pod_uid, struct err *err);
  * say, for comparison with the maps. */
 struct json *netctl_status_json(struct netctl *nc, struct arena *arena);
 
+/* explain.h: why a flow may pass or not. */
+struct netctl_flow;
+struct json *netctl_explain(struct netctl *nc, struct arena *arena, const struct netctl_flow *flow);
+
 struct netctl_stats {
 	uint64_t service_syncs, policy_syncs, errors;
+	uint64_t frontend_writes, services_full; /* services_full: frontends that found no room in the maps, each try */
+	unsigned services_waiting;               /* Services that wait for room now */
 	unsigned services, frontends, policies, pods, identities;
 	uint64_t last_sync_ns;
 };

@@ -4,136 +4,35 @@
 #include <errno.h>
 #include <string.h>
 
-#include "userspace/base/encode.h"
 #include "userspace/base/log.h"
 #include "userspace/netctl/address.h"
 #include "userspace/netctl/internal.h"
 #include "userspace/netctl/policy.h"
 
-/* What the kernel was told of a pod. */
-struct pod_mark {
-	uint32_t identity; /* 0: nothing yet */
-	bool has_policy, ingress, egress;
-	struct dp_addr addrs[DP_FAMILIES];
-	size_t n_rules;
-	uint8_t digest[SHA256_LEN];
-};
+/* What earlier commits replaced is freed when things have been quiet for so long. */
+#define POLICY_SETTLE_NS (100 * 1000000ll)
 
-/* ---- policy ---- */
-
-static struct pod_mark *pod_mark(struct netctl *nc, struct str uid)
+static void policy_settle(struct loop_timer *t)
 {
-	struct pod_mark *mark = map_get(&nc->marks, uid);
-
-	if (!mark) {
-		mark = mem_new(struct pod_mark);
-		map_put(&nc->marks, uid, mark);
-	}
-	return mark;
+	dataplane_policy_settle(container_of(t, struct netctl, policy_timer)->dp);
 }
 
-static bool mark_equal(const struct pod_mark *a, const struct pod_mark *b)
+static int policies_sync(struct netctl *nc, const struct net_pod *must, struct err *err)
 {
-	return a->has_policy == b->has_policy && a->ingress == b->ingress && a->egress == b->egress &&
-	       a->n_rules == b->n_rules && memcmp(a->addrs, b->addrs, sizeof(a->addrs)) == 0 &&
-	       memcmp(a->digest, b->digest, sizeof(a->digest)) == 0;
-}
-
-static int policy_write(struct netctl *nc, const struct net_pod *pod, const struct policy_result *p, struct err *err)
-{
-	for (int f = 0; f < DP_FAMILIES; f++) {
-		const struct dp_policy policy = { pod->addrs[f], p->isolated_ingress, p->isolated_egress, p->rules,
-						  p->n_rules };
-		int r = address_is_zero(&pod->addrs[f]) ? 0 : dataplane_policy_set(nc->dp, &policy, err);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static int policy_install(struct netctl *nc, struct net_pod *pod, struct err *err)
-{
-	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	struct pod_mark *old = pod_mark(nc, pod->uid), now;
-	struct policy_result p = { 0 };
 	int r;
 
-	if (!nc->no_policy)
-		policy_translate(&arena, &nc->model, pod, &p);
-	now = (struct pod_mark){ .identity = old->identity,
-				 .has_policy = true,
-				 .ingress = p.isolated_ingress,
-				 .egress = p.isolated_egress,
-				 .n_rules = p.n_rules };
-	memcpy(now.addrs, pod->addrs, sizeof(now.addrs));
-	sha256(p.rules, p.n_rules * sizeof(*p.rules), now.digest);
-	if (!mark_equal(old, &now)) {
-		if (p.truncated)
-			log_warn(
-				"policies of a pod have more rules than it may have, some are left out pod=%.*s/%.*s max=%d",
-				STR_ARG(pod->ns), STR_ARG(pod->name), POLICY_RULES_MAX);
-		r = policy_write(nc, pod, &p, err);
-		if (r < 0) {
-			nc->stats.errors++;
-			return r;
-		}
-		nc->stats.policy_syncs++;
-		*old = now;
-	}
-	pod->stale = false;
-	return 0;
+	nc->policies_dirty = false;
+	r = policy_sync_run(&nc->policy, must, err);
+	if (!nc->policy_timer.fn)
+		loop_timer_init(&nc->policy_timer, policy_settle);
+	loop_timer_arm(nc->loop, &nc->policy_timer, POLICY_SETTLE_NS);
+	return r;
 }
 
-static void identity_install(struct netctl *nc, struct net_pod *pod)
-{
-	struct pod_mark *mark = pod_mark(nc, pod->uid);
-	_cleanup_err_ struct err err = ERR_INIT;
-
-	if (mark->identity == pod->identity)
-		return;
-	for (int f = 0; f < DP_FAMILIES; f++) {
-		if (address_is_zero(&pod->addrs[f]) ||
-		    dataplane_identity_set(nc->dp, &pod->addrs[f], pod->identity, &err) == 0)
-			continue;
-		nc->stats.errors++;
-		log_warn("identity not installed pod=%.*s/%.*s error=\"%s\"", STR_ARG(pod->ns), STR_ARG(pod->name),
-			 err_message(&err));
-		return;
-	}
-	mark->identity = pod->identity;
-}
-
-/* Policy and identity of addresses that nobody has any more. */
-static void policy_forget(struct netctl *nc, const struct dp_addr addrs[static DP_FAMILIES])
-{
-	for (int f = 0; f < DP_FAMILIES; f++) {
-		if (address_is_zero(&addrs[f]))
-			continue;
-		dataplane_policy_delete(nc->dp, &addrs[f], NULL);
-		dataplane_identity_delete(nc->dp, &addrs[f], NULL);
-	}
-}
-
-/* The order keeps changes safe: first every policy knows the new identities, then addresses take them. What could
- * not be written stays stale and is tried again with the next change. */
 void netctl_sync_policies(struct netctl *nc)
 {
-	struct list *pods = &nc->model.pods;
-
-	if (!nc->policies_dirty)
-		return;
-	nc->policies_dirty = false;
-	list_foreach(target, pods, struct net_pod, link) {
-		_cleanup_err_ struct err err = ERR_INIT;
-
-		if (target->stale && target->attached && !target->virtual && policy_install(nc, target, &err) < 0)
-			log_warn("policy not installed pod=%.*s/%.*s error=\"%s\"", STR_ARG(target->ns),
-				 STR_ARG(target->name), err_message(&err));
-	}
-	list_foreach(peer, pods, struct net_pod, link)
-		if (peer->attached)
-			identity_install(nc, peer);
+	if (nc->policies_dirty)
+		policies_sync(nc, NULL, NULL);
 }
 
 void netctl_pod_changed(struct netctl *nc, const struct object *o, bool removed)
@@ -142,10 +41,16 @@ void netctl_pod_changed(struct netctl *nc, const struct object *o, bool removed)
 	struct net_pod *pod = model_pod(&nc->model, o->uid);
 
 	/* A removed pod that still has its link stays a peer until the kubelet detaches it. */
-	if (!removed)
-		model_set_pod(&nc->model, registry_parse(&arena, o));
-	else if (!(pod && pod->attached))
-		model_remove_pod(&nc->model, o->uid);
+	if (!removed) {
+		const struct json *tree = registry_parse(&arena, o);
+
+		model_set_pod(&nc->model, tree);
+		netctl_host_ports_changed(nc, o, tree);
+	} else {
+		netctl_host_ports_removed(nc, o->uid);
+		if (!(pod && pod->attached))
+			model_remove_pod(&nc->model, o->uid);
+	}
 	nc->policies_dirty = true;
 	netctl_schedule(nc);
 }
@@ -261,7 +166,7 @@ void netctl_prune_links(struct netctl *nc)
 			dataplane_pod_detach(nc->dp, l->key, l->addrs, NULL);
 			addresses_release(nc, l->addrs, str_of(l->key));
 		}
-		policy_forget(nc, l->addrs);
+		policy_sync_forget(&nc->policy, str_of(""), l->addrs);
 		free(l->key);
 	}
 	free(s.items);
@@ -323,10 +228,8 @@ int netctl_pod_attach(struct netctl *nc, const struct object *o, const char *net
 		return r;
 	model_attach_pod(&nc->model, pod, link.addrs);
 	/* What others may send to this identity, and what this pod may do, stands before its first packet. */
-	nc->policies_dirty = true;
-	r = policy_install(nc, pod, err);
+	r = policies_sync(nc, pod, err);
 	if (r == 0) {
-		netctl_sync_policies(nc);
 		link.identity = pod->identity;
 		r = dataplane_pod_attach(nc->dp, &link, err);
 	}
@@ -335,6 +238,7 @@ int netctl_pod_attach(struct netctl *nc, const struct object *o, const char *net
 			netctl_pod_detach(nc, o->uid, NULL);
 		return err_wrap(err, r, "attach pod to the network");
 	}
+	netctl_host_ports_touch(nc, o->uid);
 	pod_texts(nc, pod, ret);
 	return 0;
 }
@@ -350,9 +254,10 @@ int netctl_pod_detach(struct netctl *nc, struct str pod_uid, struct err *err)
 	r = dataplane_pod_detach(nc->dp, key, pod->addrs, err);
 	if (r < 0)
 		return r;
-	policy_forget(nc, pod->addrs);
-	free(map_remove(&nc->marks, str_of(key)));
+	policy_sync_forget(&nc->policy, str_of(key), pod->addrs);
 	addresses_release(nc, pod->addrs, str_of(key));
+	gone_pod(nc, pod->addrs);
+	netctl_host_ports_touch(nc, str_of(key));
 	model_detach_pod(&nc->model, pod);
 	if (!registry_by_uid(nc->reg, str_of(key)))
 		model_remove_pod(&nc->model, str_of(key));
@@ -364,8 +269,8 @@ int netctl_pod_detach(struct netctl *nc, struct str pod_uid, struct err *err)
 void netctl_free_pods(struct netctl *nc)
 {
 	model_finish(&nc->model);
-	map_foreach(mark, &nc->marks)
-		free(mark->value);
-	map_finish(&nc->marks);
+	if (nc->policy_timer.fn)
+		loop_timer_cancel(nc->loop, &nc->policy_timer);
+	policy_sync_finish(&nc->policy);
 	pod_addresses_finish(&nc->addresses);
 }

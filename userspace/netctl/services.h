@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A Service and its EndpointSlices -> frontends of the dataplane. Pure: no kernel, no registry. Rules of
- * Kubernetes' service proxy: ready endpoints; if there is none, those that still serve while terminating. */
+/* A Service and its EndpointSlices -> frontends of the dataplane, by the rules of Kubernetes' service proxy. Pure: no
+ * kernel, no registry. Which endpoints may serve is asked twice, for the whole cluster and for this node:
+ *  - Cluster: the ready ones, of these those hinted at this node or zone (all must carry hints, one at least ours); no
+ *    ready one at all: those that still serve while they terminate.
+ *  - Local: of those on this node the ready ones; if there is none, those that still serve while they terminate.
+ * ClusterIPs follow internalTrafficPolicy. Node ports, external and balancer addresses follow externalTrafficPolicy
+ * for what comes from outside, and are Cluster for whoever is on the node. */
 #pragma once
 
 #include <stddef.h>
@@ -8,20 +13,30 @@
 #include "userspace/base/arena.h"
 #include "userspace/base/json.h"
 #include "userspace/dataplane/dataplane.h"
+#include "userspace/netctl/services_slice.h"
 
-#define SERVICES_BACKENDS_MAX 5000  /* of one frontend */
+#define SERVICES_BACKENDS_MAX 10000 /* of one frontend */
 #define SERVICES_FRONTENDS_MAX 4096 /* of one Service: ports times addresses */
+#define SERVICES_SOURCES_MAX 256    /* source ranges of one Service */
 
 struct services_result {
 	struct dp_service *frontends; /* id 0: the caller gives them */
 	size_t n;
 	bool truncated; /* a limit was hit */
+	/* type LoadBalancer with externalTrafficPolicy Local: where to tell whether this node can serve, and what. */
+	uint16_t health_port; /* 0: nowhere */
+	size_t local_ready;   /* addresses of one family: a pod counts once */
 };
 
-/* All in the arena; no place twice, backends sorted and each once, so that equal objects give equal frontends in
- * whatever order their slices come. Headless and ExternalName Services give none; SCTP ports neither. */
-void services_translate(struct arena *arena, const struct json *service, const struct json *const *slices,
+/* All in the arena; in the order of services_place_cmp() and no place twice, backends sorted and each once, so that
+ * equal objects give equal frontends in whatever order their slices come; lists that are the same have the same
+ * pointer. Headless and ExternalName Services give none, nor do those that another proxy serves (label
+ * service.kubernetes.io/service-proxy-name). */
+void services_translate(struct arena *arena, const struct json *service, const struct services_slice *const *slices,
 			size_t n_slices, struct services_result *ret);
 
 /* Order of struct dp_backend, for qsort and bsearch. */
 int services_backend_cmp(const void *a, const void *b);
+/* Order of struct dp_service by what the dataplane tells frontends apart by: protocol, port, address (zero: all of the
+ * node's, of that family). */
+int services_place_cmp(const void *a, const void *b);

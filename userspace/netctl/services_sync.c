@@ -1,71 +1,79 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Services and slices -> installed frontends: only what differs is written. */
-#include <netinet/in.h>
-#include <stdlib.h>
+/* Which Services to translate, and when: those that a change touched, at once, and once for all changes of one turn of
+ * the loop. One whose translation costs much comes again only after SYNC_PAUSE_FACTOR times that cost, with all that
+ * changed until then. What could not be written is tried again: when there is room, or after a while. */
+#include <errno.h>
 #include <string.h>
 
+#include "userspace/api/meta.h"
+#include "userspace/base/clock.h"
 #include "userspace/base/log.h"
 #include "userspace/netctl/address.h"
 #include "userspace/netctl/internal.h"
-#include "userspace/netctl/services.h"
 
-#define FRONTEND_KEY_LEN 20
+#define SYNC_CHEAP_NS (500 * NS_PER_US) /* up to here it may come as often as it likes */
+#define SYNC_PAUSE_FACTOR 10
+#define SYNC_RETRY_MIN_NS (100 * NS_PER_MS)
+#define SYNC_RETRY_MAX_NS (60 * NS_PER_S)
+#define SYNC_NODE_ADDRESSES_MAX 64
 
-static struct str frontend_key(const struct dp_service *s, char ret[static FRONTEND_KEY_LEN])
+static const struct str service_label = { "kubernetes.io/service-name", sizeof("kubernetes.io/service-name") - 1 };
+static const struct str headless_label = { "service.kubernetes.io/headless",
+					   sizeof("service.kubernetes.io/headless") - 1 };
+static const struct str zone_label = { "topology.kubernetes.io/zone", sizeof("topology.kubernetes.io/zone") - 1 };
+
+/* ---- queues ---- */
+
+static void service_later(struct netctl *nc, struct net_service *s, int64_t due_ns)
 {
-	memset(ret, 0, FRONTEND_KEY_LEN);
-	ret[0] = (char)s->kind;
-	ret[1] = (char)s->proto;
-	ret[2] = (char)(s->port >> 8);
-	ret[3] = (char)s->port;
-	if (s->kind != DP_NODE_PORT)
-		memcpy(ret + 4, s->addr.b, 16);
-	return str_make(ret, FRONTEND_KEY_LEN);
+	int64_t now = clock_monotonic_ns();
+
+	s->due_ns = due_ns;
+	list_del(&s->queue);
+	list_add_tail(&nc->later_services, &s->queue);
+	if (!loop_timer_armed(&nc->services_timer) || nc->services_timer.due_ns > due_ns)
+		loop_timer_arm(nc->loop, &nc->services_timer, due_ns > now ? due_ns - now : 0);
 }
 
-static struct net_frontend *frontend_at(struct netctl *nc, const struct dp_service *s, bool make)
+void service_mark(struct netctl *nc, struct net_service *s)
 {
-	char key[FRONTEND_KEY_LEN];
-	struct str k = frontend_key(s, key);
-	struct net_frontend *f = map_get(&nc->frontends, k);
-
-	if (!f && make) {
-		f = mem_new(struct net_frontend);
-		f->id = ++nc->next_id;
-		map_put(&nc->frontends, k, f);
+	if (s->not_before_ns > clock_monotonic_ns()) {
+		service_later(nc, s, s->not_before_ns);
+		return;
 	}
-	return f;
+	list_del(&s->queue);
+	list_add_tail(&nc->dirty_services, &s->queue);
+	netctl_schedule(nc);
 }
 
-static void frontend_forget(struct netctl *nc, const struct dp_service *s)
+static void services_due(struct loop_timer *timer)
 {
-	char key[FRONTEND_KEY_LEN];
+	struct netctl *nc = container_of(timer, struct netctl, services_timer);
+	int64_t now = clock_monotonic_ns(), next = 0;
 
-	free(map_remove(&nc->frontends, frontend_key(s, key)));
+	list_foreach_safe(s, &nc->later_services, struct net_service, queue) {
+		if (s->due_ns <= now) {
+			list_del(&s->queue);
+			list_add_tail(&nc->dirty_services, &s->queue);
+		} else if (!next || s->due_ns < next) {
+			next = s->due_ns;
+		}
+	}
+	if (next)
+		loop_timer_arm(nc->loop, timer, next - now);
+	netctl_schedule(nc);
 }
 
-static bool frontend_same_place(const struct dp_service *a, const struct dp_service *b)
+void netctl_init_services(struct netctl *nc)
 {
-	char x[FRONTEND_KEY_LEN], y[FRONTEND_KEY_LEN];
-
-	return str_eq(frontend_key(a, x), frontend_key(b, y));
+	list_init(&nc->dirty_services);
+	list_init(&nc->later_services);
+	list_init(&nc->full_services);
+	loop_timer_init(&nc->services_timer, services_due);
+	nc->zone = mem_strdup("");
 }
 
-static bool frontend_equal(const struct dp_service *a, const struct dp_service *b)
-{
-	if (a->affinity_s != b->affinity_s || a->n_backends != b->n_backends)
-		return false;
-	for (size_t i = 0; i < a->n_backends; i++)
-		if (a->backends[i].port != b->backends[i].port ||
-		    !address_equal(&a->backends[i].addr, &b->backends[i].addr))
-			return false;
-	return true;
-}
-
-static bool frontend_has_backend(const struct dp_service *s, const struct dp_backend *b)
-{
-	return s->n_backends && bsearch(b, s->backends, s->n_backends, sizeof(*b), services_backend_cmp);
-}
+/* ---- Services and slices ---- */
 
 static struct net_service *service_find(struct netctl *nc, struct str ns, struct str name, bool make)
 {
@@ -75,18 +83,11 @@ static struct net_service *service_find(struct netctl *nc, struct str ns, struct
 	if (s || !make)
 		return s;
 	s = mem_new(struct net_service);
-	list_init(&s->dirty);
+	list_init(&s->queue);
 	s->ns = str_dup(ns);
 	s->name = str_dup(name);
 	map_put(&nc->services, str_of(key), s);
 	return s;
-}
-
-static void service_mark(struct netctl *nc, struct net_service *s)
-{
-	if (list_empty(&s->dirty))
-		list_add_tail(&nc->dirty_services, &s->dirty);
-	netctl_schedule(nc);
 }
 
 void netctl_service_changed(struct netctl *nc, const struct object *service, bool removed)
@@ -100,265 +101,244 @@ void netctl_service_changed(struct netctl *nc, const struct object *service, boo
 	service_mark(nc, s);
 }
 
-static void service_drop_slice(struct netctl *nc, const struct object *slice)
+static void slice_finish(struct netctl *nc, struct net_slice *slice)
 {
-	struct str owner = object_label(slice, STR("kubernetes.io/service-name"));
+	if (slice->meaning)
+		gone_release(nc, slice->meaning);
+	free(slice->meaning);
+	object_unref(slice->object);
+}
+
+/* What it said is still in force until the new is: else every endpoint would be gone for a moment. */
+static struct net_slice slice_take(struct netctl *nc, const struct object *slice)
+{
+	struct str owner = object_label(slice, service_label);
 	struct net_service *s = owner.n ? service_find(nc, slice->ns, owner, false) : NULL;
+	struct net_slice taken = { 0 };
 
 	for (size_t i = 0; s && i < s->n_slices; i++) {
-		if (!str_eq(s->slices[i]->name, slice->name))
+		if (!str_eq(s->slices[i].object->name, slice->name))
 			continue;
-		object_unref(s->slices[i]);
+		taken = s->slices[i];
 		s->slices[i] = s->slices[--s->n_slices];
 		service_mark(nc, s);
-		return;
+		break;
 	}
+	return taken;
+}
+
+static bool slice_is_headless(const struct object *slice)
+{
+	for (size_t i = 0; i < slice->n_labels; i++)
+		if (str_eq(slice->labels[i].key, headless_label))
+			return true;
+	return false;
+}
+
+static struct services_slice *slice_read(struct netctl *nc, const struct object *slice)
+{
+	const struct services_place place = { str_of(nc->node_name), str_of(nc->zone) };
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+
+	return slice_is_headless(slice) ? NULL : services_slice_parse(registry_parse(&arena, slice), &place);
 }
 
 void netctl_slice_changed(struct netctl *nc, const struct object *slice, const struct object *prev, bool removed)
 {
-	struct str owner = object_label(slice, STR("kubernetes.io/service-name"));
+	struct str owner = object_label(slice, service_label);
+	struct net_slice old = slice_take(nc, prev ? prev : slice), now;
 	struct net_service *s;
 
-	service_drop_slice(nc, prev ? prev : slice);
-	if (removed || !owner.n)
-		return;
-	s = service_find(nc, slice->ns, owner, true);
-	mem_grow(s->slices, s->cap_slices, s->n_slices + 1);
-	s->slices[s->n_slices++] = object_ref(slice);
-	service_mark(nc, s);
-}
-
-static void frontends_free(struct dp_service *f, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		free((void *)f[i].backends);
-	free(f);
-}
-
-/* Connections to a backend that is gone from every frontend of its Service end. */
-static void service_tell_gone(struct netctl *nc, const struct dp_service *old, const struct services_result *now)
-{
-	for (size_t i = 0; i < old->n_backends; i++) {
-		bool still = false;
-
-		for (size_t k = 0; k < now->n && !still; k++)
-			still = now->frontends[k].proto == old->proto &&
-				frontend_has_backend(&now->frontends[k], &old->backends[i]);
-		if (!still)
-			dataplane_backends_gone(nc->dp, &old->backends[i], 1, old->proto, NULL);
+	if (!removed && owner.n) {
+		s = service_find(nc, slice->ns, owner, true);
+		now = (struct net_slice){ object_ref(slice), slice_read(nc, slice) };
+		if (now.meaning)
+			gone_hold(nc, now.meaning);
+		mem_grow(s->slices, s->cap_slices, s->n_slices + 1);
+		s->slices[s->n_slices++] = now;
+		service_mark(nc, s);
 	}
+	slice_finish(nc, &old);
 }
 
-/* Another Service that claims the place has it now. */
-static void service_pass_on(struct netctl *nc, const struct net_service *from, const struct dp_service *place)
+/* ---- the node ---- */
+
+/* Hints are judged by the zone. */
+static void node_set_zone(struct netctl *nc, struct str zone)
 {
+	if (str_is(zone, nc->zone))
+		return;
+	free(nc->zone);
+	nc->zone = str_dup(zone);
 	map_foreach(e, &nc->services) {
 		struct net_service *s = e->value;
 
-		for (size_t i = 0; s != from && i < s->n_frontends; i++)
-			if (frontend_same_place(&s->frontends[i], place)) {
-				s->failed = true;
-				service_mark(nc, s);
-				return;
-			}
-	}
-}
+		for (size_t i = 0; i < s->n_slices; i++) {
+			struct net_slice *slice = &s->slices[i];
 
-static void service_remove_frontend(struct netctl *nc, struct net_service *s, const struct dp_service *old)
-{
-	struct net_frontend *f = frontend_at(nc, old, false);
-	_cleanup_err_ struct err err = ERR_INIT;
-
-	/* Taken over by another Service in the meantime. */
-	if (!f || f->owner != s)
-		return;
-	if (dataplane_service_delete(nc->dp, old, &err) < 0) {
-		nc->stats.errors++;
-		log_warn("frontend not removed service=%s/%s error=\"%s\"", s->ns, s->name, err_message(&err));
-	}
-	frontend_forget(nc, old);
-	if (old->kind == DP_EXTERNAL)
-		service_pass_on(nc, s, old);
-}
-
-static void service_remove_stale(struct netctl *nc, struct net_service *s, const struct services_result *want)
-{
-	for (size_t i = 0; i < s->n_frontends; i++) {
-		const struct dp_service *old = &s->frontends[i];
-		bool wanted = false;
-
-		for (size_t k = 0; k < want->n && !wanted; k++)
-			wanted = frontend_same_place(old, &want->frontends[k]);
-		if (!wanted)
-			service_remove_frontend(nc, s, old);
-		/* A UDP client never learns by itself; TCP ones may finish what they began. */
-		if (old->proto == IPPROTO_UDP)
-			service_tell_gone(nc, old, want);
-	}
-}
-
-static void service_install(struct netctl *nc, struct net_service *s, struct services_result *want)
-{
-	bool again = s->failed;
-
-	s->failed = false;
-	for (size_t i = 0; i < want->n; i++) {
-		struct dp_service *f = &want->frontends[i];
-		struct net_frontend *place = frontend_at(nc, f, true);
-		_cleanup_err_ struct err err = ERR_INIT;
-		bool same = false;
-
-		f->id = place->id;
-		for (size_t k = 0; k < s->n_frontends && !same && !again; k++)
-			same = frontend_same_place(&s->frontends[k], f) && frontend_equal(&s->frontends[k], f);
-		if (same)
-			continue;
-		place->owner = s;
-		if (dataplane_service_set(nc->dp, f, &err) < 0) {
-			nc->stats.errors++;
-			s->failed = true;
-			log_warn("frontend not installed service=%s/%s port=%u error=\"%s\"", s->ns, s->name, f->port,
-				 err_message(&err));
+			if (!slice->meaning)
+				continue;
+			free(slice->meaning); /* the same endpoints serve in the new one */
+			slice->meaning = slice_read(nc, slice->object);
 		}
+		service_mark(nc, s);
 	}
 }
 
-static void service_remember(struct net_service *s, const struct services_result *want)
+static void node_set_addresses(struct netctl *nc, const struct json *list)
 {
-	frontends_free(s->frontends, s->n_frontends);
-	s->frontends = mem_new_array(struct dp_service, want->n);
-	s->n_frontends = want->n;
-	for (size_t i = 0; i < want->n; i++) {
-		struct dp_backend *copy = mem_new_array(struct dp_backend, want->frontends[i].n_backends);
+	struct dp_addr addrs[SYNC_NODE_ADDRESSES_MAX];
+	size_t n = 0;
 
-		s->frontends[i] = want->frontends[i];
-		if (s->frontends[i].n_backends)
-			memcpy(copy, s->frontends[i].backends, s->frontends[i].n_backends * sizeof(*copy));
-		s->frontends[i].backends = copy;
-	}
+	json_foreach(a, list)
+		if (n < SYNC_NODE_ADDRESSES_MAX && address_parse(json_get_str(a, "address"), &addrs[n]) == 0)
+			n++;
+	if (n == nc->n_node_addrs && (!n || memcmp(addrs, nc->node_addrs, n * sizeof(*addrs)) == 0))
+		return;
+	free(nc->node_addrs);
+	nc->node_addrs = mem_new_array(struct dp_addr, n + 1);
+	if (n)
+		memcpy(nc->node_addrs, addrs, n * sizeof(*addrs));
+	nc->n_node_addrs = n;
+	/* A reserved port may be reserved elsewhere now. */
+	map_foreach(e, &nc->services)
+		service_mark(nc, e->value);
 }
 
-static void service_free(struct net_service *s)
+void netctl_node_changed(struct netctl *nc, const struct object *node, bool removed)
 {
-	list_del(&s->dirty);
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+
+	if (removed || !str_is(node->name, nc->node_name))
+		return;
+	node_set_zone(nc, object_label(node, zone_label));
+	node_set_addresses(nc, json_at(registry_parse(&arena, node), "status.addresses"));
+}
+
+/* ---- syncs ---- */
+
+void service_free(struct netctl *nc, struct net_service *s)
+{
+	list_del(&s->queue);
 	object_unref(s->object);
 	for (size_t i = 0; i < s->n_slices; i++)
-		object_unref(s->slices[i]);
+		slice_finish(nc, &s->slices[i]);
+	health_check_set(nc, s, 0, 0, NULL);
 	free(s->slices);
-	frontends_free(s->frontends, s->n_frontends);
+	free(s->frontends);
 	free(s->ns);
 	free(s->name);
 	free(s);
 }
 
+static void service_want(struct netctl *nc, struct net_service *s, struct arena *arena, struct services_result *ret)
+{
+	const struct services_slice **slices = arena_new_array(arena, const struct services_slice *, s->n_slices + 1);
+	const struct net_pod *pod;
+	size_t n = 0;
+
+	*ret = (struct services_result){ 0 };
+	if (!s->object)
+		return;
+	if (s->pod) {
+		pod = model_pod(&nc->model, s->object->uid);
+		if (pod && pod->attached)
+			host_ports_translate(arena, registry_parse(arena, s->object), pod->addrs, ret);
+		return;
+	}
+	for (size_t i = 0; i < s->n_slices; i++)
+		if (s->slices[i].meaning)
+			slices[n++] = s->slices[i].meaning;
+	services_translate(arena, registry_parse(arena, s->object), slices, n, ret);
+}
+
 static void service_sync(struct netctl *nc, struct net_service *s)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	const struct json **slices = arena_new_array(&arena, const struct json *, s->n_slices);
-	struct services_result want = { 0 };
+	_cleanup_err_ struct err err = ERR_INIT;
+	int64_t start = clock_monotonic_ns(), cost;
+	struct services_result want;
 
-	for (size_t i = 0; i < s->n_slices; i++)
-		slices[i] = registry_parse(&arena, s->slices[i]);
-	if (s->object)
-		services_translate(&arena, registry_parse(&arena, s->object), slices, s->n_slices, &want);
+	service_want(nc, s, &arena, &want);
 	if (want.truncated)
 		log_warn("service has more ports or endpoints than the dataplane holds service=%s/%s", s->ns, s->name);
 	service_install(nc, s, &want);
-	service_remove_stale(nc, s, &want);
-	service_remember(s, &want);
+	if (health_check_set(nc, s, want.health_port, want.local_ready, &err) < 0) {
+		nc->stats.errors++;
+		s->failed = true;
+	}
 	nc->stats.service_syncs++;
+	s->failures = s->failed ? s->failures + 1 : 0;
+	cost = clock_monotonic_ns() - start;
+	s->not_before_ns = cost > SYNC_CHEAP_NS ? start + cost + cost * SYNC_PAUSE_FACTOR : 0;
+}
+
+static int64_t service_retry_ns(const struct net_service *s)
+{
+	int64_t delay = SYNC_RETRY_MIN_NS;
+
+	for (unsigned i = 1; i < s->failures && delay < SYNC_RETRY_MAX_NS; i++)
+		delay *= 2;
+	return clock_monotonic_ns() + (delay < SYNC_RETRY_MAX_NS ? delay : SYNC_RETRY_MAX_NS);
+}
+
+/* After its sync: gone, waiting, or done with. */
+static void service_settle(struct netctl *nc, struct net_service *s)
+{
+	if (!s->object && !s->n_slices) {
+		_cleanup_free_ char *key = mem_printf("%s/%s", s->ns, s->name);
+
+		if (s->pod)
+			map_remove(&nc->host_ports, str_of(s->uid));
+		else
+			map_remove(&nc->services, str_of(key));
+		service_free(nc, s);
+	} else if (s->full) {
+		list_add_tail(&nc->full_services, &s->queue);
+	} else if (s->failed && list_empty(&s->queue)) {
+		service_later(nc, s, service_retry_ns(s));
+	}
+}
+
+/* Those that did not fit, until one does not again. */
+static void services_use_room(struct netctl *nc)
+{
+	while (nc->room && !list_empty(&nc->full_services)) {
+		struct net_service *s = list_first(&nc->full_services, struct net_service, queue);
+
+		list_del(&s->queue);
+		service_sync(nc, s);
+		if (s->full)
+			nc->room = false;
+		service_settle(nc, s);
+	}
+	nc->room = false;
 }
 
 void netctl_sync_services(struct netctl *nc)
 {
-	struct list again = LIST_INIT(again);
-
 	while (!list_empty(&nc->dirty_services)) {
-		struct net_service *s = list_first(&nc->dirty_services, struct net_service, dirty);
+		struct net_service *s = list_first(&nc->dirty_services, struct net_service, queue);
 
-		list_del(&s->dirty);
+		list_del(&s->queue);
 		service_sync(nc, s);
-		if (!s->object && !s->n_slices) {
-			_cleanup_free_ char *key = mem_printf("%s/%s", s->ns, s->name);
-
-			map_remove(&nc->services, str_of(key));
-			service_free(s);
-		} else if (s->failed) {
-			list_add_tail(&again, &s->dirty);
-		}
+		service_settle(nc, s);
 	}
-	/* Tried again with the next change: one that makes room, perhaps. */
-	list_foreach_safe(s, &again, struct net_service, dirty) {
-		list_del(&s->dirty);
-		list_add_tail(&nc->dirty_services, &s->dirty);
-	}
-}
-
-static void adopt_frontend(void *arg, const struct dp_service *s)
-{
-	struct netctl *nc = arg;
-
-	frontend_at(nc, s, true)->id = s->id;
-	if (s->id > nc->next_id)
-		nc->next_id = s->id;
-}
-
-void netctl_adopt_frontends(struct netctl *nc)
-{
-	_cleanup_err_ struct err err = ERR_INIT;
-
-	if (dataplane_service_each(nc->dp, adopt_frontend, nc, &err) < 0)
-		log_warn("frontends of an earlier run not read error=\"%s\"", err_message(&err));
-}
-
-struct prune {
-	struct map wanted; /* frontend keys */
-	struct dp_service *stale;
-	size_t n, cap;
-};
-
-static void prune_one(void *arg, const struct dp_service *s)
-{
-	struct prune *p = arg;
-	char key[FRONTEND_KEY_LEN];
-
-	if (map_has(&p->wanted, frontend_key(s, key)))
-		return;
-	mem_grow(p->stale, p->cap, p->n + 1);
-	p->stale[p->n] = *s;
-	p->stale[p->n].backends = NULL;
-	p->stale[p->n++].n_backends = 0;
-}
-
-void netctl_prune_services(struct netctl *nc)
-{
-	struct prune p = { 0 };
-	char key[FRONTEND_KEY_LEN];
-
-	map_foreach(e, &nc->services) {
-		struct net_service *s = e->value;
-
-		for (size_t i = 0; i < s->n_frontends; i++)
-			map_put(&p.wanted, frontend_key(&s->frontends[i], key), s);
-	}
-	dataplane_service_each(nc->dp, prune_one, &p, NULL);
-	for (size_t i = 0; i < p.n; i++) {
-		dataplane_service_delete(nc->dp, &p.stale[i], NULL);
-		frontend_forget(nc, &p.stale[i]);
-	}
-	if (p.n)
-		log_info("stale frontends removed n=%zu", p.n);
-	free(p.stale);
-	map_finish(&p.wanted);
+	services_use_room(nc);
+	gone_flush(nc);
 }
 
 void netctl_free_services(struct netctl *nc)
 {
+	loop_timer_cancel(nc->loop, &nc->services_timer);
 	map_foreach(e, &nc->services)
-		service_free(e->value);
+		service_free(nc, e->value);
+	map_foreach(e, &nc->host_ports)
+		service_free(nc, e->value);
 	map_finish(&nc->services);
-	map_foreach(f, &nc->frontends)
-		free(f->value);
-	map_finish(&nc->frontends);
+	map_finish(&nc->host_ports);
+	netctl_free_places(nc);
+	gone_free(nc);
+	free(nc->node_addrs);
+	free(nc->zone);
 }

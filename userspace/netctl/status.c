@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "userspace/netctl/address.h"
+#include "userspace/netctl/explain.h"
 #include "userspace/netctl/internal.h"
 #include "userspace/netctl/services.h"
 
@@ -18,29 +19,90 @@ static struct json *status_address(struct arena *arena, const struct dp_addr *a)
 	return json_new_cstr(arena, arena_strdup(arena, text));
 }
 
-struct json *netctl_frontend_json(struct arena *arena, const struct dp_service *f)
+static struct json *status_backends(struct arena *arena, const struct dp_backend *backends, size_t n)
 {
-	static const char *const kinds[] = { "ClusterIP", "NodePort", "External", "LoadBalancer", "HostPort" };
-	struct json *v = json_new_object(arena), *backends = json_new_array(arena);
-	struct dp_backend *sorted = arena_new_array(arena, struct dp_backend, f->n_backends);
+	struct dp_backend *sorted = arena_new_array(arena, struct dp_backend, n);
+	struct json *list = json_new_array(arena);
 
-	json_set_cstr(arena, v, "kind", kinds[f->kind]);
-	json_set_cstr(arena, v, "protocol", f->proto == IPPROTO_UDP ? "UDP" : f->proto == IPPROTO_TCP ? "TCP" : "SCTP");
-	if (f->kind != DP_NODE_PORT)
-		json_set(v, "address", status_address(arena, &f->addr));
-	json_set_int(arena, v, "port", f->port);
-	if (f->n_backends) {
-		memcpy(sorted, f->backends, f->n_backends * sizeof(*sorted));
-		qsort(sorted, f->n_backends, sizeof(*sorted), services_backend_cmp);
+	if (n) {
+		memcpy(sorted, backends, n * sizeof(*sorted));
+		qsort(sorted, n, sizeof(*sorted), services_backend_cmp);
 	}
-	for (size_t i = 0; i < f->n_backends; i++) {
+	for (size_t i = 0; i < n; i++) {
 		struct json *b = json_new_object(arena);
 
 		json_set(b, "address", status_address(arena, &sorted[i].addr));
 		json_set_int(arena, b, "port", sorted[i].port);
-		json_append(backends, b);
+		json_append(list, b);
 	}
-	json_set(v, "backends", backends);
+	return list;
+}
+
+static int status_net_cmp(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct dp_net));
+}
+
+static struct json *status_sources(struct arena *arena, const struct dp_service *f)
+{
+	struct dp_net *sorted = arena_new_array(arena, struct dp_net, f->n_sources);
+	struct json *list = json_new_array(arena);
+
+	memcpy(sorted, f->sources, f->n_sources * sizeof(*sorted));
+	qsort(sorted, f->n_sources, sizeof(*sorted), status_net_cmp);
+	for (size_t i = 0; i < f->n_sources; i++) {
+		char text[ADDRESS_TEXT_MAX];
+
+		address_format(&sorted[i].addr, text);
+		json_append(list,
+			    json_new_printf(arena, "%s/%u", text,
+					    sorted[i].bits - (address_family(&sorted[i].addr) == DP_V4 ? 96 : 0)));
+	}
+	return list;
+}
+
+struct json *netctl_frontend_json(struct arena *arena, const struct dp_service *f)
+{
+	static const char *const kinds[] = { "ClusterIP", "NodePort", "External", "LoadBalancer", "HostPort" };
+	struct json *v = json_new_object(arena);
+
+	json_set_cstr(arena, v, "kind", kinds[f->kind]);
+	json_set_cstr(arena, v, "protocol", f->proto == IPPROTO_UDP ? "UDP" : f->proto == IPPROTO_TCP ? "TCP" : "SCTP");
+	/* 0.0.0.0 and :: are every address of the node. */
+	json_set(v, "address", status_address(arena, &f->addr));
+	json_set_int(arena, v, "port", f->port);
+	json_set(v, "backends", status_backends(arena, f->backends, f->n_backends));
+	if (f->affinity_s)
+		json_set_int(arena, v, "affinitySeconds", f->affinity_s);
+	if (f->outside_differs)
+		json_set(v, "outside", status_backends(arena, f->outside, f->n_outside));
+	if (f->n_sources)
+		json_set(v, "sources", status_sources(arena, f));
+	return v;
+}
+
+/* What another has in its stead is left out. */
+static struct json *status_service(struct arena *arena, const struct netctl *nc, const struct net_service *s)
+{
+	struct json *v = json_new_object(arena), *frontends = json_new_array(arena);
+
+	json_set_cstr(arena, v, "namespace", s->ns);
+	json_set_cstr(arena, v, "name", s->name);
+	if (s->pod)
+		json_set_cstr(arena, v, "kind", "Pod");
+	for (size_t i = 0; i < s->n_frontends; i++)
+		if (place_is_owned(nc, s, &s->frontends[i]))
+			json_append(frontends, netctl_frontend_json(arena, &s->frontends[i]));
+	json_set(v, "frontends", frontends);
+	return v;
+}
+
+static struct json *status_labels(struct arena *arena, const struct net_pod *pod)
+{
+	struct json *v = json_new_object(arena);
+
+	for (size_t i = 0; i < pod->n_labels; i++)
+		json_set_n(v, pod->labels[i].key, json_new_str(arena, pod->labels[i].value));
 	return v;
 }
 
@@ -60,10 +122,13 @@ static struct json *status_pod(struct arena *arena, struct netctl *nc, const str
 	json_set(v, "address", json_clone(arena, json_first(addresses)));
 	json_set(v, "addresses", addresses);
 	json_set_int(arena, v, "identity", pod->identity);
+	json_set(v, "labels", status_labels(arena, pod));
 	list_foreach(p, &pod->home->policies, struct net_policy, link)
 		if (selector_matches(&p->selector, pod->labels, pod->n_labels))
 			json_append(policies, json_new_str(arena, p->name));
 	json_set(v, "policies", policies);
+	if (pod->virtual)
+		json_set_bool(arena, v, "virtual", true);
 	return v;
 }
 
@@ -71,19 +136,12 @@ struct json *netctl_status_json(struct netctl *nc, struct arena *arena)
 {
 	struct json *v = json_new_object(arena), *services = json_new_array(arena), *pods = json_new_array(arena);
 
-	map_foreach(e, &nc->services) {
-		struct net_service *s = e->value;
-		struct json *item = json_new_object(arena), *frontends = json_new_array(arena);
-
-		json_set_cstr(arena, item, "namespace", s->ns);
-		json_set_cstr(arena, item, "name", s->name);
-		for (size_t i = 0; i < s->n_frontends; i++)
-			json_append(frontends, netctl_frontend_json(arena, &s->frontends[i]));
-		json_set(item, "frontends", frontends);
-		json_append(services, item);
-	}
+	map_foreach(e, &nc->services)
+		json_append(services, status_service(arena, nc, e->value));
+	map_foreach(e, &nc->host_ports)
+		json_append(services, status_service(arena, nc, e->value));
 	list_foreach(pod, &nc->model.pods, struct net_pod, link)
-		if (pod->attached && !pod->virtual)
+		if (pod->attached)
 			json_append(pods, status_pod(arena, nc, pod));
 	json_set(v, "services", services);
 	json_set(v, "pods", pods);
@@ -93,9 +151,19 @@ struct json *netctl_status_json(struct netctl *nc, struct arena *arena)
 void netctl_get_stats(const struct netctl *nc, struct netctl_stats *ret)
 {
 	*ret = nc->stats;
+	ret->policy_syncs = nc->policy.pods;
+	ret->errors += nc->policy.errors;
 	ret->services = nc->services.n;
-	ret->frontends = nc->frontends.n;
+	ret->frontends = nc->places.n;
+	ret->services_waiting = 0;
+	list_foreach(s, &nc->full_services, struct net_service, queue)
+		ret->services_waiting += !list_empty(&s->queue);
 	ret->policies = nc->model.policies_by_key.n;
 	ret->pods = nc->model.pods_by_uid.n;
 	ret->identities = nc->model.identities.by_id.n;
+}
+
+struct json *netctl_explain(struct netctl *nc, struct arena *arena, const struct netctl_flow *flow)
+{
+	return netctl_explain_model(&nc->model, arena, flow);
 }

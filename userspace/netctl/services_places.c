@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who has which place in the maps. Two may ask for one (externalIPs, hostPorts): then the stronger kind has it, a
+ * ClusterIP before all, and among equals the older object; the others wait and get it when it is free. So the same
+ * objects give the same maps, in whatever order they came. */
+#include <string.h>
+
+#include "userspace/base/log.h"
+#include "userspace/netctl/address.h"
+#include "userspace/netctl/internal.h"
+
+#define PLACE_KEY_LEN 19
+
+static struct str place_key(const struct dp_service *s, char ret[static PLACE_KEY_LEN])
+{
+	memcpy(ret, s->addr.b, 16);
+	ret[16] = (char)(s->port >> 8);
+	ret[17] = (char)s->port;
+	ret[18] = (char)s->proto;
+	return str_make(ret, PLACE_KEY_LEN);
+}
+
+/* The frontend behind a key, as far as deleting needs it. */
+static void place_of_key(const char *key, struct dp_service *ret)
+{
+	*ret = (struct dp_service){ 0 };
+	memcpy(ret->addr.b, key, 16);
+	ret->port = (uint16_t)((uint8_t)key[16] << 8 | (uint8_t)key[17]);
+	ret->proto = (uint8_t)key[18];
+	ret->kind = DP_CLUSTER_IP;
+	for (int f = 0; f < DP_FAMILIES; f++) {
+		struct dp_addr any = address_any((enum dp_family)f);
+
+		if (address_equal(&ret->addr, &any))
+			ret->kind = DP_NODE_PORT;
+	}
+}
+
+const struct dp_service *service_frontend_at(const struct net_service *s, const struct dp_service *place)
+{
+	return s->n_frontends ? bsearch(place, s->frontends, s->n_frontends, sizeof(*place), services_place_cmp) : NULL;
+}
+
+static struct net_place *place_at(const struct netctl *nc, const struct dp_service *f)
+{
+	char key[PLACE_KEY_LEN];
+
+	return map_get(&nc->places, place_key(f, key));
+}
+
+static struct net_place *place_make(struct netctl *nc, const struct dp_service *f)
+{
+	struct net_place *p = place_at(nc, f);
+	char key[PLACE_KEY_LEN];
+
+	if (!p) {
+		p = mem_new(struct net_place);
+		p->id = ++nc->next_id;
+		map_put(&nc->places, place_key(f, key), p);
+	}
+	return p;
+}
+
+static void place_free(struct net_place *p)
+{
+	if (p)
+		free(p->others);
+	free(p);
+}
+
+/* `a` asks as kind_a; b as it last asked. */
+static bool place_beats(const struct net_service *a, uint8_t kind_a, const struct net_service *b,
+			const struct dp_service *place)
+{
+	const struct dp_service *f = service_frontend_at(b, place);
+
+	if (!f || !b->object)
+		return true;
+	if (kind_a != f->kind)
+		return kind_a < f->kind;
+	if (a->object->created_real_ns != b->object->created_real_ns)
+		return a->object->created_real_ns < b->object->created_real_ns;
+	return str_cmp(a->object->uid, b->object->uid) < 0;
+}
+
+static void place_wait(struct net_place *p, struct net_service *s)
+{
+	for (size_t i = 0; i < p->n_others; i++)
+		if (p->others[i] == s)
+			return;
+	mem_grow(p->others, p->cap_others, p->n_others + 1);
+	p->others[p->n_others++] = s;
+}
+
+static void place_wait_no_more(struct net_place *p, const struct net_service *s)
+{
+	for (size_t i = 0; i < p->n_others; i++)
+		if (p->others[i] == s) {
+			p->others[i] = p->others[--p->n_others];
+			return;
+		}
+}
+
+bool place_claim(struct netctl *nc, struct net_service *s, struct dp_service *f)
+{
+	struct net_place *p = place_make(nc, f);
+
+	f->id = p->id;
+	if (p->owner == s)
+		return true;
+	if (p->owner && !place_beats(s, f->kind, p->owner, f)) {
+		place_wait(p, s);
+		return false;
+	}
+	if (p->owner)
+		place_wait(p, p->owner);
+	place_wait_no_more(p, s);
+	p->owner = s;
+	return true;
+}
+
+bool place_is_owned(const struct netctl *nc, const struct net_service *s, const struct dp_service *f)
+{
+	const struct net_place *p = place_at(nc, f);
+
+	return p && p->owner == s;
+}
+
+/* To the strongest of those who wait. */
+static void place_pass_on(struct netctl *nc, struct net_place *p, const struct dp_service *place)
+{
+	struct net_service *best = p->others[0];
+
+	for (size_t i = 1; i < p->n_others; i++) {
+		const struct dp_service *f = service_frontend_at(p->others[i], place);
+
+		if (f && p->others[i]->object && place_beats(p->others[i], f->kind, best, place))
+			best = p->others[i];
+	}
+	place_wait_no_more(p, best);
+	p->owner = best;
+	best->failed = true;
+	service_mark(nc, best);
+}
+
+void place_leave(struct netctl *nc, struct net_service *s, const struct dp_service *f)
+{
+	struct net_place *p = place_at(nc, f);
+	_cleanup_err_ struct err err = ERR_INIT;
+	char key[PLACE_KEY_LEN];
+
+	if (!p)
+		return;
+	if (p->owner != s) {
+		place_wait_no_more(p, s);
+		return;
+	}
+	if (dataplane_service_delete(nc->dp, f, &err) < 0) {
+		nc->stats.errors++;
+		log_warn("frontend not removed service=%s/%s error=\"%s\"", s->ns, s->name, err_message(&err));
+	}
+	nc->room = true;
+	p->owner = NULL;
+	if (p->n_others) {
+		place_pass_on(nc, p, f);
+		return;
+	}
+	place_free(map_remove(&nc->places, place_key(f, key)));
+}
+
+static void place_adopt(void *arg, const struct dp_service *s)
+{
+	struct netctl *nc = arg;
+
+	place_make(nc, s)->id = s->id;
+	if (s->id > nc->next_id)
+		nc->next_id = s->id;
+}
+
+void netctl_adopt_frontends(struct netctl *nc)
+{
+	_cleanup_err_ struct err err = ERR_INIT;
+
+	if (dataplane_service_each(nc->dp, place_adopt, nc, &err) < 0)
+		log_warn("frontends of an earlier run not read error=\"%s\"", err_message(&err));
+}
+
+void netctl_prune_services(struct netctl *nc)
+{
+	struct dp_service *stale = mem_new_array(struct dp_service, nc->places.n + 1);
+	char key[PLACE_KEY_LEN];
+	size_t n = 0;
+
+	map_foreach(e, &nc->places)
+		if (!((struct net_place *)e->value)->owner)
+			place_of_key(e->key, &stale[n++]);
+	for (size_t i = 0; i < n; i++) {
+		dataplane_service_delete(nc->dp, &stale[i], NULL);
+		place_free(map_remove(&nc->places, place_key(&stale[i], key)));
+	}
+	if (n) {
+		log_info("stale frontends removed n=%zu", n);
+		nc->room = true;
+		netctl_schedule(nc);
+	}
+	free(stale);
+}
+
+void netctl_free_places(struct netctl *nc)
+{
+	map_foreach(e, &nc->places)
+		place_free(e->value);
+	map_finish(&nc->places);
+}
