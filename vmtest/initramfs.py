@@ -1,18 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packs an initramfs: busybox, the test programs and the node of the build with their shared libraries, and the
 kernel's modules in the order of their dependencies."""
+import json
 import lzma
 import os
 import pathlib
+import py_compile
 import re
 import shutil
 import subprocess
+import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parent
+E2E = TOP / "tests/e2e"
+
+# Debian's own: what else is first in the PATH may not be py_compile's version.
+PYTHON = pathlib.Path("/usr/bin/python3").resolve()
+PYTHON_LIB = pathlib.Path(f"/usr/lib/python{sys.version_info.major}.{sys.version_info.minor}")
+# What is imported only when it is wanted.
+PYTHON_MORE = ["unittest.main", "unittest.runner", "unittest.async_case", "encodings.idna", "encodings.latin_1",
+               "encodings.ascii", "argparse", "gettext", "locale", "difflib", "pprint", "sysconfig"]
+
+# What the harness and the e2e programs run, besides busybox.
+TOOLS = ["curl", "ip", "nsenter"]
 
 # What the dataplane and the node need and a distribution's kernel has as a module (built in elsewhere).
-MODULES = ["veth", "sch_ingress", "sch_fq", "cls_bpf", "inet_diag", "tcp_diag", "udp_diag", "overlay"]
+MODULES = [
+    "veth",         # pods' links
+    "sch_ingress",  # clsact, where the packet programs are
+    "cls_bpf",
+    "inet_diag", "tcp_diag", "udp_diag",  # sockets of backends that are gone are ended
+    "overlay",      # containers' file systems
+    "sch_fq",       # egress bandwidth
+    "sch_tbf",      # a link of known rate for its tests
+    "sctp",         # Services and policies of SCTP
+    "tun",          # links without Ethernet headers
+]
 
 # glibc opens it for threads that end; nothing names it.
 LIBRARIES = ["libgcc_s.so.1"]
@@ -104,8 +128,72 @@ def put_node(root, build, kubectl):
     return programs
 
 
-def pack(kernel, build, tests, node, target):
-    """`tests`: paths of test programs; `node`: path of a kubectl, or None to leave the node out."""
+def read_e2e():
+    """e2e.txt: [(program, [test, ...])]."""
+    lines = [line.split("#")[0].split() for line in (HERE / "e2e.txt").read_text().splitlines()]
+    chosen = [(words[0], words[1:]) for words in lines if words]
+    for program, _ in chosen:
+        if not (E2E / program).exists():
+            raise PackError(f"e2e.txt: there is no {E2E / program}")
+    return chosen
+
+
+def python_modules(programs):
+    """Files of the standard library that the programs import, as the host's interpreter finds them: {in its library
+    folder: file}."""
+    say = ("import importlib, json, sys; [importlib.import_module(m) for m in sys.argv[1:]]; "
+           "print(json.dumps([m.__file__ for m in list(sys.modules.values()) if getattr(m, '__file__', None)]))")
+    names = ["harness", *(pathlib.Path(p).stem for p in programs), *PYTHON_MORE]
+    done = subprocess.run([PYTHON, "-B", "-S", "-c", say, *names], cwd=E2E, text=True, capture_output=True, check=False)
+    if done.returncode:
+        raise PackError(f"e2e programs cannot be imported: {done.stderr.strip().splitlines()[-1]}")
+    files = [pathlib.Path(f) for f in json.loads(done.stdout.splitlines()[-1])]
+    return {f.relative_to(PYTHON_LIB): f for f in files if PYTHON_LIB in f.parents}
+
+
+def put_python(root, programs):
+    """An interpreter with what the programs need of its library, compiled (an emulated machine compiles slowly);
+    returns what wants libraries."""
+    put(root, PYTHON, "/usr/bin/python3", strip=True)
+    wanting = [PYTHON]
+    for name, source in python_modules(programs).items():
+        target = PYTHON_LIB / name
+        if source.suffix == ".py":
+            path = root / str(target.with_suffix(".pyc")).lstrip("/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            py_compile.compile(str(source), cfile=str(path), dfile=str(source), doraise=True,
+                               invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+        else:
+            put(root, source, target, strip=True)
+            wanting.append(source)
+    (root / str(PYTHON_LIB / "lib-dynload").lstrip("/")).mkdir(exist_ok=True)
+    return wanting
+
+
+def put_e2e(root, build):
+    """/k3c is the tree as the harness sees it; /e2e the programs to run, in order."""
+    chosen = read_e2e()
+    tree = root / "k3c"
+    shutil.copytree(E2E, tree / "tests/e2e", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("bpf", "docs"):
+        (tree / folder).mkdir()
+    shutil.copyfile(TOP / "docs/demo.yaml", tree / "docs/demo.yaml")
+    put(root, HERE / "demo-image", "/k3c/tools/demo-image")
+    (root / "e2e").mkdir()
+    for n, (program, tests) in enumerate(chosen):
+        (root / "e2e" / f"{n:02}_{pathlib.Path(program).stem}").write_text(" ".join(tests) + "\n")
+    wanting = put_python(root, [program for program, _ in chosen])
+    for tool in TOOLS:
+        path = shutil.which(tool)
+        if not path:
+            raise PackError(f"{tool} is missing")
+        put(root, path, f"/usr/sbin/{tool}", strip=True)
+        wanting.append(pathlib.Path(path).resolve())
+    return wanting
+
+
+def pack(kernel, build, tests, node, target, e2e=True):
+    """`tests`: paths of test programs; `node`: path of a kubectl, or None to leave the node (and `e2e`) out."""
     root = pathlib.Path(str(target) + ".root")
     shutil.rmtree(root, ignore_errors=True)
     try:
@@ -118,8 +206,10 @@ def pack(kernel, build, tests, node, target):
         programs = list(tests)
         for test in tests:
             put(root, test, f"/tests/{test.name}", strip=True)
+        shutil.copytree(TOP / "tests/dataplane/packets", root / "tests/packets")
         if node:
             programs += put_node(root, build, node)
+            programs += put_e2e(root, build) if e2e else []
         for library in libraries_of(programs):
             put(root, library, library, strip=True)
         with open(target, "wb") as out:

@@ -16,6 +16,8 @@ CACHE = pathlib.Path(os.environ.get("K3C_CACHE_DIR", "/var/cache/k3c-bpf")) / "k
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 FRESH_S = 7 * 24 * 3600
 APT_TIMEOUT_S = 300
+# What of the modules is kept: a full kernel's fill a hundred megabytes.
+MODULE_FOLDERS = ["net", "lib", "crypto", "fs/overlayfs", "drivers/net"]
 
 
 class KernelError(Exception):
@@ -52,7 +54,7 @@ def read_list():
         words = line.split("#")[0].split()
         if not words:
             continue
-        if len(words) != 5 or words[3] not in ("v2", "hybrid"):
+        if len(words) != 5 or words[3] not in ("v2", "v1", "hybrid"):
             raise KernelError(f"kernels.txt: cannot read: {line}")
         if any(k.name == words[0] for k in kernels):
             raise KernelError(f"kernels.txt: {words[0]} is there twice")
@@ -123,9 +125,12 @@ def unpack(apt, version, target):
     images = [f for f in [root / f"boot/vmlinuz-{version}", *(d / "vmlinuz" for d in trees)] if f.is_file()]
     if not trees or not images:
         raise KernelError(f"{version}: its packages hold no kernel image or no modules")
-    target.mkdir(parents=True)
+    for folder in MODULE_FOLDERS:
+        (target / "modules" / folder).parent.mkdir(parents=True, exist_ok=True)
     shutil.move(images[0], target / "vmlinuz")
-    shutil.move(trees[0] / "kernel", target / "modules")
+    for folder in MODULE_FOLDERS:
+        if (trees[0] / "kernel" / folder).is_dir():
+            shutil.move(trees[0] / "kernel" / folder, target / "modules" / folder)
     (target / "version").write_text(version + "\n")
 
 
