@@ -33,7 +33,8 @@ struct kubelet {
 	int node_field; /* index of spec.nodeName among the pod's selectable fields */
 	struct puller *puller;
 	struct node_agent *node;
-	struct pod_facts facts; /* of the node; pod_ips empty */
+	struct pod_facts facts;                  /* of the node; pod_ips empty */
+	char node_ips[KUBELET_NODE_IPS_MAX][46]; /* what facts and options point to */
 	int64_t memory_capacity_bytes;
 	uint64_t restarts;
 	bool watching;

@@ -62,14 +62,26 @@ static void copy_registries(struct kubelet *kl, const struct kubelet_options *o)
 	kl->options.registries = to;
 }
 
+static void set_node_ips(struct kubelet *kl, const char *const ips[static KUBELET_NODE_IPS_MAX])
+{
+	for (int i = 0; i < KUBELET_NODE_IPS_MAX; i++) {
+		kl->options.node_ips[i] = kl->facts.host_ips[i] = NULL;
+		if (!ips[i])
+			continue;
+		snprintf(kl->node_ips[i], sizeof(kl->node_ips[i]), "%s", ips[i]);
+		kl->options.node_ips[i] = kl->facts.host_ips[i] = kl->node_ips[i];
+	}
+}
+
 static void copy_options(struct kubelet *kl, const struct kubelet_options *o)
 {
 	struct arena *a = &kl->strings;
 
 	kl->options = *o;
 	kl->options.node_name = copy(a, o->node_name);
+	set_node_ips(kl, o->node_ips);
 	for (int i = 0; i < KUBELET_NODE_IPS_MAX; i++)
-		kl->options.node_ips[i] = copy(a, o->node_ips[i]);
+		kl->options.pod_cidrs[i] = copy(a, o->pod_cidrs[i]);
 	kl->options.node_labels = copy_list(a, o->node_labels);
 	kl->options.data_dir = copy(a, o->data_dir);
 	kl->options.run_dir = copy(a, o->run_dir);
@@ -87,8 +99,6 @@ static void copy_options(struct kubelet *kl, const struct kubelet_options *o)
 	kl->pods_dir = arena_printf(a, "%s/pods", o->data_dir);
 	kl->pods_run_dir = arena_printf(a, "%s/pods", o->run_dir);
 	kl->facts.node_name = kl->options.node_name;
-	kl->facts.host_ips[0] = kl->options.node_ips[0];
-	kl->facts.host_ips[1] = kl->options.node_ips[1];
 }
 
 static int field_index(const struct api_kind *kind, const char *path)
@@ -298,6 +308,14 @@ int kubelet_start(struct kubelet *kl, struct err *err)
 	log_info("kubelet started node=%s oci=\"%s\" pods=%u", kl->options.node_name, runtime_oci_name(kl->rt),
 		 kl->workers.n);
 	return 0;
+}
+
+void kubelet_set_node_ips(struct kubelet *kl, const char *const ips[static KUBELET_NODE_IPS_MAX])
+{
+	set_node_ips(kl, ips);
+	node_agent_addresses_changed(kl->node);
+	map_foreach(e, &kl->workers)
+		prepare_host_ips_changed(e->value);
 }
 
 void kubelet_destroy(struct kubelet *kl)

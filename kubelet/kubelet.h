@@ -30,16 +30,17 @@ struct kubelet_image_registry {
 
 struct kubelet_options {
 	const char *node_name;
-	const char *node_ips[KUBELET_NODE_IPS_MAX]; /* first is the primary; NULL: absent */
-	const char *const *node_labels;             /* NULL-terminated "k=v", or NULL */
-	const char *data_dir;                       /* <data_dir>/{images,containers,pods} */
-	const char *run_dir;                        /* <run_dir>/{runtime,pods}; payload volumes live here, on tmpfs */
-	const char *log_dir;                        /* NULL: /var/log/pods */
-	const char *oci_runtime;                    /* NULL: crun, else runc; or a path */
-	const char *cgroup_root;                    /* NULL: "k3c-bpf" */
-	unsigned pods_max;                          /* 0: KUBELET_PODS_DEFAULT */
-	uint64_t log_max_bytes;                     /* 0: 10 MiB */
-	unsigned log_max_files;                     /* 0: 5 */
+	const char *node_ips[KUBELET_NODE_IPS_MAX];  /* first is the primary; NULL: absent */
+	const char *pod_cidrs[KUBELET_NODE_IPS_MAX]; /* of spec.podCIDRs; NULL: absent */
+	const char *const *node_labels;              /* NULL-terminated "k=v", or NULL */
+	const char *data_dir;                        /* <data_dir>/{images,containers,pods} */
+	const char *run_dir;                         /* <run_dir>/{runtime,pods}; payload volumes live here, on tmpfs */
+	const char *log_dir;                         /* NULL: /var/log/pods */
+	const char *oci_runtime;                     /* NULL: crun, else runc; or a path */
+	const char *cgroup_root;                     /* NULL: "k3c-bpf" */
+	unsigned pods_max;                           /* 0: KUBELET_PODS_DEFAULT */
+	uint64_t log_max_bytes;                      /* 0: 10 MiB */
+	unsigned log_max_files;                      /* 0: 5 */
 	const struct kubelet_image_registry *registries;
 	size_t n_registries;
 	const char *resolv_conf; /* the host's; NULL: /etc/resolv.conf */
@@ -64,6 +65,8 @@ int kubelet_create(struct loop *loop, struct registry *reg, const struct kubelet
 		   struct err *err);
 /* Connects to (or starts) the supervisor, adopts what runs, registers the Node, begins to run pods. */
 int kubelet_start(struct kubelet *kl, struct err *err);
+/* The host's addresses have changed: the Node and the status of every pod follow. */
+void kubelet_set_node_ips(struct kubelet *kl, const char *const ips[static KUBELET_NODE_IPS_MAX]);
 /* Lets go; containers run on. Takes NULL. Stops first when started. */
 void kubelet_destroy(struct kubelet *kl);
 

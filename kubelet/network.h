@@ -26,6 +26,6 @@ struct pod_network {
 	/* Links and map entries go, the address is free again. Idempotent. done may be NULL. */
 	void (*detach)(void *ctx, struct str pod_uid, pod_network_done_fn *done, void *arg);
 	/* resolv.conf facts */
-	const char *cluster_dns;    /* "10.43.0.10", or "" when disabled */
+	const char *cluster_dns;    /* "10.43.0.10", "10.43.0.10,fd43::a", or "" when disabled */
 	const char *cluster_domain; /* "cluster.local" */
 };

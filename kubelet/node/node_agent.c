@@ -115,13 +115,20 @@ static void write_status(struct node_agent *a, bool heartbeat)
 			status_done, w);
 }
 
+void node_agent_addresses_changed(struct node_agent *a)
+{
+	if (a && registry_get(a->kl->reg, KIND_NODE, STR_NULL, str_of(a->kl->options.node_name)))
+		write_status(a, false);
+}
+
 /* ---- registration ---- */
 
-static int change_labels(void *arg, struct arena *arena, struct json *object, struct err *err)
+static int change_object(void *arg, struct arena *arena, struct json *object, struct err *err)
 {
 	struct node_view v = view_of(arg);
+	bool changed = node_ensure_labels(arena, &v, object);
 
-	return node_ensure_labels(arena, &v, object) ? 0 : 1;
+	return node_ensure_ranges(arena, &v, object) || changed ? 0 : 1;
 }
 
 static void registered(void *arg, const struct object *o, const struct err *err)
@@ -145,7 +152,7 @@ static void registration(struct node_agent *a)
 
 	a->refs++;
 	if (registry_get(a->kl->reg, KIND_NODE, STR_NULL, name))
-		registry_update(a->kl->reg, KIND_NODE, STR_NULL, name, NULL, change_labels, a, registered, a);
+		registry_update(a->kl->reg, KIND_NODE, STR_NULL, name, NULL, change_object, a, registered, a);
 	else
 		registry_create(a->kl->reg, KIND_NODE, node_object(&arena, &v), registered, a);
 }

@@ -16,6 +16,8 @@ struct node_agent;
 
 /* Also fills the kubelet's facts (capacity). The node is registered when the call returns, durably a little later. */
 int node_agent_create(struct kubelet *kl, struct node_agent **ret, struct err *err);
+/* The kubelet's addresses have changed. */
+void node_agent_addresses_changed(struct node_agent *agent);
 /* Takes NULL. */
 void node_agent_destroy(struct node_agent *agent);
 bool node_agent_is_ready(const struct node_agent *agent);

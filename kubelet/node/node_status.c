@@ -53,7 +53,24 @@ struct json *node_object(struct arena *arena, const struct node_view *v)
 	meta = json_ensure_object(arena, o, "metadata");
 	json_set_cstr(arena, meta, "name", v->kl->options.node_name);
 	json_set(meta, "labels", labels(arena, v));
+	node_ensure_ranges(arena, v, o);
 	return o;
+}
+
+/* What is set stays: the API lets nobody change it. */
+bool node_ensure_ranges(struct arena *arena, const struct node_view *v, struct json *node)
+{
+	const char *const *cidrs = v->kl->options.pod_cidrs;
+	struct json *spec;
+
+	if (!cidrs[0] || json_at_str(node, "spec.podCIDR").n)
+		return false;
+	spec = json_ensure_object(arena, node, "spec");
+	json_set_cstr(arena, spec, "podCIDR", cidrs[0]);
+	json_set(spec, "podCIDRs", json_new_array(arena));
+	for (int i = 0; i < KUBELET_NODE_IPS_MAX && cidrs[i]; i++)
+		json_append(json_get(spec, "podCIDRs"), json_new_cstr(arena, cidrs[i]));
+	return true;
 }
 
 bool node_ensure_labels(struct arena *arena, const struct node_view *v, struct json *node)

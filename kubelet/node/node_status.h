@@ -19,6 +19,8 @@ struct node_view {
 struct json *node_object(struct arena *arena, const struct node_view *v);
 /* Adds what is missing of our labels; false when all were there. */
 bool node_ensure_labels(struct arena *arena, const struct node_view *v, struct json *node);
+/* The same for spec.podCIDRs. */
+bool node_ensure_ranges(struct arena *arena, const struct node_view *v, struct json *node);
 /* The status to replace `old` (NULL: none). Heartbeat times are those of `old` when nothing else differs: then the
  * result equals it. */
 struct json *node_status(struct arena *arena, const struct node_view *v, const struct json *old, bool heartbeat);

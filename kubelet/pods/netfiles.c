@@ -87,10 +87,12 @@ static void apply_dns_config(struct arena *arena, struct resolv *r, const struct
 static void cluster_first(struct arena *arena, struct resolv *r, const struct netfiles_source *src)
 {
 	const char *domain = src->cluster_domain && *src->cluster_domain ? src->cluster_domain : NULL;
+	struct str servers = str_of(src->cluster_dns), server;
 	struct resolv host = { 0 };
 
 	parse_host(&host, src->host_resolv_conf);
-	add(r->servers, &r->n_servers, RESOLV_NAMESERVERS_MAX, str_of(src->cluster_dns));
+	while (str_split(&servers, ',', &server))
+		add(r->servers, &r->n_servers, RESOLV_NAMESERVERS_MAX, server);
 	if (domain) {
 		char *own = arena_printf(arena, "%.*s.svc.%s", STR_ARG(src->ns), domain);
 

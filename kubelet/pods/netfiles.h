@@ -12,7 +12,7 @@
 struct netfiles_source {
 	const struct json *pod;
 	struct str ns;
-	const char *cluster_dns; /* "" or NULL: no cluster DNS */
+	const char *cluster_dns; /* "a" or "a,b"; "" or NULL: no cluster DNS */
 	const char *cluster_domain;
 	struct str host_resolv_conf; /* the host's file */
 	struct str host_hosts;       /* the host's /etc/hosts, for pods on the host's network */

@@ -108,6 +108,13 @@ static void host_network(struct pod_worker *w)
 	adopt_watch(w);
 }
 
+void prepare_host_ips_changed(struct pod_worker *w)
+{
+	if (w->host_network && w->network.state == WORK_DONE)
+		host_network(w);
+	worker_kick(w);
+}
+
 static void network_step(struct pod_worker *w)
 {
 	char path[512];

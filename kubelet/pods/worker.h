@@ -158,6 +158,8 @@ bool worker_step_due(struct pod_worker *w, struct worker_step *step);
 
 /* ---- prepare.c: sandbox, network, volumes ---- */
 void prepare_step(struct pod_worker *w);
+/* The node's addresses have changed: those of pods on the host's network are the same. */
+void prepare_host_ips_changed(struct pod_worker *w);
 bool prepare_done(const struct pod_worker *w);
 
 /* ---- containers.c ---- */

@@ -179,7 +179,8 @@ static void tcp_done(void *arg, int result)
 		finish(run, PROBE_SUCCESS, STR_NULL);
 		return;
 	}
-	snprintf(message, sizeof(message), "dial tcp %s:%u: %s", run->address, run->action->port,
+	snprintf(message, sizeof(message), strchr(run->address, ':') ? "dial tcp [%s]:%u: %s" : "dial tcp %s:%u: %s",
+		 run->address, run->action->port,
 		 result == -ETIMEDOUT      ? "i/o timeout"
 		 : result == -ECONNREFUSED ? "connect: connection refused"
 					   : strerror(-result));

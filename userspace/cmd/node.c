@@ -17,6 +17,7 @@
 #include "userspace/net/listen.h"
 #include "userspace/net/tls.h"
 #include "userspace/netctl/address.h"
+#include "userspace/netctl/explain.h"
 #include "userspace/registry/authz.h"
 #include "userspace/registry/admission/pod_security_config.h"
 #include "userspace/registry/encryption.h"
@@ -70,11 +71,15 @@ static int node_folders(struct node *node, struct err *err)
 	return 0;
 }
 
-/* The first address of each service range, the primary one first. */
-static int node_service_ips(struct node *node, struct err *err)
+/* Ranges of pods, and the first address of each service range; the primary family first. */
+static int node_ranges(struct node *node, struct err *err)
 {
 	const struct config *c = node->config;
+	struct str rest = str_of(c->cluster_cidr), part;
 	unsigned n = 0;
+
+	for (unsigned i = 0; i < DP_FAMILIES && str_split(&rest, ',', &part); i++)
+		node->pod_cidrs[i] = arena_strndup(&node->arena, part.p, part.n);
 
 	for (unsigned i = 0; i < DP_FAMILIES; i++) {
 		const struct dp_net *net = &c->service_nets[(c->primary + i) % DP_FAMILIES];
@@ -209,11 +214,25 @@ static int node_roles(struct node *node, struct err *err)
 static int node_extra(void *arg, struct str path, struct str query, struct arena *arena, struct str *ret_body,
 		      struct err *err)
 {
-	if (!str_is(path, "/k3c-bpf/status"))
-		return err_set_status(err, -ENOENT, 404, "NotFound",
-				      "the server could not find the requested resource");
-	*ret_body = json_text(arena, node_status_json(arg, arena));
-	return 0;
+	struct node *node = arg;
+	struct netctl_flow flow;
+	int r;
+
+	if (str_is(path, "/k3c-bpf/status")) {
+		*ret_body = json_text(arena, node_status_json(node, arena));
+		return 0;
+	}
+	if (node->net && str_is(path, "/k3c-bpf/network")) {
+		*ret_body = json_text(arena, netctl_status_json(node->net, arena));
+		return 0;
+	}
+	if (node->net && str_is(path, "/k3c-bpf/explain")) {
+		r = netctl_flow_parse(query, &flow, err);
+		if (r == 0)
+			*ret_body = json_text(arena, netctl_explain(node->net, arena, &flow));
+		return r;
+	}
+	return err_set_status(err, -ENOENT, 404, "NotFound", "the server could not find the requested resource");
 }
 
 static int node_audit(struct node *node, struct err *err)
@@ -301,6 +320,7 @@ static int node_network(struct node *node, struct err *err)
 		.pod_cidr = c->cluster_cidr,
 		.cluster_dns = config_disabled(c, "dns") ? "" : c->cluster_dns,
 		.no_policy = config_disabled(c, "network-policy"),
+		.api_port = (uint16_t)c->https_listen_port,
 	};
 	int r;
 
@@ -326,6 +346,7 @@ static int node_kubelet(struct node *node, struct err *err)
 	struct kubelet_options options = {
 		.node_name = c->node_name,
 		.node_ips = { node->addresses.texts[0], node->addresses.n > 1 ? node->addresses.texts[1] : NULL },
+		.pod_cidrs = { node->pod_cidrs[0], node->pod_cidrs[1] },
 		.node_labels = c->node_label.items,
 		.data_dir = c->data_dir,
 		.run_dir = c->run_dir,
@@ -388,8 +409,8 @@ static int node_control(struct node *node, struct err *err)
 static int node_start(struct node *node, struct err *err)
 {
 	static int (*const steps[])(struct node *, struct err *) = {
-		node_check_features, node_folders, node_service_ips, node_first_certificates,
-		node_objects,        node_roles,   node_api,         node_network,
+		node_check_features, node_folders, node_ranges,     node_first_certificates,
+		node_objects,        node_roles,   node_api,        node_network,
 		node_control,        node_kubelet, node_kubeconfig,
 	};
 	int r = 0;

@@ -26,6 +26,7 @@ struct node {
 	const struct config *config;
 	struct arena arena;
 	struct node_addresses addresses;                 /* followed live (node_live.c) */
+	const char *pod_cidrs[DP_FAMILIES];              /* primary first; NULL: none */
 	char service_ips[DP_FAMILIES][NODE_ADDRESS_MAX]; /* [0]: of the `kubernetes` Service */
 	int64_t started_ns;                              /* monotonic */
 	int64_t ready_after_ns;                          /* from the start to /readyz; 0: not yet */
