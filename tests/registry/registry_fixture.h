@@ -27,6 +27,7 @@ struct fixture {
 	struct store *store;
 	struct registry *reg;
 	struct registry_options options;
+	const char *service_cidr, *cluster_dns; /* NULL: one family; read by fixture_open() */
 	/* The last answer. */
 	bool answered;
 	int status; /* of the result or error */
@@ -49,11 +50,11 @@ static inline void fixture_open(struct fixture *f)
 	if (store_open(f->loop, &so, &f->store, &err) < 0)
 		fail_msg("%s", err_message(&err));
 	f->options = (struct registry_options){
-		.service_cidr = "10.43.0.0/16",
+		.service_cidr = f->service_cidr ? f->service_cidr : "10.43.0.0/16",
 		.node_port_min = 30000,
 		.node_port_max = 32767,
 		.cluster_domain = "cluster.local",
-		.cluster_dns = "10.43.0.10",
+		.cluster_dns = f->cluster_dns ? f->cluster_dns : "10.43.0.10",
 	};
 	if (registry_create_all(f->loop, f->store, &f->options, &f->reg, &err) < 0)
 		fail_msg("%s", err_message(&err));

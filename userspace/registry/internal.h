@@ -74,7 +74,7 @@ struct services {
 	struct addresses *addresses; /* addresses.c */
 	int port_min, port_max;
 	uint8_t *ports; /* bit 0: TCP, 1: UDP, 2: SCTP held; index: port - port_min */
-	char cluster_dns[NAMES_ADDRESS_MAX];
+	char cluster_dns[SERVICE_DEFAULT_RANGES_MAX][NAMES_ADDRESS_MAX]; /* "": none */
 };
 
 struct write;

@@ -26,7 +26,7 @@ struct registry_options {
 	const char *service_cidr; /* "10.43.0.0/16[,v6]" */
 	int node_port_min, node_port_max;
 	const char *cluster_domain;
-	const char *cluster_dns;                        /* reserved address */
+	const char *cluster_dns;                        /* reserved: "a" or "a,b" */
 	const struct pod_security_config *pod_security; /* must outlive the registry; NULL: nothing is configured */
 };
 

@@ -31,8 +31,9 @@ int services_init(struct services *s, const struct registry_options *options, st
 	if (s->n_ranges == 0)
 		return err_set(err, -EINVAL, "no service CIDR");
 	s->n_default = s->n_ranges;
-	if (options->cluster_dns)
-		snprintf(s->cluster_dns, sizeof(s->cluster_dns), "%s", options->cluster_dns);
+	rest = str_of(options->cluster_dns ? options->cluster_dns : "");
+	for (size_t i = 0; i < SERVICE_DEFAULT_RANGES_MAX && str_split(&rest, ',', &part); i++)
+		snprintf(s->cluster_dns[i], sizeof(s->cluster_dns[i]), "%.*s", STR_ARG(str_trim(part)));
 	s->ports = mem_zalloc((size_t)(s->port_max - s->port_min + 1));
 	return 0;
 }
@@ -195,55 +196,160 @@ static const char *family_name(int family)
 	return family == 4 ? "IPv4" : "IPv6";
 }
 
+/* A ServiceCIDR of another family does not give the cluster that family. */
 static struct ip_range *range_of(struct services *s, struct str family)
 {
-	for (size_t i = 0; i < s->n_ranges; i++)
+	for (size_t i = 0; i < s->n_default; i++)
 		if (str_is(family, family_name(s->ranges[i].cidr.ip.family)))
 			return &s->ranges[i];
 	return NULL;
+}
+
+static bool is_headless(const struct json *spec)
+{
+	return str_is(json_get_str(spec, "clusterIP"), "None");
+}
+
+static bool same_strings(const struct json *a, const struct json *b)
+{
+	const struct json *x = json_first(a);
+
+	if (json_count(a) != json_count(b))
+		return false;
+	json_foreach(y, b) {
+		if (!str_eq(json_str(x), json_str(y)))
+			return false;
+		x = x->next;
+	}
+	return true;
+}
+
+/* A Service that prefers two families keeps what it has when the cluster gains or loses one: only who changes it does.
+ */
+static bool prefers_what_it_has(const struct write *w, const struct json *spec)
+{
+	const struct json *old = w->op == WRITE_UPDATE ? json_get(w->old, "spec") : NULL;
+
+	return old && str_is(json_get_str(spec, "ipFamilyPolicy"), "PreferDualStack") &&
+	       (!json_get_str(old, "ipFamilyPolicy").n ||
+		str_is(json_get_str(old, "ipFamilyPolicy"), "PreferDualStack")) &&
+	       str_eq(json_get_str(spec, "type"), json_get_str(old, "type")) &&
+	       json_count(json_get(spec, "ipFamilies")) &&
+	       same_strings(json_get(spec, "clusterIPs"), json_get(old, "clusterIPs")) &&
+	       same_strings(json_get(spec, "ipFamilies"), json_get(old, "ipFamilies"));
+}
+
+static void drop_second(struct json *list)
+{
+	while (json_count(list) > 1)
+		json_unlink(list, json_index(list, 1));
+}
+
+/* What an update lets go: with SingleStack the second of each is meant, otherwise nobody may leave it out. */
+static void settle_release(struct write *w, struct json *spec, struct field_errors *e)
+{
+	static const struct {
+		const char *key, *what;
+	} lists[] = { { "clusterIPs", "must be 'SingleStack' to release the secondary cluster IP" },
+		      { "ipFamilies", "must be 'SingleStack' to release the secondary IP family" } };
+	const struct json *old = json_get(w->old, "spec");
+
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+		struct json *now = json_get(spec, lists[i].key);
+		const struct json *was = json_get(old, lists[i].key);
+
+		if (str_is(json_get_str(spec, "ipFamilyPolicy"), "SingleStack")) {
+			if (same_strings(now, was))
+				drop_second(now);
+		} else if (json_count(now) == 1 && json_count(was) == 2 &&
+			   str_eq(json_str(json_first(now)), json_str(json_first(was)))) {
+			field_invalid_str(e, FIELD(SPEC, "ipFamilyPolicy"), json_get_str(spec, "ipFamilyPolicy"), "%s",
+					  lists[i].what);
+		}
+	}
+}
+
+static void check_single(const struct json *spec, struct field_errors *e)
+{
+	if (!str_is(json_get_str(spec, "ipFamilyPolicy"), "SingleStack"))
+		return;
+	if (json_count(json_get(spec, "clusterIPs")) == 2)
+		field_invalid_str(e, FIELD(SPEC, "ipFamilyPolicy"), STR("SingleStack"),
+				  "must be 'RequireDualStack' or 'PreferDualStack' when multiple cluster IPs are "
+				  "specified");
+	if (json_count(json_get(spec, "ipFamilies")) == 2)
+		field_invalid_str(e, FIELD(SPEC, "ipFamilyPolicy"), STR("SingleStack"),
+				  "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are "
+				  "specified");
+}
+
+/* The families of addresses that are named follow from these. */
+static void infer_families(struct write *w, const struct json *spec, struct json *families, struct field_errors *e)
+{
+	struct names_ip ip;
+	size_t i = 0;
+
+	if (is_headless(spec))
+		return;
+	json_foreach(given, json_get(spec, "clusterIPs")) {
+		const char *name;
+
+		if (i++ < families->count || names_parse_ip(json_str(given), &ip) < 0)
+			continue;
+		name = family_name(ip.family);
+		if (!range_of(&w->reg->services, str_of(name)))
+			field_invalid(e, FIELD_INDEX(FIELD(SPEC, "clusterIPs"), i - 1), json_get(spec, "clusterIPs"),
+				      "%s is not configured on this cluster", name);
+		else
+			json_append(families, json_new_cstr(&w->arena, name));
+	}
+}
+
+static void check_configured(struct write *w, const struct json *spec, const struct json *families,
+			     struct field_errors *e)
+{
+	size_t i = 0;
+
+	if (str_is(json_get_str(spec, "ipFamilyPolicy"), "RequireDualStack") && w->reg->services.n_default < 2)
+		field_invalid_str(e, FIELD(SPEC, "ipFamilyPolicy"), STR("RequireDualStack"),
+				  "this cluster is not configured for dual-stack services");
+	json_foreach(f, families) {
+		if (!range_of(&w->reg->services, json_str(f)))
+			field_invalid_str(e, FIELD_INDEX(FIELD(SPEC, "ipFamilies"), i), json_str(f),
+					  "not configured on this cluster");
+		i++;
+	}
+}
+
+static void other_family(struct write *w, struct json *families)
+{
+	json_append(families, json_new_cstr(&w->arena, str_is(json_str(families->first), "IPv4") ? "IPv6" : "IPv4"));
 }
 
 /* ipFamilyPolicy and ipFamilies complete; false when they cannot be. */
 static bool settle_families(struct write *w, struct json *spec, struct field_errors *e)
 {
 	struct services *s = &w->reg->services;
-	struct str policy = json_get_str(spec, "ipFamilyPolicy");
 	struct json *families = json_ensure_array(&w->arena, spec, "ipFamilies");
-	struct names_ip ip;
-	size_t i = 0, want;
+	/* Its endpoints are written by its owner, who may know both families where the cluster knows one. */
+	bool free_hand = is_headless(spec) && !json_count(json_get(spec, "selector"));
+	size_t before = e->n;
 
-	if (policy.n == 0) {
-		policy = families->count > 1 || json_count(json_get(spec, "clusterIPs")) > 1 ? STR("RequireDualStack")
-											     : STR("SingleStack");
-		json_set_str(&w->arena, spec, "ipFamilyPolicy", policy);
-	}
-	if (str_is(policy, "RequireDualStack") && s->n_default < 2) {
-		field_invalid_str(e, FIELD(SPEC, "ipFamilyPolicy"), policy,
-				  "this cluster is not configured for dual-stack services");
+	if (!json_get_str(spec, "ipFamilyPolicy").n)
+		json_set_cstr(&w->arena, spec, "ipFamilyPolicy", free_hand ? "RequireDualStack" : "SingleStack");
+	if (w->op == WRITE_UPDATE)
+		settle_release(w, spec, e);
+	check_single(spec, e);
+	infer_families(w, spec, families, e);
+	if (e->n == before && !free_hand)
+		check_configured(w, spec, families, e);
+	if (e->n != before)
 		return false;
-	}
-	json_foreach(f, families) {
-		if (!range_of(s, json_str(f))) {
-			field_invalid_str(e, FIELD_INDEX(FIELD(SPEC, "ipFamilies"), i), json_str(f),
-					  "not configured on this cluster");
-			return false;
-		}
-		i++;
-	}
-	json_foreach(given, json_get(spec, "clusterIPs")) {
-		if (names_parse_ip(json_str(given), &ip) == 0 &&
-		    families->count < json_count(json_get(spec, "clusterIPs")))
-			json_append(families, json_new_cstr(&w->arena, family_name(ip.family)));
-	}
 	if (families->count == 0)
 		json_append(families, json_new_cstr(&w->arena, family_name(s->ranges[0].cidr.ip.family)));
-	want = str_is(policy, "SingleStack") ? 1 : s->n_default;
-	for (size_t k = 0; k < s->n_default && families->count < want; k++) {
-		const char *name = family_name(s->ranges[k].cidr.ip.family);
-
-		if (!str_is(json_str(families->first), name))
-			json_append(families, json_new_cstr(&w->arena, name));
-	}
+	if (!str_is(json_get_str(spec, "ipFamilyPolicy"), "SingleStack") && families->count == 1 &&
+	    (free_hand || s->n_default == 2))
+		other_family(w, families);
 	return true;
 }
 
@@ -301,14 +407,20 @@ static bool is_api_service(const struct write *w)
 
 static int find_address(struct services *s, struct ip_range *r, char ret[static NAMES_ADDRESS_MAX])
 {
-	bool dns = s->cluster_dns[0] && !ip_range_used(r, str_of(s->cluster_dns));
+	bool dns[SERVICE_DEFAULT_RANGES_MAX];
 	int found;
 
-	if (dns) /* only who names it gets it */
-		ip_range_take(r, str_of(s->cluster_dns));
+	for (size_t i = 0; i < ARRAY_SIZE(dns); i++) {
+		struct str own = str_of(s->cluster_dns[i]);
+
+		dns[i] = own.n && !ip_range_used(r, own);
+		if (dns[i]) /* only who names it gets it */
+			ip_range_take(r, own);
+	}
 	found = ip_range_find(r, ret);
-	if (dns)
-		ip_range_release(r, str_of(s->cluster_dns));
+	for (size_t i = 0; i < ARRAY_SIZE(dns); i++)
+		if (dns[i])
+			ip_range_release(r, str_of(s->cluster_dns[i]));
 	return found;
 }
 
@@ -345,7 +457,7 @@ static void assign_addresses(struct write *w, struct json *spec, struct field_er
 	first = json_get(spec, "clusterIP");
 	if (json_str(first).n > 0 && ips->count == 0)
 		json_append(ips, json_clone(&w->arena, first));
-	if (!settle_families(w, spec, e))
+	if (prefers_what_it_has(w, spec) || !settle_families(w, spec, e))
 		return;
 	if (!str_is(json_str(json_index(ips, 0)), "None")) {
 		json_foreach(ip, ips)

@@ -376,9 +376,9 @@ static void service_validate(const struct json *service, struct field_errors *e)
 
 /* ---- updates ---- */
 
-/* A second address may come and go; the first stays. */
+/* A second address may come and go (the registry says with which policy); the first stays. */
 static void validate_kept(const struct json *spec, const struct json *was, const char *key, const char *unset,
-			  const char *releasing, struct field_errors *e)
+			  struct field_errors *e)
 {
 	const struct json *now = json_get(spec, key), *before = json_get(was, key), *a = json_first(now);
 	const struct field_path *at = FIELD_STR(FIELD(NULL, "spec"), str_of(key));
@@ -397,9 +397,6 @@ static void validate_kept(const struct json *spec, const struct json *was, const
 		field_invalid(e, FIELD_INDEX(at, 0), now, "%s", unset);
 	else if (json_count(before) && !str_eq(json_str(a), json_str(json_first(before))))
 		field_invalid(e, FIELD_INDEX(at, 0), now, "may not change once set");
-	if (json_count(before) > json_count(now) && json_count(now) == 1 &&
-	    !str_is(json_get_str(spec, "ipFamilyPolicy"), "SingleStack"))
-		field_invalid(e, FIELD(NULL, "spec.ipFamilyPolicy"), json_get(spec, "ipFamilyPolicy"), "%s", releasing);
 }
 
 static void service_validate_update(const struct json *service, const struct json *old, struct field_errors *e)
@@ -417,11 +414,9 @@ static void service_validate_update(const struct json *service, const struct jso
 	if (type_is(spec, "ExternalName") || type_is(was, "ExternalName") || !json_get_str(was, "clusterIP").n)
 		return;
 	if (!is_headless(spec) || !is_headless(was))
-		validate_kept(spec, was, "clusterIPs", "primary clusterIP can not be unset",
-			      "must be set to 'SingleStack' when releasing the secondary clusterIP", e);
+		validate_kept(spec, was, "clusterIPs", "primary clusterIP can not be unset", e);
 	if (!is_headless(spec) && !is_headless(was))
-		validate_kept(spec, was, "ipFamilies", "primary ipFamily can not be unset",
-			      "must be set to 'SingleStack' when releasing the secondary ipFamily", e);
+		validate_kept(spec, was, "ipFamilies", "primary ipFamily can not be unset", e);
 }
 
 /* ---- status ---- */
