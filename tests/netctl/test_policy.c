@@ -362,18 +362,18 @@ static void test_identities(void **state)
 	struct api_label xy[] = { { STR("x"), STR("1") }, { STR("y"), STR("2") } };
 	struct api_label yx[] = { { STR("y"), STR("2") }, { STR("x"), STR("1") } };
 	struct identities ids = { 0 };
-	uint32_t a = identity_take(&ids, STR("n"), xy, 2);
+	uint32_t a = identity_take(&ids, STR("n"), xy, 2, NULL, 0);
 
-	assert_int_equal(identity_take(&ids, STR("n"), yx, 2), a);
-	assert_int_not_equal(identity_take(&ids, STR("o"), xy, 2), a);
-	assert_int_not_equal(identity_take(&ids, STR("n"), xy, 1), a);
+	assert_int_equal(identity_take(&ids, STR("n"), yx, 2, NULL, 0), a);
+	assert_int_not_equal(identity_take(&ids, STR("o"), xy, 2, NULL, 0), a);
+	assert_int_not_equal(identity_take(&ids, STR("n"), xy, 1, NULL, 0), a);
 	assert_int_equal(ids.by_id.n, 3);
 	identity_release(&ids, a);
 	assert_int_equal(ids.by_id.n, 3);
 	identity_release(&ids, a);
 	assert_int_equal(ids.by_id.n, 2);
 	/* the same number when they are worn again */
-	assert_int_equal(identity_take(&ids, STR("n"), xy, 2), a);
+	assert_int_equal(identity_take(&ids, STR("n"), xy, 2, NULL, 0), a);
 	identities_finish(&ids);
 }
 

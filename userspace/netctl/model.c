@@ -217,17 +217,17 @@ struct net_pod *model_set_pod(struct net_model *m, const struct json *pod)
 		return old;
 	}
 	p->home = model_home(m, p->ns);
-	p->identity = identity_take(&m->identities, p->ns, p->labels, p->n_labels);
+	p->identity = identity_take(&m->identities, p->ns, p->labels, p->n_labels, p->ports, p->n_ports);
 	p->stale = true;
 	map_put(&m->pods_by_uid, p->uid, p);
 	/* In the place of the old one, so that rules keep their order. */
 	list_add_tail(old ? &old->link : &m->pods, &p->link);
 	list_add_tail(old ? &old->in_home : &p->home->pods, &p->in_home);
 	if (old) {
-		policy_mark_peer(m, old);
+		policy_mark_peer(m, old, POLICY_LEAVES);
 		model_free_pod(m, old);
 	}
-	policy_mark_peer(m, p);
+	policy_mark_peer(m, p, POLICY_ARRIVES);
 	return p;
 }
 
@@ -237,7 +237,7 @@ void model_remove_pod(struct net_model *m, struct str uid)
 
 	if (!p)
 		return;
-	policy_mark_peer(m, p);
+	policy_mark_peer(m, p, POLICY_LEAVES);
 	model_free_pod(m, p);
 }
 
@@ -246,17 +246,17 @@ void model_attach_pod(struct net_model *m, struct net_pod *pod, const struct dp_
 	bool moved = !pod->has_addr || memcmp(pod->addrs, addrs, sizeof(pod->addrs)) != 0;
 
 	if (moved)
-		policy_mark_peer(m, pod);
+		policy_mark_peer(m, pod, POLICY_LEAVES);
 	pod->stale = pod->stale || moved || !pod->attached;
 	memcpy(pod->addrs, addrs, sizeof(pod->addrs));
 	pod->has_addr = pod->attached = true;
 	if (moved)
-		policy_mark_peer(m, pod);
+		policy_mark_peer(m, pod, POLICY_ARRIVES);
 }
 
 void model_detach_pod(struct net_model *m, struct net_pod *pod)
 {
-	policy_mark_peer(m, pod);
+	policy_mark_peer(m, pod, POLICY_LEAVES);
 	memset(pod->addrs, 0, sizeof(pod->addrs));
 	pod->attached = pod->has_addr = false;
 }
@@ -333,6 +333,15 @@ static void model_rules(struct arena *arena, const struct json *rules, const cha
 	*ret_n = n;
 }
 
+static bool model_rules_name_port(const struct net_rule *rules, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < rules[i].n_ports; k++)
+			if (rules[i].ports[k].name.n)
+				return true;
+	return false;
+}
+
 static struct str model_key(struct arena *arena, struct str ns, struct str name)
 {
 	return str_of(arena_printf(arena, "%.*s/%.*s", STR_ARG(ns), STR_ARG(name)));
@@ -384,6 +393,7 @@ void model_set_policy(struct net_model *m, const struct json *policy)
 		p->selector = (struct selector){ 0 };
 	model_policy_types(p, spec);
 	model_rules(&p->arena, json_get(spec, "ingress"), "from", &p->ingress_rules, &p->n_ingress_rules);
+	p->named_ingress = model_rules_name_port(p->ingress_rules, p->n_ingress_rules);
 	model_rules(&p->arena, json_get(spec, "egress"), "to", &p->egress_rules, &p->n_egress_rules);
 	old = map_put(&m->policies_by_key, model_key(&p->arena, p->ns, p->name), p);
 	list_add_tail(old ? &old->link : &p->home->policies, &p->link);

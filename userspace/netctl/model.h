@@ -16,12 +16,6 @@
 #include "userspace/dataplane/dataplane.h"
 #include "userspace/netctl/identity.h"
 
-struct net_named_port {
-	struct str name;
-	uint8_t proto;
-	uint16_t port;
-};
-
 struct net_pod {
 	struct list link, in_home;
 	struct arena arena; /* owns the strings */
@@ -36,7 +30,7 @@ struct net_pod {
 	bool host_network, virtual;        /* virtual: addresses that play a pod (cluster DNS) */
 	bool attached;     /* has a link here: `addrs` are what the node gave it, whatever the status says */
 	bool stale;        /* its rules may differ from those last translated; the owner clears it */
-	uint32_t identity; /* of namespace and labels */
+	uint32_t identity; /* of namespace, labels and named ports */
 };
 
 /* Also there, without labels (and so in no namespaceSelector), while only its pods and policies are. */
@@ -64,7 +58,7 @@ struct net_peer {
 	size_t n_excepts;
 	/* Identities that the selectors find, while `resolved` (policy.c). Heap. */
 	uint32_t *ids;
-	size_t n_ids;
+	size_t n_ids, cap_ids;
 	bool resolved;
 };
 
@@ -88,6 +82,7 @@ struct net_policy {
 	struct net_namespace *home;
 	struct selector selector;
 	bool ingress, egress; /* which directions it isolates */
+	bool named_ingress;   /* some ingress rule names a port */
 	struct net_rule *ingress_rules, *egress_rules;
 	size_t n_ingress_rules, n_egress_rules;
 };

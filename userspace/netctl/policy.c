@@ -38,12 +38,18 @@ static bool policy_seen_before(struct policy_seen *seen, uint32_t id)
 	return false;
 }
 
+/* Whose container ports a name means. NULL instead of it: names open nothing. */
+struct policy_names {
+	const struct net_named_port *ports;
+	size_t n;
+};
+
 /* One pod's rules on their way. */
 struct policy_out {
 	struct arena *arena;
 	const struct net_model *model;
 	const struct net_policy *policy;
-	const struct net_pod *self;
+	struct policy_names own; /* of the selected pod */
 	struct policy_result *result;
 	size_t cap;
 	struct policy_seen seen;
@@ -65,18 +71,18 @@ static void policy_emit(struct policy_out *out, const struct dp_policy_rule *rul
 	r->rules[r->n_rules++] = *rule;
 }
 
-/* The port that a name means in a pod; 0: none, and then it opens nothing. */
-static uint16_t policy_named_port(const struct net_pod *pod, const struct net_port *p)
+/* 0: none, and then it opens nothing. */
+static uint16_t policy_named_port(const struct policy_names *names, const struct net_port *p)
 {
-	for (size_t i = 0; i < pod->n_ports; i++)
-		if (pod->ports[i].proto == p->proto && str_eq(pod->ports[i].name, p->name))
-			return pod->ports[i].port;
+	for (size_t i = 0; names && i < names->n; i++)
+		if (names->ports[i].proto == p->proto && str_eq(names->ports[i].name, p->name))
+			return names->ports[i].port;
 	return 0;
 }
 
-/* `base` has direction and peer; `owner`: whose container ports a name means. NULL: names are left to others. */
+/* `base` has direction and peer. only_named: ports with numbers stand elsewhere. */
 static void policy_emit_ports(struct policy_out *out, const struct net_rule *rule, const struct dp_policy_rule *base,
-			      const struct net_pod *owner, const struct net_peer *block, bool only_named)
+			      const struct policy_names *names, const struct net_peer *block, bool only_named)
 {
 	size_t n = rule->n_ports ? rule->n_ports : 1, n_excepts = block ? block->n_excepts : 0;
 
@@ -90,7 +96,7 @@ static void policy_emit_ports(struct policy_out *out, const struct net_rule *rul
 			r.end_port = p->end_port;
 		}
 		if (p && p->name.n)
-			r.port = owner ? policy_named_port(owner, p) : 0;
+			r.port = policy_named_port(names, p);
 		if (p && p->name.n ? !r.port : only_named)
 			continue;
 		/* A block without its excepts would allow more: all or nothing. */
@@ -147,24 +153,41 @@ static bool policy_peer_has_pod(const struct net_peer *peer, const struct net_po
 	return pod->has_addr && (!peer->has_pods || selector_matches(&peer->pods, pod->labels, pod->n_labels));
 }
 
-/* On the way out a name means each receiver's own port: one rule for each pod that has it. peer NULL: any pod. */
-static void policy_emit_named(struct policy_out *out, const struct net_rule *rule, const struct net_peer *peer)
+/* On the way out a name means each receiver's own port. In a block that is one rule for each address. */
+static void policy_emit_named_in_block(struct policy_out *out, const struct net_rule *rule,
+				       const struct net_peer *block)
 {
 	list_foreach(pod, &out->model->pods, struct net_pod, link) {
-		if (!pod->has_addr || !pod->n_ports)
-			continue;
-		if (peer && !peer->has_block &&
-		    !(policy_peer_has_namespace(out->policy, peer, pod->home) && policy_peer_has_pod(peer, pod)))
-			continue;
-		for (int f = 0; f < DP_FAMILIES; f++) {
+		const struct policy_names names = { pod->ports, pod->n_ports };
+
+		for (int f = 0; pod->has_addr && pod->n_ports && f < DP_FAMILIES; f++) {
 			const struct dp_policy_rule base = { .direction = DP_EGRESS,
 							     .prefix = pod->addrs[f],
 							     .prefix_len = 128 };
 
-			if (!address_is_zero(&pod->addrs[f]) &&
-			    (!peer || !peer->has_block || policy_in_block(peer, &pod->addrs[f])))
-				policy_emit_ports(out, rule, &base, pod, NULL, true);
+			if (!address_is_zero(&pod->addrs[f]) && policy_in_block(block, &pod->addrs[f]))
+				policy_emit_ports(out, rule, &base, &names, NULL, true);
 		}
+	}
+}
+
+static void policy_see_anew(struct policy_out *out)
+{
+	if (!out->seen.slots)
+		policy_seen_init(&out->seen, out->arena, out->model->pods_by_uid.n);
+	out->seen.stamp++;
+}
+
+/* To everyone: one rule for each identity that has such a port. */
+static void policy_emit_named_of_all(struct policy_out *out, const struct net_rule *rule)
+{
+	policy_see_anew(out);
+	list_foreach(pod, &out->model->pods, struct net_pod, link) {
+		const struct policy_names names = { pod->ports, pod->n_ports };
+		const struct dp_policy_rule base = { .direction = DP_EGRESS, .identity = pod->identity };
+
+		if (pod->has_addr && pod->n_ports && !policy_seen_before(&out->seen, pod->identity))
+			policy_emit_ports(out, rule, &base, &names, NULL, true);
 	}
 }
 
@@ -172,11 +195,7 @@ static void policy_emit_named(struct policy_out *out, const struct net_rule *rul
  * changes below. */
 static void policy_resolve(struct policy_out *out, struct net_peer *peer)
 {
-	size_t cap = peer->n_ids;
-
-	if (!out->seen.slots)
-		policy_seen_init(&out->seen, out->arena, out->model->pods_by_uid.n);
-	out->seen.stamp++;
+	policy_see_anew(out);
 	peer->n_ids = 0;
 	list_foreach(ns, &out->model->namespaces, struct net_namespace, link) {
 		if (!policy_peer_has_namespace(out->policy, peer, ns))
@@ -184,67 +203,88 @@ static void policy_resolve(struct policy_out *out, struct net_peer *peer)
 		list_foreach(pod, &ns->pods, struct net_pod, in_home) {
 			if (!policy_peer_has_pod(peer, pod) || policy_seen_before(&out->seen, pod->identity))
 				continue;
-			mem_grow(peer->ids, cap, peer->n_ids + 1);
+			mem_grow(peer->ids, peer->cap_ids, peer->n_ids + 1);
 			peer->ids[peer->n_ids++] = pod->identity;
 		}
 	}
 	peer->resolved = true;
 }
 
-static void policy_emit_peer(struct policy_out *out, uint8_t direction, const struct net_rule *rule,
+static void policy_emit_peer(struct policy_out *out, uint8_t direction, const struct net_rule *rule, bool named,
 			     struct net_peer *peer)
 {
 	/* On the way in, names are ports of the selected pod. */
-	const struct net_pod *owner = direction == DP_INGRESS ? out->self : NULL;
+	const struct policy_names *own = direction == DP_INGRESS ? &out->own : NULL;
 	struct dp_policy_rule base = { .direction = direction };
 
 	if (peer->has_block) {
 		base.prefix = peer->block.addr;
 		base.prefix_len = peer->block.len;
-		policy_emit_ports(out, rule, &base, owner, peer, false);
+		policy_emit_ports(out, rule, &base, own, peer, false);
+		if (named && direction == DP_EGRESS)
+			policy_emit_named_in_block(out, rule, peer);
 		return;
 	}
 	if (!peer->resolved)
 		policy_resolve(out, peer);
 	for (size_t i = 0; i < peer->n_ids; i++) {
+		struct policy_names theirs = { 0 };
+
 		base.identity = peer->ids[i];
-		policy_emit_ports(out, rule, &base, owner, NULL, false);
+		if (named && direction == DP_EGRESS)
+			theirs.ports = identity_ports(&out->model->identities, base.identity, &theirs.n);
+		policy_emit_ports(out, rule, &base, own ? own : &theirs, NULL, false);
 	}
 }
 
 static void policy_emit_rules(struct policy_out *out, uint8_t direction, const struct net_rule *rules, size_t n)
 {
-	const struct net_pod *owner = direction == DP_INGRESS ? out->self : NULL;
 	const struct dp_policy_rule everyone = { .direction = direction };
 
 	for (size_t i = 0; i < n; i++) {
-		bool named = direction == DP_EGRESS && policy_has_named_port(&rules[i]);
+		bool named = policy_has_named_port(&rules[i]);
 
 		if (!rules[i].n_peers) {
-			policy_emit_ports(out, &rules[i], &everyone, owner, NULL, false);
-			if (named)
-				policy_emit_named(out, &rules[i], NULL);
+			policy_emit_ports(out, &rules[i], &everyone, direction == DP_INGRESS ? &out->own : NULL, NULL,
+					  false);
+			if (named && direction == DP_EGRESS)
+				policy_emit_named_of_all(out, &rules[i]);
 		}
-		for (size_t k = 0; k < rules[i].n_peers; k++) {
-			policy_emit_peer(out, direction, &rules[i], &rules[i].peers[k]);
-			if (named)
-				policy_emit_named(out, &rules[i], &rules[i].peers[k]);
-		}
+		for (size_t k = 0; k < rules[i].n_peers; k++)
+			policy_emit_peer(out, direction, &rules[i], named, &rules[i].peers[k]);
 	}
 }
 
-void policy_translate(struct arena *arena, const struct net_model *model, const struct net_pod *pod,
-		      struct policy_result *ret)
+void policy_of_pod(struct arena *arena, const struct net_pod *pod, struct policy_selection *ret)
+{
+	struct policy_selection s = { 0 };
+	size_t n = 0;
+
+	if (!pod->host_network)
+		list_foreach(p, &pod->home->policies, struct net_policy, link)
+			n += selector_matches(&p->selector, pod->labels, pod->n_labels);
+	s.policies = arena_new_array(arena, struct net_policy *, n);
+	if (n)
+		list_foreach(p, &pod->home->policies, struct net_policy, link) {
+			if (!selector_matches(&p->selector, pod->labels, pod->n_labels))
+				continue;
+			s.policies[s.n++] = p;
+			s.named = s.named || p->named_ingress;
+		}
+	*ret = s;
+}
+
+void policy_translate_selection(struct arena *arena, const struct net_model *model, const struct net_pod *pod,
+				const struct policy_selection *selection, struct policy_result *ret)
 {
 	struct policy_result result = { 0 };
-	struct policy_out out = { .arena = arena, .model = model, .self = pod, .result = &result };
+	struct policy_out out = {
+		.arena = arena, .model = model, .own = { pod->ports, pod->n_ports }, .result = &result
+	};
 
-	*ret = result;
-	if (pod->host_network)
-		return;
-	list_foreach(policy, &pod->home->policies, struct net_policy, link) {
-		if (!selector_matches(&policy->selector, pod->labels, pod->n_labels))
-			continue;
+	for (size_t i = 0; i < selection->n; i++) {
+		const struct net_policy *policy = selection->policies[i];
+
 		out.policy = policy;
 		if (policy->ingress) {
 			result.isolated_ingress = true;
@@ -258,6 +298,15 @@ void policy_translate(struct arena *arena, const struct net_model *model, const 
 	*ret = result;
 }
 
+void policy_translate(struct arena *arena, const struct net_model *model, const struct net_pod *pod,
+		      struct policy_result *ret)
+{
+	struct policy_selection selection;
+
+	policy_of_pod(arena, pod, &selection);
+	policy_translate_selection(arena, model, pod, &selection, ret);
+}
+
 /* ---- what a change can affect: both directions are looked at, for what is kept in their peers ---- */
 
 void policy_mark_selected(const struct net_policy *policy)
@@ -267,8 +316,24 @@ void policy_mark_selected(const struct net_policy *policy)
 			pod->stale = true;
 }
 
+/* Keeps what is resolved true. */
+static void policy_peer_note(struct net_peer *peer, uint32_t identity, enum policy_move move)
+{
+	if (!peer->resolved)
+		return;
+	if (move == POLICY_ARRIVES) {
+		mem_grow(peer->ids, peer->cap_ids, peer->n_ids + 1);
+		peer->ids[peer->n_ids++] = identity;
+		return;
+	}
+	for (size_t i = 0; i < peer->n_ids; i++)
+		if (peer->ids[i] == identity)
+			peer->ids[i--] = peer->ids[--peer->n_ids];
+}
+
+/* `alone`: nobody else wears the pod's identity. */
 static bool policy_rules_name_pod(const struct net_policy *policy, uint8_t direction, const struct net_rule *rules,
-				  size_t n, const struct net_pod *pod)
+				  size_t n, const struct net_pod *pod, bool alone, enum policy_move move)
 {
 	bool found = false;
 
@@ -276,29 +341,42 @@ static bool policy_rules_name_pod(const struct net_policy *policy, uint8_t direc
 		const struct net_rule *r = &rules[i];
 		bool named = direction == DP_EGRESS && pod->n_ports && policy_has_named_port(r);
 
-		found = found || (!r->n_peers && named);
+		found = found || (!r->n_peers && named && alone);
 		for (size_t k = 0; k < r->n_peers; k++) {
 			struct net_peer *peer = &r->peers[k];
 
-			if (peer->has_block ? !named || !policy_pod_in_block(peer, pod)
-					    : !policy_peer_has_namespace(policy, peer, pod->home) ||
-						      !policy_peer_has_pod(peer, pod))
-				continue;
-			peer->resolved = false;
-			found = true;
+			if (peer->has_block) {
+				found = found || (named && policy_pod_in_block(peer, pod));
+			} else if (alone && policy_peer_has_namespace(policy, peer, pod->home) &&
+				   policy_peer_has_pod(peer, pod)) {
+				policy_peer_note(peer, pod->identity, move);
+				found = true;
+			}
 		}
 	}
 	return found;
 }
 
-void policy_mark_peer(const struct net_model *m, const struct net_pod *pod)
+static bool policy_wears_alone(const struct net_pod *pod)
 {
+	list_foreach(other, &pod->home->pods, struct net_pod, in_home)
+		if (other != pod && other->has_addr && other->identity == pod->identity)
+			return false;
+	return true;
+}
+
+void policy_mark_peer(const struct net_model *m, const struct net_pod *pod, enum policy_move move)
+{
+	bool alone;
+
 	if (!pod->has_addr)
 		return;
+	alone = policy_wears_alone(pod);
 	list_foreach(ns, &m->namespaces, struct net_namespace, link)
 		list_foreach(p, &ns->policies, struct net_policy, link)
-			if (policy_rules_name_pod(p, DP_INGRESS, p->ingress_rules, p->n_ingress_rules, pod) |
-			    policy_rules_name_pod(p, DP_EGRESS, p->egress_rules, p->n_egress_rules, pod))
+			if (policy_rules_name_pod(p, DP_INGRESS, p->ingress_rules, p->n_ingress_rules, pod, alone,
+						  move) |
+			    policy_rules_name_pod(p, DP_EGRESS, p->egress_rules, p->n_egress_rules, pod, alone, move))
 				policy_mark_selected(p);
 }
 

@@ -19,7 +19,18 @@ struct policy_result {
 	bool truncated;
 };
 
-/* Those of the pod's own address; hostNetwork pods have none. */
+/* The policies that select a pod; hostNetwork pods have none. Pods with the same ones have the same rules; where
+ * `named`, only if their named ports are the same too. */
+struct policy_selection {
+	struct net_policy **policies; /* in the arena */
+	size_t n;
+	bool named; /* some ingress rule names a port */
+};
+
+void policy_of_pod(struct arena *arena, const struct net_pod *pod, struct policy_selection *ret);
+void policy_translate_selection(struct arena *arena, const struct net_model *model, const struct net_pod *pod,
+				const struct policy_selection *selection, struct policy_result *ret);
+/* Both in one. */
 void policy_translate(struct arena *arena, const struct net_model *model, const struct net_pod *pod,
 		      struct policy_result *ret);
 
@@ -27,8 +38,9 @@ void policy_translate(struct arena *arena, const struct net_model *model, const 
 
 /* Pods that this policy selects. */
 void policy_mark_selected(const struct net_policy *policy);
-/* Pods whose rules speak of this one. */
-void policy_mark_peer(const struct net_model *model, const struct net_pod *pod);
+enum policy_move { POLICY_LEAVES, POLICY_ARRIVES };
+/* Pods whose rules speak of this one, which is in the model. None, while others wear the same identity. */
+void policy_mark_peer(const struct net_model *model, const struct net_pod *pod, enum policy_move move);
 /* Pods whose rules speak of this namespace's labels. */
 void policy_mark_namespace(const struct net_model *model, const struct net_namespace *ns);
 
