@@ -12,12 +12,19 @@
 #include "bpf/lib/options.h"
 
 K3C_MAP_LINK;
+K3C_MAP_DIRECT;
+K3C_MAP_SNAT;
 K3C_MAP_META;
 
 static __always_inline int host_drop(struct __sk_buff *skb, __u32 reason)
 {
 	drop_count(reason, skb->len);
 	return TC_ACT_SHOT;
+}
+
+static __always_inline bool host_is_pod(const struct packet *p, const struct k3c_addr *a)
+{
+	return addr_in_nets(a, p->v6, k3c_options.pod_net, k3c_options.pod_mask);
 }
 
 static __always_inline int host_new_service_flow(struct __sk_buff *skb, const struct packet *p,
@@ -59,11 +66,11 @@ int host_in(struct __sk_buff *skb)
 	struct k3c_nat *n;
 
 	/* What is no business of ours, whole or broken, is the stack's. */
-	if (packet_parse(skb, &p) != PACKET_IP || p.no_ports)
+	if (packet_parse(skb, k3c_options.link_header, &p) != PACKET_IP || p.no_ports)
 		return TC_ACT_OK;
-	if (addr_in(&p.src, &k3c_options.pod_net, &k3c_options.pod_mask))
+	if (host_is_pod(&p, &p.src))
 		return host_drop(skb, K3C_DROP_SPOOFED_SOURCE);
-	if (p.flow.proto != IPPROTO_TCP && p.flow.proto != IPPROTO_UDP && p.flow.proto != IPPROTO_ICMP)
+	if (!nat_check_offset(&p))
 		return TC_ACT_OK;
 	nat_key(&p.flow, K3C_NAT_IN, &key);
 	n = bpf_map_lookup_elem(&k3c_nat, &key);
@@ -76,8 +83,8 @@ int host_in(struct __sk_buff *skb)
 		nat_touch(&p, &key, n);
 		return nat_rewrite_dst(skb, &p, &to) < 0 ? host_drop(skb, K3C_DROP_MALFORMED) : TC_ACT_OK;
 	}
-	if (p.icmp_error || p.later_fragment || p.flow.proto == IPPROTO_ICMP ||
-	    (p.flow.proto == IPPROTO_TCP && !packet_is_syn(&p)))
+	if (p.icmp_error || p.later_fragment || packet_is_icmp(p.flow.proto) ||
+	    (packet_is_stateful(p.flow.proto) && !packet_is_syn(&p)))
 		return TC_ACT_OK;
 	return host_new_service_flow(skb, &p, &key);
 }
@@ -85,6 +92,12 @@ int host_in(struct __sk_buff *skb)
 /* A port whose answers are nobody else's (any more). */
 static __always_inline bool host_free_port(const struct k3c_nat_key *key, __u8 proto, struct k3c_nat *n)
 {
+	__u32 zero = 0;
+	struct k3c_snat *count = bpf_map_lookup_elem(&k3c_snat, &zero);
+
+	if (!count)
+		return false;
+	count->searches++;
 	for (int i = 0; i < K3C_SNAT_TRIES; i++) {
 		struct k3c_nat_key mirror;
 		struct k3c_nat *other;
@@ -99,23 +112,35 @@ static __always_inline bool host_free_port(const struct k3c_nat_key *key, __u8 p
 			n->flags |= K3C_NAT_REUSED;
 			return true;
 		}
+		count->collisions++;
 	}
+	count->exhausted++;
 	return false;
+}
+
+static __always_inline bool host_is_direct(const struct k3c_addr *dst)
+{
+	struct k3c_direct_key key = { .prefixlen = K3C_DIRECT_BITS_FIXED + 128, .addr = *dst };
+
+	return bpf_map_lookup_elem(&k3c_direct, &key) != NULL;
 }
 
 static __always_inline int host_masquerade(struct __sk_buff *skb, const struct packet *p, const struct k3c_nat_key *key)
 {
-	__u32 ifindex = skb->ifindex;
+	__u32 ifindex = skb->ifindex, family = p->v6 ? K3C_V6 : K3C_V4;
 	struct k3c_link *link = bpf_map_lookup_elem(&k3c_link, &ifindex);
 	struct k3c_nat n = { .flags = K3C_NAT_MASQUERADE };
 
-	if (!link || !link->addr.q[1])
+	if (!link)
+		return TC_ACT_OK;
+	barrier_var(family);
+	n.addr = link->addr[family & 1];
+	if (!n.addr.q[1])
 		return TC_ACT_OK;
 	if (p->no_ports)
 		return host_drop(skb, K3C_DROP_FRAGMENT);
-	if (p->icmp_error || !nat_check_offset(p) || (p->flow.proto == IPPROTO_ICMP && !p->flow.sport))
+	if (p->icmp_error || !nat_check_offset(p) || (packet_is_icmp(p->flow.proto) && !p->flow.sport))
 		return host_drop(skb, K3C_DROP_UNSUPPORTED);
-	n.addr = link->addr;
 	n.last_ns = bpf_ktime_get_ns();
 	if (!host_free_port(key, p->flow.proto, &n))
 		return host_drop(skb, K3C_DROP_SNAT_EXHAUSTED);
@@ -133,18 +158,27 @@ static __always_inline bool host_has_backends(void)
 	return m && (m->flags & K3C_META_HOST_BACKENDS);
 }
 
+/* Not to what this cluster or node is itself, nor to where pods are known by their own addresses. */
+static __always_inline bool host_wants_masquerade(const struct packet *p)
+{
+	return !host_is_pod(p, &p->dst) &&
+	       !addr_in_nets(&p->dst, p->v6, k3c_options.service_net, k3c_options.service_mask) &&
+	       !bpf_map_lookup_elem(&k3c_node, &p->dst) && !host_is_direct(&p->dst);
+}
+
 SEC("tc")
 int host_out(struct __sk_buff *skb)
 {
+	bool marked = skb->mark & K3C_MARK_MASQUERADE, from_pod;
 	struct k3c_nat_key key = {};
 	struct packet p = {};
 	struct k3c_nat *n;
-	bool from_pod;
 
-	if (packet_parse(skb, &p) != PACKET_IP)
+	if (packet_parse(skb, k3c_options.link_header, &p) != PACKET_IP)
 		return TC_ACT_OK;
-	from_pod = addr_in(&p.src, &k3c_options.pod_net, &k3c_options.pod_mask);
-	if (!from_pod && !host_has_backends())
+	from_pod = host_is_pod(&p, &p.src);
+	/* The host's own stack reports on pods' flows too. */
+	if (!from_pod && !marked && !(p.icmp_error && host_is_pod(&p, &p.flow.src)) && !host_has_backends())
 		return TC_ACT_OK;
 	nat_key(&p.flow, K3C_NAT_OUT, &key);
 	if (!p.no_ports && (n = bpf_map_lookup_elem(&k3c_nat, &key))) {
@@ -156,11 +190,9 @@ int host_out(struct __sk_buff *skb)
 		nat_touch(&p, &key, n);
 		return nat_rewrite_src(skb, &p, &to) < 0 ? host_drop(skb, K3C_DROP_MALFORMED) : TC_ACT_OK;
 	}
-	if (!from_pod || addr_in(&p.dst, &k3c_options.pod_net, &k3c_options.pod_mask) ||
-	    addr_in(&p.dst, &k3c_options.service_net, &k3c_options.service_mask) ||
-	    bpf_map_lookup_elem(&k3c_node, &p.dst))
-		return TC_ACT_OK;
-	return host_masquerade(skb, &p, &key);
+	if (marked || (from_pod && host_wants_masquerade(&p)))
+		return host_masquerade(skb, &p, &key);
+	return TC_ACT_OK;
 }
 
 char LICENSE[] SEC("license") = "GPL";

@@ -7,6 +7,7 @@
 
 #include "bpf/lib/event_packet.h"
 #include "bpf/lib/policy.h"
+#include "bpf/lib/rate.h"
 
 K3C_MAP_POD_DROP;
 
@@ -29,7 +30,7 @@ static __always_inline int pod_drop(struct __sk_buff *skb, const struct packet *
 
 /* Neighbours are fixed on both sides: no ARP, no neighbour discovery; what an interface says to its link on its own
  * is not worth counting. */
-static __always_inline int pod_other(struct __sk_buff *skb)
+static __always_inline int pod_other(struct __sk_buff *skb, const struct packet *p)
 {
 	__u8 first = 0;
 
@@ -38,7 +39,7 @@ static __always_inline int pod_other(struct __sk_buff *skb)
 	bpf_skb_load_bytes(skb, 0, &first, 1);
 	if (first & 1)
 		return TC_ACT_SHOT;
-	return pod_drop(skb, K3C_DROP_UNSUPPORTED);
+	return pod_drop(skb, p, K3C_DROP_UNSUPPORTED, skb->ifindex, 0, 0);
 }
 
 SEC("tc")
@@ -55,20 +56,33 @@ int pod_out(struct __sk_buff *skb)
 		return pod_other(skb, &p);
 	if (kind == PACKET_MALFORMED)
 		return pod_drop(skb, &p, K3C_DROP_MALFORMED, skb->ifindex, 0, 0);
+	if (p.v6 && p.dst.b[0] == 0xff) /* there is nobody else on the link */
+		return TC_ACT_SHOT;
 	from = bpf_map_lookup_elem(&k3c_endpoint, &p.src);
 	if (!from || from->ifindex != skb->ifindex)
 		return pod_drop(skb, &p, K3C_DROP_SPOOFED_SOURCE, skb->ifindex, 0, 0);
+	if (p.v6 && addr_is_link_scope6(&p.dst))
+		return pod_drop(skb, &p, K3C_DROP_UNSUPPORTED, skb->ifindex, 0, 0);
 	to = bpf_map_lookup_elem(&k3c_endpoint, &p.dst);
 	policy_side(&src, &p.src, from, generation);
 	policy_side(&dst, &p.dst, to, generation);
 	reason = policy_check(&p, &src, &dst, false, generation, &fresh);
-	if (reason)
-		return pod_drop(skb, &p, reason, reason == K3C_DROP_POLICY_INGRESS && to ? to->ifindex : skb->ifindex,
-				src.identity, dst.identity);
+	if (reason) {
+		__u32 loser = skb->ifindex;
+
+		barrier_var(loser); /* no pointer to one of two fields: the context is not read that way */
+		if (reason == K3C_DROP_POLICY_INGRESS && to)
+			loser = to->ifindex;
+		return pod_drop(skb, &p, reason, loser, src.identity, dst.identity);
+	}
+	if ((from->flags & K3C_EP_LIMIT_EGRESS) && !rate_allows(skb, &p, from->ifindex, K3C_EGRESS))
+		return pod_drop(skb, &p, K3C_DROP_RATE_EGRESS, skb->ifindex, src.identity, dst.identity);
 	if (fresh)
 		event_flow(skb, &p, src.identity, dst.identity);
 	if (!to || !to->ifindex)
 		return TC_ACT_OK;
+	if ((to->flags & K3C_EP_LIMIT_INGRESS) && !rate_allows(skb, &p, to->ifindex, K3C_INGRESS))
+		return pod_drop(skb, &p, K3C_DROP_RATE_INGRESS, to->ifindex, src.identity, dst.identity);
 	if (bpf_skb_store_bytes(skb, 0, to->mac, sizeof(to->mac), 0) < 0)
 		return pod_drop(skb, &p, K3C_DROP_MALFORMED, skb->ifindex, 0, 0);
 	return bpf_redirect_peer(to->ifindex, 0);
@@ -103,6 +117,8 @@ int pod_in(struct __sk_buff *skb)
 	reason = policy_check(&p, &src, &dst, from_host, generation, &fresh);
 	if (reason)
 		return pod_drop(skb, &p, reason, skb->ifindex, src.identity, dst.identity);
+	if ((to->flags & K3C_EP_LIMIT_INGRESS) && !rate_allows(skb, &p, to->ifindex, K3C_INGRESS))
+		return pod_drop(skb, &p, K3C_DROP_RATE_INGRESS, skb->ifindex, src.identity, dst.identity);
 	if (fresh)
 		event_flow(skb, &p, src.identity, dst.identity);
 	return TC_ACT_OK;

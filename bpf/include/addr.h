@@ -5,6 +5,9 @@
 
 #include <linux/types.h>
 
+/* What is kept once for each family stands in arrays of two. */
+enum k3c_family { K3C_V4, K3C_V6, K3C_FAMILIES };
+
 struct k3c_addr {
 	union {
 		__u8 b[16];

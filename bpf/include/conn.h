@@ -35,16 +35,18 @@ _Static_assert(sizeof(struct k3c_conn) == 16, "k3c_conn");
  * ports matter. Keyed by the packet as the hook sees it. */
 struct k3c_frag_key {
 	struct k3c_addr src, dst;
-	__be16 id;
-	__u8 proto;
-	__u8 pad[5];
+	__u32 id;
+	__u8 proto; /* 0: IPv6, where the identifier is of all protocols */
+	__u8 pad[3];
 };
 _Static_assert(sizeof(struct k3c_frag_key) == 40, "k3c_frag_key");
 
 struct k3c_frag {
 	__be16 sport, dport;
+	__u8 proto;
+	__u8 pad[3];
 };
-_Static_assert(sizeof(struct k3c_frag) == 4, "k3c_frag");
+_Static_assert(sizeof(struct k3c_frag) == 8, "k3c_frag");
 
 #define K3C_CONN_UDP_TIMEOUT_S 180
 #define K3C_CONN_OTHER_TIMEOUT_S 60

@@ -12,6 +12,11 @@ enum k3c_policy_flags {
 	K3C_EP_PREFIXES_EGRESS = 8,
 };
 
+enum k3c_endpoint_flags {
+	K3C_EP_LIMIT_INGRESS = 16, /* rate.h */
+	K3C_EP_LIMIT_EGRESS = 32,  /* policed here; not set where the pod's own end is paced */
+};
+
 /* One of two is in force: policy[generation & 1]. Whatever changes is written to the other one first, for all
  * endpoints; then one write of the generation (meta.h) puts it in force everywhere at once, labels and rules, and has
  * every connection judged again. A program reads the generation once a packet. */
@@ -23,7 +28,7 @@ struct k3c_endpoint_policy {
 
 struct k3c_endpoint {
 	__u32 ifindex; /* host end of the veth; 0: no pod here */
-	__u16 flags;   /* of the link */
+	__u16 flags;   /* enum k3c_endpoint_flags */
 	__u8 mac[6];   /* of the pod's end */
 	struct k3c_endpoint_policy policy[2];
 };
@@ -32,7 +37,7 @@ _Static_assert(sizeof(struct k3c_endpoint) == 36, "k3c_endpoint");
 /* A host link that programs are attached to. */
 enum k3c_link_flags {
 	K3C_LINK_OWN_CLSACT = 1,   /* the qdisc was made here, so it is ours to delete */
-	K3C_LINK_RAISED_RA = 2,	   /* accept_ra was 1 before this host forwarded, and is to be again */
+	K3C_LINK_RAISED_RA = 2,    /* accept_ra was 1 before this host forwarded, and is to be again */
 	K3C_LINK_HAS_PROGRAMS = 4, /* else the row only remembers */
 };
 

@@ -5,12 +5,13 @@
 #include "bpf/include/addr.h"
 
 struct k3c_options {
-	struct k3c_addr pod_net, pod_mask;
-	struct k3c_addr service_net, service_mask;
+	struct k3c_addr pod_net[K3C_FAMILIES], pod_mask[K3C_FAMILIES]; /* mask zero: none */
+	struct k3c_addr service_net[K3C_FAMILIES], service_mask[K3C_FAMILIES];
 	__u64 host_netns_cookie; /* 0: unknown */
-	__u64 pad;
+	__u32 link_header;       /* host programs: bytes before the IP header on the links they are for */
+	__u32 pad;
 };
-_Static_assert(sizeof(struct k3c_options) == 80, "k3c_options");
+_Static_assert(sizeof(struct k3c_options) == 144, "k3c_options");
 
 enum k3c_meta_flags {
 	K3C_META_HOST_BACKENDS =
@@ -22,7 +23,8 @@ struct k3c_meta {
 	__u32 flags;
 	/* The rest is the server's own memory between two lives. */
 	__u8 build_id[32];
-	__s32 saved_ip_forward; /* -1: not touched */
+	__s16 saved_ip_forward;   /* -1: not touched */
+	__u16 raised_ip6_forward; /* 1: was off before */
 	__u32 next_set;
 };
 _Static_assert(sizeof(struct k3c_meta) == 48, "k3c_meta");
@@ -40,6 +42,8 @@ enum k3c_drop_reason {
 	K3C_DROP_SNAT_EXHAUSTED,
 	K3C_DROP_UNSUPPORTED,
 	K3C_DROP_SOURCE_RANGE,
+	K3C_DROP_RATE_INGRESS, /* more than a pod may receive */
+	K3C_DROP_RATE_EGRESS,
 	K3C_DROP_MAX,
 };
 

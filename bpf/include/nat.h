@@ -44,3 +44,24 @@ _Static_assert(sizeof(struct k3c_nat) == 32, "k3c_nat");
 #define K3C_NAT_OTHER_TIMEOUT_S 60
 #define K3C_NAT_CLOSING_TIMEOUT_S 60
 #define K3C_NAT_TOUCH_S 5
+
+/* Packets with this mark are masqueraded whatever their source (kube-proxy's old mark): services' traffic that leaves
+ * the host again. */
+#define K3C_MARK_MASQUERADE 0x4000
+
+/* Where pods go with their own addresses; asked only when a masqueraded flow would begin. */
+struct k3c_direct_key {
+	__u32 prefixlen; /* K3C_DIRECT_BITS_FIXED more than the net's */
+	__u32 zero;
+	struct k3c_addr addr;
+};
+_Static_assert(sizeof(struct k3c_direct_key) == 24, "k3c_direct_key");
+#define K3C_DIRECT_BITS_FIXED 32
+
+/* How hard it is to find free ports: collisions by searches is how full the range is. */
+struct k3c_snat {
+	__u64 searches;
+	__u64 collisions;
+	__u64 exhausted;
+};
+_Static_assert(sizeof(struct k3c_snat) == 24, "k3c_snat");

@@ -34,3 +34,16 @@ static __always_inline bool addr_in(const struct k3c_addr *a, const volatile str
 
 	return (m0 | m1) && (a->q[0] & m0) == net->q[0] && (a->q[1] & m1) == net->q[1];
 }
+
+/* `v6` as the packet says: options that are constants make this one comparison. */
+static __always_inline bool addr_in_nets(const struct k3c_addr *a, bool v6, const volatile struct k3c_addr *nets,
+					 const volatile struct k3c_addr *masks)
+{
+	return v6 ? addr_in(a, &nets[K3C_V6], &masks[K3C_V6]) : addr_in(a, &nets[K3C_V4], &masks[K3C_V4]);
+}
+
+/* ff00::/8, fe80::/10, or no address at all: of one link only. Of IPv6. */
+static __always_inline bool addr_is_link_scope6(const struct k3c_addr *a)
+{
+	return a->b[0] == 0xff || (a->b[0] == 0xfe && (a->b[1] & 0xc0) == 0x80) || !(a->q[0] | a->q[1]);
+}

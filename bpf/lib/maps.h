@@ -12,6 +12,7 @@
 #include "bpf/include/meta.h"
 #include "bpf/include/nat.h"
 #include "bpf/include/policy.h"
+#include "bpf/include/rate.h"
 #include "bpf/include/service.h"
 
 #define K3C_MAP(name_, type_, key_, value_, flags_)                                                                    \
@@ -36,11 +37,14 @@
 #define K3C_MAP_CONN K3C_MAP(k3c_conn, BPF_MAP_TYPE_LRU_HASH, struct k3c_conn_key, struct k3c_conn, 0)
 #define K3C_MAP_FRAG K3C_MAP(k3c_frag, BPF_MAP_TYPE_LRU_HASH, struct k3c_frag_key, struct k3c_frag, 0)
 #define K3C_MAP_NAT K3C_MAP(k3c_nat, BPF_MAP_TYPE_LRU_HASH, struct k3c_nat_key, struct k3c_nat, 0)
+#define K3C_MAP_DIRECT K3C_MAP(k3c_direct, BPF_MAP_TYPE_LPM_TRIE, struct k3c_direct_key, __u32, BPF_F_NO_PREALLOC)
+#define K3C_MAP_SNAT K3C_MAP(k3c_snat, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct k3c_snat, 0)
 #define K3C_MAP_NODE K3C_MAP(k3c_node, BPF_MAP_TYPE_HASH, struct k3c_addr, __u32, BPF_F_NO_PREALLOC)
 #define K3C_MAP_NETNS K3C_MAP(k3c_netns, BPF_MAP_TYPE_HASH, __u64, struct k3c_netns, BPF_F_NO_PREALLOC)
 #define K3C_MAP_LINK K3C_MAP(k3c_link, BPF_MAP_TYPE_HASH, __u32, struct k3c_link, BPF_F_NO_PREALLOC)
 #define K3C_MAP_DROP K3C_MAP(k3c_drop, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct k3c_drop, 0)
 /* By the host end of a pod's veth. */
+#define K3C_MAP_RATE K3C_MAP(k3c_rate, BPF_MAP_TYPE_HASH, __u32, struct k3c_rate, BPF_F_NO_PREALLOC)
 #define K3C_MAP_POD_DROP K3C_MAP(k3c_pod_drop, BPF_MAP_TYPE_HASH, __u32, struct k3c_pod_drop, BPF_F_NO_PREALLOC)
 #define K3C_MAP_LISTEN K3C_MAP(k3c_listen, BPF_MAP_TYPE_ARRAY, __u32, struct k3c_listen, BPF_F_MMAPABLE)
 #define K3C_MAP_META K3C_MAP(k3c_meta, BPF_MAP_TYPE_ARRAY, __u32, struct k3c_meta, 0)

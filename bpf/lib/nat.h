@@ -6,12 +6,13 @@
 
 #include "bpf/lib/maps.h"
 #include "bpf/lib/packet.h"
+#include "bpf/lib/sctp.h"
 
 K3C_MAP_NAT;
 
 #define NAT_NS_PER_S 1000000000ULL
 
-/* 0: the protocol's checksum does not cover what changes (or there is none). */
+/* 0: nothing is known of the protocol. */
 static __always_inline __u16 nat_check_offset(const struct packet *p)
 {
 	switch (p->flow.proto) {
@@ -19,51 +20,130 @@ static __always_inline __u16 nat_check_offset(const struct packet *p)
 		return p->l4 + offsetof(struct tcphdr, check);
 	case IPPROTO_UDP:
 		return p->l4 + offsetof(struct udphdr, check);
+	case IPPROTO_SCTP:
+		return p->l4 + offsetof(struct sctphdr, checksum);
 	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
 		return p->l4 + offsetof(struct icmphdr, checksum);
 	}
 	return 0;
 }
 
-/* Address at `addr_at` and port (or echo identifier) at `port_at`, with the checksums over them. */
-static __always_inline int nat_rewrite(struct __sk_buff *skb, const struct packet *p, __u32 addr_at, __u32 port_at,
-				       __be32 old_addr, __be16 old_port, const struct k3c_nat *to)
+static __always_inline __u32 nat_addr_offset(bool v6, bool src)
 {
-	__u32 check = nat_check_offset(p);
-	__be32 new_addr = to->addr.w[3];
-	__be16 new_port = to->port;
+	if (v6)
+		return src ? offsetof(struct ipv6hdr, saddr) : offsetof(struct ipv6hdr, daddr);
+	return src ? offsetof(struct iphdr, saddr) : offsetof(struct iphdr, daddr);
+}
+
+static __always_inline __u32 nat_port_offset(__u8 proto, bool src)
+{
+	if (packet_is_icmp(proto))
+		return offsetof(struct icmphdr, un.echo.id);
+	return src ? 0 : 2;
+}
+
+/* For bpf_l3/l4_csum_replace; of IPv4 the common beginning (::ffff:) cancels out. */
+static __always_inline __u32 nat_difference(const struct k3c_addr *old, const struct k3c_addr *new)
+{
+	return bpf_csum_diff((__be32 *)old->w, sizeof(old->w), (__be32 *)new->w, sizeof(new->w), 0);
+}
+
+/* IPv4's own checksum makes up for the change; where a link summed up a whole IPv6 packet, the sum has to change. */
+static __always_inline int nat_store_addr(struct __sk_buff *skb, bool v6, __u32 header, bool src,
+					  const struct k3c_addr *to, __u32 difference, __u64 v6_flags)
+{
+	__u32 at = header + nat_addr_offset(v6, src);
+
+	if (v6)
+		return bpf_skb_store_bytes(skb, at, to->b, sizeof(to->b), v6_flags);
+	if (bpf_l3_csum_replace(skb, header + offsetof(struct iphdr, check), 0, difference, 0) < 0)
+		return -1;
+	return bpf_skb_store_bytes(skb, at, &to->w[3], sizeof(to->w[3]), 0);
+}
+
+/* A checksum of zero is filled in by the link later. Of fragments nobody knows how much is behind. */
+static __always_inline int nat_sctp_port(struct __sk_buff *skb, const struct packet *p, __u32 port_at, __be16 old_port,
+					 __be16 new_port)
+{
+	__u32 check = nat_check_offset(p), sum;
+
+	if (p->fragment || port_at + 2 > p->end || bpf_skb_load_bytes(skb, check, &sum, sizeof(sum)) < 0)
+		return -1;
+	if (!sum)
+		return 0;
+	sum ^= sctp_crc_change(old_port ^ new_port, (__u16)(p->end - port_at - 2));
+	return bpf_skb_store_bytes(skb, check, &sum, sizeof(sum), BPF_F_RECOMPUTE_CSUM);
+}
+
+/* The transport's port and checksum. */
+static __always_inline int nat_rewrite_l4(struct __sk_buff *skb, const struct packet *p, bool src, __be16 old_port,
+					  __be16 new_port, __u32 difference)
+{
+	__u32 check = nat_check_offset(p), port_at = p->l4 + nat_port_offset(p->flow.proto, src);
 	__u64 flags = p->flow.proto == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
 
-	if (!check)
+	if (p->flow.proto == IPPROTO_SCTP) {
+		if (old_port != new_port && nat_sctp_port(skb, p, port_at, old_port, new_port) < 0)
+			return -1;
+	} else {
+		if (p->flow.proto != IPPROTO_ICMP &&
+		    bpf_l4_csum_replace(skb, check, 0, difference, BPF_F_PSEUDO_HDR | flags) < 0)
+			return -1;
+		if (old_port != new_port && bpf_l4_csum_replace(skb, check, old_port, new_port, flags | 2) < 0)
+			return -1;
+	}
+	if (old_port == new_port)
+		return 0;
+	return bpf_skb_store_bytes(skb, port_at, &new_port, sizeof(new_port), 0);
+}
+
+/* Address and port (or echo identifier) of one end, with the checksums over them. */
+static __always_inline int nat_rewrite(struct __sk_buff *skb, const struct packet *p, bool src,
+				       const struct k3c_nat *to)
+{
+	__u32 difference = nat_difference(src ? &p->src : &p->dst, &to->addr);
+	__be16 old_port = src ? p->flow.sport : p->flow.dport;
+
+	if (!nat_check_offset(p))
 		return -1;
-	if (p->later_fragment) /* the first one carries the port, and the checksum of all */
-		goto address;
-	if (p->flow.proto != IPPROTO_ICMP &&
-	    bpf_l4_csum_replace(skb, check, old_addr, new_addr, BPF_F_PSEUDO_HDR | flags | 4) < 0)
+	/* Of fragments the first one carries the port, and the checksum of all. */
+	if (!p->later_fragment && nat_rewrite_l4(skb, p, src, old_port, to->port, difference) < 0)
 		return -1;
-	if (old_port != new_port && bpf_l4_csum_replace(skb, check, old_port, new_port, flags | 2) < 0)
-		return -1;
-	if (old_port != new_port && bpf_skb_store_bytes(skb, port_at, &new_port, sizeof(new_port), 0) < 0)
-		return -1;
-address:
-	if (bpf_l3_csum_replace(skb, ETH_HLEN + offsetof(struct iphdr, check), old_addr, new_addr, 4) < 0 ||
-	    bpf_skb_store_bytes(skb, addr_at, &new_addr, sizeof(new_addr), 0) < 0)
-		return -1;
-	return 0;
+	return nat_store_addr(skb, p->v6, p->l3, src, &to->addr, difference, BPF_F_RECOMPUTE_CSUM);
 }
 
 static __always_inline int nat_rewrite_dst(struct __sk_buff *skb, const struct packet *p, const struct k3c_nat *to)
 {
-	__u32 port_at = p->l4 + (p->flow.proto == IPPROTO_ICMP ? offsetof(struct icmphdr, un.echo.id) : 2);
-
-	return nat_rewrite(skb, p, ETH_HLEN + offsetof(struct iphdr, daddr), port_at, p->dst.w[3], p->flow.dport, to);
+	return nat_rewrite(skb, p, false, to);
 }
 
 static __always_inline int nat_rewrite_src(struct __sk_buff *skb, const struct packet *p, const struct k3c_nat *to)
 {
-	__u32 port_at = p->l4 + (p->flow.proto == IPPROTO_ICMP ? offsetof(struct icmphdr, un.echo.id) : 0);
+	return nat_rewrite(skb, p, true, to);
+}
 
-	return nat_rewrite(skb, p, ETH_HLEN + offsetof(struct iphdr, saddr), port_at, p->src.w[3], p->flow.sport, to);
+/* The packet inside an error: its address and port, and what they change in the error's checksum. */
+static __always_inline int nat_rewrite_inner(struct __sk_buff *skb, const struct packet *p, bool src,
+					     const struct k3c_addr *old, __be16 old_port, const struct k3c_nat *to)
+{
+	__u32 check = p->l4 + offsetof(struct icmphdr, checksum), ip_check = p->inner + offsetof(struct iphdr, check);
+	__u32 difference = nat_difference(old, &to->addr);
+	__be16 old_sum = 0, new_sum = 0, new_port = to->port;
+
+	if (!p->v6 && bpf_skb_load_bytes(skb, ip_check, &old_sum, 2) < 0)
+		return -1;
+	if (nat_store_addr(skb, p->v6, p->inner, src, &to->addr, difference, 0) < 0 ||
+	    bpf_l4_csum_replace(skb, check, 0, difference, 0) < 0)
+		return -1;
+	if (!p->v6 && (bpf_skb_load_bytes(skb, ip_check, &new_sum, 2) < 0 ||
+		       bpf_l4_csum_replace(skb, check, old_sum, new_sum, 2) < 0))
+		return -1;
+	if (old_port == new_port)
+		return 0;
+	if (bpf_l4_csum_replace(skb, check, old_port, new_port, 2) < 0)
+		return -1;
+	return bpf_skb_store_bytes(skb, p->inner_l4 + nat_port_offset(p->flow.proto, src), &new_port, 2, 0);
 }
 
 /* An ICMP error about a translated flow. Arriving (`kind` IN): the destination, and the source of the packet inside,
@@ -72,32 +152,14 @@ static __always_inline int nat_rewrite_error(struct __sk_buff *skb, const struct
 					     const struct k3c_nat *to)
 {
 	bool in = kind == K3C_NAT_IN;
-	__u32 check = p->l4 + offsetof(struct icmphdr, checksum);
-	__u32 in_check = p->inner + offsetof(struct iphdr, check);
-	__u32 outer_at = ETH_HLEN + (in ? offsetof(struct iphdr, daddr) : offsetof(struct iphdr, saddr));
-	__u32 inner_at = p->inner + (in ? offsetof(struct iphdr, saddr) : offsetof(struct iphdr, daddr));
-	__u32 port_at = p->inner_l4 + (p->flow.proto == IPPROTO_ICMP ? offsetof(struct icmphdr, un.echo.id)
-				       : in                          ? 0
-								     : 2);
-	__be32 old_addr = in ? p->flow.dst.w[3] : p->flow.src.w[3], new_addr = to->addr.w[3];
-	__be32 old_outer = in ? p->dst.w[3] : p->src.w[3];
-	__be16 old_port = in ? p->flow.dport : p->flow.sport, new_port = to->port, old_sum = 0, new_sum = 0;
+	__u32 difference = nat_difference(in ? &p->dst : &p->src, &to->addr);
 
-	if (bpf_skb_load_bytes(skb, in_check, &old_sum, 2) < 0 ||
-	    bpf_l3_csum_replace(skb, in_check, old_addr, new_addr, 4) < 0 ||
-	    bpf_skb_load_bytes(skb, in_check, &new_sum, 2) < 0 ||
-	    bpf_skb_store_bytes(skb, inner_at, &new_addr, 4, 0) < 0)
+	if (nat_rewrite_inner(skb, p, in, in ? &p->flow.dst : &p->flow.src, in ? p->flow.dport : p->flow.sport, to) < 0)
 		return -1;
-	if (old_port != new_port && bpf_skb_store_bytes(skb, port_at, &new_port, 2, 0) < 0)
+	if (p->v6 &&
+	    bpf_l4_csum_replace(skb, p->l4 + offsetof(struct icmphdr, checksum), 0, difference, BPF_F_PSEUDO_HDR) < 0)
 		return -1;
-	if (bpf_l4_csum_replace(skb, check, old_sum, new_sum, 2) < 0 ||
-	    bpf_l4_csum_replace(skb, check, old_addr, new_addr, 4) < 0 ||
-	    (old_port != new_port && bpf_l4_csum_replace(skb, check, old_port, new_port, 2) < 0))
-		return -1;
-	if (bpf_l3_csum_replace(skb, ETH_HLEN + offsetof(struct iphdr, check), old_outer, new_addr, 4) < 0 ||
-	    bpf_skb_store_bytes(skb, outer_at, &new_addr, 4, 0) < 0)
-		return -1;
-	return 0;
+	return nat_store_addr(skb, p->v6, p->l3, !in, &to->addr, difference, BPF_F_RECOMPUTE_CSUM);
 }
 
 static __always_inline void nat_key(const struct flow *f, __u8 kind, struct k3c_nat_key *key)
@@ -116,7 +178,7 @@ static __always_inline bool nat_expired(const struct k3c_nat *n, __u8 proto, __u
 
 	if (n->flags & K3C_NAT_CLOSING)
 		limit = K3C_NAT_CLOSING_TIMEOUT_S;
-	else if (proto == IPPROTO_TCP)
+	else if (packet_is_stateful(proto))
 		limit = K3C_NAT_TCP_TIMEOUT_S;
 	else if (proto == IPPROTO_UDP)
 		limit = K3C_NAT_UDP_TIMEOUT_S;

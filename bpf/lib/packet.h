@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* Reading a packet's addresses and ports. Only what is needed is copied (bpf_skb_load_bytes also reads what is not
- * linear), and nothing points into the packet, so rewriting it never invalidates anything. */
+/* Reading a packet's addresses and ports, IPv4 and IPv6 in one form. Only what is needed is copied (bpf_skb_load_bytes
+ * also reads what is not linear), and nothing points into the packet, so rewriting it never invalidates anything. */
 #pragma once
+
+#include <stddef.h>
 
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/pkt_cls.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
@@ -25,6 +28,18 @@ enum icmp_type {
 	ICMP_PARAMETERPROB = 12,
 };
 
+/* RFC 4443, 4861, 2710, 3810. */
+enum icmp6_type {
+	ICMP6_DEST_UNREACH = 1,
+	ICMP6_PARAMETERPROB = 4, /* packet too big and time exceeded lie between */
+	ICMP6_ECHO = 128,
+	ICMP6_ECHOREPLY = 129,
+	ICMP6_MLD_FIRST = 130, /* listeners and neighbours: what a link says to itself */
+	ICMP6_ND_LAST = 137,
+	ICMP6_MLD2_REPORT = 143,
+};
+
+/* Both families'. */
 struct icmphdr {
 	__u8 type;
 	__u8 code;
@@ -39,10 +54,39 @@ struct icmphdr {
 };
 _Static_assert(sizeof(struct icmphdr) == 8, "icmphdr");
 
-#define PACKET_TCP_FIN 0x01
-#define PACKET_TCP_SYN 0x02
-#define PACKET_TCP_RST 0x04
-#define PACKET_TCP_ACK 0x10
+/* RFC 9260, and the first chunk's type. */
+struct sctphdr {
+	__be16 source, dest;
+	__be32 tag;
+	__le32 checksum;
+	__u8 chunk;
+};
+
+enum sctp_chunk {
+	SCTP_INIT = 1,
+	SCTP_INIT_ACK = 2,
+	SCTP_ABORT = 6,
+	SCTP_SHUTDOWN_COMPLETE = 14,
+};
+
+/* IPv6 headers between the first one and the transport's; more make a packet malformed. */
+#define PACKET_EXTENSIONS_MAX 6
+#define PACKET_EXTENSION_UNIT 8
+
+/* An extension header's beginning, a fragment header whole. */
+struct packet_extension {
+	__u8 next;
+	__u8 len;
+	__be16 fragment;
+	__be32 id;
+};
+_Static_assert(sizeof(struct packet_extension) == PACKET_EXTENSION_UNIT, "packet_extension");
+
+/* As in a TCP header; of SCTP what means the same. */
+#define PACKET_FIN 0x01
+#define PACKET_SYN 0x02
+#define PACKET_RST 0x04
+#define PACKET_ACK 0x10
 
 struct flow {
 	struct k3c_addr src, dst;
@@ -55,97 +99,237 @@ struct packet {
 	/* What it belongs to: its own addresses and ports or, for an ICMP error, the flow it reports on, seen in the
 	 * direction of the error (from the end that did not get the packet). */
 	struct flow flow;
-	__u16 l4;    /* offset of the transport header */
+	__u16 l3;    /* offset of the IP header */
+	__u16 l4;    /* of the transport header */
+	__u16 end;   /* behind the last byte, by the IP header's word */
 	__u16 inner; /* ICMP error: offset of the packet inside */
 	__u16 inner_l4;
-	__u8 tcp_flags;
+	__u8 flags; /* PACKET_SYN... */
+	bool v6;
+	bool fragment;       /* any of a datagram in several */
 	bool later_fragment; /* no transport header */
-	bool no_ports;       /* and the first fragment was not seen: flow has no ports */
+	bool no_ports;       /* the flow has no ports: their fragment was not seen */
 	bool icmp_error;
 };
 
+/* OTHER: neither IPv4 nor IPv6, or neighbour discovery and the like. */
 enum packet_kind { PACKET_IP, PACKET_OTHER, PACKET_MALFORMED };
 
-/* An echo's identifier stands on the side that asked. */
-static __always_inline void packet_echo(struct flow *flow, __u8 type, __be16 id)
-{
-	flow->sport = type == ICMP_ECHO ? id : 0;
-	flow->dport = type == ICMP_ECHOREPLY ? id : 0;
-}
+/* What an IP header says, but for the addresses. */
+struct packet_head {
+	__u32 id; /* of the datagram in fragments */
+	__u16 l4;
+	__u16 end;
+	__u8 proto;
+	bool fragment, later;
+};
 
-static __always_inline enum packet_kind packet_inner4(struct __sk_buff *skb, struct packet *p)
+static __always_inline bool packet_head4(struct __sk_buff *skb, __u32 at, struct k3c_addr *src, struct k3c_addr *dst,
+					 struct packet_head *h)
 {
 	struct iphdr ip;
-	__be16 ports[4];
+	__u16 frag;
+
+	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) < 0 || ip.version != 4 || ip.ihl < 5)
+		return false;
+	addr_set_v4(src, ip.saddr);
+	addr_set_v4(dst, ip.daddr);
+	h->proto = ip.protocol;
+	h->l4 = at + ip.ihl * 4;
+	h->end = at + bpf_ntohs(ip.tot_len);
+	frag = bpf_ntohs(ip.frag_off);
+	h->later = frag & 0x1fff;
+	h->fragment = frag & 0x3fff;
+	h->id = ip.id;
+	return true;
+}
+
+/* Up to the transport header, or the end of what a later fragment shows. */
+static __always_inline bool packet_extensions(struct __sk_buff *skb, __u32 at, __u8 next, struct packet_head *h)
+{
+	struct packet_extension e;
+
+	for (int i = 0; i <= PACKET_EXTENSIONS_MAX; i++) {
+		__u32 bytes;
+
+		h->proto = next;
+		h->l4 = at;
+		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS &&
+		    next != IPPROTO_AH && next != IPPROTO_FRAGMENT)
+			return true;
+		if (bpf_skb_load_bytes(skb, at, &e, sizeof(e)) < 0)
+			return false;
+		bytes = (e.len + 1) * PACKET_EXTENSION_UNIT;
+		if (next == IPPROTO_AH)
+			bytes = (e.len + 2) * 4;
+		if (next == IPPROTO_FRAGMENT) {
+			bytes = sizeof(e);
+			if (h->fragment) /* of fragments: nobody sends that */
+				return false;
+			h->later = e.fragment & bpf_htons(0xfff8);
+			h->fragment = e.fragment & bpf_htons(0xfff9);
+			h->id = e.id;
+		}
+		next = e.next;
+		at += bytes;
+		if (h->later) {
+			h->proto = next;
+			h->l4 = at;
+			return true;
+		}
+	}
+	return false;
+}
+
+static __always_inline bool packet_head6(struct __sk_buff *skb, __u32 at, struct k3c_addr *src, struct k3c_addr *dst,
+					 struct packet_head *h)
+{
+	struct ipv6hdr ip;
+
+	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) < 0 || ip.version != 6)
+		return false;
+	__builtin_memcpy(src, &ip.saddr, sizeof(*src));
+	__builtin_memcpy(dst, &ip.daddr, sizeof(*dst));
+	h->end = at + sizeof(ip) + bpf_ntohs(ip.payload_len);
+	return packet_extensions(skb, at + sizeof(ip), ip.nexthdr, h);
+}
+
+static __always_inline bool packet_head(struct __sk_buff *skb, bool v6, __u32 at, struct k3c_addr *src,
+					struct k3c_addr *dst, struct packet_head *h)
+{
+	return v6 ? packet_head6(skb, at, src, dst, h) : packet_head4(skb, at, src, dst, h);
+}
+
+static __always_inline bool packet_is_icmp(__u8 proto)
+{
+	return proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6;
+}
+
+/* Which keep connections: they have a first packet that is told from others. */
+static __always_inline bool packet_is_stateful(__u8 proto)
+{
+	return proto == IPPROTO_TCP || proto == IPPROTO_SCTP;
+}
+
+/* An echo's identifier stands on the side that asked. */
+static __always_inline void packet_echo(bool v6, const struct icmphdr *icmp, __be16 *ret_sport, __be16 *ret_dport)
+{
+	*ret_sport = icmp->type == (v6 ? ICMP6_ECHO : ICMP_ECHO) ? icmp->un.echo.id : 0;
+	*ret_dport = icmp->type == (v6 ? ICMP6_ECHOREPLY : ICMP_ECHOREPLY) ? icmp->un.echo.id : 0;
+}
+
+static __always_inline bool packet_icmp_is_error(bool v6, __u8 type)
+{
+	if (v6)
+		return type >= ICMP6_DEST_UNREACH && type <= ICMP6_PARAMETERPROB;
+	return type == ICMP_DEST_UNREACH || type == ICMP_TIME_EXCEEDED || type == ICMP_PARAMETERPROB;
+}
+
+/* The packet inside an error, seen in the error's direction: everything the other way round. */
+static __always_inline enum packet_kind packet_inner(struct __sk_buff *skb, struct packet *p)
+{
+	struct packet_head h = {};
+	struct icmphdr l4; /* or the ports of the others */
 
 	p->inner = p->l4 + sizeof(struct icmphdr);
-	if (bpf_skb_load_bytes(skb, p->inner, &ip, sizeof(ip)) < 0)
-		return PACKET_MALFORMED;
-	p->inner_l4 = p->inner + ip.ihl * 4;
-	if (bpf_skb_load_bytes(skb, p->inner_l4, ports, sizeof(ports)) < 0)
-		return PACKET_MALFORMED;
-	addr_set_v4(&p->flow.src, ip.daddr);
-	addr_set_v4(&p->flow.dst, ip.saddr);
-	p->flow.proto = ip.protocol;
-	if (ip.protocol == IPPROTO_ICMP) {
-		/* reversed: the asking side is where the error goes */
-		p->flow.dport = ports[2];
-		p->flow.sport = 0;
-	} else {
-		p->flow.dport = ports[0];
-		p->flow.sport = ports[1];
-	}
 	p->icmp_error = true;
+	if (!packet_head(skb, p->v6, p->inner, &p->flow.dst, &p->flow.src, &h))
+		return PACKET_MALFORMED;
+	p->inner_l4 = h.l4;
+	p->flow.proto = h.proto;
+	if (h.later) {
+		p->no_ports = true;
+		return PACKET_IP;
+	}
+	if (bpf_skb_load_bytes(skb, h.l4, &l4, sizeof(l4)) < 0)
+		return PACKET_MALFORMED;
+	if (packet_is_icmp(h.proto)) {
+		packet_echo(p->v6, &l4, &p->flow.dport, &p->flow.sport);
+	} else {
+		p->flow.dport = ((__be16 *)&l4)[0];
+		p->flow.sport = ((__be16 *)&l4)[1];
+	}
 	return PACKET_IP;
+}
+
+static __always_inline enum packet_kind packet_icmp(struct __sk_buff *skb, struct packet *p)
+{
+	struct icmphdr icmp;
+
+	if (p->flow.proto != (p->v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP))
+		return PACKET_IP;
+	if (bpf_skb_load_bytes(skb, p->l4, &icmp, sizeof(icmp)) < 0)
+		return PACKET_MALFORMED;
+	if (packet_icmp_is_error(p->v6, icmp.type))
+		return packet_inner(skb, p);
+	if (p->v6 && ((icmp.type >= ICMP6_MLD_FIRST && icmp.type <= ICMP6_ND_LAST) || icmp.type == ICMP6_MLD2_REPORT))
+		return PACKET_OTHER;
+	packet_echo(p->v6, &icmp, &p->flow.sport, &p->flow.dport);
+	return PACKET_IP;
+}
+
+static __always_inline __u8 packet_sctp_flags(__u8 chunk)
+{
+	switch (chunk) {
+	case SCTP_INIT:
+		return PACKET_SYN;
+	case SCTP_INIT_ACK:
+		return PACKET_SYN | PACKET_ACK;
+	case SCTP_ABORT:
+	case SCTP_SHUTDOWN_COMPLETE:
+		return PACKET_RST;
+	}
+	return PACKET_ACK;
 }
 
 static __always_inline enum packet_kind packet_l4(struct __sk_buff *skb, struct packet *p)
 {
-	struct icmphdr icmp;
 	__be16 ports[2];
 
 	switch (p->flow.proto) {
 	case IPPROTO_TCP:
-		if (bpf_skb_load_bytes(skb, p->l4 + 13, &p->tcp_flags, 1) < 0)
+		if (bpf_skb_load_bytes(skb, p->l4 + 13, &p->flags, 1) < 0)
 			return PACKET_MALFORMED;
-		/* fall through */
-	case IPPROTO_UDP:
+		break;
 	case IPPROTO_SCTP:
-		if (bpf_skb_load_bytes(skb, p->l4, ports, sizeof(ports)) < 0)
+		if (bpf_skb_load_bytes(skb, p->l4 + offsetof(struct sctphdr, chunk), &p->flags, 1) < 0)
 			return PACKET_MALFORMED;
-		p->flow.sport = ports[0];
-		p->flow.dport = ports[1];
-		return PACKET_IP;
+		p->flags = packet_sctp_flags(p->flags);
+		break;
+	case IPPROTO_UDP:
+		break;
 	case IPPROTO_ICMP:
-		if (bpf_skb_load_bytes(skb, p->l4, &icmp, sizeof(icmp)) < 0)
-			return PACKET_MALFORMED;
-		if (icmp.type == ICMP_DEST_UNREACH || icmp.type == ICMP_TIME_EXCEEDED ||
-		    icmp.type == ICMP_PARAMETERPROB)
-			return packet_inner4(skb, p);
-		packet_echo(&p->flow, icmp.type, icmp.un.echo.id);
+	case IPPROTO_ICMPV6:
+		return packet_icmp(skb, p);
+	default:
 		return PACKET_IP;
 	}
+	if (bpf_skb_load_bytes(skb, p->l4, ports, sizeof(ports)) < 0)
+		return PACKET_MALFORMED;
+	p->flow.sport = ports[0];
+	p->flow.dport = ports[1];
 	return PACKET_IP;
 }
 
-static __always_inline void packet_frag_key(const struct packet *p, __be16 id, struct k3c_frag_key *key)
+/* Of IPv6 the identifier counts for all protocols; a later fragment's may stand behind further headers. */
+static __always_inline void packet_frag_key(const struct packet *p, __u32 id, struct k3c_frag_key *key)
 {
 	key->src = p->src;
 	key->dst = p->dst;
 	key->id = id;
-	key->proto = p->flow.proto;
+	key->proto = p->v6 ? 0 : p->flow.proto;
 }
 
-static __always_inline void packet_first_fragment(const struct packet *p, __be16 id)
+static __always_inline void packet_first_fragment(const struct packet *p, __u32 id)
 {
-	struct k3c_frag ports = { .sport = p->flow.sport, .dport = p->flow.dport };
+	struct k3c_frag ports = { .sport = p->flow.sport, .dport = p->flow.dport, .proto = p->flow.proto };
 	struct k3c_frag_key key = {};
 
 	packet_frag_key(p, id, &key);
 	bpf_map_update_elem(&k3c_frag, &key, &ports, BPF_ANY);
 }
 
-static __always_inline void packet_later_fragment(struct packet *p, __be16 id)
+static __always_inline void packet_later_fragment(struct packet *p, __u32 id)
 {
 	struct k3c_frag_key key = {};
 	struct k3c_frag *ports;
@@ -159,44 +343,45 @@ static __always_inline void packet_later_fragment(struct packet *p, __be16 id)
 	}
 	p->flow.sport = ports->sport;
 	p->flow.dport = ports->dport;
+	p->flow.proto = ports->proto;
 }
 
-static __always_inline enum packet_kind packet_parse(struct __sk_buff *skb, struct packet *p)
+/* `at`: bytes before the IP header. *p is zero. */
+static __always_inline enum packet_kind packet_parse(struct __sk_buff *skb, __u32 at, struct packet *p)
 {
-	struct iphdr ip;
+	struct packet_head h = {};
 	enum packet_kind kind;
-	__u16 frag;
 
-	if (skb->protocol != bpf_htons(ETH_P_IP))
+	if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		p->v6 = true;
+	else if (skb->protocol != bpf_htons(ETH_P_IP))
 		return PACKET_OTHER;
-	if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)) < 0)
+	if (!packet_head(skb, p->v6, at, &p->src, &p->dst, &h))
 		return PACKET_MALFORMED;
-	if (ip.version != 4 || ip.ihl < 5)
-		return PACKET_MALFORMED;
-	addr_set_v4(&p->src, ip.saddr);
-	addr_set_v4(&p->dst, ip.daddr);
 	p->flow.src = p->src;
 	p->flow.dst = p->dst;
-	p->flow.proto = ip.protocol;
-	p->l4 = ETH_HLEN + ip.ihl * 4;
-	frag = bpf_ntohs(ip.frag_off);
-	if (frag & 0x1fff) {
-		packet_later_fragment(p, ip.id);
+	p->flow.proto = h.proto;
+	p->l3 = at;
+	p->l4 = h.l4;
+	p->end = h.end;
+	p->fragment = h.fragment;
+	if (h.later) {
+		packet_later_fragment(p, h.id);
 		return PACKET_IP;
 	}
 	kind = packet_l4(skb, p);
-	if (kind == PACKET_IP && (frag & 0x2000))
-		packet_first_fragment(p, ip.id);
+	if (kind == PACKET_IP && h.fragment)
+		packet_first_fragment(p, h.id);
 	return kind;
 }
 
 static __always_inline bool packet_is_syn(const struct packet *p)
 {
-	return p->flow.proto == IPPROTO_TCP && !p->icmp_error &&
-	       (p->tcp_flags & (PACKET_TCP_SYN | PACKET_TCP_ACK)) == PACKET_TCP_SYN;
+	return packet_is_stateful(p->flow.proto) && !p->icmp_error &&
+	       (p->flags & (PACKET_SYN | PACKET_ACK)) == PACKET_SYN;
 }
 
 static __always_inline bool packet_is_closing(const struct packet *p)
 {
-	return p->flow.proto == IPPROTO_TCP && !p->icmp_error && (p->tcp_flags & (PACKET_TCP_FIN | PACKET_TCP_RST));
+	return packet_is_stateful(p->flow.proto) && !p->icmp_error && (p->flags & (PACKET_FIN | PACKET_RST));
 }

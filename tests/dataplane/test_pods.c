@@ -215,7 +215,7 @@ static void test_spoof(void **state)
 
 	assert_int_equal(netns_socket(a.ns, NETLINK_ROUTE, &fd), 0);
 	nl = nl_from_fd(fd);
-	nl_put_address4(nl, RTM_NEWADDR, 1, k.w[3], 32, RT_SCOPE_UNIVERSE, NULL, 0);
+	nl_put_address(nl, RTM_NEWADDR, &(struct nl_address){ .addr = k, .bits = 32, .ifindex = 1 }, 0);
 	ok(nl_commit(nl, err));
 	nl_close(nl);
 	assert_int_equal(bind(sock, (struct sockaddr *)&from, sizeof(from)), 0);

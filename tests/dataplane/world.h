@@ -62,12 +62,21 @@ static struct world world;
 		ok_r;                                                                                                  \
 	})
 
+/* Of both families, as the text is: here and wherever an address is text. */
 static inline struct dp_addr ip(const char *text)
 {
 	struct dp_addr a = { .b = { [10] = 0xff, [11] = 0xff } };
 
-	assert_int_equal(inet_pton(AF_INET, text, a.b + 12), 1);
+	if (strchr(text, ':'))
+		assert_int_equal(inet_pton(AF_INET6, text, a.b), 1);
+	else
+		assert_int_equal(inet_pton(AF_INET, text, a.b + 12), 1);
 	return a;
+}
+
+static inline bool text_is_v6(const char *text)
+{
+	return strchr(text, ':');
 }
 
 static inline struct sockaddr_in sin_of(const char *text, uint16_t port)
@@ -76,6 +85,44 @@ static inline struct sockaddr_in sin_of(const char *text, uint16_t port)
 
 	assert_int_equal(inet_pton(AF_INET, text, &s.sin_addr), 1);
 	return s;
+}
+
+union any_addr {
+	struct sockaddr sa;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+};
+
+static inline union any_addr any_of(const char *text, uint16_t port)
+{
+	union any_addr a = { .v6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) } };
+
+	if (!text_is_v6(text))
+		a.v4 = sin_of(text, port);
+	else
+		assert_int_equal(inet_pton(AF_INET6, text, &a.v6.sin6_addr), 1);
+	return a;
+}
+
+static inline socklen_t any_len(const union any_addr *a)
+{
+	return a->sa.sa_family == AF_INET ? sizeof(a->v4) : sizeof(a->v6);
+}
+
+static inline uint16_t any_port(const union any_addr *a)
+{
+	return ntohs(a->sa.sa_family == AF_INET ? a->v4.sin_port : a->v6.sin6_port);
+}
+
+/* port 0: any. */
+static inline bool any_is(const union any_addr *a, const char *text, uint16_t port)
+{
+	union any_addr want = any_of(text, port);
+
+	if (a->sa.sa_family != want.sa.sa_family || (port && any_port(a) != port))
+		return false;
+	return a->sa.sa_family == AF_INET ? a->v4.sin_addr.s_addr == want.v4.sin_addr.s_addr
+					  : memcmp(&a->v6.sin6_addr, &want.v6.sin6_addr, sizeof(struct in6_addr)) == 0;
 }
 
 /* ---- namespaces ---- */
@@ -139,10 +186,10 @@ static inline int sock_in(int ns, int type)
 
 static inline int server_in(int ns, int type, const char *addr, uint16_t port)
 {
-	struct sockaddr_in s = sin_of(addr, port);
-	int fd = sock_in(ns, type);
+	union any_addr s = any_of(addr, port);
+	int fd = sock_in_domain(ns, s.sa.sa_family, type, 0);
 
-	if (bind(fd, (struct sockaddr *)&s, sizeof(s)) < 0)
+	if (bind(fd, &s.sa, any_len(&s)) < 0)
 		fail_msg("bind %s:%u: %s", addr, port, strerror(errno));
 	if (type == SOCK_STREAM)
 		assert_int_equal(listen(fd, 64), 0);
@@ -152,24 +199,34 @@ static inline int server_in(int ns, int type, const char *addr, uint16_t port)
 /* 0 or -errno; *ret_fd is always an open socket. */
 static inline int client_in(int ns, int type, const char *addr, uint16_t port, int *ret_fd)
 {
-	struct sockaddr_in s = sin_of(addr, port);
+	union any_addr s = any_of(addr, port);
 
-	*ret_fd = sock_in(ns, type);
-	return connect(*ret_fd, (struct sockaddr *)&s, sizeof(s)) < 0 ? -errno : 0;
+	*ret_fd = sock_in_domain(ns, s.sa.sa_family, type, 0);
+	return connect(*ret_fd, &s.sa, any_len(&s)) < 0 ? -errno : 0;
 }
 
-static inline int accept_from(int server, struct sockaddr_in *ret)
+static inline int accept_any(int server, union any_addr *ret)
 {
-	struct sockaddr_in s;
+	union any_addr s;
 	socklen_t len = sizeof(s);
 	struct timeval t = { .tv_sec = WORLD_WAIT_MS / 1000 };
-	int fd = accept(server, (struct sockaddr *)&s, &len);
+	int fd = accept(server, &s.sa, &len);
 
 	if (fd < 0)
 		fail_msg("accept: %s", strerror(errno));
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof(t));
 	if (ret)
 		*ret = s;
+	return fd;
+}
+
+static inline int accept_from(int server, struct sockaddr_in *ret)
+{
+	union any_addr s;
+	int fd = accept_any(server, &s);
+
+	if (ret)
+		*ret = s.v4;
 	return fd;
 }
 
@@ -238,15 +295,15 @@ static inline int ifindex_in(int ns, const char *name)
 static inline void link_setup(int ns, const char *name, const char *addr, uint8_t bits)
 {
 	struct dp_addr a = ip(addr);
-	struct k3c_addr k = dp_addr_in(&a);
-	int fd, ifindex = ifindex_in(ns, name);
+	struct nl_address put = { .addr = dp_addr_in(&a), .bits = bits, .ifindex = ifindex_in(ns, name) };
+	int fd;
 	struct nl *nl;
 
 	assert_int_equal(netns_socket(ns, NETLINK_ROUTE, &fd), 0);
 	nl = nl_from_fd(fd);
 	nl_put_link_up(nl, 1, NULL, false);
-	nl_put_link_up(nl, ifindex, NULL, true);
-	nl_put_address4(nl, RTM_NEWADDR, ifindex, k.w[3], bits, RT_SCOPE_UNIVERSE, NULL, 0);
+	nl_put_link_up(nl, put.ifindex, NULL, !text_is_v6(addr)); /* neighbours of IPv6 want link-local addresses */
+	nl_put_address(nl, RTM_NEWADDR, &put, 0);
 	ok(nl_commit(nl, err));
 	nl_close(nl);
 }
@@ -255,15 +312,17 @@ static inline void link_setup(int ns, const char *name, const char *addr, uint8_
 
 #define NODE_IP "172.30.0.1"
 #define OUTSIDE_IP "172.30.0.2"
+#define NODE_IP6 "fd30::1"
+#define OUTSIDE_IP6 "fd30::2"
 
 static inline struct dataplane_options world_options(void)
 {
 	return (struct dataplane_options){
 		.pin_dir = world.pin_dir,
 		.cgroup2_dir = world.cgroup,
-		.pod_nets = { { ip("10.42.0.0"), 96 + 16 } },
-		.service_nets = { { ip("10.43.0.0"), 96 + 16 } },
-		.node_ips = { ip(NODE_IP) },
+		.pod_nets = { { ip("10.42.0.0"), 96 + 16 }, { ip("fd42::"), 64 } },
+		.service_nets = { { ip("10.43.0.0"), 96 + 16 }, { ip("fd43::"), 112 } },
+		.node_ips = { ip(NODE_IP), ip(NODE_IP6) },
 		.node_port_min = 30000,
 		.node_port_max = 32767,
 	};
@@ -276,6 +335,8 @@ static inline void world_uplink(void)
 	nl_veth_to(world.outside, "up0", "eth0");
 	link_setup(world_host_ns(), "up0", NODE_IP, 24);
 	link_setup(world.outside, "eth0", OUTSIDE_IP, 24);
+	link_setup(world_host_ns(), "up0", NODE_IP6, 64);
+	link_setup(world.outside, "eth0", OUTSIDE_IP6, 64);
 }
 
 static inline void world_open(void)
@@ -313,37 +374,62 @@ static inline void await_drop(const char *reason, uint64_t before)
 
 struct test_pod {
 	int ns;
-	char key[64], netns_path[64], addr[16];
+	char key[64], netns_path[64], addr[16], addr6[INET6_ADDRSTRLEN]; /* "": none of that family */
 	int ifindex;
 };
 
+static inline void pod_addrs_of(const struct test_pod *p, struct dp_addr ret[static DP_FAMILIES])
+{
+	memset(ret, 0, DP_FAMILIES * sizeof(*ret));
+	if (p->addr[0])
+		ret[DP_V4] = ip(p->addr);
+	if (p->addr6[0])
+		ret[DP_V6] = ip(p->addr6);
+}
+
 static inline void pod_attach(struct test_pod *p)
 {
-	struct dp_pod pod = { .key = p->key, .addrs = { ip(p->addr) }, .netns_path = p->netns_path };
+	struct dp_pod pod = { .key = p->key, .netns_path = p->netns_path };
 
+	pod_addrs_of(p, pod.addrs);
 	p->ifindex = ok(dataplane_pod_attach(world.dp, &pod, err));
+}
+
+/* addr, addr6: NULL, none of that family. */
+static inline void pod_make_dual(struct test_pod *p, const char *key, const char *addr, const char *addr6,
+				 uint32_t identity)
+{
+	struct dp_addr addrs[DP_FAMILIES];
+
+	p->ns = ns_new();
+	snprintf(p->key, sizeof(p->key), "%s", key);
+	snprintf(p->addr, sizeof(p->addr), "%s", addr ? addr : "");
+	snprintf(p->addr6, sizeof(p->addr6), "%s", addr6 ? addr6 : "");
+	snprintf(p->netns_path, sizeof(p->netns_path), "/proc/self/fd/%d", p->ns);
+	pod_addrs_of(p, addrs);
+	for (int f = 0; f < DP_FAMILIES && identity; f++)
+		if (f == DP_V4 ? p->addr[0] : p->addr6[0])
+			ok(dataplane_identity_set(world.dp, &addrs[f], identity, err));
+	pod_attach(p);
 }
 
 static inline void pod_make(struct test_pod *p, const char *key, const char *addr, uint32_t identity)
 {
-	struct dp_addr a = ip(addr);
-
-	p->ns = ns_new();
-	snprintf(p->key, sizeof(p->key), "%s", key);
-	snprintf(p->addr, sizeof(p->addr), "%s", addr);
-	snprintf(p->netns_path, sizeof(p->netns_path), "/proc/self/fd/%d", p->ns);
-	if (identity)
-		ok(dataplane_identity_set(world.dp, &a, identity, err));
-	pod_attach(p);
+	pod_make_dual(p, key, addr, NULL, identity);
 }
 
 static inline void pod_drop(struct test_pod *p)
 {
-	struct dp_addr a = ip(p->addr), addrs[DP_FAMILIES] = { a };
+	struct dp_addr addrs[DP_FAMILIES];
 
+	pod_addrs_of(p, addrs);
 	ok(dataplane_pod_detach(world.dp, p->key, addrs, err));
-	ok(dataplane_identity_delete(world.dp, &a, err));
-	ok(dataplane_policy_delete(world.dp, &a, err));
+	for (int f = 0; f < DP_FAMILIES; f++) {
+		if (f == DP_V4 ? !p->addr[0] : !p->addr6[0])
+			continue;
+		ok(dataplane_identity_delete(world.dp, &addrs[f], err));
+		ok(dataplane_policy_delete(world.dp, &addrs[f], err));
+	}
 	close(p->ns);
 }
 

@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <net/ethernet.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
@@ -14,6 +15,7 @@
 #include "userspace/dataplane/internal.h"
 
 #define DATAPLANE_IP_FORWARD "/proc/sys/net/ipv4/ip_forward"
+#define DATAPLANE_IP6_FORWARD "/proc/sys/net/ipv6/conf/all/forwarding"
 
 struct k3c_addr dp_mask(unsigned bits)
 {
@@ -93,8 +95,11 @@ static uint64_t dataplane_netns_cookie(void)
 static void dataplane_program_options(const struct dataplane *dp, struct k3c_options *ret)
 {
 	memset(ret, 0, sizeof(*ret));
-	dataplane_net(&dp->options.pod_nets[DP_V4], &ret->pod_net, &ret->pod_mask);
-	dataplane_net(&dp->options.service_nets[DP_V4], &ret->service_net, &ret->service_mask);
+	for (int f = 0; f < DP_FAMILIES; f++) {
+		dataplane_net(&dp->options.pod_nets[f], &ret->pod_net[f], &ret->pod_mask[f]);
+		dataplane_net(&dp->options.service_nets[f], &ret->service_net[f], &ret->service_mask[f]);
+	}
+	ret->link_header = ETHER_HDR_LEN;
 	ret->host_netns_cookie = dataplane_netns_cookie();
 }
 
@@ -134,18 +139,36 @@ static void dataplane_closep(struct dataplane **dp)
 	dataplane_close(*dp);
 }
 
-/* Remembered in the meta row until purge. */
-static int dataplane_forwarding(struct dataplane *dp, struct err *err)
+/* 1: it was off. */
+static int dataplane_sysctl_raise(const char *path, struct err *err)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT;
-	int r = fs_read(DATAPLANE_IP_FORWARD, 16, &text, err);
+	int r = fs_read(path, 16, &text, err);
 
-	if (r < 0)
-		return r;
-	if (buf_len(&text) && text.data[text.start] == '1')
-		return 0;
-	dp->meta.saved_ip_forward = 0;
-	return fs_write(DATAPLANE_IP_FORWARD, "1", err);
+	if (r < 0 || (buf_len(&text) && text.data[text.start] == '1'))
+		return r < 0 ? r : 0;
+	r = fs_write(path, "1", err);
+	return r < 0 ? r : 1;
+}
+
+/* Remembered in the meta row until purge. A family without pods is left alone. */
+static int dataplane_forwarding(struct dataplane *dp, struct err *err)
+{
+	int r = 0;
+
+	if (dp->options.pod_nets[DP_V4].bits)
+		r = dataplane_sysctl_raise(DATAPLANE_IP_FORWARD, err);
+	if (r > 0)
+		dp->meta.saved_ip_forward = 0;
+	if (r < 0 || !dp->options.pod_nets[DP_V6].bits)
+		return r < 0 ? r : 0;
+	/* Links that learn their routes from routers first: turning forwarding on makes the others forget theirs. */
+	r = links_keep_router_advertisements(dp, err);
+	if (r == 0)
+		r = dataplane_sysctl_raise(DATAPLANE_IP6_FORWARD, err);
+	if (r > 0)
+		dp->meta.raised_ip6_forward = 1;
+	return r < 0 ? r : 0;
 }
 
 /* Same build and options, and everything there: nothing to load. */
@@ -184,6 +207,8 @@ static int dataplane_start(struct dataplane *dp, struct err *err)
 		r = programs_attach_cgroup(dp, err);
 	if (r == 0)
 		r = pods_adopt(dp, err);
+	if (r == 0)
+		r = links_direct_nets(dp, err);
 	if (r == 0)
 		r = links_open(dp, err);
 	if (r == 0)

@@ -33,6 +33,7 @@ enum dp_map {
 	DP_MAP_NETNS,
 	DP_MAP_LINK,
 	DP_MAP_DROP,
+	DP_MAP_RATE,
 	DP_MAP_POD_DROP,
 	DP_MAP_EVENT,
 	DP_MAP_LISTEN,
@@ -54,6 +55,7 @@ enum dp_program {
 	DP_PROGRAM_BIND6,
 	DP_PROGRAM_POD_OUT,
 	DP_PROGRAM_POD_IN,
+	DP_PROGRAM_POD_PACE,
 	DP_PROGRAM_HOST_IN,
 	DP_PROGRAM_HOST_OUT,
 	DP_PROGRAM_HOST_L3_IN,
@@ -66,6 +68,7 @@ enum dp_program {
 #define DP_ADDRESS_LABEL "lo:k3c" /* of every node of this host; then the node's own number */
 #define DP_ADDRESS_LABEL_SIZE 16  /* IFNAMSIZ */
 #define DP_ROUTE_PROTOCOL 107
+#define DP_POD_LINK_NAME "eth0"
 #define DP_MTU_DEFAULT 1500
 #define DP_PATH_MAX 512
 /* Set numbers are reserved ahead in the meta row, so that none is given twice over restarts. */
@@ -122,6 +125,11 @@ static inline bool dp_addr_is_v4(const struct k3c_addr *a)
 static inline bool dp_addr_is_zero(const struct k3c_addr *a)
 {
 	return a->q[0] == 0 && (a->q[1] == 0 || (dp_addr_is_v4(a) && a->w[3] == 0));
+}
+
+static inline enum dp_family dp_addr_family(const struct k3c_addr *a)
+{
+	return dp_addr_is_v4(a) ? DP_V4 : DP_V6;
 }
 
 static inline struct k3c_addr dp_addr_v4(uint32_t be)
@@ -189,12 +197,28 @@ void pod_drops_prune(struct dataplane *dp);
 int pods_adopt(struct dataplane *dp, struct err *err);
 void pods_forget(struct dataplane *dp);
 
+/* rates.c */
+/* `inner`: in the pod's namespace, where its end is `peer`. 0: no limit. Flags for the pod's endpoints. */
+int rates_set(struct dataplane *dp, struct nl *inner, int host, int peer, uint64_t ingress_bits_s,
+	      uint64_t egress_bits_s, uint16_t *ret_flags, struct err *err);
+void rates_forget(struct dataplane *dp, int host);
+void rates_adopt(struct dataplane *dp);
+
 /* links.c */
 int links_open(struct dataplane *dp, struct err *err);
 /* The label of this node's addresses on `lo`: two nodes on one host leave each other's alone. */
 void links_address_label(const char *pin_dir, char ret[static DP_ADDRESS_LABEL_SIZE]);
+/* The same for IPv6, where addresses have no labels. */
+uint32_t links_address_metric(const char *pin_dir);
 int links_sync(struct dataplane *dp, struct err *err);
 int links_routes(struct dataplane *dp, struct err *err);
+/* Before IPv6 forwarding goes on: a link that accepts routers' advertisements accepts them from then on too. Also for
+ * links that come later. */
+int links_keep_router_advertisements(struct dataplane *dp, struct err *err);
+/* Whether a link that accepts advertisements does so though this host forwards; true: something was changed. */
+bool links_accept_router_advertisements(int ifindex, bool forwarding);
+/* Nets that pods reach with their own addresses. */
+int links_direct_nets(struct dataplane *dp, struct err *err);
 
 /* netns.c */
 /* Runs fn on a thread of its own inside the namespace; its return value. */

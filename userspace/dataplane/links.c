@@ -7,11 +7,14 @@
 #include <errno.h>
 #include <net/if_arp.h>
 #include <linux/rtnetlink.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "bpf/include/endpoint.h"
+#include "bpf/include/nat.h"
 #include "userspace/base/encode.h"
+#include "userspace/base/fs.h"
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
 
@@ -20,12 +23,24 @@
 #define LINKS_UNREACHABLE_METRIC 0xff000000u
 #define LINKS_MTU_MIN 1280
 
+#define LINKS_ACCEPT_RA_PATH "/proc/sys/net/ipv6/conf/%s/accept_ra"
+#define LINKS_PATH_MAX 96
+#define LINKS_ARPHRD_IP6GRE 823 /* linux/if_arp.h, which does not go with net/if.h */
+
+enum link_kind {
+	LINK_OTHER, /* no packets of ours */
+	LINK_ETHERNET,
+	LINK_L3, /* packets begin with the IP header */
+};
+
 struct host_link {
 	int ifindex;
 	uint32_t mtu;
 	char name[IFNAMSIZ];
-	struct k3c_addr addr;
-	bool candidate; /* up, Ethernet, not ours */
+	struct k3c_addr addr[DP_FAMILIES];
+	int rank[DP_FAMILIES]; /* of that address among the link's */
+	enum link_kind kind;
+	bool up;
 };
 
 struct host_view {
@@ -52,6 +67,26 @@ static int view_link_attr(const struct nlattr *attr, void *arg)
 	return MNL_CB_OK;
 }
 
+/* Bridges, bonds, VLANs, macvlan and VXLAN are Ethernet; tun, WireGuard and the tunnels have no header of their own
+ * (that of PPP is the driver's business). */
+static enum link_kind link_kind_of(unsigned type)
+{
+	switch (type) {
+	case ARPHRD_ETHER:
+		return LINK_ETHERNET;
+	case ARPHRD_NONE:
+	case ARPHRD_RAWIP:
+	case ARPHRD_PPP:
+	case ARPHRD_TUNNEL:
+	case ARPHRD_TUNNEL6:
+	case ARPHRD_SIT:
+	case ARPHRD_IPGRE:
+	case LINKS_ARPHRD_IP6GRE:
+		return LINK_L3;
+	}
+	return LINK_OTHER;
+}
+
 static bool links_is_own(const char *name)
 {
 	return name && strncmp(name, DP_LINK_PREFIX, strlen(DP_LINK_PREFIX)) == 0;
@@ -70,13 +105,16 @@ static int view_link(const struct nlmsghdr *h, void *arg)
 	l = &v->links[v->n_links++];
 	*l = (struct host_link){ .ifindex = i->ifi_index, .mtu = a.mtu };
 	strncpy(l->name, a.name, sizeof(l->name) - 1);
-	l->candidate = i->ifi_type == ARPHRD_ETHER && (i->ifi_flags & IFF_UP);
+	l->kind = link_kind_of(i->ifi_type);
+	l->up = i->ifi_flags & IFF_UP;
 	return 0;
 }
 
 struct address_attrs {
 	const struct nlattr *local, *address;
 	const char *label;
+	uint32_t flags;
+	uint8_t protocol;
 };
 
 static int view_address_attr(const struct nlattr *attr, void *arg)
@@ -93,39 +131,75 @@ static int view_address_attr(const struct nlattr *attr, void *arg)
 	case IFA_LABEL:
 		a->label = mnl_attr_get_str(attr);
 		break;
+	case IFA_FLAGS:
+		a->flags = mnl_attr_get_u32(attr);
+		break;
+	case IFA_PROTO:
+		a->protocol = mnl_attr_get_u8(attr);
+		break;
 	}
 	return MNL_CB_OK;
 }
 
-/* Loopback, link-local, and what is put on `lo` here for one purpose are no addresses of the node. */
+static bool links_is_node(const struct dataplane *dp, const struct k3c_addr *a)
+{
+	return memcmp(a, dp->options.node_ips[dp_addr_family(a)].b, sizeof(*a)) == 0;
+}
+
+/* Loopback, link-local, and what is put on `lo` here for one purpose are no addresses of the node; nor is one that may
+ * be somebody else's. */
 static bool view_counts(struct dataplane *dp, const struct k3c_addr *a, const struct address_attrs *attrs)
 {
-	struct k3c_addr node = dp_addr_in(&dp->options.node_ips[DP_V4]);
-
-	if (memcmp(a, &node, sizeof(node)) == 0)
+	if (attrs->flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED) && !(attrs->flags & IFA_F_OPTIMISTIC))
+		return false;
+	if (links_is_node(dp, a))
 		return true;
 	if (attrs->label && strncmp(attrs->label, DP_ADDRESS_LABEL, strlen(DP_ADDRESS_LABEL)) == 0)
 		return false;
 	if (dp_addr_is_v4(a))
 		return a->b[12] != 127;
-	return !(a->b[0] == 0xfe && (a->b[1] & 0xc0) == 0x80) && !(a->q[0] == 0 && a->w[2] == 0 && a->w[3] == htonl(1));
+	return attrs->protocol != DP_ROUTE_PROTOCOL && !(a->b[0] == 0xfe && (a->b[1] & 0xc0) == 0x80) &&
+	       !(a->q[0] == 0 && a->w[2] == 0 && a->w[3] == htonl(1));
+}
+
+/* How good an address is to masquerade with; 0: not at all. The node's own address before all others, of IPv6 one
+ * that the world can answer to before one of a site, and one that stays before one that soon is another. */
+static int view_rank(const struct dataplane *dp, const struct k3c_addr *a, const struct ifaddrmsg *i, uint32_t flags)
+{
+	int rank = 1;
+
+	if (flags & IFA_F_DEPRECATED || i->ifa_scope != RT_SCOPE_UNIVERSE)
+		return 0;
+	if (links_is_node(dp, a))
+		return 8;
+	if (!dp_addr_is_v4(a) && (a->b[0] & 0xfe) != 0xfc)
+		rank += 4;
+	/* of IPv4 the same bit says "secondary" */
+	return flags & IFA_F_TEMPORARY ? rank : rank + 2;
+}
+
+static struct host_link *view_link_of(struct host_view *v, int ifindex)
+{
+	for (size_t k = 0; k < v->n_links; k++)
+		if (v->links[k].ifindex == ifindex)
+			return &v->links[k];
+	return NULL;
 }
 
 static int view_address(const struct nlmsghdr *h, void *arg)
 {
 	const struct ifaddrmsg *i = mnl_nlmsg_get_payload(h);
-	struct address_attrs attrs = { 0 };
+	struct address_attrs attrs = { .flags = i->ifa_flags };
 	struct host_view *v = arg;
+	struct host_link *link = view_link_of(v, (int)i->ifa_index);
 	const struct nlattr *attr;
-	struct k3c_addr a = { 0 }, node = dp_addr_in(&v->dp->options.node_ips[DP_V4]);
-	struct host_link *link = NULL;
+	struct k3c_addr a = { 0 };
+	enum dp_family f;
+	int rank;
 
 	mnl_attr_parse(h, sizeof(*i), view_address_attr, &attrs);
 	attr = attrs.local ? attrs.local : attrs.address;
-	for (size_t k = 0; k < v->n_links; k++)
-		if (v->links[k].ifindex == (int)i->ifa_index)
-			link = &v->links[k];
-	if (!attr || !link)
+	if (!attr || !link || !link->up) /* an address of a link that is down is none */
 		return 0;
 	if (i->ifa_family == AF_INET)
 		a = dp_addr_v4(mnl_attr_get_u32(attr));
@@ -137,10 +211,12 @@ static int view_address(const struct nlmsghdr *h, void *arg)
 		return 0;
 	if (v->n_addrs < LINKS_ADDRESSES_MAX)
 		v->addrs[v->n_addrs++] = a;
-	/* The first one, but the node's own address before all others. */
-	if (i->ifa_family == AF_INET && (dp_addr_is_zero(&link->addr) || memcmp(&a, &node, sizeof(a)) == 0) &&
-	    i->ifa_scope == RT_SCOPE_UNIVERSE)
-		link->addr = a;
+	f = dp_addr_family(&a);
+	rank = view_rank(v->dp, &a, i, attrs.flags);
+	if (rank > link->rank[f]) {
+		link->addr[f] = a;
+		link->rank[f] = rank;
+	}
 	return 0;
 }
 
@@ -186,26 +262,62 @@ static void links_sync_addresses(struct dataplane *dp, const struct host_view *v
 	free(gone);
 }
 
-/* Attaches (again: replacing under the same handle) and writes the link's row. */
-static int links_attach(struct dataplane *dp, const struct host_link *l, struct err *err)
+/* The node's address stands in for one that the link lacks, where some link (or `lo`) has it. */
+static void links_source(const struct host_view *v, const struct host_link *l, struct k3c_addr ret[static DP_FAMILIES])
 {
-	uint32_t ifindex = (uint32_t)l->ifindex;
-	struct k3c_link row = { 0 };
-	bool known = bpf_map_lookup_elem(dp->maps[DP_MAP_LINK], &ifindex, &row) == 0;
+	for (int f = 0; f < DP_FAMILIES; f++) {
+		struct k3c_addr node = dp_addr_in(&v->dp->options.node_ips[f]);
+
+		ret[f] = l->addr[f];
+		for (size_t i = 0; i < v->n_addrs && dp_addr_is_zero(&ret[f]); i++)
+			if (memcmp(&v->addrs[i], &node, sizeof(node)) == 0)
+				ret[f] = node;
+	}
+}
+
+static bool links_has_address(const struct host_link *l)
+{
+	return !dp_addr_is_zero(&l->addr[DP_V4]) || !dp_addr_is_zero(&l->addr[DP_V6]);
+}
+
+/* Again: replacing under the same handle. */
+static int links_attach(struct dataplane *dp, const struct host_link *l, struct k3c_link *row, struct err *err)
+{
+	enum dp_program in = l->kind == LINK_L3 ? DP_PROGRAM_HOST_L3_IN : DP_PROGRAM_HOST_IN;
+	enum dp_program out = l->kind == LINK_L3 ? DP_PROGRAM_HOST_L3_OUT : DP_PROGRAM_HOST_OUT;
 	int r;
 
 	nl_put_clsact(dp->nl, l->ifindex, EEXIST);
-	nl_put_filter(dp->nl, l->ifindex, true, dp->programs[DP_PROGRAM_HOST_IN], programs_name(DP_PROGRAM_HOST_IN));
-	nl_put_filter(dp->nl, l->ifindex, false, dp->programs[DP_PROGRAM_HOST_OUT], programs_name(DP_PROGRAM_HOST_OUT));
+	nl_put_filter(dp->nl, l->ifindex, true, dp->programs[in], programs_name(in));
+	nl_put_filter(dp->nl, l->ifindex, false, dp->programs[out], programs_name(out));
 	r = nl_commit(dp->nl, err);
 	if (r < 0)
 		return r == -ENODEV ? 0 : err_wrap(err, r, "link %s", l->name);
-	if (!known && nl_result(dp->nl, 0) == 0)
-		row.flags |= K3C_LINK_OWN_CLSACT;
-	row.addr = l->addr;
-	if (bpf_map_update_elem(dp->maps[DP_MAP_LINK], &ifindex, &row, BPF_ANY) < 0)
-		return err_set(err, -errno, "write %s: %s", maps_name(DP_MAP_LINK), strerror(errno));
+	if (!(row->flags & K3C_LINK_HAS_PROGRAMS) && nl_result(dp->nl, 0) == 0)
+		row->flags |= K3C_LINK_OWN_CLSACT;
+	row->flags |= K3C_LINK_HAS_PROGRAMS;
 	return 0;
+}
+
+/* One link's programs and row. */
+static int links_follow(struct dataplane *dp, const struct host_view *v, const struct host_link *l, struct err *err)
+{
+	uint32_t ifindex = (uint32_t)l->ifindex;
+	struct k3c_link row = { 0 }, before;
+	int r = 0;
+
+	if (bpf_map_lookup_elem(dp->maps[DP_MAP_LINK], &ifindex, &row) < 0)
+		row = (struct k3c_link){ 0 };
+	before = row;
+	if (dp->options.pod_nets[DP_V6].bits && links_accept_router_advertisements(l->ifindex, true))
+		row.flags |= K3C_LINK_RAISED_RA;
+	links_source(v, l, row.addr);
+	if (l->kind != LINK_OTHER && l->up && links_has_address(l))
+		r = links_attach(dp, l, &row, err);
+	if (row.flags && memcmp(&row, &before, sizeof(row)) != 0 &&
+	    bpf_map_update_elem(dp->maps[DP_MAP_LINK], &ifindex, &row, BPF_ANY) < 0 && r == 0)
+		return err_set(err, -errno, "write %s: %s", maps_name(DP_MAP_LINK), strerror(errno));
+	return r;
 }
 
 static void links_forget_gone(struct dataplane *dp, const struct host_view *v)
@@ -243,12 +355,11 @@ int links_sync(struct dataplane *dp, struct err *err)
 		const struct host_link *l = &v->links[i];
 		struct err one = ERR_INIT;
 
-		if (!l->candidate || dp_addr_is_zero(&l->addr))
-			continue;
-		if (l->mtu >= LINKS_MTU_MIN && (!mtu || l->mtu < mtu))
+		if (l->kind != LINK_OTHER && l->up && links_has_address(l) && l->mtu >= LINKS_MTU_MIN &&
+		    (!mtu || l->mtu < mtu))
 			mtu = l->mtu;
 		/* One odd link must not keep the others from working. */
-		if (links_attach(dp, l, &one) < 0)
+		if (links_follow(dp, v, l, &one) < 0)
 			log_warn("node ports do not work on a link link=%s error=%s", l->name, err_message(&one));
 		err_finish(&one);
 	}
@@ -314,16 +425,25 @@ int dataplane_links_process(struct dataplane *dp, struct err *err)
 
 static void links_put_unreachable(struct dataplane *dp, const struct dp_net *net)
 {
-	struct k3c_addr a = dp_addr_in(&net->addr), mask = dp_mask(net->bits);
-	struct nl_route4 route = { .type = RTN_UNREACHABLE,
-				   .scope = RT_SCOPE_UNIVERSE,
-				   .metric = LINKS_UNREACHABLE_METRIC };
+	struct k3c_addr mask = dp_mask(net->bits);
+	struct nl_route route = { .family = AF_INET6,
+				  .bits = net->bits,
+				  .type = RTN_UNREACHABLE,
+				  .scope = RT_SCOPE_UNIVERSE,
+				  .dst = dp_addr_in(&net->addr),
+				  .metric = LINKS_UNREACHABLE_METRIC };
 
-	if (net->bits <= 96 || !dp_addr_is_v4(&a))
+	if (!net->bits)
 		return;
-	route.dst = a.w[3] & mask.w[3];
-	route.bits = (uint8_t)(net->bits - 96);
-	nl_put_route4(dp->nl, RTM_NEWROUTE, &route, 0);
+	if (dp_addr_is_v4(&route.dst)) {
+		route.family = AF_INET;
+		route.bits = (uint8_t)(net->bits - 96);
+	}
+	for (int i = 0; i < 16; i++)
+		route.dst.b[i] &= mask.b[i];
+	if (route.family == AF_INET && net->bits <= 96)
+		return;
+	nl_put_route(dp->nl, RTM_NEWROUTE, &route, 0);
 }
 
 /* Traffic for pods and services that do not exist fails at once instead of leaving for the world. */
@@ -336,25 +456,107 @@ int links_routes(struct dataplane *dp, struct err *err)
 	return nl_commit(dp->nl, err);
 }
 
-/* Host scope: the kernel must never choose such an address as the source of anything by itself. */
+static struct k3c_direct_key links_direct_key(const struct dp_net *net)
+{
+	struct k3c_direct_key key = { .prefixlen = K3C_DIRECT_BITS_FIXED + net->bits, .addr = dp_addr_in(&net->addr) };
+	struct k3c_addr mask = dp_mask(net->bits);
+
+	for (int i = 0; i < 16; i++)
+		key.addr.b[i] &= mask.b[i];
+	return key;
+}
+
+int links_direct_nets(struct dataplane *dp, struct err *err)
+{
+	const struct dataplane_options *o = &dp->options;
+	struct k3c_direct_key key, wanted;
+	int fd = dp->maps[DP_MAP_DIRECT];
+	uint32_t one = 1;
+
+	for (size_t i = 0; i < o->n_direct_nets; i++) {
+		key = links_direct_key(&o->direct_nets[i]);
+		if (bpf_map_update_elem(fd, &key, &one, BPF_ANY) < 0)
+			return err_set(err, errno == ENOSPC ? -ENOSPC : -errno, "write %s: %s",
+				       maps_name(DP_MAP_DIRECT), strerror(errno));
+	}
+	/* Those of the life before: a trie is walked from its beginning after each deletion. */
+	for (bool first = true; bpf_map_get_next_key(fd, first ? NULL : &key, &wanted) == 0;) {
+		bool keep = false;
+
+		for (size_t i = 0; i < o->n_direct_nets && !keep; i++) {
+			struct k3c_direct_key own = links_direct_key(&o->direct_nets[i]);
+
+			keep = memcmp(&own, &wanted, sizeof(own)) == 0;
+		}
+		first = !keep;
+		key = wanted;
+		if (!keep && bpf_map_delete_elem(fd, &wanted) < 0)
+			return err_set(err, -errno, "write %s: %s", maps_name(DP_MAP_DIRECT), strerror(errno));
+	}
+	return 0;
+}
+
+/* Forwarding hosts listen to routers only where accept_ra is 2. */
+bool links_accept_router_advertisements(int ifindex, bool forwarding)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	char name[IFNAMSIZ], path[LINKS_PATH_MAX];
+
+	if (!if_indextoname((unsigned)ifindex, name))
+		return false;
+	snprintf(path, sizeof(path), LINKS_ACCEPT_RA_PATH, name);
+	if (fs_read(path, 16, &text, NULL) < 0 || !buf_len(&text) || text.data[text.start] != (forwarding ? '1' : '2'))
+		return false;
+	return fs_write(path, forwarding ? "2" : "1", NULL) == 0;
+}
+
+int links_keep_router_advertisements(struct dataplane *dp, struct err *err)
+{
+	_cleanup_free_ struct host_view *v = mem_new(struct host_view);
+	int r = links_view(dp, v, err);
+
+	for (size_t i = 0; r == 0 && i < v->n_links; i++) {
+		uint32_t ifindex = (uint32_t)v->links[i].ifindex;
+		struct k3c_link row;
+
+		if (!links_accept_router_advertisements(v->links[i].ifindex, true))
+			continue;
+		if (bpf_map_lookup_elem(dp->maps[DP_MAP_LINK], &ifindex, &row) < 0)
+			row = (struct k3c_link){ 0 };
+		row.flags |= K3C_LINK_RAISED_RA;
+		if (bpf_map_update_elem(dp->maps[DP_MAP_LINK], &ifindex, &row, BPF_ANY) < 0)
+			r = err_set(err, -errno, "write %s: %s", maps_name(DP_MAP_LINK), strerror(errno));
+	}
+	return r;
+}
+
 void links_address_label(const char *pin_dir, char ret[static DP_ADDRESS_LABEL_SIZE])
 {
 	snprintf(ret, DP_ADDRESS_LABEL_SIZE, DP_ADDRESS_LABEL "%08x", fnv32a(pin_dir, strlen(pin_dir)));
 }
 
+uint32_t links_address_metric(const char *pin_dir)
+{
+	return fnv32a(pin_dir, strlen(pin_dir)) | 1; /* 0 would be none */
+}
+
+/* Host scope: the kernel must never choose such an address as the source of anything by itself. */
 static int links_local_address(struct dataplane *dp, uint16_t type, const struct dp_addr *addr, int ignored,
 			       struct err *err)
 {
-	struct k3c_addr a = dp_addr_in(addr);
-	struct k3c_addr node = dp_addr_in(&dp->options.node_ips[DP_V4]);
-	bool is_node = memcmp(&a, &node, sizeof(a)) == 0;
+	struct nl_address a = { .addr = dp_addr_in(addr), .ifindex = 1 };
+	bool is_node = links_is_node(dp, &a.addr), v4 = dp_addr_is_v4(&a.addr);
 	char label[DP_ADDRESS_LABEL_SIZE];
 	int r;
 
-	if (!dp_addr_is_v4(&a))
-		return err_set(err, -EAFNOSUPPORT, "local addresses are IPv4");
 	links_address_label(dp->pin_dir, label);
-	nl_put_address4(dp->nl, type, 1, a.w[3], 32, is_node ? RT_SCOPE_UNIVERSE : RT_SCOPE_HOST, label, ignored);
+	a.bits = v4 ? 32 : 128;
+	a.scope = is_node ? RT_SCOPE_UNIVERSE : RT_SCOPE_HOST;
+	a.label = label;
+	a.protocol = DP_ROUTE_PROTOCOL;
+	a.metric = links_address_metric(dp->pin_dir);
+	a.never_source = !is_node;
+	nl_put_address(dp->nl, type, &a, ignored);
 	r = nl_commit(dp->nl, err);
 	return r == 0 && is_node ? links_sync(dp, err) : r;
 }

@@ -46,6 +46,7 @@ static const struct map_row map_rows[DP_MAP_COUNT] = {
 	[DP_MAP_NETNS] = { "k3c_netns", 2, MAP_REBUILD, 4096 },
 	[DP_MAP_LINK] = { "k3c_link", 2, MAP_REBUILD, 256 },
 	[DP_MAP_DROP] = { "k3c_drop", 2, MAP_PRESERVE, K3C_DROP_MAX },
+	[DP_MAP_RATE] = { "k3c_rate", 1, MAP_REBUILD, 4096 },
 	[DP_MAP_POD_DROP] = { "k3c_pod_drop", 1, MAP_REBUILD, 4096 },
 	[DP_MAP_EVENT] = { "k3c_event", 1, MAP_REBUILD, MAPS_EVENT_BYTES },
 	[DP_MAP_LISTEN] = { "k3c_listen", 1, MAP_REBUILD, 1 },

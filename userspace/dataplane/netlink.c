@@ -22,6 +22,7 @@
 #define NL_TC_PRIORITY 0x6b33
 #define NL_TC_HANDLE 0x6b33
 #define NL_RECV_BYTES 32768
+#define NL_LIFETIME_FOREVER 0xffffffffu
 
 struct nl_pending {
 	const char *what;
@@ -311,55 +312,89 @@ void nl_put_link_delete(struct nl *nl, int ifindex)
 	i->ifi_index = ifindex;
 }
 
-void nl_put_address4(struct nl *nl, uint16_t type, int ifindex, uint32_t addr, uint8_t bits, uint8_t scope,
-		     const char *label, int ignored)
+static void nl_attr_addr(struct nlmsghdr *h, uint16_t type, const struct k3c_addr *a)
+{
+	if (dp_addr_is_v4(a))
+		mnl_attr_put_u32(h, type, a->w[3]);
+	else
+		mnl_attr_put(h, type, sizeof(a->b), a->b);
+}
+
+static uint8_t nl_family(const struct k3c_addr *a)
+{
+	return dp_addr_is_v4(a) ? AF_INET : AF_INET6;
+}
+
+void nl_put_address(struct nl *nl, uint16_t type, const struct nl_address *addr, int ignored)
 {
 	uint16_t flags = type == RTM_NEWADDR ? NLM_F_CREATE | NLM_F_REPLACE : 0;
 	struct nlmsghdr *h = nl_begin(nl, type, flags, "address", ignored);
 	struct ifaddrmsg *a = mnl_nlmsg_put_extra_header(h, sizeof(*a));
 
-	a->ifa_family = AF_INET;
-	a->ifa_prefixlen = bits;
-	a->ifa_scope = scope;
-	a->ifa_index = (uint32_t)ifindex;
-	mnl_attr_put_u32(h, IFA_LOCAL, addr);
-	mnl_attr_put_u32(h, IFA_ADDRESS, addr);
-	if (label)
-		mnl_attr_put_strz(h, IFA_LABEL, label);
+	a->ifa_family = nl_family(&addr->addr);
+	a->ifa_prefixlen = addr->bits;
+	a->ifa_index = (uint32_t)addr->ifindex;
+	nl_attr_addr(h, IFA_LOCAL, &addr->addr);
+	nl_attr_addr(h, IFA_ADDRESS, &addr->addr);
+	if (a->ifa_family == AF_INET) {
+		a->ifa_scope = addr->scope;
+		if (addr->label)
+			mnl_attr_put_strz(h, IFA_LABEL, addr->label);
+		return;
+	}
+	mnl_attr_put_u32(h, IFA_FLAGS, IFA_F_NODAD);
+	if (addr->protocol)
+		mnl_attr_put_u8(h, IFA_PROTO, addr->protocol);
+	if (addr->metric)
+		mnl_attr_put_u32(h, IFA_RT_PRIORITY, addr->metric);
+	if (addr->never_source) {
+		struct ifa_cacheinfo forever = { .ifa_prefered = 0, .ifa_valid = NL_LIFETIME_FOREVER };
+
+		mnl_attr_put(h, IFA_CACHEINFO, sizeof(forever), &forever);
+	}
 }
 
-void nl_put_neighbour4(struct nl *nl, int ifindex, uint32_t addr, const uint8_t mac[static 6])
+void nl_put_neighbour(struct nl *nl, int ifindex, const struct k3c_addr *addr, const uint8_t mac[static 6])
 {
 	struct nlmsghdr *h = nl_begin(nl, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, "neighbour", 0);
 	struct ndmsg *n = mnl_nlmsg_put_extra_header(h, sizeof(*n));
 
-	n->ndm_family = AF_INET;
+	n->ndm_family = nl_family(addr);
 	n->ndm_ifindex = ifindex;
 	n->ndm_state = NUD_PERMANENT;
-	mnl_attr_put_u32(h, NDA_DST, addr);
+	nl_attr_addr(h, NDA_DST, addr);
 	mnl_attr_put(h, NDA_LLADDR, 6, mac);
 }
 
-void nl_put_route4(struct nl *nl, uint16_t type, const struct nl_route4 *r, int ignored)
+void nl_put_link_mtu(struct nl *nl, int ifindex, uint32_t mtu)
+{
+	struct nlmsghdr *h = nl_begin(nl, RTM_NEWLINK, 0, "MTU", ENODEV);
+	struct ifinfomsg *i = mnl_nlmsg_put_extra_header(h, sizeof(*i));
+
+	i->ifi_index = ifindex;
+	mnl_attr_put_u32(h, IFLA_MTU, mtu);
+}
+
+void nl_put_route(struct nl *nl, uint16_t type, const struct nl_route *r, int ignored)
 {
 	uint16_t flags = type == RTM_NEWROUTE ? NLM_F_CREATE | NLM_F_REPLACE : 0;
 	struct nlmsghdr *h = nl_begin(nl, type, flags, "route", ignored);
 	struct rtmsg *t = mnl_nlmsg_put_extra_header(h, sizeof(*t));
 
-	t->rtm_family = AF_INET;
+	t->rtm_family = r->family;
 	t->rtm_dst_len = r->bits;
 	t->rtm_table = RT_TABLE_MAIN;
 	t->rtm_protocol = DP_ROUTE_PROTOCOL;
 	t->rtm_scope = r->scope;
 	t->rtm_type = r->type;
 	if (r->bits)
-		mnl_attr_put_u32(h, RTA_DST, r->dst);
+		nl_attr_addr(h, RTA_DST, &r->dst);
 	if (r->ifindex)
 		mnl_attr_put_u32(h, RTA_OIF, (uint32_t)r->ifindex);
-	if (r->gateway)
-		mnl_attr_put_u32(h, RTA_GATEWAY, r->gateway);
-	if (r->source)
-		mnl_attr_put_u32(h, RTA_PREFSRC, r->source);
+	if (!dp_addr_is_zero(&r->gateway))
+		nl_attr_addr(h, RTA_GATEWAY, &r->gateway);
+	if (!dp_addr_is_zero(&r->source))
+		nl_attr_addr(h, RTA_PREFSRC, &r->source);
 	if (r->metric)
 		mnl_attr_put_u32(h, RTA_PRIORITY, r->metric);
 }

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "bpf/include/addr.h"
 #include "userspace/base/err.h"
 
 #define NL_BATCH_MAX 16
@@ -40,15 +41,27 @@ void nl_put_filter_delete(struct nl *nl, int ifindex, bool ingress);
 void nl_put_clsact_delete(struct nl *nl, int ifindex);
 void nl_put_link_up(struct nl *nl, int ifindex, const char *alias, bool no_ipv6_address);
 void nl_put_link_delete(struct nl *nl, int ifindex);
-void nl_put_address4(struct nl *nl, uint16_t type, int ifindex, uint32_t addr, uint8_t bits, uint8_t scope,
-		     const char *label, int ignored);
-void nl_put_neighbour4(struct nl *nl, int ifindex, uint32_t addr, const uint8_t mac[static 6]);
-struct nl_route4 {
-	uint32_t dst;
+/* Of the family that `addr` is of (IPv4 as ::ffff:a.b.c.d). */
+struct nl_address {
+	struct k3c_addr addr;
+	uint8_t bits;  /* of its family's */
+	uint8_t scope; /* IPv4 only: of IPv6 the address itself says it */
+	int ifindex;
+	const char *label; /* IPv4: NULL or a label that begins with the link's name */
+	uint8_t protocol;  /* IPv6: 0, or who made it */
+	uint32_t metric;   /* IPv6: 0, or of its route */
+	bool never_source; /* IPv6: the kernel chooses it for nothing by itself */
+};
+void nl_put_address(struct nl *nl, uint16_t type, const struct nl_address *a, int ignored);
+void nl_put_neighbour(struct nl *nl, int ifindex, const struct k3c_addr *addr, const uint8_t mac[static 6]);
+void nl_put_link_mtu(struct nl *nl, int ifindex, uint32_t mtu);
+struct nl_route {
+	uint8_t family; /* AF_INET, AF_INET6 */
 	uint8_t bits, type, scope;
-	int ifindex;      /* 0: none */
-	uint32_t gateway; /* 0: none */
-	uint32_t source;  /* 0: none */
+	struct k3c_addr dst;
+	int ifindex;             /* 0: none */
+	struct k3c_addr gateway; /* zero: none */
+	struct k3c_addr source;  /* zero: none */
 	uint32_t metric;
 };
-void nl_put_route4(struct nl *nl, uint16_t type, const struct nl_route4 *r, int ignored);
+void nl_put_route(struct nl *nl, uint16_t type, const struct nl_route *r, int ignored);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pods' links: one veth each, no bridge. The pod has a /32 and a default route by a link-local gateway that is the
- * host end (neighbours are fixed on both sides); the host has a /32 route. The link's alias says whose it is (pod,
- * namespace, pin folder of the node), so a later server finds everything it needs in the kernel, and two nodes on one
- * host leave each other's pods alone. Loop thread. */
+/* Pods' links: one veth each, no bridge. The pod has a /32 (and a /128) and a default route by a link-local gateway
+ * that is the host end (neighbours are fixed on both sides); the host has a /32 (/128) route. The link's alias says
+ * whose it is (pod, namespace, pin folder of the node), so a later server finds everything it needs in the kernel, and
+ * two nodes on one host leave each other's pods alone. Loop thread. */
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -21,12 +21,17 @@
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
 
-#define POD_GATEWAY htonl(0xa9fe0101) /* 169.254.1.1 */
 #define POD_LINK_NAME "eth0"
 #define POD_ALIAS_MAX 255
 #define POD_CARRIER_PAUSE_NS 100000
 #define POD_CARRIER_TRIES 1000
 #define POD_OPER_UP 6 /* RFC 2863; linux/if.h does not go with net/if.h */
+
+/* The host end, as the pod knows it: 169.254.1.1 and fe80::1. */
+static const struct k3c_addr pod_gateways[DP_FAMILIES] = {
+	[DP_V4] = { .b = { [10] = 0xff, 0xff, 169, 254, 1, 1 } },
+	[DP_V6] = { .b = { 0xfe, 0x80, [15] = 1 } },
+};
 
 static const uint8_t pod_host_mac[6] = { 0x02, 0x6b, 0x33, 0x63, 0x00, 0x01 };
 
@@ -45,13 +50,13 @@ void pods_forget(struct dataplane *dp)
 	map_finish(&dp->pods);
 }
 
-static void pod_remember(struct dataplane *dp, const char *key, const char *netns_path, const struct k3c_addr *addr,
-			 int ifindex)
+static void pod_remember(struct dataplane *dp, const char *key, const char *netns_path,
+			 const struct k3c_addr addrs[static DP_FAMILIES], int ifindex)
 {
 	struct pod_state *s = mem_new(struct pod_state);
 
 	s->netns_path = netns_path ? mem_strdup(netns_path) : NULL;
-	s->addr = *addr;
+	memcpy(s->addrs, addrs, sizeof(s->addrs));
 	s->ifindex = ifindex;
 	pod_state_free(map_put(&dp->pods, str_of(key), s));
 }
@@ -140,46 +145,62 @@ static void put_veth(struct nl *nl, const char *name, const uint8_t *mac, int ne
 	mnl_attr_nest_end(h, info);
 }
 
-static int pod_inner_setup(struct nl *inner, const struct dp_pod *pod, int ifindex, struct err *err)
+static void pod_addrs(const struct dp_pod *pod, struct k3c_addr ret[static DP_FAMILIES])
 {
-	struct k3c_addr addr = dp_addr_in(&pod->addrs[DP_V4]);
-	struct nl_route4 gateway = {
-		.dst = POD_GATEWAY, .bits = 32, .type = RTN_UNICAST, .scope = RT_SCOPE_LINK, .ifindex = ifindex
-	};
-	struct nl_route4 world = {
-		.type = RTN_UNICAST, .scope = RT_SCOPE_UNIVERSE, .ifindex = ifindex, .gateway = POD_GATEWAY
-	};
+	for (int f = 0; f < DP_FAMILIES; f++)
+		ret[f] = dp_addr_in(&pod->addrs[f]);
+}
 
+/* A gateway beyond the address' net: IPv4 wants a route to it first, IPv6 knows link-local ones. */
+static int pod_inner_setup(struct nl *inner, const struct k3c_addr addrs[static DP_FAMILIES], int ifindex,
+			   struct err *err)
+{
 	nl_put_link_up(inner, 1, NULL, false);
-	nl_put_address4(inner, RTM_NEWADDR, ifindex, addr.w[3], 32, RT_SCOPE_UNIVERSE, NULL, 0);
+	for (int f = 0; f < DP_FAMILIES; f++) {
+		struct nl_address a = { .addr = addrs[f], .bits = f == DP_V4 ? 32 : 128, .ifindex = ifindex };
+
+		if (!dp_addr_is_zero(&addrs[f]))
+			nl_put_address(inner, RTM_NEWADDR, &a, 0);
+	}
 	nl_put_link_up(inner, ifindex, NULL, true);
-	nl_put_route4(inner, RTM_NEWROUTE, &gateway, 0);
-	nl_put_neighbour4(inner, ifindex, POD_GATEWAY, pod_host_mac);
-	nl_put_route4(inner, RTM_NEWROUTE, &world, 0);
+	for (int f = 0; f < DP_FAMILIES; f++) {
+		struct nl_route gateway = { .family = AF_INET,
+					    .dst = pod_gateways[f],
+					    .bits = 32,
+					    .type = RTN_UNICAST,
+					    .scope = RT_SCOPE_LINK,
+					    .ifindex = ifindex };
+		struct nl_route world = { .family = f == DP_V4 ? AF_INET : AF_INET6,
+					  .type = RTN_UNICAST,
+					  .scope = RT_SCOPE_UNIVERSE,
+					  .ifindex = ifindex,
+					  .gateway = pod_gateways[f] };
+
+		if (dp_addr_is_zero(&addrs[f]))
+			continue;
+		if (f == DP_V4)
+			nl_put_route(inner, RTM_NEWROUTE, &gateway, 0);
+		nl_put_neighbour(inner, ifindex, &pod_gateways[f], pod_host_mac);
+		nl_put_route(inner, RTM_NEWROUTE, &world, 0);
+	}
 	return nl_commit(inner, err);
 }
 
 /* The node's address, where some link has it: else the kernel chooses. */
-static uint32_t pod_route_source(struct dataplane *dp)
+static struct k3c_addr pod_route_source(struct dataplane *dp, enum dp_family f)
 {
-	struct k3c_addr a = dp_addr_in(&dp->options.node_ips[DP_V4]);
+	struct k3c_addr a = dp_addr_in(&dp->options.node_ips[f]);
 	uint32_t value;
 
-	if (!dp_addr_is_v4(&a) || bpf_map_lookup_elem(dp->maps[DP_MAP_NODE], &a, &value) < 0)
-		return 0;
-	return a.w[3];
+	if (dp_addr_is_zero(&a) || bpf_map_lookup_elem(dp->maps[DP_MAP_NODE], &a, &value) < 0)
+		return (struct k3c_addr){ 0 };
+	return a;
 }
 
-static int pod_host_setup(struct dataplane *dp, const struct dp_pod *pod, int ifindex, const uint8_t *mac,
+static int pod_host_setup(struct dataplane *dp, const struct dp_pod *pod,
+			  const struct k3c_addr addrs[static DP_FAMILIES], int ifindex, const uint8_t *mac,
 			  struct err *err)
 {
-	struct k3c_addr addr = dp_addr_in(&pod->addrs[DP_V4]);
-	struct nl_route4 route = { .dst = addr.w[3],
-				   .bits = 32,
-				   .type = RTN_UNICAST,
-				   .scope = RT_SCOPE_LINK,
-				   .ifindex = ifindex,
-				   .source = pod_route_source(dp) };
 	char alias[POD_ALIAS_MAX + 1];
 
 	snprintf(alias, sizeof(alias), DP_ALIAS_PREFIX "%s %s %s", pod->key, pod->netns_path, dp->pin_dir);
@@ -187,17 +208,31 @@ static int pod_host_setup(struct dataplane *dp, const struct dp_pod *pod, int if
 	nl_put_filter(dp->nl, ifindex, true, dp->programs[DP_PROGRAM_POD_OUT], programs_name(DP_PROGRAM_POD_OUT));
 	nl_put_filter(dp->nl, ifindex, false, dp->programs[DP_PROGRAM_POD_IN], programs_name(DP_PROGRAM_POD_IN));
 	nl_put_link_up(dp->nl, ifindex, alias, true);
-	nl_put_neighbour4(dp->nl, ifindex, addr.w[3], mac);
-	nl_put_route4(dp->nl, RTM_NEWROUTE, &route, 0);
+	for (int f = 0; f < DP_FAMILIES; f++) {
+		struct nl_route route = { .family = f == DP_V4 ? AF_INET : AF_INET6,
+					  .dst = addrs[f],
+					  .bits = f == DP_V4 ? 32 : 128,
+					  .type = RTN_UNICAST,
+					  .scope = RT_SCOPE_LINK,
+					  .ifindex = ifindex,
+					  .source = pod_route_source(dp, (enum dp_family)f) };
+
+		if (dp_addr_is_zero(&addrs[f]))
+			continue;
+		nl_put_neighbour(dp->nl, ifindex, &addrs[f], mac);
+		nl_put_route(dp->nl, RTM_NEWROUTE, &route, 0);
+	}
 	return nl_commit(dp->nl, err);
 }
 
-static int pod_endpoint(struct dataplane *dp, const struct dp_pod *pod, int ifindex, const uint8_t *mac,
-			struct err *err)
+static int pod_endpoint(struct dataplane *dp, const struct dp_addr *address, uint32_t identity, int ifindex,
+			const uint8_t *mac, struct err *err)
 {
-	struct k3c_addr addr = dp_addr_in(&pod->addrs[DP_V4]);
+	struct k3c_addr addr = dp_addr_in(address);
 	struct k3c_endpoint e, before;
 
+	if (dp_addr_is_zero(&addr))
+		return 0;
 	if (bpf_map_lookup_elem(dp->maps[DP_MAP_ENDPOINT], &addr, &before) < 0)
 		memset(&before, 0, sizeof(before));
 	e = before;
@@ -207,7 +242,7 @@ static int pod_endpoint(struct dataplane *dp, const struct dp_pod *pod, int ifin
 	    bpf_map_update_elem(dp->maps[DP_MAP_ENDPOINT], &addr, &e, BPF_ANY) < 0)
 		return err_set(err, errno == E2BIG ? -ENOSPC : -errno, "write %s: %s", maps_name(DP_MAP_ENDPOINT),
 			       strerror(errno));
-	return pod->identity ? dataplane_identity_set(dp, &pod->addrs[DP_V4], pod->identity, err) : 0;
+	return identity ? dataplane_identity_set(dp, address, identity, err) : 0;
 }
 
 static void pod_endpoint_forget(struct dataplane *dp, const struct k3c_addr *addr, int ifindex)
@@ -215,7 +250,7 @@ static void pod_endpoint_forget(struct dataplane *dp, const struct k3c_addr *add
 	static const struct k3c_endpoint nothing;
 	struct k3c_endpoint e;
 
-	if (bpf_map_lookup_elem(dp->maps[DP_MAP_ENDPOINT], addr, &e) < 0 || !e.ifindex ||
+	if (dp_addr_is_zero(addr) || bpf_map_lookup_elem(dp->maps[DP_MAP_ENDPOINT], addr, &e) < 0 || !e.ifindex ||
 	    (ifindex && e.ifindex != (uint32_t)ifindex))
 		return;
 	e.ifindex = 0;
@@ -359,15 +394,16 @@ int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct 
 {
 	_cleanup_close_ int netns_fd = open(pod->netns_path, O_RDONLY | O_CLOEXEC);
 	_cleanup_(nl_closep) struct nl *inner = NULL;
-	struct k3c_addr addr = dp_addr_in(&pod->addrs[DP_V4]);
+	struct k3c_addr addrs[DP_FAMILIES];
 	char name[IFNAMSIZ];
 	uint8_t mac[6];
 	int fd, host, peer, r;
 
 	if (netns_fd < 0)
 		return err_set(err, -errno, "%s: %s", pod->netns_path, strerror(errno));
-	if (!dp_addr_is_v4(&addr))
-		return err_set(err, -EAFNOSUPPORT, "pod addresses are IPv4");
+	pod_addrs(pod, addrs);
+	if (dp_addr_is_zero(&addrs[DP_V4]) ? dp_addr_is_zero(&addrs[DP_V6]) : !dp_addr_is_v4(&addrs[DP_V4]))
+		return err_set(err, -EAFNOSUPPORT, "a pod has an address of IPv4, of IPv6, or both");
 	if (strlen(DP_ALIAS_PREFIX) + strlen(pod->key) + strlen(pod->netns_path) + strlen(dp->pin_dir) + 2 >
 	    POD_ALIAS_MAX)
 		return err_set(err, -ENAMETOOLONG, "pod key and paths are longer than a link's alias");
@@ -380,29 +416,31 @@ int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct 
 	if (r < 0)
 		return err_wrap(err, r, "pod %s", pod->key);
 	/* The inner end first: it can do nothing before the host end is up, and then everything is in place. */
-	r = pod_endpoint(dp, pod, host, mac, err);
+	for (int f = 0; r == 0 && f < DP_FAMILIES; f++)
+		r = pod_endpoint(dp, &pod->addrs[f], pod->identity, host, mac, err);
 	if (r == 0)
 		r = pod_netns_note(dp, pod, nl_fd(inner), host, err);
 	if (r == 0)
-		r = pod_inner_setup(inner, pod, peer, err);
+		r = pod_inner_setup(inner, addrs, peer, err);
 	/* routes of an end without carrier are accepted; the default route lives as long as the end is up */
 	if (r == 0)
-		r = pod_host_setup(dp, pod, host, mac, err);
+		r = pod_host_setup(dp, pod, addrs, host, mac, err);
 	if (r < 0) {
-		pod_endpoint_forget(dp, &addr, host);
+		for (int f = 0; f < DP_FAMILIES; f++)
+			pod_endpoint_forget(dp, &addrs[f], host);
 		pod_netns_forget(dp, host);
 		pod_link_delete(dp, host);
 		return err_wrap(err, r, "pod %s", pod->key);
 	}
+	pod_drops_begin(dp, host);
 	pod_await_carrier(inner);
-	pod_remember(dp, pod->key, pod->netns_path, &addr, host);
+	pod_remember(dp, pod->key, pod->netns_path, addrs, host);
 	return host;
 }
 
 int dataplane_pod_detach(struct dataplane *dp, const char *key, const struct dp_addr *addrs, struct err *err)
 {
 	struct pod_state *s = map_get(&dp->pods, str_of(key));
-	struct k3c_addr a = addrs ? dp_addr_in(&addrs[DP_V4]) : s ? s->addr : (struct k3c_addr){ 0 };
 	struct link_look host;
 	char name[IFNAMSIZ];
 	uint8_t mac[6];
@@ -411,10 +449,15 @@ int dataplane_pod_detach(struct dataplane *dp, const char *key, const struct dp_
 	pod_names(key, name, mac);
 	host = link_by_name(dp->nl, name);
 	/* The address may be another pod's already: only this pod's own entry goes. */
-	if (host.ifindex || s)
+	for (int f = 0; f < DP_FAMILIES && (host.ifindex || s); f++) {
+		struct k3c_addr a = addrs ? dp_addr_in(&addrs[f]) : s ? s->addrs[f] : (struct k3c_addr){ 0 };
+
 		pod_endpoint_forget(dp, &a, host.ifindex ? host.ifindex : s->ifindex);
+	}
 	if (host.ifindex || s)
 		pod_netns_forget(dp, host.ifindex ? host.ifindex : s->ifindex);
+	if (host.ifindex || s)
+		pod_drops_forget(dp, host.ifindex ? host.ifindex : s->ifindex);
 	if (host.ifindex)
 		r = pod_link_delete_later(host.ifindex, err);
 	pod_state_free(map_remove(&dp->pods, str_of(key)));
@@ -425,7 +468,7 @@ int dataplane_pod_each(struct dataplane *dp, dataplane_pod_fn *fn, void *arg, st
 {
 	map_foreach(e, &dp->pods) {
 		const struct pod_state *s = e->value;
-		struct dp_addr addrs[DP_FAMILIES] = { dp_addr_out(&s->addr) };
+		struct dp_addr addrs[DP_FAMILIES] = { dp_addr_out(&s->addrs[DP_V4]), dp_addr_out(&s->addrs[DP_V6]) };
 
 		fn(arg, e->key, addrs);
 	}
@@ -467,9 +510,10 @@ static int adopt_link(const struct nlmsghdr *h, void *arg)
 	    sscanf(l.alias, DP_ALIAS_PREFIX "%255s %255s %255s", key, netns, owner) != 3 ||
 	    strcmp(owner, a->dp->pin_dir) != 0) /* another node's on this host */
 		return 0;
-	pod_remember(a->dp, key, netns, &(struct k3c_addr){ 0 }, i->ifi_index);
+	pod_remember(a->dp, key, netns, (struct k3c_addr[DP_FAMILIES]){ 0 }, i->ifi_index);
 	mem_grow(a->ifindexes, a->cap, a->n + 1);
 	a->ifindexes[a->n++] = i->ifi_index;
+	pod_drops_begin(a->dp, i->ifi_index);
 	return 0;
 }
 
@@ -493,7 +537,7 @@ static void adopt_endpoints(struct dataplane *dp)
 
 			if (s->ifindex != (int)e.ifindex)
 				continue;
-			s->addr = addr;
+			s->addrs[dp_addr_family(&addr)] = addr;
 			found = true;
 		}
 		if (found)
@@ -529,6 +573,7 @@ int pods_adopt(struct dataplane *dp, struct err *err)
 	if (r == 0) {
 		adopt_endpoints(dp);
 		pod_netns_forget(dp, 0);
+		pod_drops_prune(dp);
 	}
 	return r;
 }

@@ -16,6 +16,7 @@
 #include "bpf/bind.skel.h"
 #include "bpf/host.skel.h"
 #include "bpf/pod.skel.h"
+#include "bpf/rate.skel.h"
 #include "bpf/sock4.skel.h"
 #include "bpf/sock6.skel.h"
 #include "userspace/base/encode.h"
@@ -25,20 +26,26 @@
 struct object_row {
 	const char *name;
 	const void *(*elf)(size_t *size);
+	bool l3; /* loaded once more, for links whose packets begin with the IP header */
 };
 
-enum { OBJECT_SOCK4, OBJECT_SOCK6, OBJECT_BIND, OBJECT_POD, OBJECT_HOST, OBJECT_COUNT };
+enum { OBJECT_SOCK4, OBJECT_SOCK6, OBJECT_BIND, OBJECT_POD, OBJECT_RATE, OBJECT_HOST, OBJECT_HOST_L3, OBJECT_COUNT };
 
 static const struct object_row object_rows[OBJECT_COUNT] = {
-	[OBJECT_SOCK4] = { "sock4", sock4_bpf__elf_bytes }, [OBJECT_SOCK6] = { "sock6", sock6_bpf__elf_bytes },
-	[OBJECT_BIND] = { "bind", bind_bpf__elf_bytes },    [OBJECT_POD] = { "pod", pod_bpf__elf_bytes },
+	[OBJECT_SOCK4] = { "sock4", sock4_bpf__elf_bytes },
+	[OBJECT_SOCK6] = { "sock6", sock6_bpf__elf_bytes },
+	[OBJECT_BIND] = { "bind", bind_bpf__elf_bytes },
+	[OBJECT_POD] = { "pod", pod_bpf__elf_bytes },
+	[OBJECT_RATE] = { "rate", rate_bpf__elf_bytes },
 	[OBJECT_HOST] = { "host", host_bpf__elf_bytes },
+	[OBJECT_HOST_L3] = { "host_l3", host_bpf__elf_bytes, true },
 };
 
 struct program_row {
 	const char *name;
 	int object;
-	int attach_type; /* at the cgroup2 root; -1: on links, by tc */
+	int attach_type;      /* at the cgroup2 root; -1: on links, by tc */
+	const char *function; /* NULL: `name` */
 };
 
 static const struct program_row program_rows[DP_PROGRAM_COUNT] = {
@@ -54,8 +61,11 @@ static const struct program_row program_rows[DP_PROGRAM_COUNT] = {
 	[DP_PROGRAM_BIND6] = { "sock_bind6", OBJECT_BIND, BPF_CGROUP_INET6_BIND },
 	[DP_PROGRAM_POD_OUT] = { "pod_out", OBJECT_POD, -1 },
 	[DP_PROGRAM_POD_IN] = { "pod_in", OBJECT_POD, -1 },
+	[DP_PROGRAM_POD_PACE] = { "pod_pace", OBJECT_RATE, -1 },
 	[DP_PROGRAM_HOST_IN] = { "host_in", OBJECT_HOST, -1 },
 	[DP_PROGRAM_HOST_OUT] = { "host_out", OBJECT_HOST, -1 },
+	[DP_PROGRAM_HOST_L3_IN] = { "host_l3_in", OBJECT_HOST_L3, -1, "host_in" },
+	[DP_PROGRAM_HOST_L3_OUT] = { "host_l3_out", OBJECT_HOST_L3, -1, "host_out" },
 };
 
 const char *programs_name(enum dp_program p)
@@ -168,15 +178,19 @@ static int programs_print(enum libbpf_print_level level, const char *fmt, va_lis
 static int programs_load_object(struct dataplane *dp, int o, const struct k3c_options *options, struct err *err)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = object_rows[o].name);
+	struct k3c_options own = *options;
 	struct bpf_object *object;
 	size_t size;
 	const void *elf = object_rows[o].elf(&size);
 	int r;
 
+	if (object_rows[o].l3)
+		own.link_header = 0;
+
 	object = bpf_object__open_mem(elf, size, &opts);
 	if (!object)
 		return err_set(err, -errno, "object %s: %s", object_rows[o].name, strerror(errno));
-	r = programs_prepare(dp, object, options, err);
+	r = programs_prepare(dp, object, &own, err);
 	if (r == 0) {
 		r = bpf_object__load(object);
 		if (r < 0)
@@ -187,7 +201,8 @@ static int programs_load_object(struct dataplane *dp, int o, const struct k3c_op
 
 		if (program_rows[p].object != o)
 			continue;
-		program = bpf_object__find_program_by_name(object, program_rows[p].name);
+		program = bpf_object__find_program_by_name(object, program_rows[p].function ? program_rows[p].function
+											    : program_rows[p].name);
 		if (!program)
 			r = err_set(err, -ENOENT, "program %s: not in its object", program_rows[p].name);
 		else

@@ -14,15 +14,16 @@
 #include "userspace/dataplane/internal.h"
 
 #define PURGE_IP_FORWARD "/proc/sys/net/ipv4/ip_forward"
+#define PURGE_IP6_FORWARD "/proc/sys/net/ipv6/conf/all/forwarding"
 
 struct purge {
 	const char *pin_dir;
 	struct nl *nl;
 	int *pods, *others;
 	size_t n_pods, cap_pods, n_others, cap_others;
-	struct nl_route4 *routes;
+	struct nl_route *routes;
 	size_t n_routes, cap_routes;
-	uint32_t *addresses;
+	struct nl_address *addresses;
 	size_t n_addresses, cap_addresses;
 	bool neighbour; /* another node of this host has pods: what both share stays */
 };
@@ -67,7 +68,7 @@ static int purge_link(const struct nlmsghdr *h, void *arg)
 }
 
 /* A route to a pod goes with our link to it; only those that name no link are left to us. */
-static bool purge_is_own_route(const struct purge *p, const struct nl_route4 *r)
+static bool purge_is_own_route(const struct purge *p, const struct nl_route *r)
 {
 	bool own = r->ifindex == 0;
 
@@ -76,23 +77,38 @@ static bool purge_is_own_route(const struct purge *p, const struct nl_route4 *r)
 	return own;
 }
 
+static struct k3c_addr purge_addr(uint8_t family, const struct nlattr *attr)
+{
+	struct k3c_addr a = { 0 };
+
+	if (family == AF_INET)
+		return dp_addr_v4(mnl_attr_get_u32(attr));
+	if (mnl_attr_get_payload_len(attr) == sizeof(a.b))
+		memcpy(a.b, mnl_attr_get_payload(attr), sizeof(a.b));
+	return a;
+}
+
 static int purge_route(const struct nlmsghdr *h, void *arg)
 {
 	const struct rtmsg *t = mnl_nlmsg_get_payload(h);
-	struct nl_route4 r = { .bits = t->rtm_dst_len, .type = t->rtm_type, .scope = t->rtm_scope };
+	struct nl_route r = {
+		.family = t->rtm_family, .bits = t->rtm_dst_len, .type = t->rtm_type, .scope = t->rtm_scope
+	};
 	const struct nlattr *attr;
 	struct purge *p = arg;
 
-	if (t->rtm_family != AF_INET || t->rtm_protocol != DP_ROUTE_PROTOCOL)
+	if ((t->rtm_family != AF_INET && t->rtm_family != AF_INET6) || t->rtm_protocol != DP_ROUTE_PROTOCOL)
 		return 0;
 	mnl_attr_for_each(attr, h, sizeof(*t)) {
 		if (mnl_attr_get_type(attr) == RTA_DST)
-			r.dst = mnl_attr_get_u32(attr);
+			r.dst = purge_addr(t->rtm_family, attr);
 		if (mnl_attr_get_type(attr) == RTA_OIF)
 			r.ifindex = (int)mnl_attr_get_u32(attr);
 		if (mnl_attr_get_type(attr) == RTA_PRIORITY)
 			r.metric = mnl_attr_get_u32(attr);
 	}
+	if (r.type == RTN_UNREACHABLE) /* IPv6 says `lo` */
+		r.ifindex = 0;
 	if (!purge_is_own_route(p, &r))
 		return 0;
 	mem_grow(p->routes, p->cap_routes, p->n_routes + 1);
@@ -100,43 +116,62 @@ static int purge_route(const struct nlmsghdr *h, void *arg)
 	return 0;
 }
 
+/* Ours by label; an IPv6 address has none, but says who made it, and its metric stands for the node. */
 static int purge_address(const struct nlmsghdr *h, void *arg)
 {
 	const struct ifaddrmsg *a = mnl_nlmsg_get_payload(h);
+	struct nl_address found = { .ifindex = 1, .bits = a->ifa_prefixlen, .scope = a->ifa_scope };
 	const char *label = NULL;
 	const struct nlattr *attr;
 	struct purge *p = arg;
 	char own[DP_ADDRESS_LABEL_SIZE];
-	uint32_t local = 0;
+	bool is_own;
 
 	mnl_attr_for_each(attr, h, sizeof(*a)) {
 		if (mnl_attr_get_type(attr) == IFA_LABEL)
 			label = mnl_attr_get_str(attr);
-		if (mnl_attr_get_type(attr) == IFA_LOCAL)
-			local = mnl_attr_get_u32(attr);
+		if (mnl_attr_get_type(attr) == IFA_LOCAL ||
+		    (a->ifa_family == AF_INET6 && mnl_attr_get_type(attr) == IFA_ADDRESS))
+			found.addr = purge_addr(a->ifa_family, attr);
+		if (mnl_attr_get_type(attr) == IFA_PROTO)
+			found.protocol = mnl_attr_get_u8(attr);
+		if (mnl_attr_get_type(attr) == IFA_RT_PRIORITY)
+			found.metric = mnl_attr_get_u32(attr);
 	}
 	links_address_label(p->pin_dir, own);
-	if (a->ifa_family != AF_INET || !label || strcmp(label, own) != 0)
+	if (a->ifa_family == AF_INET)
+		is_own = label && strcmp(label, own) == 0;
+	else
+		is_own = a->ifa_index == 1 && found.protocol == DP_ROUTE_PROTOCOL &&
+			 found.metric == links_address_metric(p->pin_dir);
+	if (!is_own)
 		return 0;
 	mem_grow(p->addresses, p->cap_addresses, p->n_addresses + 1);
-	p->addresses[p->n_addresses++] = local;
+	p->addresses[p->n_addresses++] = found;
 	return 0;
+}
+
+static int purge_routes(struct purge *p, uint8_t family, struct err *err)
+{
+	struct nlmsghdr *h = nl_request(p->nl, RTM_GETROUTE, NLM_F_DUMP);
+	struct rtmsg *t = mnl_nlmsg_put_extra_header(h, sizeof(*t));
+
+	t->rtm_family = family;
+	return nl_query(p->nl, purge_route, p, err);
 }
 
 static int purge_look(struct purge *p, struct err *err)
 {
 	struct nlmsghdr *h = nl_request(p->nl, RTM_GETLINK, NLM_F_DUMP);
-	struct rtmsg *t;
 	int r;
 
 	mnl_nlmsg_put_extra_header(h, sizeof(struct ifinfomsg));
 	r = nl_query(p->nl, purge_link, p, err);
 	if (r < 0)
 		return r;
-	h = nl_request(p->nl, RTM_GETROUTE, NLM_F_DUMP);
-	t = mnl_nlmsg_put_extra_header(h, sizeof(*t));
-	t->rtm_family = AF_INET;
-	r = nl_query(p->nl, purge_route, p, err);
+	r = purge_routes(p, AF_INET, err);
+	if (r == 0)
+		r = purge_routes(p, AF_INET6, err);
 	if (r < 0)
 		return r;
 	h = nl_request(p->nl, RTM_GETADDR, NLM_F_DUMP);
@@ -175,11 +210,11 @@ static int purge_kernel(struct purge *p, int links_map, struct err *err)
 		(void)nl_commit(p->nl, NULL);
 	}
 	for (size_t i = 0; i < p->n_routes; i++) {
-		nl_put_route4(p->nl, RTM_DELROUTE, &p->routes[i], ESRCH);
+		nl_put_route(p->nl, RTM_DELROUTE, &p->routes[i], ESRCH);
 		purge_keep_first(nl_commit(p->nl, err), &first);
 	}
 	for (size_t i = 0; i < p->n_addresses; i++) {
-		nl_put_address4(p->nl, RTM_DELADDR, 1, p->addresses[i], 32, RT_SCOPE_HOST, NULL, EADDRNOTAVAIL);
+		nl_put_address(p->nl, RTM_DELADDR, &p->addresses[i], EADDRNOTAVAIL);
 		purge_keep_first(nl_commit(p->nl, err), &first);
 	}
 	return first;
@@ -198,8 +233,24 @@ static void purge_forwarding(const char *pin_dir)
 	struct k3c_meta row;
 	uint32_t zero = 0;
 
-	if (meta >= 0 && bpf_map_lookup_elem(meta, &zero, &row) == 0 && row.next_set && row.saved_ip_forward == 0)
+	if (meta < 0 || bpf_map_lookup_elem(meta, &zero, &row) < 0 || !row.next_set)
+		return;
+	if (row.saved_ip_forward == 0)
 		(void)fs_write(PURGE_IP_FORWARD, "0", NULL);
+	if (row.raised_ip6_forward == 1)
+		(void)fs_write(PURGE_IP6_FORWARD, "0", NULL);
+}
+
+/* When this host forwards no more: else those links would lose their routes by it. */
+static void purge_router_advertisements(const struct purge *p, int links_map)
+{
+	for (size_t i = 0; links_map >= 0 && i < p->n_others; i++) {
+		uint32_t ifindex = (uint32_t)p->others[i];
+		struct k3c_link row;
+
+		if (bpf_map_lookup_elem(links_map, &ifindex, &row) == 0 && (row.flags & K3C_LINK_RAISED_RA))
+			links_accept_router_advertisements(p->others[i], false);
+	}
 }
 
 int dataplane_purge(const char *pin_dir, struct err *err)
@@ -214,8 +265,10 @@ int dataplane_purge(const char *pin_dir, struct err *err)
 	if (r == 0)
 		r = purge_kernel(&p, links_map, err);
 	programs_detach_cgroup(pin_dir);
-	if (!p.neighbour)
+	if (!p.neighbour) {
 		purge_forwarding(pin_dir);
+		purge_router_advertisements(&p, links_map);
+	}
 	if (r == 0)
 		r = fs_remove_tree(pin_dir, err);
 	nl_close(p.nl);

@@ -8,6 +8,7 @@
 
 #include "bpf/include/conn.h"
 #include "userspace/base/fs.h"
+#include "userspace/dataplane/inspect.h"
 #include "userspace/dataplane/internal.h"
 
 #define STATUS_KEY_MAX 64
@@ -24,8 +25,15 @@ static const char *const drop_names[K3C_DROP_MAX] = {
 	[K3C_DROP_NAT_FULL] = "translations-full",
 	[K3C_DROP_SNAT_EXHAUSTED] = "snat-exhausted",
 	[K3C_DROP_UNSUPPORTED] = "unsupported-protocol",
+	[K3C_DROP_RATE_INGRESS] = "rate-ingress",
+	[K3C_DROP_RATE_EGRESS] = "rate-egress",
 	[K3C_DROP_SOURCE_RANGE] = "source-range",
 };
+
+const char *dataplane_drop_name(unsigned reason)
+{
+	return reason < K3C_DROP_MAX ? drop_names[reason] : NULL;
+}
 
 int dataplane_drops(struct dataplane *dp, struct dp_drop *ret, size_t max, size_t *ret_n, struct err *err)
 {
