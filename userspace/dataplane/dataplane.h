@@ -119,6 +119,9 @@ struct dp_pod {
 /* veth pair, addresses, routes, programs on the host end. Policy for its addresses must be set before. Idempotent.
  * Returns the host link's index. */
 int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct err *err);
+/* Another limit for a pod that is attached. */
+int dataplane_pod_bandwidth(struct dataplane *dp, const char *key, uint64_t ingress_bits_s, uint64_t egress_bits_s,
+			    struct err *err);
 /* The pod has no network when this returns; its link vanishes soon after, on a thread of its own. addrs (DP_FAMILIES
  * of them) NULL: as known from attach. Idempotent. Identity and policy of the addresses are not touched. */
 int dataplane_pod_detach(struct dataplane *dp, const char *key, const struct dp_addr *addrs, struct err *err);

@@ -226,7 +226,7 @@ static int pod_host_setup(struct dataplane *dp, const struct dp_pod *pod,
 }
 
 static int pod_endpoint(struct dataplane *dp, const struct dp_addr *address, uint32_t identity, int ifindex,
-			const uint8_t *mac, struct err *err)
+			const uint8_t *mac, uint16_t flags, struct err *err)
 {
 	struct k3c_addr addr = dp_addr_in(address);
 	struct k3c_endpoint e, before;
@@ -237,6 +237,7 @@ static int pod_endpoint(struct dataplane *dp, const struct dp_addr *address, uin
 		memset(&before, 0, sizeof(before));
 	e = before;
 	e.ifindex = (uint32_t)ifindex;
+	e.flags = flags;
 	memcpy(e.mac, mac, 6);
 	if (memcmp(&e, &before, sizeof(e)) != 0 &&
 	    bpf_map_update_elem(dp->maps[DP_MAP_ENDPOINT], &addr, &e, BPF_ANY) < 0)
@@ -397,6 +398,7 @@ int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct 
 	struct k3c_addr addrs[DP_FAMILIES];
 	char name[IFNAMSIZ];
 	uint8_t mac[6];
+	uint16_t flags;
 	int fd, host, peer, r;
 
 	if (netns_fd < 0)
@@ -416,8 +418,9 @@ int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct 
 	if (r < 0)
 		return err_wrap(err, r, "pod %s", pod->key);
 	/* The inner end first: it can do nothing before the host end is up, and then everything is in place. */
+	r = rates_set(dp, inner, host, peer, pod->ingress_bits_s, pod->egress_bits_s, &flags, err);
 	for (int f = 0; r == 0 && f < DP_FAMILIES; f++)
-		r = pod_endpoint(dp, &pod->addrs[f], pod->identity, host, mac, err);
+		r = pod_endpoint(dp, &pod->addrs[f], pod->identity, host, mac, flags, err);
 	if (r == 0)
 		r = pod_netns_note(dp, pod, nl_fd(inner), host, err);
 	if (r == 0)
@@ -429,6 +432,7 @@ int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct 
 		for (int f = 0; f < DP_FAMILIES; f++)
 			pod_endpoint_forget(dp, &addrs[f], host);
 		pod_netns_forget(dp, host);
+		rates_forget(dp, host);
 		pod_link_delete(dp, host);
 		return err_wrap(err, r, "pod %s", pod->key);
 	}
@@ -458,6 +462,8 @@ int dataplane_pod_detach(struct dataplane *dp, const char *key, const struct dp_
 		pod_netns_forget(dp, host.ifindex ? host.ifindex : s->ifindex);
 	if (host.ifindex || s)
 		pod_drops_forget(dp, host.ifindex ? host.ifindex : s->ifindex);
+	if (host.ifindex || s)
+		rates_forget(dp, host.ifindex ? host.ifindex : s->ifindex);
 	if (host.ifindex)
 		r = pod_link_delete_later(host.ifindex, err);
 	pod_state_free(map_remove(&dp->pods, str_of(key)));
@@ -574,6 +580,7 @@ int pods_adopt(struct dataplane *dp, struct err *err)
 		adopt_endpoints(dp);
 		pod_netns_forget(dp, 0);
 		pod_drops_prune(dp);
+		rates_adopt(dp);
 	}
 	return r;
 }

@@ -31,6 +31,7 @@ struct net_pod {
 	bool attached;     /* has a link here: `addrs` are what the node gave it, whatever the status says */
 	bool stale;        /* its rules may differ from those last translated; the owner clears it */
 	uint32_t identity; /* of namespace, labels and named ports */
+	uint64_t ingress_bits_s, egress_bits_s; /* as its link was told; 0: no limit */
 };
 
 /* Also there, without labels (and so in no namespaceSelector), while only its pods and policies are. */

@@ -6,6 +6,7 @@
 
 #include "userspace/base/log.h"
 #include "userspace/netctl/address.h"
+#include "userspace/netctl/bandwidth.h"
 #include "userspace/netctl/internal.h"
 #include "userspace/netctl/policy.h"
 
@@ -35,6 +36,31 @@ void netctl_sync_policies(struct netctl *nc)
 		policies_sync(nc, NULL, NULL);
 }
 
+/* Another limit in the annotations of a pod that runs; one that is no limit leaves the old. */
+static void bandwidth_changed(struct netctl *nc, struct net_pod *pod, const struct json *tree)
+{
+	_cleanup_err_ struct err err = ERR_INIT;
+	_cleanup_free_ char *key = NULL;
+	uint64_t ingress, egress;
+	int r;
+
+	if (!pod || !pod->attached || pod->virtual)
+		return;
+	r = bandwidth_parse(tree, &ingress, &egress, &err);
+	if (r == 0 && ingress == pod->ingress_bits_s && egress == pod->egress_bits_s)
+		return;
+	key = str_dup(pod->uid);
+	if (r == 0)
+		r = dataplane_pod_bandwidth(nc->dp, key, ingress, egress, &err);
+	if (r < 0) {
+		log_warn("bandwidth not changed pod=%.*s/%.*s error=\"%s\"", STR_ARG(pod->ns), STR_ARG(pod->name),
+			 err_message(&err));
+		return;
+	}
+	pod->ingress_bits_s = ingress;
+	pod->egress_bits_s = egress;
+}
+
 void netctl_pod_changed(struct netctl *nc, const struct object *o, bool removed)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
@@ -44,7 +70,7 @@ void netctl_pod_changed(struct netctl *nc, const struct object *o, bool removed)
 	if (!removed) {
 		const struct json *tree = registry_parse(&arena, o);
 
-		model_set_pod(&nc->model, tree);
+		bandwidth_changed(nc, model_set_pod(&nc->model, tree), tree);
 		netctl_host_ports_changed(nc, o, tree);
 	} else {
 		netctl_host_ports_removed(nc, o->uid);
@@ -221,6 +247,9 @@ int netctl_pod_attach(struct netctl *nc, const struct object *o, const char *net
 		pod = model_set_pod(&nc->model, registry_parse(&arena, o));
 	if (pod->host_network)
 		return err_set(err, -EINVAL, "a pod on the host's network is not attached");
+	r = bandwidth_parse(registry_parse(&arena, o), &link.ingress_bits_s, &link.egress_bits_s, err);
+	if (r < 0)
+		return r;
 	fresh = !pod->attached;
 	memcpy(link.addrs, pod->addrs, sizeof(link.addrs));
 	r = fresh ? pod_give_addresses(nc, pod, link.addrs, err) : 0;
@@ -239,6 +268,8 @@ int netctl_pod_attach(struct netctl *nc, const struct object *o, const char *net
 		return err_wrap(err, r, "attach pod to the network");
 	}
 	netctl_host_ports_touch(nc, o->uid);
+	pod->ingress_bits_s = link.ingress_bits_s;
+	pod->egress_bits_s = link.egress_bits_s;
 	pod_texts(nc, pod, ret);
 	return 0;
 }

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+/* What a pod with an egress limit sends, in its own namespace, behind the pod's stack and before fq: when may it leave?
+ * So every path out of the pod is paced, and senders that are paced slow down instead of losing packets. */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <stddef.h>
+
+#include "bpf/lib/drop.h"
+#include "bpf/lib/rate.h"
+
+K3C_MAP_ENDPOINT;
+
+struct rate_ip6 {
+	__u8 head[8];
+	struct k3c_addr src;
+};
+
+static __always_inline bool rate_source(struct __sk_buff *skb, struct k3c_addr *ret)
+{
+	__be32 v4;
+
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		if (bpf_skb_load_bytes(skb, ETH_HLEN + offsetof(struct iphdr, saddr), &v4, sizeof(v4)) < 0)
+			return false;
+		addr_set_v4(ret, v4);
+		return true;
+	}
+	return skb->protocol == bpf_htons(ETH_P_IPV6) &&
+	       bpf_skb_load_bytes(skb, ETH_HLEN + offsetof(struct rate_ip6, src), ret, sizeof(*ret)) == 0;
+}
+
+SEC("tc")
+int pod_pace(struct __sk_buff *skb)
+{
+	struct k3c_addr src = {};
+	struct k3c_endpoint *e;
+	struct k3c_rate *r;
+	__u32 ifindex;
+
+	if (!rate_source(skb, &src))
+		return TC_ACT_OK;
+	e = bpf_map_lookup_elem(&k3c_endpoint, &src);
+	if (!e) /* no address of the pod: the host's end drops it */
+		return TC_ACT_OK;
+	ifindex = e->ifindex;
+	r = bpf_map_lookup_elem(&k3c_rate, &ifindex);
+	if (!r || !r->limit[K3C_EGRESS].bits_s || rate_pace(skb, &r->limit[K3C_EGRESS]))
+		return TC_ACT_OK;
+	drop_count(K3C_DROP_RATE_EGRESS, skb->wire_len);
+	return TC_ACT_SHOT;
+}
+
+char LICENSE[] SEC("license") = "GPL";

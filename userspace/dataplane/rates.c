@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Bandwidth of pods. A limit on what a pod sends is kept by fq on the pod's end, told by a program when each packet may
+ * leave; where the kernel has no fq, and for what a pod receives, programs at the host's end drop what is too much.
+ * The row is there before the endpoint's flags point to it, and goes after them. Loop thread. */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/pkt_sched.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+
+#include "bpf/include/endpoint.h"
+#include "bpf/include/policy.h"
+#include "bpf/include/rate.h"
+#include "userspace/base/log.h"
+#include "userspace/dataplane/internal.h"
+
+#define RATES_NS_PER_S 1000000000ull
+/* What may be saved up where packets are dropped: a tenth of a second, and at least what senders send at once. */
+#define RATES_BURST_NS (RATES_NS_PER_S / 10)
+#define RATES_BURST_BYTES 131072ull
+
+static void rates_limit(struct k3c_rate_limit *l, uint64_t bits_s)
+{
+	uint64_t bytes_ns;
+
+	l->bits_s = bits_s;
+	l->burst_ns = 0;
+	if (!bits_s)
+		return;
+	bytes_ns = RATES_BURST_BYTES * 8 * RATES_NS_PER_S / bits_s;
+	l->burst_ns = bytes_ns > RATES_BURST_NS ? bytes_ns : RATES_BURST_NS;
+}
+
+static void rates_put_fq(struct nl *inner, int ifindex, bool wanted)
+{
+	struct nlmsghdr *h = nl_begin(inner, wanted ? RTM_NEWQDISC : RTM_DELQDISC,
+				      wanted ? NLM_F_CREATE | NLM_F_REPLACE : 0, "fq qdisc", wanted ? 0 : ENOENT);
+	struct tcmsg *t = mnl_nlmsg_put_extra_header(h, sizeof(*t));
+
+	t->tcm_family = AF_UNSPEC;
+	t->tcm_ifindex = ifindex;
+	t->tcm_parent = TC_H_ROOT;
+	if (wanted)
+		mnl_attr_put_strz(h, TCA_KIND, "fq");
+}
+
+/* 1: paced; 0: this kernel has no fq. */
+static int rates_pace(struct dataplane *dp, struct nl *inner, int peer, struct err *err)
+{
+	static bool told;
+	struct err why = ERR_INIT;
+	int r;
+
+	rates_put_fq(inner, peer, true);
+	r = nl_commit(inner, &why);
+	if (r == -ENOENT || r == -EOPNOTSUPP) {
+		if (!told)
+			log_warn(
+				"no fq in this kernel (sch_fq): what pods send beyond their limit is dropped, not delayed");
+		told = true;
+		err_finish(&why);
+		return 0;
+	}
+	err_finish(&why);
+	if (r < 0)
+		return err_set(err, r, "fq on the pod's link: %s", strerror(-r));
+	nl_put_clsact(inner, peer, EEXIST);
+	nl_put_filter(inner, peer, false, dp->programs[DP_PROGRAM_POD_PACE], programs_name(DP_PROGRAM_POD_PACE));
+	r = nl_commit(inner, err);
+	return r < 0 ? r : 1;
+}
+
+static int rates_unpace(struct nl *inner, int peer, struct err *err)
+{
+	nl_put_clsact_delete(inner, peer);
+	rates_put_fq(inner, peer, false);
+	return nl_commit(inner, err);
+}
+
+int rates_set(struct dataplane *dp, struct nl *inner, int host, int peer, uint64_t ingress_bits_s,
+	      uint64_t egress_bits_s, uint16_t *ret_flags, struct err *err)
+{
+	struct k3c_rate row = { 0 }, before;
+	uint32_t key = (uint32_t)host;
+	bool known = bpf_map_lookup_elem(dp->maps[DP_MAP_RATE], &key, &row) == 0;
+	uint16_t flags = 0;
+	int r = 0;
+
+	before = row;
+	rates_limit(&row.limit[K3C_INGRESS], ingress_bits_s);
+	rates_limit(&row.limit[K3C_EGRESS], egress_bits_s);
+	row.paced = 0;
+	if (egress_bits_s) {
+		r = rates_pace(dp, inner, peer, err);
+		row.paced = r > 0 ? (uint32_t)peer : 0;
+	} else if (before.paced) {
+		r = rates_unpace(inner, peer, err);
+	}
+	if (r < 0)
+		return r;
+	if (ingress_bits_s)
+		flags |= K3C_EP_LIMIT_INGRESS;
+	if (egress_bits_s && !row.paced)
+		flags |= K3C_EP_LIMIT_EGRESS;
+	if ((ingress_bits_s || egress_bits_s) && memcmp(&row, &before, sizeof(row)) != 0 &&
+	    bpf_map_update_elem(dp->maps[DP_MAP_RATE], &key, &row, BPF_ANY) < 0)
+		return err_set(err, errno == E2BIG ? -ENOSPC : -errno, "write %s: %s", maps_name(DP_MAP_RATE),
+			       strerror(errno));
+	if (known && !ingress_bits_s && !egress_bits_s)
+		bpf_map_delete_elem(dp->maps[DP_MAP_RATE], &key);
+	*ret_flags = flags;
+	return 0;
+}
+
+void rates_forget(struct dataplane *dp, int host)
+{
+	uint32_t key = (uint32_t)host;
+
+	bpf_map_delete_elem(dp->maps[DP_MAP_RATE], &key);
+}
+
+static int rates_inner_index(void *arg)
+{
+	unsigned index = if_nametoindex(arg);
+
+	return index ? (int)index : -errno;
+}
+
+/* A socket and the link's index in the pod's namespace. */
+static int rates_inside(const struct pod_state *s, struct nl **ret_inner, int *ret_peer, struct err *err)
+{
+	_cleanup_close_ int netns = open(s->netns_path, O_RDONLY | O_CLOEXEC);
+	char name[] = DP_POD_LINK_NAME;
+	int fd, r;
+
+	if (netns < 0)
+		return err_set(err, -errno, "%s: %s", s->netns_path, strerror(errno));
+	r = netns_run(netns, rates_inner_index, name);
+	if (r < 0)
+		return err_set(err, r, "%s in %s: %s", name, s->netns_path, strerror(-r));
+	*ret_peer = r;
+	r = netns_socket(netns, NETLINK_ROUTE, &fd);
+	if (r < 0)
+		return err_set(err, r, "netlink in %s: %s", s->netns_path, strerror(-r));
+	*ret_inner = nl_from_fd(fd);
+	return 0;
+}
+
+static int rates_flags(struct dataplane *dp, const struct k3c_addr *addr, int host, uint16_t flags, struct err *err)
+{
+	struct k3c_endpoint e;
+
+	if (dp_addr_is_zero(addr) || bpf_map_lookup_elem(dp->maps[DP_MAP_ENDPOINT], addr, &e) < 0 ||
+	    e.ifindex != (uint32_t)host || e.flags == flags)
+		return 0;
+	e.flags = flags;
+	if (bpf_map_update_elem(dp->maps[DP_MAP_ENDPOINT], addr, &e, BPF_EXIST) < 0)
+		return err_set(err, -errno, "write %s: %s", maps_name(DP_MAP_ENDPOINT), strerror(errno));
+	return 0;
+}
+
+int dataplane_pod_bandwidth(struct dataplane *dp, const char *key, uint64_t ingress_bits_s, uint64_t egress_bits_s,
+			    struct err *err)
+{
+	struct pod_state *s = map_get(&dp->pods, str_of(key));
+	struct nl *inner = NULL;
+	uint16_t flags;
+	int peer, r;
+
+	if (!s || !s->netns_path)
+		return err_set(err, -ENOENT, "pod %s has no link", key);
+	r = rates_inside(s, &inner, &peer, err);
+	if (r == 0)
+		r = rates_set(dp, inner, s->ifindex, peer, ingress_bits_s, egress_bits_s, &flags, err);
+	for (int f = 0; r == 0 && f < DP_FAMILIES; f++)
+		r = rates_flags(dp, &s->addrs[f], s->ifindex, flags, err);
+	nl_close(inner);
+	return r < 0 ? err_wrap(err, r, "bandwidth of pod %s", key) : 0;
+}
+
+/* After a restart: rows of links that are gone go too; paced pods get the program as it is now. */
+void rates_adopt(struct dataplane *dp)
+{
+	uint32_t key, next, *gone = NULL;
+	size_t n = 0, cap = 0;
+	bool first = true;
+
+	while (bpf_map_get_next_key(dp->maps[DP_MAP_RATE], first ? NULL : &key, &next) == 0) {
+		struct pod_state *found = NULL;
+		struct k3c_rate row;
+
+		key = next;
+		first = false;
+		map_foreach(e, &dp->pods)
+			if (((struct pod_state *)e->value)->ifindex == (int)key)
+				found = e->value;
+		if (found && bpf_map_lookup_elem(dp->maps[DP_MAP_RATE], &key, &row) == 0 && row.paced) {
+			struct nl *inner = NULL;
+			int peer;
+
+			if (rates_inside(found, &inner, &peer, NULL) == 0)
+				(void)rates_pace(dp, inner, peer, NULL);
+			nl_close(inner);
+		}
+		if (found)
+			continue;
+		mem_grow(gone, cap, n + 1);
+		gone[n++] = key;
+	}
+	for (size_t i = 0; i < n; i++)
+		bpf_map_delete_elem(dp->maps[DP_MAP_RATE], &gone[i]);
+	free(gone);
+}
