@@ -126,7 +126,7 @@ static void test_srv(void **state)
 	check("_http._tcp.web.shop.svc.cluster.local.", A, "NOERROR:");
 	check("_sql._tcp.db.shop.svc.cluster.local.", SRV,
 	      "NOERROR: SRV 0 100 5432 10-42-0-8.db.shop.svc.cluster.local.; "
-	      "SRV 0 100 5432 db-0.db.shop.svc.cluster.local.; SRV 0 100 5432 db-0.db.shop.svc.cluster.local.");
+	      "SRV 0 100 5432 db-0.db.shop.svc.cluster.local.");
 	check("_no._tcp.db.shop.svc.cluster.local.", SRV, "NXDOMAIN:");
 	check("_sql._tcp.db.shop.svc.cluster.local.", A, "NOERROR:");
 }
@@ -139,6 +139,48 @@ static void test_srv_additional(void **state)
 	section_text(ldns_pkt_additional(p), text);
 	assert_string_equal(text, "A 10.43.0.50");
 	ldns_pkt_free(p);
+}
+
+static void additional(const char *name, const char *want)
+{
+	ldns_pkt *p = ask(name, SRV);
+	char text[TEXT_MAX];
+
+	section_text(ldns_pkt_additional(p), text);
+	assert_string_equal(text, want);
+	ldns_pkt_free(p);
+}
+
+/* A Service of two families, and endpoints of both by one name. */
+static void test_two_families(void **state)
+{
+	struct fixture *f = *state;
+
+	zone_finish(&zone);
+	fixture_close(f);
+	f->service_cidr = "10.43.0.0/16,fd43::/112";
+	fixture_open(f);
+	zone_init(&zone, f->reg, "cluster.local");
+	put(f, KIND_SERVICE, "shop",
+	    "{'metadata':{'name':'both'},'spec':{'ipFamilyPolicy':'RequireDualStack','clusterIPs':['10.43.0.60','fd43::60'],"
+	    "'ports':[{'name':'http','port':80}]}}");
+	put(f, KIND_SERVICE, "shop",
+	    "{'metadata':{'name':'six'},'spec':{'ipFamilies':['IPv6'],'clusterIP':'fd43::66','ports':[{'port':80}]}}");
+	check("both.shop.svc.cluster.local.", A, "NOERROR: A 10.43.0.60");
+	check("both.shop.svc.cluster.local.", AAAA, "NOERROR: AAAA fd43::60");
+	check("six.shop.svc.cluster.local.", A, "NOERROR:");
+	check("six.shop.svc.cluster.local.", AAAA, "NOERROR: AAAA fd43::66");
+	check("_http._tcp.both.shop.svc.cluster.local.", SRV, "NOERROR: SRV 0 100 80 both.shop.svc.cluster.local.");
+	additional("_http._tcp.both.shop.svc.cluster.local.", "A 10.43.0.60; AAAA fd43::60");
+	additional("_sql._tcp.db.shop.svc.cluster.local.", "A 10.42.0.7; A 10.42.0.8; AAAA fd42::7");
+	check("0.6.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.3.4.d.f.ip6.arpa.", PTR,
+	      "NOERROR: PTR both.shop.svc.cluster.local.");
+	/* written as its user likes */
+	put(f, KIND_ENDPOINTSLICE, "shop",
+	    "{'metadata':{'name':'db-7','labels':{'kubernetes.io/service-name':'db'}},'addressType':'IPv6','ports':[{'name':'sql',"
+	    "'protocol':'TCP','port':5432}],'endpoints':[{'addresses':['fd42:0::00:9'],'hostname':'own'}]}");
+	check("9.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2.4.d.f.ip6.arpa.", PTR,
+	      "NOERROR: PTR own.db.shop.svc.cluster.local.");
 }
 
 static void test_headless(void **state)
@@ -380,11 +422,17 @@ static void test_odd_packets(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_services),       TEST(test_srv),
-		TEST(test_srv_additional), TEST(test_headless),
-		TEST(test_pods),           TEST(test_reverse),
-		TEST(test_aliases),        TEST(test_case_is_kept),
-		TEST(test_truncation),     TEST(test_more_than_tcp_holds),
+		TEST(test_services),
+		TEST(test_srv),
+		TEST(test_srv_additional),
+		TEST(test_two_families),
+		TEST(test_headless),
+		TEST(test_pods),
+		TEST(test_reverse),
+		TEST(test_aliases),
+		TEST(test_case_is_kept),
+		TEST(test_truncation),
+		TEST(test_more_than_tcp_holds),
 		TEST(test_odd_packets),
 	};
 

@@ -13,6 +13,7 @@
 #include "userspace/net/udp.h"
 
 #define SERVER "127.53.0.1"
+#define SERVER_V6 "::1"
 #define UPSTREAM_A "127.53.0.2"
 #define UPSTREAM_B "127.53.0.3"
 
@@ -34,6 +35,7 @@ static struct fixture *f;
 static struct dns *dns;
 static struct upstream a, b;
 static uint16_t port, upstream_port;
+static const char *asked = SERVER;
 static char resolv_conf[96];
 
 /* ---- upstreams ---- */
@@ -174,7 +176,9 @@ static void settle(void)
 static int setup(void **state)
 {
 	_cleanup_err_ struct err err = ERR_INIT;
-	struct dns_options options = { .address = SERVER, .domain = "cluster.local", .resolv_conf = resolv_conf };
+	struct dns_options options = { .address = SERVER "," SERVER_V6,
+				       .domain = "cluster.local",
+				       .resolv_conf = resolv_conf };
 	int fd;
 
 	fixture_setup((void **)&f);
@@ -233,12 +237,13 @@ static void client_received(struct loop_op *op, int res, bool more)
 
 static void client_open(struct client *c, int type)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port) };
+	struct sockaddr_storage to;
+	socklen_t len;
 
 	memset(c, 0, sizeof(*c));
-	inet_pton(AF_INET, SERVER, &to.sin_addr);
-	c->fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
-	assert_int_equal(connect(c->fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	assert_int_equal(listen_parse_address(asked, port, &to, &len, NULL), 0);
+	c->fd = socket(to.ss_family, type | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(c->fd, (struct sockaddr *)&to, len), 0);
 	loop_timer_init(&c->deadline, client_late);
 }
 
@@ -275,6 +280,18 @@ static void check(const char *name, const char *want)
 	expect_answer(client_receive(c), 4711, want);
 	close(c->fd);
 	free(c);
+}
+
+/* The answer comes from the address that was asked: the clients' sockets are connected. */
+static void test_other_family(void **state)
+{
+	asked = SERVER_V6;
+	check("web.default.svc.cluster.local.", "NOERROR: A 10.43.0.50");
+	check("example.org.", "NOERROR: A " UPSTREAM_A);
+	/* both are the server itself, and so no upstream */
+	upstreams("nameserver " SERVER_V6 "\nnameserver " SERVER "\n");
+	check("example.org.", "SERVFAIL:");
+	asked = SERVER;
 }
 
 static void test_forwarding(void **state)
@@ -390,8 +407,8 @@ static void test_end_in_flight(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_forwarding), TEST(test_next_upstream), TEST(test_spoofed_answers),
-		TEST(test_tcp),        TEST(test_end_in_flight),
+		TEST(test_forwarding),      TEST(test_other_family), TEST(test_next_upstream),
+		TEST(test_spoofed_answers), TEST(test_tcp),          TEST(test_end_in_flight),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

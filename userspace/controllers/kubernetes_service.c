@@ -51,6 +51,22 @@ static void create_service(struct reconcile *ctx)
 	reconcile_create(ctx, KIND_SERVICE, o, NULL);
 }
 
+/* One of an earlier service range leads nowhere: it goes, and comes back with its right address. */
+static void ensure_service(struct reconcile *ctx)
+{
+	const struct object *have = registry_get(ctx->reg, KIND_SERVICE, service_ns, service_name);
+	struct str ip;
+
+	if (!have) {
+		create_service(ctx);
+		return;
+	}
+	ip = json_at_str(registry_parse(ctx->arena, have), "spec.clusterIP");
+	if (!have->deleting && ctx->options->kubernetes_service_ip && ip.n &&
+	    !str_is(ip, ctx->options->kubernetes_service_ip))
+		reconcile_delete(ctx, have, KIND_SERVICE, NULL, NULL);
+}
+
 /* The members that an EndpointSlice or Endpoints must have, replaced when they differ. */
 struct wanted {
 	struct json *members;
@@ -80,6 +96,13 @@ static void ensure(struct reconcile *ctx, const struct api_kind *kind, struct wa
 	const struct object *have = registry_get(ctx->reg, kind, service_ns, service_name);
 	struct json *o;
 
+	/* An address of the other family needs another object: it comes when this one is gone. */
+	if (have && kind == KIND_ENDPOINTSLICE &&
+	    !str_eq(json_get_str(registry_parse(ctx->arena, have), "addressType"),
+		    json_get_str(wanted->members, "addressType"))) {
+		reconcile_delete(ctx, have, kind, NULL, NULL);
+		return;
+	}
 	if (have) {
 		if (differs(registry_parse(ctx->arena, have), wanted->members))
 			reconcile_update(ctx, kind, service_ns, service_name, NULL, mutate_members, wanted, NULL);
@@ -103,7 +126,7 @@ static struct wanted wanted_slice(struct reconcile *ctx, int family)
 	struct json *conditions = json_ensure_object(arena, endpoint, "conditions");
 
 	json_append(json_ensure_array(arena, endpoint, "addresses"),
-		    json_new_cstr(arena, ctx->options->apiserver_address));
+		    json_new_cstr(arena, arena_strdup(arena, ctx->options->apiserver_address)));
 	json_set_bool(arena, conditions, "ready", true);
 	json_set_cstr(arena, members, "addressType", family == 6 ? "IPv6" : "IPv4");
 	json_append(json_ensure_array(arena, members, "endpoints"), endpoint);
@@ -118,7 +141,7 @@ static struct wanted wanted_endpoints(struct reconcile *ctx)
 	struct json *subset = json_new_object(arena);
 	struct json *address = json_new_object(arena);
 
-	json_set_cstr(arena, address, "ip", ctx->options->apiserver_address);
+	json_set_cstr(arena, address, "ip", arena_strdup(arena, ctx->options->apiserver_address));
 	json_append(json_ensure_array(arena, subset, "addresses"), address);
 	json_append(json_ensure_array(arena, subset, "ports"), port_new(arena, ctx->options->apiserver_port));
 	json_append(json_ensure_array(arena, members, "subsets"), subset);
@@ -134,8 +157,7 @@ static int reconcile(struct reconcile *ctx, struct err *err)
 
 	if (!ns || ns->deleting)
 		return 0;
-	if (!registry_get(ctx->reg, KIND_SERVICE, service_ns, service_name))
-		create_service(ctx);
+	ensure_service(ctx);
 	if (!ctx->options->apiserver_address)
 		return 0;
 	rc = names_parse_ip(str_of(ctx->options->apiserver_address), &ip);

@@ -109,6 +109,22 @@ static void create_default(struct reconcile *ctx)
 	reconcile_create(ctx, KIND_SERVICECIDR, o, NULL);
 }
 
+/* A cluster that was given a second family tells so; nothing else of a ServiceCIDR can change. */
+static int mutate_cidrs(void *arg, struct arena *arena, struct json *object, struct err *err)
+{
+	json_set(json_ensure_object(arena, object, "spec"), "cidrs", json_clone(arena, arg));
+	return 0;
+}
+
+static void follow_default(struct reconcile *ctx, const struct json *o)
+{
+	struct json *want = default_cidrs(ctx);
+	const struct json *have = json_at(o, "spec.cidrs");
+
+	if (json_count(have) == 1 && json_count(want) == 2 && json_equal(json_first(have), json_first(want)))
+		reconcile_update(ctx, KIND_SERVICECIDR, STR_NULL, ctx->name, NULL, mutate_cidrs, want, NULL);
+}
+
 static int reconcile_cidr(struct reconcile *ctx, struct err *err)
 {
 	const struct object *have = registry_get(ctx->reg, KIND_SERVICECIDR, STR_NULL, ctx->name);
@@ -126,6 +142,8 @@ static int reconcile_cidr(struct reconcile *ctx, struct err *err)
 	}
 	o = registry_parse(ctx->arena, have);
 	if (!have->deleting) {
+		if (is_default)
+			follow_default(ctx, o);
 		if (!meta_has_finalizer(o, STR(CIDR_FINALIZER)))
 			reconcile_update(ctx, KIND_SERVICECIDR, STR_NULL, ctx->name, NULL, mutate_finalizer, &add,
 					 NULL);

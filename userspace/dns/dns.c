@@ -20,13 +20,20 @@
 #define DNS_TCP_IDLE_NS (10 * NS_PER_S)
 #define DNS_TCP_QUERY_MAX 4096
 
+/* One address of the cluster DNS. */
+struct dns_listener {
+	struct dns *dns;
+	struct udp_server *udp;
+	int fd; /* TCP */
+	struct loop_op accept_op;
+};
+
 struct dns {
 	struct loop *loop;
 	struct zone zone;
 	struct forwarder *forwarder;
-	struct udp_server *udp;
-	int listen_fd;
-	struct loop_op accept_op;
+	struct dns_listener listeners[DNS_ADDRESSES_MAX];
+	unsigned n_listeners;
 	struct list waits;       /* datagrams that an upstream holds */
 	struct list connections; /* while any of their buffers is in the ring */
 	unsigned n_connections;
@@ -39,6 +46,7 @@ struct dns {
 struct udp_wait {
 	struct list link;
 	struct dns *dns;
+	struct udp_server *server; /* that was asked */
 	struct udp_peer peer;
 	struct answer answer;
 	struct buf query;
@@ -64,16 +72,18 @@ static void udp_forwarded(void *arg, struct str upstream)
 	} else {
 		w->dns->stats.forwarded++;
 	}
-	udp_server_send(w->dns->udp, &w->peer, buf_str(&out));
+	udp_server_send(w->server, &w->peer, buf_str(&out));
 	udp_wait_free(w);
 }
 
-static void udp_forward(struct dns *dns, const struct udp_peer *peer, struct str query, struct answer *answer)
+static void udp_forward(struct dns *dns, struct udp_server *server, const struct udp_peer *peer, struct str query,
+			struct answer *answer)
 {
 	struct udp_wait *w = mem_new(struct udp_wait);
 
 	list_add_tail(&dns->waits, &w->link);
 	w->dns = dns;
+	w->server = server;
 	w->peer = *peer;
 	w->answer = *answer;
 	buf_add_str(&w->query, query);
@@ -97,7 +107,7 @@ static void udp_received(void *arg, struct udp_server *server, const struct udp_
 	dns->stats.queries++;
 	switch (answer_query(&dns->zone, datagram, false, forwarder_usable(dns->forwarder), &answer)) {
 	case ANSWER_FORWARD:
-		udp_forward(dns, peer, datagram, &answer);
+		udp_forward(dns, server, peer, datagram, &answer);
 		return;
 	case ANSWER_READY:
 		dns_count(dns, &answer);
@@ -127,7 +137,10 @@ struct tcp_connection {
 /* The ring may still hold the accept or a connection's buffers: the last completion frees. */
 static void dns_maybe_free(struct dns *dns)
 {
-	if (dns->destroying && !loop_op_pending(&dns->accept_op) && !dns->n_connections)
+	for (unsigned i = 0; i < dns->n_listeners; i++)
+		if (loop_op_pending(&dns->listeners[i].accept_op))
+			return;
+	if (dns->destroying && !dns->n_connections)
 		free(dns);
 }
 
@@ -288,7 +301,8 @@ static void tcp_next(struct tcp_connection *c)
 
 static void tcp_accepted(struct loop_op *op, int res, bool more)
 {
-	struct dns *dns = container_of(op, struct dns, accept_op);
+	struct dns_listener *l = container_of(op, struct dns_listener, accept_op);
+	struct dns *dns = l->dns;
 	struct tcp_connection *c;
 
 	if (dns->destroying) {
@@ -299,7 +313,7 @@ static void tcp_accepted(struct loop_op *op, int res, bool more)
 		return;
 	}
 	if (!more && res != -ECANCELED)
-		loop_accept_multishot(dns->loop, op, dns->listen_fd, tcp_accepted);
+		loop_accept_multishot(dns->loop, op, l->fd, tcp_accepted);
 	if (res < 0)
 		return;
 	if (dns->n_connections >= DNS_TCP_CONNECTIONS_MAX) {
@@ -317,20 +331,36 @@ static void tcp_accepted(struct loop_op *op, int res, bool more)
 
 /* ---- life ---- */
 
-static int dns_listen(struct dns *dns, const struct dns_options *options, struct err *err)
+static int dns_listen_on(struct dns *dns, const char *address, uint16_t port, struct err *err)
 {
-	uint16_t port = options->port ? options->port : DNS_PORT;
+	struct dns_listener *l = &dns->listeners[dns->n_listeners++];
 	int fd = -1, r;
 
-	r = listen_udp(options->address, port, &fd, err);
+	*l = (struct dns_listener){ .dns = dns, .fd = -1 };
+	r = listen_udp(address, port, &fd, err);
 	if (r == 0)
-		r = udp_server_create(dns->loop, fd, udp_received, dns, &dns->udp, err);
+		r = udp_server_create(dns->loop, fd, udp_received, dns, &l->udp, err);
 	if (r == 0)
-		r = listen_tcp(options->address, port, &dns->listen_fd, err);
+		r = listen_tcp(address, port, &l->fd, err);
 	if (r < 0)
-		return err_wrap(err, r, "cluster DNS on %s", options->address);
-	loop_accept_multishot(dns->loop, &dns->accept_op, dns->listen_fd, tcp_accepted);
+		return err_wrap(err, r, "cluster DNS on %s", address);
+	loop_accept_multishot(dns->loop, &l->accept_op, l->fd, tcp_accepted);
 	return 0;
+}
+
+static int dns_listen(struct dns *dns, const struct dns_options *options, struct err *err)
+{
+	struct str rest = str_of(options->address), part;
+	int r = 0;
+
+	while (r == 0 && str_split(&rest, ',', &part)) {
+		_cleanup_free_ char *address = str_dup(part);
+
+		if (dns->n_listeners == DNS_ADDRESSES_MAX)
+			return err_set(err, -E2BIG, "cluster DNS: more than %d addresses", DNS_ADDRESSES_MAX);
+		r = dns_listen_on(dns, address, options->port ? options->port : DNS_PORT, err);
+	}
+	return r;
 }
 
 int dns_create(struct loop *loop, struct registry *reg, const struct dns_options *options, struct dns **ret,
@@ -340,7 +370,6 @@ int dns_create(struct loop *loop, struct registry *reg, const struct dns_options
 	int r;
 
 	dns->loop = loop;
-	dns->listen_fd = -1;
 	list_init(&dns->waits);
 	list_init(&dns->connections);
 	zone_init(&dns->zone, reg, options->domain);
@@ -368,11 +397,13 @@ void dns_destroy(struct dns *dns)
 		c->waiting = false;
 		tcp_close(c);
 	}
-	udp_server_destroy(dns->udp);
+	for (unsigned i = 0; i < dns->n_listeners; i++) {
+		udp_server_destroy(dns->listeners[i].udp);
+		loop_cancel(dns->loop, &dns->listeners[i].accept_op);
+		if (dns->listeners[i].fd >= 0)
+			close(dns->listeners[i].fd);
+	}
 	zone_finish(&dns->zone);
-	loop_cancel(dns->loop, &dns->accept_op);
-	if (dns->listen_fd >= 0)
-		close(dns->listen_fd);
 	dns->n_connections--;
 	dns_maybe_free(dns);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The cluster DNS, in process: A, AAAA, SRV and PTR of Services and pods as Kubernetes' DNS specification says,
- * everything else forwarded to the host's resolvers. UDP and TCP on one address. Loop thread. */
+ * everything else forwarded to the host's resolvers. UDP and TCP on each address. Loop thread. */
 #pragma once
 
 #include <stdint.h>
@@ -11,8 +11,10 @@ struct dns;
 struct loop;
 struct registry;
 
+#define DNS_ADDRESSES_MAX 2
+
 struct dns_options {
-	const char *address;     /* where to listen: the cluster DNS address; it must be local already */
+	const char *address;     /* where to listen: the cluster DNS address, or "a,b"; local already */
 	uint16_t port;           /* 0: 53 */
 	const char *domain;      /* "cluster.local" */
 	const char *resolv_conf; /* the host's; its nameservers are the upstreams. Read again when it changes */

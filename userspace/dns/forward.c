@@ -53,6 +53,16 @@ struct forward {
 	size_t reply_len, reply_cap;
 };
 
+static bool forwarder_skips(const struct forwarder *f, const char *address)
+{
+	struct str rest = str_of(f->skip), part;
+
+	while (str_split(&rest, ',', &part))
+		if (str_is(part, address))
+			return true;
+	return false;
+}
+
 static void forwarder_read(struct forwarder *f)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT;
@@ -78,7 +88,7 @@ static void forwarder_read(struct forwarder *f)
 		if (!str_starts(line, STR("nameserver")))
 			continue;
 		address = str_dup(str_trim(str_make(line.p + 10, line.n - 10)));
-		if (strcmp(address, f->skip) != 0 &&
+		if (!forwarder_skips(f, address) &&
 		    listen_parse_address(address, f->port, &f->upstreams[f->n_upstreams],
 					 &f->upstream_lens[f->n_upstreams], NULL) == 0)
 			f->n_upstreams++;

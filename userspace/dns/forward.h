@@ -17,7 +17,7 @@ struct loop;
 /* `answer` empty: no upstream answered. Once for each query, unless the forwarder is destroyed first. */
 typedef void forward_done_fn(void *arg, struct str answer);
 
-/* `port`: of the upstreams, 0: 53. The address `skip` is never asked: the cluster DNS itself. */
+/* `port`: of the upstreams, 0: 53. The addresses in `skip` ("a" or "a,b") are never asked: the cluster DNS itself. */
 int forwarder_create(struct loop *loop, const char *resolv_conf, uint16_t port, const char *skip,
 		     struct forwarder **ret);
 void forwarder_destroy(struct forwarder *f);

@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,22 +113,25 @@ static void record_address(struct lookup *l, ldns_rr_list *list, const ldns_rdf 
 		   arena_strndup(&l->arena, address.p, address.n));
 }
 
-static void record_srv(struct lookup *l, int64_t port, const char *target, struct str address)
+/* Beside an SRV record: where its target is. */
+static void record_additional(struct lookup *l, const char *target, struct str address)
 {
-	ldns_rr *rr = record_new(l->owner, LDNS_RR_TYPE_SRV);
-	ldns_rdf *name = ldns_dname_new_frm_str(target);
+	ldns_rdf *name = address.n ? ldns_dname_new_frm_str(target) : NULL;
 
-	if (!name) {
-		ldns_rr_free(rr);
-		return;
-	}
-	ldns_rr_push_rdf(rr, ldns_native2rdf_int16(LDNS_RDF_TYPE_INT16, 0));
-	ldns_rr_push_rdf(rr, ldns_native2rdf_int16(LDNS_RDF_TYPE_INT16, 100));
-	ldns_rr_push_rdf(rr, ldns_native2rdf_int16(LDNS_RDF_TYPE_INT16, (uint16_t)port));
-	if (record_add(l->answer, rr, LDNS_RDF_TYPE_DNAME, target) && address.n)
+	if (name)
 		record_address(l, l->additional, name, str_find(address, ':') >= 0 ? LDNS_RR_TYPE_AAAA : LDNS_RR_TYPE_A,
 			       address);
 	ldns_rdf_deep_free(name);
+}
+
+static void record_srv(struct lookup *l, int64_t port, const char *target)
+{
+	ldns_rr *rr = record_new(l->owner, LDNS_RR_TYPE_SRV);
+
+	ldns_rr_push_rdf(rr, ldns_native2rdf_int16(LDNS_RDF_TYPE_INT16, 0));
+	ldns_rr_push_rdf(rr, ldns_native2rdf_int16(LDNS_RDF_TYPE_INT16, 100));
+	ldns_rr_push_rdf(rr, ldns_native2rdf_int16(LDNS_RDF_TYPE_INT16, (uint16_t)port));
+	record_add(l->answer, rr, LDNS_RDF_TYPE_DNAME, target);
 }
 
 static enum zone_result zone_found(const struct lookup *l)
@@ -141,7 +145,7 @@ struct endpoint_walk {
 	struct lookup *l;
 	struct str service, host; /* host n = 0: all endpoints */
 	struct str port, proto;   /* SRV: lower case, without underscores; "" of A look-ups */
-	struct map seen;          /* addresses already given: an endpoint may stand in two slices */
+	struct map seen;          /* what was given already: an endpoint may stand in two slices, of two families */
 	bool matched;
 	const char *domain_tail; /* "<service>.<ns>.svc.<domain>" */
 };
@@ -165,6 +169,17 @@ static bool str_eq_fold(struct str a, struct str b)
 	return a.n == b.n && strncasecmp(a.p ? a.p : "", b.p ? b.p : "", a.n) == 0;
 }
 
+__attribute__((format(printf, 2, 3))) static bool endpoint_first(struct endpoint_walk *w, const char *fmt, ...)
+{
+	char key[2 * ZONE_NAME_MAX];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(key, sizeof(key), fmt, args);
+	va_end(args);
+	return !map_put(&w->seen, str_of(key), w);
+}
+
 static void endpoint_emit(struct endpoint_walk *w, const struct json *slice, struct str address, struct str host)
 {
 	if (!w->port.n) {
@@ -174,16 +189,20 @@ static void endpoint_emit(struct endpoint_walk *w, const struct json *slice, str
 		return;
 	}
 	json_foreach(p, json_get(slice, "ports")) {
-		_cleanup_free_ char *key = NULL;
+		const char *target;
+		int64_t port = json_get_int(p, "port", 0);
 
 		if (!str_eq_fold(json_get_str(p, "name"), w->port) ||
 		    !str_eq_fold(json_get_str(p, "protocol"), w->proto))
 			continue;
 		w->matched = true;
-		key = mem_printf("%.*s %lld", STR_ARG(address), (long long)json_get_int(p, "port", 0));
-		if (w->l->type == LDNS_RR_TYPE_SRV && !map_put(&w->seen, str_of(key), w))
-			record_srv(w->l, json_get_int(p, "port", 0),
-				   arena_printf(&w->l->arena, "%.*s.%s", STR_ARG(host), w->domain_tail), address);
+		if (w->l->type != LDNS_RR_TYPE_SRV)
+			continue;
+		target = arena_printf(&w->l->arena, "%.*s.%s", STR_ARG(host), w->domain_tail);
+		if (endpoint_first(w, "%s %lld", target, (long long)port))
+			record_srv(w->l, port, target);
+		if (endpoint_first(w, "%.*s %lld", STR_ARG(address), (long long)port))
+			record_additional(w->l, target, address);
 	}
 }
 
@@ -276,8 +295,11 @@ static enum zone_result service_srv(struct lookup *l, const struct object *o, st
 		if (!str_eq_fold(json_get_str(p, "name"), port) || !str_eq_fold(json_get_str(p, "protocol"), proto))
 			continue;
 		matched = true;
-		if (l->type == LDNS_RR_TYPE_SRV)
-			record_srv(l, json_get_int(p, "port", 0), target, json_at_str(service, "spec.clusterIP"));
+		if (l->type != LDNS_RR_TYPE_SRV)
+			continue;
+		record_srv(l, json_get_int(p, "port", 0), target);
+		json_foreach(ip, json_at(service, "spec.clusterIPs"))
+			record_additional(l, target, json_str(ip));
 	}
 	return matched ? zone_found(l) : ZONE_NO_NAME;
 }
@@ -362,8 +384,18 @@ static enum zone_result zone_top(struct lookup *l, struct str rest)
 
 /* ---- reverse ---- */
 
+/* Users write addresses of their slices as they like. */
 static void reverse_put(struct zone *z, struct str address, char *name)
 {
+	char text[INET6_ADDRSTRLEN];
+	unsigned char bytes[16];
+
+	if (address.n < sizeof(text)) {
+		memcpy(text, address.p, address.n);
+		text[address.n] = '\0';
+		if (inet_pton(AF_INET6, text, bytes) == 1 && inet_ntop(AF_INET6, bytes, text, sizeof(text)))
+			address = str_of(text);
+	}
 	free(map_put(&z->reverse, address, name));
 }
 

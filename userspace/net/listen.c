@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
@@ -27,7 +28,17 @@ int listen_parse_address(const char *address, uint16_t port, struct sockaddr_sto
 	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(port) };
 	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
 	bool any = !address || !*address;
+	const char *scope = any ? NULL : strchr(address, '%');
+	char bare[INET6_ADDRSTRLEN];
 
+	if (scope && (size_t)(scope - address) < sizeof(bare)) {
+		memcpy(bare, address, (size_t)(scope - address));
+		bare[scope - address] = '\0';
+		v6.sin6_scope_id = if_nametoindex(scope + 1);
+		if (!v6.sin6_scope_id || inet_pton(AF_INET6, bare, &v6.sin6_addr) != 1)
+			return err_set(err, -EINVAL, "\"%s\" is not an IP address of a link", address);
+		address = bare;
+	}
 	if ((any && !host_has_ipv6()) || (!any && inet_pton(AF_INET, address, &v4.sin_addr) == 1)) {
 		memset(ret, 0, sizeof(*ret));
 		memcpy(ret, &v4, sizeof(v4));

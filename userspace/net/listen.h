@@ -10,7 +10,8 @@
 
 #define LISTEN_BACKLOG 1024
 
-/* "1.2.3.4", "::1", "::" (which takes IPv4 too), or "" for any (:: where the host has IPv6, else 0.0.0.0). -EINVAL. */
+/* "1.2.3.4", "::1", "fe80::1%eth0", "::" (which takes IPv4 too), or "" for any (:: where the host has IPv6, else
+ * 0.0.0.0). -EINVAL. */
 int listen_parse_address(const char *address, uint16_t port, struct sockaddr_storage *ret, socklen_t *ret_len,
 			 struct err *err);
 /* Listening TCP socket; the error names address and port ("port 6443 is in use"). Port 0: the kernel chooses. */
