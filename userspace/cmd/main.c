@@ -11,6 +11,11 @@
 const struct cmd cmds[] = {
 	{ "server", "run the node: control plane, pods, services", cmd_server },
 	{ "status", "show what the node and the kernel are doing (-o json)", cmd_status },
+	{ "monitor", "show flows, translations and drops as they happen", cmd_monitor },
+	{ "trace", "tell whether a connection would pass, and by which policy", cmd_trace },
+	{ "service", "list the frontends that the kernel holds", cmd_service },
+	{ "policy", "get what the kernel lets a pod do, and why", cmd_policy },
+	{ "conntrack", "list connections and translations", cmd_conntrack },
 	{ "kubectl", "run kubectl with the node's kubeconfig", cmd_kubectl },
 	{ "image", "list, import FILE, pull NAME or rm NAME images", cmd_image },
 	{ "check-config", "tell which kernel features are missing", cmd_check_config },

@@ -386,6 +386,7 @@ static int node_control(struct node *node, struct err *err)
 		.apiserver_port = (int)c->https_listen_port,
 		.kubernetes_service_ip = node->service_ips[0],
 		.signer = &node->signer,
+		.node_name = c->node_name,
 		.disable = disable,
 	};
 	const struct dns_options dns = { .address = c->cluster_dns,

@@ -55,7 +55,7 @@ struct json *status_collect(const struct config *config, struct arena *a)
 {
 	struct json *status = json_new_object(a), *server = json_new_object(a), *facts = NULL;
 	_cleanup_err_ struct err err = ERR_INIT;
-	bool running = status_fetch(config, a, &facts, &err) == 0;
+	bool running = status_fetch(config, a, "/k3c-bpf/status", &facts, &err) == 0;
 
 	json_set_bool(a, server, "running", running);
 	if (!running) {

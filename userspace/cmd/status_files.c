@@ -75,21 +75,38 @@ static struct json *files_service(struct arena *a, const struct config *config, 
 	return v;
 }
 
-/* Names of the policies that select the pod. */
-static struct json *files_policies(struct arena *a, const struct file_objects *f, const struct json *pod)
+/* What is left out means Ingress, and Egress where there are rules for it. */
+static bool files_policy_isolates(const struct json *policy, const char *direction)
 {
-	struct json *list = json_new_array(a);
+	const struct json *types = json_at(policy, "spec.policyTypes");
+
+	json_foreach(t, types)
+		if (str_is(json_str(t), direction))
+			return true;
+	return !json_count(types) && (strcmp(direction, "Ingress") == 0 || json_at(policy, "spec.egress"));
+}
+
+/* Names of the policies that select the pod. */
+static void files_policies(struct arena *a, const struct file_objects *f, const struct json *pod, struct json *row)
+{
+	struct json *all = json_ensure_array(a, row, "policies");
+	struct json *ingress = json_ensure_array(a, row, "ingressPolicies");
+	struct json *egress = json_ensure_array(a, row, "egressPolicies");
 
 	json_foreach(policy, f->policies) {
+		struct str name = json_at_str(policy, "metadata.name");
 		struct selector selector;
 
 		if (!str_eq(json_at_str(policy, "metadata.namespace"), json_at_str(pod, "metadata.namespace")) ||
 		    selector_from_json(a, json_at(policy, "spec.podSelector"), &selector, NULL) < 0 ||
 		    !selector_matches_map(&selector, json_at(pod, "metadata.labels")))
 			continue;
-		json_append(list, json_new_str(a, json_at_str(policy, "metadata.name")));
+		json_append(all, json_new_str(a, name));
+		if (files_policy_isolates(policy, "Ingress"))
+			json_append(ingress, json_new_str(a, name));
+		if (files_policy_isolates(policy, "Egress"))
+			json_append(egress, json_new_str(a, name));
 	}
-	return list;
 }
 
 static struct json *files_pods(struct arena *a, const struct file_objects *f)
@@ -104,7 +121,7 @@ static struct json *files_pods(struct arena *a, const struct file_objects *f)
 		json_set_str(a, v, "address", json_at_str(pod, "status.podIP"));
 		json_foreach(ip, json_at(pod, "status.podIPs"))
 			json_append(json_ensure_array(a, v, "addresses"), json_new_str(a, json_get_str(ip, "ip")));
-		json_set(v, "policies", files_policies(a, f, pod));
+		files_policies(a, f, pod, v);
 		json_set(v, "labels", json_clone(a, json_at(pod, "metadata.labels")));
 		if (json_at_bool(pod, "spec.hostNetwork", false))
 			json_set_bool(a, v, "hostNetwork", true);

@@ -30,36 +30,54 @@ static void kernel_service(void *arg, const struct dp_service *s)
 	map_put(&k->by_key, str_of(frontend_key(k->arena, f)), f);
 }
 
+/* What else a frontend has; backends are compared apart. */
+static const char *const frontend_extras[] = { "affinitySeconds", "outside", "sources" };
+
+static const char *frontend_difference(const struct json *want, const struct json *have)
+{
+	if (!have)
+		return "not in the kernel";
+	if (!want)
+		return "no object asks for it";
+	if (!json_equal(json_get(want, "backends"), json_get(have, "backends")))
+		return "backends differ";
+	for (size_t i = 0; i < ARRAY_SIZE(frontend_extras); i++) {
+		const struct json *a = json_get(want, frontend_extras[i]), *b = json_get(have, frontend_extras[i]);
+
+		if (!a != !b || (a && !json_equal(a, b)))
+			return i == 0   ? "affinity differs"
+			       : i == 1 ? "backends for outsiders differ"
+					: "source ranges differ";
+	}
+	return NULL;
+}
+
 static struct json *frontend_row(struct arena *a, const struct json *service, const struct json *want,
 				 const struct json *have)
 {
+	static const char *const place[] = { "kind", "protocol", "address", "port" };
 	const struct json *any = want ? want : have;
 	struct json *v = json_new_object(a);
-	const char *difference = NULL;
+	const char *difference = frontend_difference(want, have);
 
 	if (service) {
 		json_set_str(a, v, "namespace", json_get_str(service, "namespace"));
 		json_set_str(a, v, "name", json_get_str(service, "name"));
 	}
-	json_set(v, "kind", json_clone(a, json_get(any, "kind")));
-	json_set(v, "protocol", json_clone(a, json_get(any, "protocol")));
-	if (json_get(any, "address"))
-		json_set(v, "address", json_clone(a, json_get(any, "address")));
-	json_set(v, "port", json_clone(a, json_get(any, "port")));
+	for (size_t i = 0; i < ARRAY_SIZE(place); i++)
+		if (json_get(any, place[i]))
+			json_set(v, place[i], json_clone(a, json_get(any, place[i])));
 	json_set(v, "backends", want ? json_clone(a, json_get(want, "backends")) : json_new_array(a));
 	json_set(v, "kernel", have ? json_clone(a, json_get(have, "backends")) : json_new_array(a));
-	if (!have)
-		difference = "not in the kernel";
-	else if (!want)
-		difference = "no object asks for it";
-	else if (!json_equal(json_get(want, "backends"), json_get(have, "backends")))
-		difference = "backends differ";
+	for (size_t i = 0; i < ARRAY_SIZE(frontend_extras); i++)
+		if (json_get(any, frontend_extras[i]))
+			json_set(v, frontend_extras[i], json_clone(a, json_get(any, frontend_extras[i])));
 	if (difference)
 		json_set_cstr(a, v, "difference", difference);
 	return v;
 }
 
-static struct json *kernel_services(struct dataplane *dp, struct arena *a, const struct json *network)
+struct json *status_kernel_services(struct dataplane *dp, struct arena *a, const struct json *network)
 {
 	struct kernel_services k = { .arena = a };
 	struct json *rows = json_new_array(a);
@@ -188,7 +206,7 @@ void status_add_kernel(const struct config *config, struct arena *a, struct json
 		json_set(status, "dataplane", kernel);
 		return;
 	}
-	json_set(status, "services", kernel_services(dp, a, network));
+	json_set(status, "services", status_kernel_services(dp, a, network));
 	dataplane_policy_each(dp, kernel_policy, &policies, NULL);
 	json_set(status, "policies", policies.rows);
 	json_set(kernel, "drops", kernel_drops(dp, a));

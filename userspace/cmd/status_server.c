@@ -19,7 +19,7 @@ static size_t status_write(char *p, size_t size, size_t n, void *arg)
 	return size * n;
 }
 
-static int status_get(const struct config *config, struct arena *a, struct buf *out, struct err *err)
+static int status_get(const struct config *config, struct arena *a, const char *path, struct buf *out, struct err *err)
 {
 	const char *tls = config_path(config, config->data_dir, "tls");
 	CURLcode code;
@@ -32,7 +32,7 @@ static int status_get(const struct config *config, struct arena *a, struct buf *
 	curl = sym_curl_easy_init();
 	if (!curl)
 		return err_set(err, -ENOMEM, "curl could not be initialised");
-	sym_curl_easy_setopt(curl, CURLOPT_URL, arena_printf(a, "%s/k3c-bpf/status", config_local_url(config)));
+	sym_curl_easy_setopt(curl, CURLOPT_URL, arena_printf(a, "%s%s", config_local_url(config), path));
 	sym_curl_easy_setopt(curl, CURLOPT_CAINFO, config_path(config, tls, "ca.crt"));
 	sym_curl_easy_setopt(curl, CURLOPT_SSLCERT, config_path(config, tls, "admin.crt"));
 	sym_curl_easy_setopt(curl, CURLOPT_SSLKEY, config_path(config, tls, "admin.key"));
@@ -52,13 +52,13 @@ static int status_get(const struct config *config, struct arena *a, struct buf *
 	return 0;
 }
 
-int status_fetch(const struct config *config, struct arena *arena, struct json **ret, struct err *err)
+int status_fetch(const struct config *config, struct arena *arena, const char *path, struct json **ret, struct err *err)
 {
 	_cleanup_buf_ struct buf out = BUF_INIT;
 	int r;
 
 	if (!fs_exists(config_path(config, config->data_dir, "tls/admin.crt")))
 		return err_set(err, -ENOENT, "no node was ever started on %s", config->data_dir);
-	r = status_get(config, arena, &out, err);
+	r = status_get(config, arena, path, &out, err);
 	return r < 0 ? r : json_parse(arena, arena_str(arena, buf_str(&out)), 0, ret, err);
 }

@@ -9,6 +9,7 @@
 
 #include "bpf/include/nat.h"
 #include "bpf/include/service.h"
+#include "userspace/dataplane/inspect.h"
 #include "userspace/dataplane/internal.h"
 
 /* A set of backends, as the caller gives it. */
@@ -151,21 +152,23 @@ static bool services_in_pod_nets(struct dataplane *dp, const struct dp_addr *add
 	return false;
 }
 
-/* The answers of the host itself need a look only once somebody may reach it through a frontend on a link. */
-static int services_note_host_backends(struct dataplane *dp, const struct dp_service *s, struct err *err)
+/* What programs look for only once there is something to find: frontends beyond the service net, and backends that
+ * are no pods, whose answers leave by the host's links. */
+static int services_note_kinds(struct dataplane *dp, const struct dp_service *s, struct err *err)
 {
+	uint32_t before = dp->meta.flags;
 	bool all = true;
 
-	if (s->kind == DP_CLUSTER_IP || (dp->meta.flags & K3C_META_HOST_BACKENDS))
+	if (s->kind == DP_CLUSTER_IP)
 		return 0;
+	dp->meta.flags |= K3C_META_EXTERNAL;
 	for (size_t i = 0; i < s->n_backends && all; i++)
 		all = services_in_pod_nets(dp, &s->backends[i].addr);
 	for (size_t i = 0; s->outside_differs && i < s->n_outside && all; i++)
 		all = services_in_pod_nets(dp, &s->outside[i].addr);
-	if (all)
-		return 0;
-	dp->meta.flags |= K3C_META_HOST_BACKENDS;
-	return dataplane_meta_write(dp, err);
+	if (!all)
+		dp->meta.flags |= K3C_META_HOST_BACKENDS;
+	return dp->meta.flags != before ? dataplane_meta_write(dp, err) : 0;
 }
 
 static int services_check(const struct dp_service *s, struct err *err)
@@ -234,7 +237,7 @@ int dataplane_service_set(struct dataplane *dp, const struct dp_service *s, stru
 	had = bpf_map_lookup_elem(dp->maps[DP_MAP_SERVICE], &key, &old) == 0;
 	if (had && services_same(dp, s, &old))
 		return 0;
-	r = services_note_host_backends(dp, s, err);
+	r = services_note_kinds(dp, s, err);
 	if (r < 0)
 		return r;
 	value.affinity_s = s->affinity_s;
@@ -322,6 +325,29 @@ int dataplane_service_each(struct dataplane *dp, dataplane_service_fn *fn, void 
 			services_report(dp, &key, &value, fn, arg);
 	}
 	return errno == ENOENT ? 0 : err_set(err, -errno, "read %s: %s", maps_name(DP_MAP_SERVICE), strerror(errno));
+}
+
+/* As lb_by_address() of bpf/lib/lb.h finds it. */
+int dataplane_service_get(struct dataplane *dp, const struct dp_addr *addr, uint16_t port, uint8_t proto,
+			  bool from_host, dataplane_service_fn *fn, void *arg)
+{
+	struct k3c_service_key key = { .addr = dp_addr_in(addr), .port = htons(port), .proto = proto };
+	bool v4 = dp_addr_is_v4(&key.addr);
+	bool loopback = v4 ? addr->b[12] == 127 : !key.addr.q[0] && !key.addr.w[2] && key.addr.w[3] == htonl(1);
+	struct k3c_service value;
+
+	if (loopback && !from_host)
+		return -ENOENT;
+	if (bpf_map_lookup_elem(dp->maps[DP_MAP_SERVICE], &key, &value) < 0) {
+		if (!loopback && !dataplane_is_node_address(dp, addr))
+			return -ENOENT;
+		key.scope = K3C_SCOPE_NODE;
+		key.addr = v4 ? dp_addr_v4(0) : (struct k3c_addr){ 0 };
+		if (bpf_map_lookup_elem(dp->maps[DP_MAP_SERVICE], &key, &value) < 0)
+			return -ENOENT;
+	}
+	services_report(dp, &key, &value, fn, arg);
+	return 0;
 }
 
 /* A server that died between writing a set and naming it in a frontend leaves the set: it goes at the next open. */

@@ -109,7 +109,8 @@ static struct json *status_labels(struct arena *arena, const struct net_pod *pod
 static struct json *status_pod(struct arena *arena, struct netctl *nc, const struct net_pod *pod)
 {
 	struct json *v = json_new_object(arena), *policies = json_new_array(arena);
-	struct json *addresses = json_new_array(arena);
+	struct json *addresses = json_new_array(arena), *ingress = json_new_array(arena);
+	struct json *egress = json_new_array(arena);
 
 	json_set_str(arena, v, "namespace", pod->ns);
 	json_set_str(arena, v, "name", pod->name);
@@ -123,10 +124,18 @@ static struct json *status_pod(struct arena *arena, struct netctl *nc, const str
 	json_set(v, "addresses", addresses);
 	json_set_int(arena, v, "identity", pod->identity);
 	json_set(v, "labels", status_labels(arena, pod));
-	list_foreach(p, &pod->home->policies, struct net_policy, link)
-		if (selector_matches(&p->selector, pod->labels, pod->n_labels))
-			json_append(policies, json_new_str(arena, p->name));
+	list_foreach(p, &pod->home->policies, struct net_policy, link) {
+		if (!selector_matches(&p->selector, pod->labels, pod->n_labels))
+			continue;
+		json_append(policies, json_new_str(arena, p->name));
+		if (p->ingress)
+			json_append(ingress, json_new_str(arena, p->name));
+		if (p->egress)
+			json_append(egress, json_new_str(arena, p->name));
+	}
 	json_set(v, "policies", policies);
+	json_set(v, "ingressPolicies", ingress);
+	json_set(v, "egressPolicies", egress);
 	if (pod->virtual)
 		json_set_bool(arena, v, "virtual", true);
 	return v;

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Words of the command line -> addresses. See trace.h. */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "userspace/cmd/trace.h"
+#include "userspace/netctl/address.h"
+
+#define TRACE_PREFIX_POD "pod/"
+#define TRACE_PREFIX_SERVICE "svc/"
+
+static bool trace_is_loopback(const struct dp_addr *a)
+{
+	static const struct dp_addr one = { .b = { [15] = 1 } };
+
+	return address_family(a) == DP_V4 ? a->b[12] == 127 : address_equal(a, &one);
+}
+
+static void trace_end_address(struct trace *t, const struct dp_addr *addr, struct trace_end *ret)
+{
+	const char *pod = inspect_pod_name(&t->in, addr);
+
+	ret->addr = *addr;
+	ret->is_node = trace_is_loopback(addr) || dataplane_is_node_address(t->in.dp, addr);
+	ret->name = pod ? pod : ret->is_node ? "the node" : "";
+}
+
+/* The pod's address of that family; DP_FAMILIES: its first. */
+static int trace_pod_address(struct trace *t, const char *ns, const char *name, int family, struct dp_addr *ret,
+			     struct err *err)
+{
+	const struct json *pod = inspect_find_pod(&t->in, ns, name);
+	struct dp_addr a;
+
+	if (!pod)
+		return err_set(err, -ENOENT, "pod %s/%s: not known to %s", ns, name, t->in.objects);
+	if (address_parse(json_get_str(pod, "address"), &a) == 0 &&
+	    (family == DP_FAMILIES || (int)address_family(&a) == family)) {
+		*ret = a;
+		return 0;
+	}
+	json_foreach(text, json_get(pod, "addresses"))
+		if (address_parse(json_str(text), &a) == 0 &&
+		    (family == DP_FAMILIES || (int)address_family(&a) == family)) {
+			*ret = a;
+			return 0;
+		}
+	return err_set(err, -ENOENT, "pod %s/%s has no address%s", ns, name,
+		       family == DP_FAMILIES ? " yet" : " of that family");
+}
+
+static const char *trace_ports(struct trace *t, const struct json *service)
+{
+	_cleanup_buf_ struct buf out = BUF_INIT;
+
+	json_foreach(f, json_get(service, "frontends"))
+		buf_printf(&out, "%s%" PRId64 "/%.*s", buf_len(&out) ? ", " : "", json_get_int(f, "port", 0),
+			   STR_ARG(json_get_str(f, "protocol")));
+	return arena_strdup(&t->in.arena, buf_len(&out) ? buf_cstr(&out) : "none");
+}
+
+/* A frontend with an address of its own before a port of the node (asked at 127.0.0.1's place: the node). */
+static int trace_service_address(struct trace *t, const char *ns, const char *name, struct dp_addr *ret,
+				 struct err *err)
+{
+	const struct json *service = inspect_find_service(&t->in, ns, name);
+	char proto[8];
+	struct dp_addr a;
+
+	if (!service)
+		return err_set(err, -ENOENT, "service %s/%s: not known to %s", ns, name, t->in.objects);
+	json_foreach(f, json_get(service, "frontends")) {
+		if (json_get_int(f, "port", 0) != t->port ||
+		    !str_is(json_get_str(f, "protocol"), args_protocol_name(t->proto, proto)) ||
+		    address_parse(json_get_str(f, "address"), &a) < 0 || address_is_zero(&a))
+			continue;
+		*ret = a;
+		return 0;
+	}
+	return err_set(err, -ENOENT, "service %s/%s has no address with port %u/%s (it has: %s)", ns, name, t->port,
+		       args_protocol_name(t->proto, proto), trace_ports(t, service));
+}
+
+static int trace_to_name(struct trace *t, const char *word, bool pods, bool services, struct dp_addr *ret,
+			 struct err *err)
+{
+	const char *ns, *name;
+	bool is_pod, is_service;
+
+	if (!inspect_split_name(word, t->ns, &t->in.arena, &ns, &name))
+		return err_set(err, -EINVAL, "--to: \"%.64s\" is neither an address nor a name", word);
+	is_pod = pods && inspect_find_pod(&t->in, ns, name);
+	is_service = services && inspect_find_service(&t->in, ns, name);
+	if (is_pod && is_service)
+		return err_set(err, -EINVAL, "--to: both a pod and a Service are named %s/%s: say pod/ or svc/", ns,
+			       name);
+	if (is_service || !pods)
+		return trace_service_address(t, ns, name, ret, err);
+	if (is_pod || !services)
+		return trace_pod_address(t, ns, name, DP_FAMILIES, ret, err);
+	return err_set(err, -ENOENT, "%s/%s: neither a pod nor a Service, as known to %s", ns, name, t->in.objects);
+}
+
+int trace_resolve_to(struct trace *t, const char *word, struct err *err)
+{
+	struct dp_addr addr;
+	int r = 0;
+
+	if (address_parse(str_of(word), &addr) < 0) {
+		bool pod = strncmp(word, TRACE_PREFIX_POD, strlen(TRACE_PREFIX_POD)) == 0;
+		bool service = strncmp(word, TRACE_PREFIX_SERVICE, strlen(TRACE_PREFIX_SERVICE)) == 0;
+
+		r = trace_to_name(t, pod || service ? word + strlen(TRACE_PREFIX_POD) : word, !service, !pod, &addr,
+				  err);
+	}
+	if (r == 0)
+		trace_end_address(t, &addr, &t->to);
+	return r;
+}
+
+int trace_resolve_from(struct trace *t, const char *word, struct err *err)
+{
+	enum dp_family family = address_family(&t->to.addr);
+	const char *ns, *name;
+	struct dp_addr addr;
+	int r = 0;
+
+	if (strcmp(word, "host") == 0) {
+		r = address_parse(family == DP_V4 ? STR("127.0.0.1") : STR("::1"), &addr);
+	} else if (address_parse(str_of(word), &addr) == 0) {
+		if (address_family(&addr) != family)
+			r = err_set(err, -EINVAL, "--from and --to are of two families");
+	} else {
+		if (strncmp(word, TRACE_PREFIX_POD, strlen(TRACE_PREFIX_POD)) == 0)
+			word += strlen(TRACE_PREFIX_POD);
+		if (!inspect_split_name(word, t->ns, &t->in.arena, &ns, &name))
+			return err_set(err, -EINVAL, "--from: \"%.64s\" is neither an address nor a pod", word);
+		r = trace_pod_address(t, ns, name, (int)family, &addr, err);
+	}
+	if (r == 0)
+		trace_end_address(t, &addr, &t->from);
+	return r;
+}

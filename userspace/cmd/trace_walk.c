@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The look-ups of the programs, one after the other, and the objects' word beside them. See trace.h. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "userspace/cmd/status_collect.h"
+#include "userspace/cmd/trace.h"
+#include "userspace/netctl/address.h"
+#include "userspace/netctl/explain.h"
+
+struct trace_service {
+	struct trace *t;
+	bool outside; /* the client is of the world */
+	bool denied, silent;
+	const char *kind;
+	struct dp_backend *backends;
+	size_t n;
+};
+
+static bool trace_in_sources(const struct dp_service *s, const struct dp_addr *from)
+{
+	for (size_t i = 0; i < s->n_sources; i++)
+		if (address_in(from, &s->sources[i].addr, s->sources[i].bits))
+			return true;
+	return !s->n_sources;
+}
+
+static void trace_frontend(void *arg, const struct dp_service *s)
+{
+	static const char *const kinds[] = { "ClusterIP", "NodePort", "External", "LoadBalancer", "HostPort" };
+	struct trace_service *out = arg;
+	bool outside = out->outside && s->outside_differs;
+	const struct dp_backend *backends = outside ? s->outside : s->backends;
+
+	out->kind = s->kind < ARRAY_SIZE(kinds) ? kinds[s->kind] : "?";
+	out->denied = !out->t->from.is_node && !trace_in_sources(s, &out->t->from.addr);
+	out->n = outside ? s->n_outside : s->n_backends;
+	out->silent = outside;
+	out->backends = arena_new_array(&out->t->in.arena, struct dp_backend, out->n);
+	if (out->n)
+		memcpy(out->backends, backends, out->n * sizeof(*backends));
+}
+
+static struct json *trace_side(struct arena *a, const struct dp_probe *p)
+{
+	struct json *v = json_new_object(a);
+
+	json_set_bool(a, v, "isolated", p->isolated);
+	json_set_bool(a, v, "allowed", p->allowed);
+	if (p->identity)
+		json_set_int(a, v, "identity", p->identity);
+	return v;
+}
+
+/* NULL: nobody knows the objects. */
+static struct json *trace_objects(struct trace *t, const struct trace_end *to, uint16_t port)
+{
+	const struct netctl_flow flow = {
+		.from = t->from.addr,
+		.to = to->addr,
+		.from_node = t->from.is_node,
+		.to_node = to->is_node,
+		.proto = t->proto,
+		.port = port,
+	};
+	struct json *v = NULL;
+	const char *path;
+
+	if (!t->in.network)
+		return NULL;
+	path = arena_printf(&t->in.arena, "/k3c-bpf/explain?%s", netctl_flow_format(&t->in.arena, &flow));
+	if (t->in.server)
+		(void)status_fetch(&t->in.config, &t->in.arena, path, &v, NULL);
+	else
+		(void)status_explain_files(&t->in.config, &t->in.arena, &flow, &v, NULL);
+	return v;
+}
+
+/* An address of the pods' range that is nobody's: the route says "unreachable". */
+static bool trace_is_nobody(struct trace *t, const struct trace_end *to, const struct dp_probe *probe)
+{
+	const struct dp_net *pods = &t->in.config.pod_nets[address_family(&to->addr)];
+
+	return pods->bits && !probe->known && !to->is_node && address_in(&to->addr, &pods->addr, pods->bits);
+}
+
+/* One place that the packet may reach: a backend, or what was asked for itself. */
+static struct json *trace_path(struct trace *t, const struct dp_addr *addr, uint16_t port)
+{
+	struct arena *a = &t->in.arena;
+	const char *pod = inspect_pod_name(&t->in, addr);
+	struct trace_end to = { .addr = *addr, .is_node = dataplane_is_node_address(t->in.dp, addr) };
+	struct json *v = json_new_object(a), *maps = json_new_object(a), *objects;
+	struct dp_probe from_side, to_side;
+	bool itself = address_equal(addr, &t->from.addr), allowed;
+	const char *reason = NULL;
+
+	dataplane_probe(t->in.dp, &t->from.addr, addr, t->proto, port, t->from.is_node, &from_side, &to_side, NULL);
+	/* What a pod says to itself never leaves it. */
+	if (itself)
+		from_side.allowed = to_side.allowed = true;
+	allowed = from_side.allowed && to_side.allowed;
+	if (!allowed)
+		reason = from_side.allowed ? "policy-ingress" : "policy-egress";
+	objects = itself ? NULL : trace_objects(t, &to, port);
+	json_set_cstr(a, v, "place", inspect_place(a, addr, port));
+	if (pod)
+		json_set_cstr(a, v, "pod", pod);
+	if (objects)
+		json_set_bool(a, v, "agree", json_get_bool(objects, "allowed", false) == allowed);
+	if (allowed && trace_is_nobody(t, &to, &to_side)) {
+		allowed = false;
+		reason = "unreachable: no pod has this address";
+	}
+	json_set_bool(a, v, "allowed", allowed);
+	if (reason)
+		json_set_cstr(a, v, "reason", reason);
+	json_set(maps, "egress", trace_side(a, &from_side));
+	json_set(maps, "ingress", trace_side(a, &to_side));
+	json_set(v, "maps", maps);
+	if (objects)
+		json_set(v, "objects", objects);
+	return v;
+}
+
+static void trace_answer(struct trace *t, struct json *v, const char *reason)
+{
+	struct arena *a = &t->in.arena;
+	size_t n = 0, n_allowed = 0;
+	bool agree = true;
+
+	json_foreach(path, json_get(v, "paths")) {
+		n++;
+		n_allowed += json_get_bool(path, "allowed", false);
+		agree = agree && json_get_bool(path, "agree", true);
+		if (!reason && json_get(path, "reason"))
+			reason = arena_strndup(a, json_get_str(path, "reason").p, json_get_str(path, "reason").n);
+	}
+	json_set_bool(a, v, "allowed", n && n_allowed == n);
+	json_set_cstr(a, v, "answer",
+		      n && n_allowed == n ? "ALLOWED"
+		      : n_allowed         ? arena_printf(a, "DENIED for %zu of %zu backends", n - n_allowed, n)
+					  : "DENIED");
+	if (reason)
+		json_set_cstr(a, v, "reason", reason);
+	json_set_bool(a, v, "agree", agree);
+}
+
+static struct json *trace_service_json(struct trace *t, const struct trace_service *s)
+{
+	const char *name = inspect_service_name(&t->in, &t->to.addr, t->port, t->proto);
+	struct arena *a = &t->in.arena;
+	struct json *v = json_new_object(a);
+
+	json_set_cstr(a, v, "name", name ? name : "(no object asks for it)");
+	json_set_cstr(a, v, "kind", s->kind);
+	json_set_int(a, v, "backends", (int64_t)s->n);
+	return v;
+}
+
+int trace_walk(struct trace *t, struct json **ret, struct err *err)
+{
+	struct arena *a = &t->in.arena;
+	struct trace_service s = { .t = t };
+	struct json *v = json_new_object(a), *paths = json_new_array(a);
+	const char *reason = NULL;
+	struct dp_endpoint known;
+	char proto[8];
+
+	s.outside = !t->from.is_node && dataplane_endpoint_get(t->in.dp, &t->from.addr, &known) < 0;
+	json_set_cstr(a, v, "from",
+		      *t->from.name ? arena_printf(a, "%s (%s)", t->from.name, inspect_address(a, &t->from.addr))
+				    : inspect_address(a, &t->from.addr));
+	json_set_cstr(
+		a, v, "to",
+		arena_printf(a, "%s%s%s", inspect_place(a, &t->to.addr, t->port), *t->to.name ? " " : "", t->to.name));
+	json_set_cstr(a, v, "protocol", arena_strdup(a, args_protocol_name(t->proto, proto)));
+	json_set_int(a, v, "port", t->port);
+	json_set(v, "paths", paths);
+	json_set_bool(a, v, "server", t->in.server);
+	json_set_cstr(a, v, "objectsFrom", t->in.objects);
+	if (dataplane_service_get(t->in.dp, &t->to.addr, t->port, t->proto, t->from.is_node, trace_frontend, &s) < 0) {
+		json_append(paths, trace_path(t, &t->to.addr, t->port));
+	} else {
+		json_set(v, "service", trace_service_json(t, &s));
+		reason = s.denied ? "source-range" : !s.n ? "no-service-backend" : NULL;
+		for (size_t i = 0; !reason && i < s.n && i < TRACE_PATHS_MAX; i++)
+			json_append(paths, trace_path(t, &s.backends[i].addr, s.backends[i].port));
+		if (!reason && s.n > TRACE_PATHS_MAX)
+			json_set_int(a, v, "pathsLeftOut", (int64_t)(s.n - TRACE_PATHS_MAX));
+	}
+	trace_answer(t, v, reason);
+	*ret = v;
+	return 0;
+}

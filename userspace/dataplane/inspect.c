@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Endpoints, rules and the answer of the policy look-ups. The order of the look-ups is that of bpf/lib/policy.h:
+ * whoever changes one changes the other (test_inspect.c holds them against each other). See inspect.h. */
+#include "userspace/dataplane/inspect.h"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "bpf/include/endpoint.h"
+#include "bpf/include/event.h"
+#include "bpf/include/policy.h"
+#include "bpf/include/service.h"
+#include "userspace/dataplane/internal.h"
+
+/* The half that is in force now. */
+static const struct k3c_endpoint_policy *endpoint_policy(struct dataplane *dp, const struct k3c_endpoint *e)
+{
+	struct k3c_meta meta = { 0 };
+	uint32_t zero = 0;
+
+	(void)bpf_map_lookup_elem(dp->maps[DP_MAP_META], &zero, &meta);
+	return &e->policy[meta.generation & 1];
+}
+
+static void endpoint_out(struct dataplane *dp, const struct k3c_addr *addr, const struct k3c_endpoint *e,
+			 struct dp_endpoint *ret)
+{
+	const struct k3c_endpoint_policy *policy = endpoint_policy(dp, e);
+	struct k3c_pod_drop drop;
+
+	*ret = (struct dp_endpoint){
+		.addr = dp_addr_out(addr),
+		.ifindex = e->ifindex,
+		.identity = policy->identity,
+		.isolated_ingress = policy->flags & K3C_EP_ISOLATED_INGRESS,
+		.isolated_egress = policy->flags & K3C_EP_ISOLATED_EGRESS,
+		.set = policy->set,
+	};
+	if (!e->ifindex || bpf_map_lookup_elem(dp->maps[DP_MAP_POD_DROP], &e->ifindex, &drop) < 0)
+		return;
+	ret->dropped_ingress = drop.ingress;
+	ret->dropped_egress = drop.egress;
+	ret->dropped_other = drop.other;
+	ret->dropped_bytes = drop.bytes;
+}
+
+int dataplane_endpoint_each(struct dataplane *dp, dataplane_endpoint_fn *fn, void *arg, struct err *err)
+{
+	int fd = dp->maps[DP_MAP_ENDPOINT];
+	struct k3c_addr addr, next;
+	bool first = true;
+
+	while (bpf_map_get_next_key(fd, first ? NULL : &addr, &next) == 0) {
+		struct dp_endpoint out;
+		struct k3c_endpoint e;
+
+		addr = next;
+		first = false;
+		if (bpf_map_lookup_elem(fd, &addr, &e) < 0)
+			continue;
+		endpoint_out(dp, &addr, &e, &out);
+		fn(arg, &out);
+	}
+	return errno == ENOENT ? 0 : err_set(err, -errno, "read %s: %s", maps_name(DP_MAP_ENDPOINT), strerror(errno));
+}
+
+int dataplane_endpoint_get(struct dataplane *dp, const struct dp_addr *addr, struct dp_endpoint *ret)
+{
+	struct k3c_addr a = dp_addr_in(addr);
+	struct k3c_endpoint e;
+
+	if (bpf_map_lookup_elem(dp->maps[DP_MAP_ENDPOINT], &a, &e) < 0)
+		return -ENOENT;
+	endpoint_out(dp, &a, &e, ret);
+	return 0;
+}
+
+bool dataplane_netns_pod(struct dataplane *dp, uint64_t cookie, struct dp_addr ret_addrs[static DP_FAMILIES])
+{
+	struct k3c_netns n;
+
+	if (bpf_map_lookup_elem(dp->maps[DP_MAP_NETNS], &cookie, &n) < 0)
+		return false;
+	for (int f = 0; f < DP_FAMILIES; f++)
+		ret_addrs[f] = dp_addr_out(&n.addrs[f]);
+	return true;
+}
+
+bool dataplane_is_node_address(struct dataplane *dp, const struct dp_addr *addr)
+{
+	struct k3c_addr a = dp_addr_in(addr);
+	uint32_t value;
+
+	return bpf_map_lookup_elem(dp->maps[DP_MAP_NODE], &a, &value) == 0;
+}
+
+/* ---- rules ---- */
+
+/* What a peer of a direction has open: a run of ports of one protocol. */
+struct opening {
+	uint32_t peer;
+	uint8_t direction, proto;
+	uint16_t first, last; /* 0, 65535: every port */
+};
+
+struct openings {
+	struct opening *items;
+	size_t n, cap;
+};
+
+static int opening_cmp(const void *pa, const void *pb)
+{
+	const struct opening *a = pa, *b = pb;
+
+	if (a->direction != b->direction)
+		return a->direction < b->direction ? -1 : 1;
+	if (a->peer != b->peer)
+		return a->peer < b->peer ? -1 : 1;
+	if (a->proto != b->proto)
+		return a->proto < b->proto ? -1 : 1;
+	return (a->first > b->first) - (a->first < b->first);
+}
+
+static void opening_add(struct openings *o, const struct k3c_rule_key *key)
+{
+	struct opening *item;
+	uint32_t span;
+
+	mem_grow(o->items, o->cap, o->n + 1);
+	item = &o->items[o->n++];
+	*item = (struct opening){ .peer = key->peer, .direction = key->direction, .last = UINT16_MAX };
+	if (key->prefixlen <= K3C_RULE_BITS_ANY)
+		return;
+	item->proto = key->proto;
+	span = key->prefixlen >= K3C_RULE_BITS_PORT ? 1 : 1u << (K3C_RULE_BITS_PORT - key->prefixlen);
+	if (span > UINT16_MAX)
+		return;
+	item->first = ntohs(key->port);
+	item->last = (uint16_t)(item->first + span - 1);
+}
+
+/* Blocks that touch are one range again. */
+static void openings_join(struct openings *o)
+{
+	size_t n = 0;
+
+	if (o->n)
+		qsort(o->items, o->n, sizeof(*o->items), opening_cmp);
+	for (size_t i = 0; i < o->n; i++) {
+		struct opening *last = n ? &o->items[n - 1] : NULL, *item = &o->items[i];
+
+		if (last && last->direction == item->direction && last->peer == item->peer &&
+		    last->proto == item->proto && item->first <= (uint32_t)last->last + 1) {
+			if (item->last > last->last)
+				last->last = item->last;
+			continue;
+		}
+		o->items[n++] = *item;
+	}
+	o->n = n;
+}
+
+static void openings_read(struct dataplane *dp, uint32_t set, struct openings *o)
+{
+	struct k3c_rule_key key, next;
+	bool first = true;
+
+	while (bpf_map_get_next_key(dp->maps[DP_MAP_RULE], first ? NULL : &key, &next) == 0) {
+		key = next;
+		first = false;
+		if (key.set == set)
+			opening_add(o, &key);
+	}
+	openings_join(o);
+}
+
+static void rule_tell(const struct opening *o, dataplane_rule_fn *fn, void *arg, struct dp_rule_info *r)
+{
+	bool all = o->first == 0 && o->last == UINT16_MAX;
+
+	r->direction = o->direction;
+	r->proto = o->proto;
+	r->port = all ? 0 : o->first;
+	r->end_port = all ? 0 : o->last;
+	fn(arg, r);
+}
+
+/* A prefix opens what its class has; a class that has nothing was carved out. */
+static void rule_prefix(const struct k3c_prefix_key *key, uint32_t class, const struct openings *o,
+			dataplane_rule_fn *fn, void *arg)
+{
+	const struct opening all = { .direction = key->direction, .last = UINT16_MAX };
+	struct dp_rule_info r = {
+		.prefix = dp_addr_out(&key->addr),
+		.prefix_len = (uint8_t)(key->prefixlen - K3C_PREFIX_BITS_FIXED),
+	};
+	bool any = false;
+
+	if (class == K3C_CLASS_ALL) {
+		rule_tell(&all, fn, arg, &r);
+		return;
+	}
+	for (size_t i = 0; i < o->n; i++) {
+		if (o->items[i].peer != (class | K3C_PEER_CLASS) || o->items[i].direction != key->direction)
+			continue;
+		rule_tell(&o->items[i], fn, arg, &r);
+		any = true;
+	}
+	if (any)
+		return;
+	r.deny = true;
+	rule_tell(&all, fn, arg, &r);
+}
+
+int dataplane_rule_each(struct dataplane *dp, uint32_t set, dataplane_rule_fn *fn, void *arg, struct err *err)
+{
+	struct k3c_prefix_key key, next;
+	struct openings o = { 0 };
+	bool first = true;
+
+	if (!set)
+		return 0;
+	openings_read(dp, set, &o);
+	for (size_t i = 0; i < o.n; i++) {
+		struct dp_rule_info r = { .identity = o.items[i].peer };
+
+		if (!(o.items[i].peer & K3C_PEER_CLASS))
+			rule_tell(&o.items[i], fn, arg, &r);
+	}
+	while (bpf_map_get_next_key(dp->maps[DP_MAP_PREFIX], first ? NULL : &key, &next) == 0) {
+		uint32_t class;
+
+		key = next;
+		first = false;
+		if (key.set == set && bpf_map_lookup_elem(dp->maps[DP_MAP_PREFIX], &key, &class) == 0)
+			rule_prefix(&key, class, &o, fn, arg);
+	}
+	free(o.items);
+	return errno == ENOENT ? 0 : err_set(err, -errno, "read %s: %s", maps_name(DP_MAP_PREFIX), strerror(errno));
+}
+
+/* ---- what the programs would do ---- */
+
+static bool probe_rule(struct dataplane *dp, uint32_t set, uint32_t peer, uint8_t direction, uint8_t proto,
+		       uint16_t port)
+{
+	const struct k3c_rule_key key = {
+		.prefixlen = K3C_RULE_BITS_PORT,
+		.set = set,
+		.peer = peer,
+		.direction = direction,
+		.proto = proto,
+		.port = htons(port),
+	};
+	uint32_t value;
+
+	return bpf_map_lookup_elem(dp->maps[DP_MAP_RULE], &key, &value) == 0;
+}
+
+static bool probe_allows(struct dataplane *dp, const struct k3c_endpoint_policy *pod, uint8_t direction,
+			 const struct k3c_addr *peer, uint32_t peer_identity, uint8_t proto, uint16_t port)
+{
+	uint32_t prefixes = direction == K3C_INGRESS ? K3C_EP_PREFIXES_INGRESS : K3C_EP_PREFIXES_EGRESS;
+	const struct k3c_prefix_key key = {
+		.prefixlen = K3C_PREFIX_BITS_FIXED + 128,
+		.set = pod->set,
+		.direction = direction,
+		.addr = *peer,
+	};
+	uint32_t class;
+
+	if (peer_identity && probe_rule(dp, pod->set, peer_identity, direction, proto, port))
+		return true;
+	if (!(pod->flags & prefixes) || bpf_map_lookup_elem(dp->maps[DP_MAP_PREFIX], &key, &class) < 0)
+		return false;
+	return class == K3C_CLASS_ALL || probe_rule(dp, pod->set, class | K3C_PEER_CLASS, direction, proto, port);
+}
+
+static void probe_side(struct dataplane *dp, const struct k3c_addr *addr, struct k3c_endpoint_policy *policy,
+		       struct dp_probe *ret)
+{
+	struct k3c_endpoint e;
+
+	*ret = (struct dp_probe){ .allowed = true };
+	memset(policy, 0, sizeof(*policy));
+	if (bpf_map_lookup_elem(dp->maps[DP_MAP_ENDPOINT], addr, &e) < 0)
+		return;
+	*policy = *endpoint_policy(dp, &e);
+	ret->known = true;
+	ret->is_pod = e.ifindex != 0;
+	ret->identity = policy->identity;
+}
+
+int dataplane_probe(struct dataplane *dp, const struct dp_addr *from, const struct dp_addr *to, uint8_t proto,
+		    uint16_t port, bool from_host, struct dp_probe *ret_from, struct dp_probe *ret_to, struct err *err)
+{
+	struct k3c_addr src = dp_addr_in(from), dst = dp_addr_in(to);
+	struct k3c_endpoint_policy a, b;
+
+	probe_side(dp, &src, &a, ret_from);
+	probe_side(dp, &dst, &b, ret_to);
+	if (ret_from->is_pod && (a.flags & K3C_EP_ISOLATED_EGRESS)) {
+		ret_from->isolated = true;
+		ret_from->allowed = probe_allows(dp, &a, K3C_EGRESS, &dst, b.identity, proto, port);
+	}
+	if (ret_to->is_pod && (b.flags & K3C_EP_ISOLATED_INGRESS)) {
+		ret_to->isolated = true;
+		ret_to->allowed = from_host || probe_allows(dp, &b, K3C_INGRESS, &src, a.identity, proto, port);
+	}
+	return 0;
+}
