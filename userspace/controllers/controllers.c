@@ -22,6 +22,7 @@ static const struct controller *const table[] = {
 	&controller_job,
 	&controller_endpointslice,
 	&controller_endpoints,
+	&controller_service_lb,
 	&controller_garbage,
 	&controller_pod_gc,
 	&controller_node_lifecycle,
@@ -41,8 +42,9 @@ static const struct controller *const table[] = {
 
 struct controllers {
 	struct controllers_options options;
-	char *root_ca_pem, *apiserver_address, *kubernetes_service_ip;
+	char *root_ca_pem, *apiserver_address, *kubernetes_service_ip, *node_name;
 	struct runner *runners[ARRAY_SIZE(table)];
+	const struct controller *which[ARRAY_SIZE(table)];
 	size_t n;
 };
 
@@ -93,6 +95,7 @@ int controllers_start(struct loop *loop, struct registry *reg, const struct cont
 	c->options.root_ca_pem = c->root_ca_pem = dup_or_null(options->root_ca_pem);
 	c->options.apiserver_address = c->apiserver_address = dup_or_null(options->apiserver_address);
 	c->options.kubernetes_service_ip = c->kubernetes_service_ip = dup_or_null(options->kubernetes_service_ip);
+	c->options.node_name = c->node_name = dup_or_null(options->node_name);
 	c->options.apiserver_port = options->apiserver_port;
 	c->options.signer = options->signer;
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
@@ -102,6 +105,7 @@ int controllers_start(struct loop *loop, struct registry *reg, const struct cont
 			log_info("controller is disabled controller=%s", table[i]->name);
 			continue;
 		}
+		c->which[c->n] = table[i];
 		rc = runner_create(table[i], &ro, &c->runners[c->n], err);
 		if (rc < 0) {
 			controllers_stop(c);
@@ -122,7 +126,19 @@ void controllers_stop(struct controllers *c)
 	free(c->root_ca_pem);
 	free(c->apiserver_address);
 	free(c->kubernetes_service_ip);
+	free(c->node_name);
 	free(c);
+}
+
+void controllers_set_apiserver_address(struct controllers *c, const char *address)
+{
+	if (c->apiserver_address && strcmp(c->apiserver_address, address) == 0)
+		return;
+	free(c->apiserver_address);
+	c->options.apiserver_address = c->apiserver_address = mem_strdup(address);
+	for (size_t i = 0; i < c->n; i++)
+		if (c->which[i] == &controller_kubernetes_service)
+			c->which[i]->start(c->runners[i], NULL);
 }
 
 size_t controllers_count(const struct controllers *c)
