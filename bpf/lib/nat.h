@@ -98,13 +98,17 @@ static __always_inline int nat_rewrite_l4(struct __sk_buff *skb, const struct pa
 	return bpf_skb_store_bytes(skb, port_at, &new_port, sizeof(new_port), 0);
 }
 
-/* Address and port (or echo identifier) of one end, with the checksums over them. */
-static __always_inline int nat_rewrite(struct __sk_buff *skb, const struct packet *p, bool src,
-				       const struct k3c_nat *to)
+/* Address and port (or echo identifier) of one end, with the checksums over them. Global: verified once. */
+__attribute__((noinline)) int nat_rewrite(struct __sk_buff *skb, const struct packet *p, bool src,
+					  const struct k3c_nat *to)
 {
-	__u32 difference = nat_difference(src ? &p->src : &p->dst, &to->addr);
-	__be16 old_port = src ? p->flow.sport : p->flow.dport;
+	__be16 old_port;
+	__u32 difference;
 
+	if (!p || !to)
+		return -1;
+	difference = src ? nat_difference(&p->src, &to->addr) : nat_difference(&p->dst, &to->addr);
+	old_port = src ? p->flow.sport : p->flow.dport;
 	if (!nat_check_offset(p))
 		return -1;
 	/* Of fragments the first one carries the port, and the checksum of all. */
@@ -146,12 +150,9 @@ static __always_inline int nat_rewrite_inner(struct __sk_buff *skb, const struct
 	return bpf_skb_store_bytes(skb, p->inner_l4 + nat_port_offset(p->flow.proto, src), &new_port, 2, 0);
 }
 
-/* An ICMP error about a translated flow. Arriving (`kind` IN): the destination, and the source of the packet inside,
- * become the true ones; leaving (OUT): the source, and the destination inside, become those the world knows. */
-static __always_inline int nat_rewrite_error(struct __sk_buff *skb, const struct packet *p, __u8 kind,
-					     const struct k3c_nat *to)
+static __always_inline int nat_rewrite_error_at(struct __sk_buff *skb, const struct packet *p, bool in,
+						const struct k3c_nat *to)
 {
-	bool in = kind == K3C_NAT_IN;
 	__u32 difference = nat_difference(in ? &p->dst : &p->src, &to->addr);
 
 	if (nat_rewrite_inner(skb, p, in, in ? &p->flow.dst : &p->flow.src, in ? p->flow.dport : p->flow.sport, to) < 0)
@@ -160,6 +161,18 @@ static __always_inline int nat_rewrite_error(struct __sk_buff *skb, const struct
 	    bpf_l4_csum_replace(skb, p->l4 + offsetof(struct icmphdr, checksum), 0, difference, BPF_F_PSEUDO_HDR) < 0)
 		return -1;
 	return nat_store_addr(skb, p->v6, p->l3, !in, &to->addr, difference, BPF_F_RECOMPUTE_CSUM);
+}
+
+/* An ICMP error about a translated flow. Arriving (`kind` IN): the destination, and the source of the packet inside,
+ * become the true ones; leaving (OUT): the source, and the destination inside, become those the world knows. */
+__attribute__((noinline)) int nat_rewrite_error(struct __sk_buff *skb, const struct packet *p, __u8 kind,
+						const struct k3c_nat *to)
+{
+	if (!p || !to)
+		return -1;
+	if (kind == K3C_NAT_IN)
+		return nat_rewrite_error_at(skb, p, true, to);
+	return nat_rewrite_error_at(skb, p, false, to);
 }
 
 static __always_inline void nat_key(const struct flow *f, __u8 kind, struct k3c_nat_key *key)

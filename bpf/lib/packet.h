@@ -124,6 +124,12 @@ struct packet_head {
 	bool fragment, later;
 };
 
+static __always_inline bool packet_is_extension(__u8 next)
+{
+	return next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING || next == IPPROTO_DSTOPTS || next == IPPROTO_AH ||
+	       next == IPPROTO_FRAGMENT;
+}
+
 static __always_inline bool packet_head4(struct __sk_buff *skb, __u32 at, struct k3c_addr *src, struct k3c_addr *dst,
 					 struct packet_head *h)
 {
@@ -144,41 +150,37 @@ static __always_inline bool packet_head4(struct __sk_buff *skb, __u32 at, struct
 	return true;
 }
 
-/* Up to the transport header, or the end of what a later fragment shows. */
-static __always_inline bool packet_extensions(struct __sk_buff *skb, __u32 at, __u8 next, struct packet_head *h)
+/* From the first extension header at h->l4, of type h->proto, up to the transport header or the end of what a later
+ * fragment shows. Global: verified once, however many paths lead here. 0: malformed. */
+__attribute__((noinline)) int packet_extensions(struct __sk_buff *skb, struct packet_head *h)
 {
 	struct packet_extension e;
 
+	if (!h)
+		return 0;
+#pragma clang loop unroll(disable)
 	for (int i = 0; i <= PACKET_EXTENSIONS_MAX; i++) {
 		__u32 bytes;
 
-		h->proto = next;
-		h->l4 = at;
-		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS &&
-		    next != IPPROTO_AH && next != IPPROTO_FRAGMENT)
-			return true;
-		if (bpf_skb_load_bytes(skb, at, &e, sizeof(e)) < 0)
-			return false;
+		if (!packet_is_extension(h->proto) || h->later)
+			return 1;
+		if (bpf_skb_load_bytes(skb, h->l4, &e, sizeof(e)) < 0)
+			return 0;
 		bytes = (e.len + 1) * PACKET_EXTENSION_UNIT;
-		if (next == IPPROTO_AH)
+		if (h->proto == IPPROTO_AH)
 			bytes = (e.len + 2) * 4;
-		if (next == IPPROTO_FRAGMENT) {
+		if (h->proto == IPPROTO_FRAGMENT) {
 			bytes = sizeof(e);
 			if (h->fragment) /* of fragments: nobody sends that */
-				return false;
-			h->later = e.fragment & bpf_htons(0xfff8);
-			h->fragment = e.fragment & bpf_htons(0xfff9);
+				return 0;
+			h->later = (e.fragment & bpf_htons(0xfff8)) != 0;
+			h->fragment = (e.fragment & bpf_htons(0xfff9)) != 0;
 			h->id = e.id;
 		}
-		next = e.next;
-		at += bytes;
-		if (h->later) {
-			h->proto = next;
-			h->l4 = at;
-			return true;
-		}
+		h->proto = e.next;
+		h->l4 += bytes;
 	}
-	return false;
+	return 0;
 }
 
 static __always_inline bool packet_head6(struct __sk_buff *skb, __u32 at, struct k3c_addr *src, struct k3c_addr *dst,
@@ -190,8 +192,10 @@ static __always_inline bool packet_head6(struct __sk_buff *skb, __u32 at, struct
 		return false;
 	__builtin_memcpy(src, &ip.saddr, sizeof(*src));
 	__builtin_memcpy(dst, &ip.daddr, sizeof(*dst));
-	h->end = at + sizeof(ip) + bpf_ntohs(ip.payload_len);
-	return packet_extensions(skb, at + sizeof(ip), ip.nexthdr, h);
+	h->proto = ip.nexthdr;
+	h->l4 = at + sizeof(ip);
+	h->end = h->l4 + bpf_ntohs(ip.payload_len);
+	return !packet_is_extension(ip.nexthdr) || packet_extensions(skb, h);
 }
 
 static __always_inline bool packet_head(struct __sk_buff *skb, bool v6, __u32 at, struct k3c_addr *src,
@@ -346,12 +350,15 @@ static __always_inline void packet_later_fragment(struct packet *p, __u32 id)
 	p->flow.proto = ports->proto;
 }
 
-/* `at`: bytes before the IP header. *p is zero. */
-static __always_inline enum packet_kind packet_parse(struct __sk_buff *skb, __u32 at, struct packet *p)
+/* `at`: bytes before the IP header. *p is zero. Returns an enum packet_kind. Global: verified once, and what follows it
+ * is too, since nothing is known of the packet then that another path would not know. */
+__attribute__((noinline)) int packet_parse(struct __sk_buff *skb, __u32 at, struct packet *p)
 {
 	struct packet_head h = {};
 	enum packet_kind kind;
 
+	if (!p)
+		return PACKET_OTHER;
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
 		p->v6 = true;
 	else if (skb->protocol != bpf_htons(ETH_P_IP))
