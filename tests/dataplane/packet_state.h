@@ -9,6 +9,7 @@
 #include "bpf/include/conn.h"
 #include "bpf/include/endpoint.h"
 #include "bpf/include/nat.h"
+#include "bpf/include/rate.h"
 #include "bpf/include/service.h"
 #include "tests/dataplane/packet_text.h"
 #include "tests/dataplane/world.h"
@@ -32,6 +33,8 @@ struct packet_state {
 	struct pt_var vars[PT_VARS_MAX];
 	struct state_policy policies[STATE_PODS];
 	uint32_t next_service;
+	uint64_t before_ns, after_ns; /* around the last packet */
+	struct k3c_rate rate_before[STATE_PODS];
 };
 
 static struct test_pod state_pods[STATE_PODS];
@@ -213,15 +216,20 @@ static inline void state_service(struct packet_state *s, struct pt_words *w)
 static inline void state_policy_write(struct packet_state *s, int pod)
 {
 	struct state_policy *p = &s->policies[pod];
-	struct dp_policy policy = {
-		.pod = ip(state_pods[pod].addr),
-		.isolated_ingress = p->in,
-		.isolated_egress = p->out,
-		.rules = p->rules,
-		.n_rules = p->n,
-	};
+	struct dp_addr addrs[DP_FAMILIES];
 
-	ok(dataplane_policy_set(world.dp, &policy, err));
+	pod_addrs_of(&state_pods[pod], addrs);
+	for (int f = 0; f < DP_FAMILIES; f++) {
+		struct dp_policy policy = {
+			.pod = addrs[f],
+			.isolated_ingress = p->in,
+			.isolated_egress = p->out,
+			.rules = p->rules,
+			.n_rules = p->n,
+		};
+
+		ok(dataplane_policy_set(world.dp, &policy, err));
+	}
 }
 
 static inline bool state_direction(struct packet_state *s, const char *word, uint8_t *ret)
@@ -472,6 +480,71 @@ static inline void state_ports_taken(struct packet_state *s, struct pt_words *w)
 	}
 }
 
+/* ---- bandwidth ---- */
+
+static inline void state_rate(int pod, struct k3c_rate *ret)
+{
+	uint32_t key = (uint32_t)state_pods[pod].ifindex;
+
+	if (bpf_map_lookup_elem(world.dp->maps[DP_MAP_RATE], &key, ret) < 0)
+		memset(ret, 0, sizeof(*ret));
+}
+
+static inline void state_link_flags(int pod, uint16_t set, uint16_t keep)
+{
+	struct dp_addr addrs[DP_FAMILIES];
+
+	pod_addrs_of(&state_pods[pod], addrs);
+	for (int f = 0; f < DP_FAMILIES; f++) {
+		struct k3c_addr key = dp_addr_in(&addrs[f]);
+		struct k3c_endpoint e;
+
+		assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_ENDPOINT], &key, &e), 0);
+		e.flags = (uint16_t)((e.flags & keep) | set);
+		assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_ENDPOINT], &key, &e, BPF_EXIST), 0);
+	}
+}
+
+/* limit POD ingress|egress BITS [owes MS]: the rows as a kernel without fq gets them, on every kernel */
+static inline void state_limit(struct packet_state *s, struct pt_words *w)
+{
+	int pod = state_pod(s, w->n > 1 ? w->at[1] : NULL);
+	uint32_t key = (uint32_t)state_pods[pod].ifindex;
+	struct k3c_rate row;
+	uint8_t direction;
+
+	if (w->n < 4 || !state_direction(s, w->at[2], &direction)) {
+		state_fail(s, "limit POD ingress|egress BITS [owes MS]");
+		return;
+	}
+	state_rate(pod, &row);
+	row.limit[direction] = (struct k3c_rate_limit){ .bits_s = strtoull(w->at[3], NULL, 0) };
+	if (w->n > 5)
+		row.limit[direction].paid_ns = state_now() + strtoull(w->at[5], NULL, 0) * 1000000u;
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_RATE], &key, &row, BPF_ANY), 0);
+	state_link_flags(pod, direction == DP_INGRESS ? K3C_EP_LIMIT_INGRESS : K3C_EP_LIMIT_EGRESS, 0xffff);
+}
+
+/* charged POD ingress|egress BYTES: the last packet, which nothing was owed before, was counted as so many */
+static inline void state_charged(struct packet_state *s, struct pt_words *w)
+{
+	int pod = state_pod(s, w->n > 1 ? w->at[1] : NULL);
+	const struct k3c_rate_limit *l;
+	struct k3c_rate row;
+	uint8_t direction;
+	uint64_t time, begun;
+
+	if (w->n < 4 || !state_direction(s, w->at[2], &direction))
+		return;
+	state_rate(pod, &row);
+	l = &row.limit[direction];
+	time = strtoull(w->at[3], NULL, 0) * 8000000000u / (l->bits_s ? l->bits_s : 1);
+	begun = l->paid_ns - time;
+	if (begun < s->before_ns || begun > s->after_ns)
+		state_fail(s, "charged as %lld bytes more",
+			   (long long)(begun - s->before_ns) * (long long)l->bits_s / 8000000000);
+}
+
 /* ---- the whole ---- */
 
 static const struct {
@@ -483,6 +556,7 @@ static const struct {
 	{ "identity", state_identity },     { "translation", state_translation },
 	{ "connection", state_connection }, { "made", state_made },
 	{ "missing", state_made },          { "ports-taken", state_ports_taken },
+	{ "limit", state_limit },           { "charged", state_charged },
 };
 
 static inline bool state_step(struct packet_state *s, struct pt_words *w)
@@ -512,21 +586,26 @@ static inline void state_begin(struct packet_state *s, const char *file, const c
 	while (n_state_services)
 		ok(dataplane_service_delete(world.dp, &state_services[--n_state_services], err));
 	for (size_t i = 0; i < STATE_PODS; i++) {
-		struct dp_addr a = ip(state_pods[i].addr);
+		struct dp_addr addrs[DP_FAMILIES];
 
-		ok(dataplane_policy_delete(world.dp, &a, err));
-		ok(dataplane_identity_delete(world.dp, &a, err));
+		pod_addrs_of(&state_pods[i], addrs);
+		for (int f = 0; f < DP_FAMILIES; f++) {
+			ok(dataplane_policy_delete(world.dp, &addrs[f], err));
+			ok(dataplane_identity_delete(world.dp, &addrs[f], err));
+		}
+		state_link_flags((int)i, 0, 0);
 	}
 	state_clear(DP_MAP_CONN);
 	state_clear(DP_MAP_NAT);
 	state_clear(DP_MAP_FRAG);
 	state_clear(DP_MAP_AFFINITY);
+	state_clear(DP_MAP_RATE);
 }
 
 static inline void state_open(void)
 {
-	pod_make(&state_pods[0], "packet-a", "10.42.4.1", 0);
-	pod_make(&state_pods[1], "packet-b", "10.42.4.2", 0);
+	pod_make_dual(&state_pods[0], "packet-a", "10.42.4.1", "fd42::1", 0);
+	pod_make_dual(&state_pods[1], "packet-b", "10.42.4.2", "fd42::2", 0);
 }
 
 static inline void state_close(void)

@@ -20,7 +20,9 @@ static void program_ids(uint32_t ret[static DP_PROGRAM_COUNT])
 	assert_int_equal(n, DP_PROGRAM_COUNT);
 	for (size_t i = 0; i < n; i++) {
 		ret[i] = p[i].id;
-		assert_true(p[i].attached);
+		/* some wait for a link or a pod of their kind */
+		assert_true(p[i].attached || strncmp(p[i].name, "host_l3", 7) == 0 ||
+			    strcmp(p[i].name, "pod_pace") == 0);
 		assert_true(p[i].memory_bytes > 0);
 	}
 }

@@ -80,11 +80,15 @@ static void send_packet(struct run *r)
 		    .ctx_size_out = r->xdp ? 0 : sizeof(ctx), .repeat = 1);
 
 	memcpy(in + 2, r->in.bytes, r->in.n);
+	for (int i = 0; i < STATE_PODS; i++)
+		state_rate(i, &r->state.rate_before[i]);
 	counters(before, &n);
+	r->state.before_ns = state_now();
 	if (bpf_prog_test_run_opts(world.dp->programs[r->program], &opts) < 0) {
 		state_fail(&r->state, "test run: %s", strerror(errno));
 		return;
 	}
+	r->state.after_ns = state_now();
 	counters(after, &n);
 	r->reason[0] = 0;
 	for (size_t i = 0; i < n; i++)
@@ -239,6 +243,20 @@ static void step_mark(struct run *r, struct pt_words *w)
 		state_fail(&r->state, "mark 0x%x", r->mark);
 }
 
+/* departs POD at-once|in-turn: now, or when all before it is paid for */
+static void step_departs(struct run *r, struct pt_words *w)
+{
+	uint64_t want = 0;
+
+	if (w->n != 3 || (strcmp(w->at[2], "at-once") != 0 && strcmp(w->at[2], "in-turn") != 0))
+		state_fail(&r->state, "departs POD at-once|in-turn");
+	else if (w->at[2][0] == 'i')
+		want = r->state.rate_before[state_pod(&r->state, w->at[1])].limit[DP_EGRESS].paid_ns;
+	if (r->tstamp != want)
+		state_fail(&r->state, "departs at %llu, not %llu", (unsigned long long)r->tstamp,
+			   (unsigned long long)want);
+}
+
 typedef void step_fn(struct run *r, struct pt_words *w);
 
 static const struct {
@@ -248,6 +266,7 @@ static const struct {
 	{ "out", step_out },          { "pass", step_verdict },     { "drop", step_verdict },
 	{ "redirect", step_verdict }, { "transmit", step_verdict }, { "next", step_verdict },
 	{ "mark", step_mark },        { "run", step_run },          { "in", step_in },
+	{ "departs", step_departs },
 };
 
 static void step(struct run *r, struct pt_words *w)

@@ -14,6 +14,7 @@
 #include "bpf/include/rate.h"
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/rates.h"
 
 #define RATES_NS_PER_S 1000000000ull
 /* What may be saved up where packets are dropped: a tenth of a second, and at least what senders send at once. */
@@ -177,6 +178,21 @@ int dataplane_pod_bandwidth(struct dataplane *dp, const char *key, uint64_t ingr
 		r = rates_flags(dp, &s->addrs[f], s->ifindex, flags, err);
 	nl_close(inner);
 	return r < 0 ? err_wrap(err, r, "bandwidth of pod %s", key) : 0;
+}
+
+bool rates_any_paced(struct dataplane *dp)
+{
+	uint32_t key, next;
+
+	for (bool first = true; bpf_map_get_next_key(dp->maps[DP_MAP_RATE], first ? NULL : &key, &next) == 0;
+	     first = false) {
+		struct k3c_rate row;
+
+		key = next;
+		if (bpf_map_lookup_elem(dp->maps[DP_MAP_RATE], &key, &row) == 0 && row.paced)
+			return true;
+	}
+	return false;
 }
 
 /* After a restart: rows of links that are gone go too; paced pods get the program as it is now. */

@@ -10,6 +10,7 @@
 #include "userspace/base/fs.h"
 #include "userspace/dataplane/inspect.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/rates.h"
 
 #define STATUS_KEY_MAX 64
 
@@ -96,6 +97,8 @@ static bool status_attached(struct dataplane *dp, enum dp_program p)
 				return true;
 		}
 		return false;
+	case DP_PROGRAM_POD_PACE:
+		return rates_any_paced(dp);
 	default:
 		return programs_is_attached(dp, p);
 	}
