@@ -181,6 +181,10 @@ int dataplane_links_process(struct dataplane *dp, struct err *err);
 /* A node-local address on `lo` (cluster DNS; a node address where no link has one). Idempotent; purge removes it. */
 int dataplane_local_address_add(struct dataplane *dp, const struct dp_addr *addr, struct err *err);
 int dataplane_local_address_delete(struct dataplane *dp, const struct dp_addr *addr, struct err *err);
+/* Of those added here, also in an earlier run, only the named ones stay. */
+int dataplane_local_addresses_keep(struct dataplane *dp, const struct dp_addr *addrs, size_t n, struct err *err);
+/* The node goes by other addresses than those of the options: masquerading and the routes to pods follow. */
+int dataplane_set_node_ips(struct dataplane *dp, const struct dp_addr ips[static DP_FAMILIES], struct err *err);
 /* Pods that have a link here (after a restart: to find those whose object is gone). key borrowed for the call. */
 typedef void dataplane_pod_fn(void *arg, const char *key, const struct dp_addr addrs[static DP_FAMILIES]);
 int dataplane_pod_each(struct dataplane *dp, dataplane_pod_fn *fn, void *arg, struct err *err);

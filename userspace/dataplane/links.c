@@ -17,9 +17,11 @@
 #include "userspace/base/fs.h"
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/links.h"
 
 #define LINKS_MAX 256
 #define LINKS_ADDRESSES_MAX 256
+#define LINKS_OWN_ADDRESSES_MAX 64 /* on `lo`, of this node */
 #define LINKS_UNREACHABLE_METRIC 0xff000000u
 #define LINKS_MTU_MIN 1280
 
@@ -540,6 +542,35 @@ uint32_t links_address_metric(const char *pin_dir)
 	return fnv32a(pin_dir, strlen(pin_dir)) | 1; /* 0 would be none */
 }
 
+/* By label; an IPv6 address has none, but says who made it, and its metric stands for the node. */
+bool links_own_address(const struct nlmsghdr *h, const char *pin_dir, struct nl_address *ret)
+{
+	const struct ifaddrmsg *a = mnl_nlmsg_get_payload(h);
+	struct nl_address found = { .ifindex = 1, .bits = a->ifa_prefixlen, .scope = a->ifa_scope };
+	const char *label = NULL;
+	const struct nlattr *attr;
+	char own[DP_ADDRESS_LABEL_SIZE];
+
+	mnl_attr_for_each(attr, h, sizeof(*a)) {
+		if (mnl_attr_get_type(attr) == IFA_LABEL)
+			label = mnl_attr_get_str(attr);
+		if (mnl_attr_get_type(attr) == IFA_LOCAL ||
+		    (a->ifa_family == AF_INET6 && mnl_attr_get_type(attr) == IFA_ADDRESS))
+			found.addr = nl_addr_of(a->ifa_family, attr);
+		if (mnl_attr_get_type(attr) == IFA_PROTO)
+			found.protocol = mnl_attr_get_u8(attr);
+		if (mnl_attr_get_type(attr) == IFA_RT_PRIORITY)
+			found.metric = mnl_attr_get_u32(attr);
+	}
+	links_address_label(pin_dir, own);
+	if (a->ifa_family == AF_INET ? !label || strcmp(label, own) != 0
+				     : a->ifa_index != 1 || found.protocol != DP_ROUTE_PROTOCOL ||
+					       found.metric != links_address_metric(pin_dir))
+		return false;
+	*ret = found;
+	return true;
+}
+
 /* Host scope: the kernel must never choose such an address as the source of anything by itself. */
 static int links_local_address(struct dataplane *dp, uint16_t type, const struct dp_addr *addr, int ignored,
 			       struct err *err)
@@ -569,4 +600,49 @@ int dataplane_local_address_add(struct dataplane *dp, const struct dp_addr *addr
 int dataplane_local_address_delete(struct dataplane *dp, const struct dp_addr *addr, struct err *err)
 {
 	return links_local_address(dp, RTM_DELADDR, addr, EADDRNOTAVAIL, err);
+}
+
+struct own_addresses {
+	struct dataplane *dp;
+	struct nl_address items[LINKS_OWN_ADDRESSES_MAX];
+	size_t n;
+};
+
+static int own_address(const struct nlmsghdr *h, void *arg)
+{
+	struct own_addresses *own = arg;
+
+	if (own->n < LINKS_OWN_ADDRESSES_MAX && links_own_address(h, own->dp->pin_dir, &own->items[own->n]))
+		own->n++;
+	return 0;
+}
+
+int dataplane_local_addresses_keep(struct dataplane *dp, const struct dp_addr *addrs, size_t n, struct err *err)
+{
+	struct nlmsghdr *h = nl_request(dp->nl, RTM_GETADDR, NLM_F_DUMP);
+	struct own_addresses own = { .dp = dp };
+	int r;
+
+	mnl_nlmsg_put_extra_header(h, sizeof(struct ifaddrmsg));
+	r = nl_query(dp->nl, own_address, &own, err);
+	for (size_t i = 0; r == 0 && i < own.n; i++) {
+		bool keep = false;
+
+		for (size_t k = 0; k < n && !keep; k++)
+			keep = memcmp(&own.items[i].addr, addrs[k].b, sizeof(own.items[i].addr)) == 0;
+		if (keep)
+			continue;
+		nl_put_address(dp->nl, RTM_DELADDR, &own.items[i], EADDRNOTAVAIL);
+		r = nl_commit(dp->nl, err);
+	}
+	return r;
+}
+
+int dataplane_set_node_ips(struct dataplane *dp, const struct dp_addr ips[static DP_FAMILIES], struct err *err)
+{
+	int r;
+
+	memcpy(dp->options.node_ips, ips, sizeof(dp->options.node_ips));
+	r = links_sync(dp, err);
+	return r < 0 ? r : pods_routes(dp, err);
 }

@@ -354,6 +354,17 @@ void nl_put_address(struct nl *nl, uint16_t type, const struct nl_address *addr,
 	}
 }
 
+struct k3c_addr nl_addr_of(uint8_t family, const struct nlattr *attr)
+{
+	struct k3c_addr a = { 0 };
+
+	if (family == AF_INET && mnl_attr_get_payload_len(attr) == sizeof(uint32_t))
+		return dp_addr_v4(mnl_attr_get_u32(attr));
+	if (family == AF_INET6 && mnl_attr_get_payload_len(attr) == sizeof(a.b))
+		memcpy(a.b, mnl_attr_get_payload(attr), sizeof(a.b));
+	return a;
+}
+
 void nl_put_neighbour(struct nl *nl, int ifindex, const struct k3c_addr *addr, const uint8_t mac[static 6])
 {
 	struct nlmsghdr *h = nl_begin(nl, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, "neighbour", 0);

@@ -52,6 +52,8 @@ struct nl_address {
 	uint32_t metric;   /* IPv6: 0, or of its route */
 	bool never_source; /* IPv6: the kernel chooses it for nothing by itself */
 };
+/* An attribute of a message of that family; zero: it is none. */
+struct k3c_addr nl_addr_of(uint8_t family, const struct nlattr *attr);
 void nl_put_address(struct nl *nl, uint16_t type, const struct nl_address *a, int ignored);
 void nl_put_neighbour(struct nl *nl, int ifindex, const struct k3c_addr *addr, const uint8_t mac[static 6]);
 void nl_put_link_mtu(struct nl *nl, int ifindex, uint32_t mtu);

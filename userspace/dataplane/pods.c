@@ -20,6 +20,7 @@
 #include "userspace/base/encode.h"
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/links.h"
 
 #define POD_LINK_NAME "eth0"
 #define POD_ALIAS_MAX 255
@@ -197,6 +198,36 @@ static struct k3c_addr pod_route_source(struct dataplane *dp, enum dp_family f)
 	return a;
 }
 
+static void pod_put_route(struct dataplane *dp, enum dp_family f, const struct k3c_addr *addr, int ifindex)
+{
+	struct nl_route route = { .family = f == DP_V4 ? AF_INET : AF_INET6,
+				  .dst = *addr,
+				  .bits = f == DP_V4 ? 32 : 128,
+				  .type = RTN_UNICAST,
+				  .scope = RT_SCOPE_LINK,
+				  .ifindex = ifindex,
+				  .source = pod_route_source(dp, f) };
+
+	nl_put_route(dp->nl, RTM_NEWROUTE, &route, 0);
+}
+
+/* The kernel takes IPv4 routes away with the address that is their source. */
+int pods_routes(struct dataplane *dp, struct err *err)
+{
+	map_foreach(e, &dp->pods) {
+		const struct pod_state *s = e->value;
+		int r;
+
+		for (int f = 0; f < DP_FAMILIES; f++)
+			if (!dp_addr_is_zero(&s->addrs[f]))
+				pod_put_route(dp, (enum dp_family)f, &s->addrs[f], s->ifindex);
+		r = nl_commit(dp->nl, err);
+		if (r < 0 && r != -ENODEV && r != -ENETDOWN) /* its namespace is just being torn down */
+			return err_wrap(err, r, "pod %s", e->key);
+	}
+	return 0;
+}
+
 static int pod_host_setup(struct dataplane *dp, const struct dp_pod *pod,
 			  const struct k3c_addr addrs[static DP_FAMILIES], int ifindex, const uint8_t *mac,
 			  struct err *err)
@@ -209,18 +240,10 @@ static int pod_host_setup(struct dataplane *dp, const struct dp_pod *pod,
 	nl_put_filter(dp->nl, ifindex, false, dp->programs[DP_PROGRAM_POD_IN], programs_name(DP_PROGRAM_POD_IN));
 	nl_put_link_up(dp->nl, ifindex, alias, true);
 	for (int f = 0; f < DP_FAMILIES; f++) {
-		struct nl_route route = { .family = f == DP_V4 ? AF_INET : AF_INET6,
-					  .dst = addrs[f],
-					  .bits = f == DP_V4 ? 32 : 128,
-					  .type = RTN_UNICAST,
-					  .scope = RT_SCOPE_LINK,
-					  .ifindex = ifindex,
-					  .source = pod_route_source(dp, (enum dp_family)f) };
-
 		if (dp_addr_is_zero(&addrs[f]))
 			continue;
 		nl_put_neighbour(dp->nl, ifindex, &addrs[f], mac);
-		nl_put_route(dp->nl, RTM_NEWROUTE, &route, 0);
+		pod_put_route(dp, (enum dp_family)f, &addrs[f], ifindex);
 	}
 	return nl_commit(dp->nl, err);
 }

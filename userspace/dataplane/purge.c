@@ -12,6 +12,7 @@
 #include "userspace/base/fs.h"
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/links.h"
 
 #define PURGE_IP_FORWARD "/proc/sys/net/ipv4/ip_forward"
 #define PURGE_IP6_FORWARD "/proc/sys/net/ipv6/conf/all/forwarding"
@@ -77,17 +78,6 @@ static bool purge_is_own_route(const struct purge *p, const struct nl_route *r)
 	return own;
 }
 
-static struct k3c_addr purge_addr(uint8_t family, const struct nlattr *attr)
-{
-	struct k3c_addr a = { 0 };
-
-	if (family == AF_INET)
-		return dp_addr_v4(mnl_attr_get_u32(attr));
-	if (mnl_attr_get_payload_len(attr) == sizeof(a.b))
-		memcpy(a.b, mnl_attr_get_payload(attr), sizeof(a.b));
-	return a;
-}
-
 static int purge_route(const struct nlmsghdr *h, void *arg)
 {
 	const struct rtmsg *t = mnl_nlmsg_get_payload(h);
@@ -101,7 +91,7 @@ static int purge_route(const struct nlmsghdr *h, void *arg)
 		return 0;
 	mnl_attr_for_each(attr, h, sizeof(*t)) {
 		if (mnl_attr_get_type(attr) == RTA_DST)
-			r.dst = purge_addr(t->rtm_family, attr);
+			r.dst = nl_addr_of(t->rtm_family, attr);
 		if (mnl_attr_get_type(attr) == RTA_OIF)
 			r.ifindex = (int)mnl_attr_get_u32(attr);
 		if (mnl_attr_get_type(attr) == RTA_PRIORITY)
@@ -116,35 +106,12 @@ static int purge_route(const struct nlmsghdr *h, void *arg)
 	return 0;
 }
 
-/* Ours by label; an IPv6 address has none, but says who made it, and its metric stands for the node. */
 static int purge_address(const struct nlmsghdr *h, void *arg)
 {
-	const struct ifaddrmsg *a = mnl_nlmsg_get_payload(h);
-	struct nl_address found = { .ifindex = 1, .bits = a->ifa_prefixlen, .scope = a->ifa_scope };
-	const char *label = NULL;
-	const struct nlattr *attr;
+	struct nl_address found;
 	struct purge *p = arg;
-	char own[DP_ADDRESS_LABEL_SIZE];
-	bool is_own;
 
-	mnl_attr_for_each(attr, h, sizeof(*a)) {
-		if (mnl_attr_get_type(attr) == IFA_LABEL)
-			label = mnl_attr_get_str(attr);
-		if (mnl_attr_get_type(attr) == IFA_LOCAL ||
-		    (a->ifa_family == AF_INET6 && mnl_attr_get_type(attr) == IFA_ADDRESS))
-			found.addr = purge_addr(a->ifa_family, attr);
-		if (mnl_attr_get_type(attr) == IFA_PROTO)
-			found.protocol = mnl_attr_get_u8(attr);
-		if (mnl_attr_get_type(attr) == IFA_RT_PRIORITY)
-			found.metric = mnl_attr_get_u32(attr);
-	}
-	links_address_label(p->pin_dir, own);
-	if (a->ifa_family == AF_INET)
-		is_own = label && strcmp(label, own) == 0;
-	else
-		is_own = a->ifa_index == 1 && found.protocol == DP_ROUTE_PROTOCOL &&
-			 found.metric == links_address_metric(p->pin_dir);
-	if (!is_own)
+	if (!links_own_address(h, p->pin_dir, &found))
 		return 0;
 	mem_grow(p->addresses, p->cap_addresses, p->n_addresses + 1);
 	p->addresses[p->n_addresses++] = found;
