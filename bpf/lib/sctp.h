@@ -9,8 +9,9 @@
 #define SCTP_CRC_POLYNOMIAL 0x82f63b78u /* bits reversed, as in the register */
 #define SCTP_CRC_LENGTH_BITS 16
 
-/* The product of two polynomials in the register's bit order. */
-static __attribute__((noinline)) __u32 sctp_crc_multiply(__u32 a, __u32 b)
+/* The product of two polynomials in the register's bit order. Global, as the one below: verified once, however many
+ * paths lead here. */
+__attribute__((noinline)) __u32 sctp_crc_multiply(__u32 a, __u32 b)
 {
 	__u32 product = 0;
 
@@ -24,7 +25,7 @@ static __attribute__((noinline)) __u32 sctp_crc_multiply(__u32 a, __u32 b)
 }
 
 /* By how much (exclusive or) the checksum in the header changes, as its bytes stand in memory, when two bytes change
- * by `difference` and `behind` bytes follow them. Global: verified once, however many paths lead here. */
+ * by `difference` and `behind` bytes follow them. */
 __attribute__((noinline)) __u32 sctp_crc_change(__u32 difference, __u32 behind)
 {
 	__u32 crc = difference & 0xffff, step = 1u << 23; /* x^8 */
