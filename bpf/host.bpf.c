@@ -27,6 +27,13 @@ static __always_inline bool host_is_pod(const struct packet *p, const struct k3c
 	return addr_in_nets(a, p->v6, k3c_options.pod_net, k3c_options.pod_mask);
 }
 
+/* A backend on another host would answer the client directly: it must see this node as the client. */
+static __always_inline void host_take_answers(struct __sk_buff *skb, const struct k3c_nat *to)
+{
+	if (to->flags & K3C_NAT_REMOTE)
+		skb->mark |= K3C_MARK_MASQUERADE;
+}
+
 static __always_inline int host_new_service_flow(struct __sk_buff *skb, const struct packet *p,
 						 const struct k3c_nat_key *key)
 {
@@ -53,6 +60,10 @@ static __always_inline int host_new_service_flow(struct __sk_buff *skb, const st
 	n.addr = choice.backend.addr;
 	n.port = choice.backend.port;
 	n.last_ns = bpf_ktime_get_ns();
+	if (!host_is_pod(p, &n.addr) && !bpf_map_lookup_elem(&k3c_node, &n.addr)) {
+		n.flags |= K3C_NAT_REMOTE;
+		host_take_answers(skb, &n);
+	}
 	if (nat_pair(key, &n, BPF_ANY) < 0)
 		return host_drop(skb, K3C_DROP_NAT_FULL);
 	return nat_rewrite_dst(skb, p, &n) < 0 ? host_drop(skb, K3C_DROP_MALFORMED) : TC_ACT_OK;
@@ -81,6 +92,7 @@ int host_in(struct __sk_buff *skb)
 			return nat_rewrite_error(skb, &p, K3C_NAT_IN, &to) < 0 ? host_drop(skb, K3C_DROP_MALFORMED)
 									       : TC_ACT_OK;
 		nat_touch(&p, &key, n);
+		host_take_answers(skb, &to);
 		return nat_rewrite_dst(skb, &p, &to) < 0 ? host_drop(skb, K3C_DROP_MALFORMED) : TC_ACT_OK;
 	}
 	if (p.icmp_error || p.later_fragment || packet_is_icmp(p.flow.proto) ||
@@ -89,15 +101,16 @@ int host_in(struct __sk_buff *skb)
 	return host_new_service_flow(skb, &p, &key);
 }
 
-/* A port whose answers are nobody else's (any more). */
-static __always_inline bool host_free_port(const struct k3c_nat_key *key, __u8 proto, struct k3c_nat *n)
+/* A port whose answers are nobody else's (any more). Global: verified once. */
+__attribute__((noinline)) int host_free_port(const struct k3c_nat_key *key, struct k3c_nat *n)
 {
 	__u32 zero = 0;
 	struct k3c_snat *count = bpf_map_lookup_elem(&k3c_snat, &zero);
 
-	if (!count)
+	if (!count || !key || !n)
 		return false;
 	count->searches++;
+#pragma clang loop unroll(disable)
 	for (int i = 0; i < K3C_SNAT_TRIES; i++) {
 		struct k3c_nat_key mirror;
 		struct k3c_nat *other;
@@ -108,7 +121,7 @@ static __always_inline bool host_free_port(const struct k3c_nat_key *key, __u8 p
 		other = bpf_map_lookup_elem(&k3c_nat, &mirror);
 		if (!other)
 			return true;
-		if (nat_expired(other, proto, n->last_ns)) {
+		if (nat_expired(other, key->proto, n->last_ns)) {
 			n->flags |= K3C_NAT_REUSED;
 			return true;
 		}
@@ -142,7 +155,7 @@ static __always_inline int host_masquerade(struct __sk_buff *skb, const struct p
 	if (p->icmp_error || !nat_check_offset(p) || (packet_is_icmp(p->flow.proto) && !p->flow.sport))
 		return host_drop(skb, K3C_DROP_UNSUPPORTED);
 	n.last_ns = bpf_ktime_get_ns();
-	if (!host_free_port(key, p->flow.proto, &n))
+	if (!host_free_port(key, &n))
 		return host_drop(skb, K3C_DROP_SNAT_EXHAUSTED);
 	/* Two processors that found the same port free: one is dropped, and comes again. */
 	if (nat_pair(key, &n, n.flags & K3C_NAT_REUSED ? BPF_ANY : BPF_NOEXIST) < 0)
