@@ -35,8 +35,8 @@ static const struct map_row map_rows[DP_MAP_COUNT] = {
 	[DP_MAP_AFFINITY] = { "k3c_affinity", 1, MAP_PRESERVE, 2048 },
 	[DP_MAP_SOCK] = { "k3c_sock", 1, MAP_PRESERVE, 0 },
 	[DP_MAP_ENDPOINT] = { "k3c_endpoint", 2, MAP_REBUILD, 4096 },
-	[DP_MAP_RULE] = { "k3c_rule", 1, MAP_REBUILD, 32768 },
-	[DP_MAP_PREFIX] = { "k3c_prefix", 1, MAP_REBUILD, 32768 },
+	[DP_MAP_RULE] = { "k3c_rule", 1, MAP_REBUILD, 262144 },
+	[DP_MAP_PREFIX] = { "k3c_prefix", 1, MAP_REBUILD, 65536 },
 	[DP_MAP_CONN] = { "k3c_conn", 1, MAP_PRESERVE, 8192 },
 	[DP_MAP_FRAG] = { "k3c_frag", 2, MAP_PRESERVE, 1024 },
 	[DP_MAP_NAT] = { "k3c_nat", 1, MAP_PRESERVE, 8192 },
@@ -50,6 +50,8 @@ static const struct map_row map_rows[DP_MAP_COUNT] = {
 	[DP_MAP_POD_DROP] = { "k3c_pod_drop", 1, MAP_REBUILD, 4096 },
 	[DP_MAP_EVENT] = { "k3c_event", 1, MAP_REBUILD, MAPS_EVENT_BYTES },
 	[DP_MAP_LISTEN] = { "k3c_listen", 1, MAP_REBUILD, 1 },
+	[DP_MAP_TC_USED] = { "k3c_tc_used", 1, MAP_PRESERVE, 1 },
+	[DP_MAP_TAIL] = { "k3c_tail", 1, MAP_REBUILD, K3C_TAIL_COUNT },
 	[DP_MAP_META] = { "k3c_meta", 1, MAP_PRESERVE, 1 },
 };
 
