@@ -303,6 +303,12 @@ void apiserver_set_ready(struct apiserver *as, bool ready)
 	as->ready = ready;
 }
 
+void apiserver_set_advertise_address(struct apiserver *as, const char *address)
+{
+	free(as->advertise_address);
+	as->advertise_address = mem_strdup(address);
+}
+
 void apiserver_set_tls(struct apiserver *as, struct tls_context *tls)
 {
 	http_server_set_tls(as->http, tls);

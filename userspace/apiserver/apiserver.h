@@ -36,6 +36,7 @@ int apiserver_listen(struct apiserver *as, int fd, struct err *err);
 void apiserver_set_node(struct apiserver *as, const struct node_ops *node);
 /* What /readyz says; false until everything has started. */
 void apiserver_set_ready(struct apiserver *as, bool ready);
+void apiserver_set_advertise_address(struct apiserver *as, const char *address);
 void apiserver_set_tls(struct apiserver *as, struct tls_context *tls);
 /* Another handler for paths below /k3c-bpf/ (system:masters only): the node's own status. Returns a JSON body in the
  * arena, or a negative errno with err. */

@@ -528,7 +528,10 @@ const char *config_local_url(const struct config *config)
 {
 	const char *host = config->bind_address;
 
-	if (!*host || strcmp(host, "0.0.0.0") == 0)
+	/* A host of IPv6 alone may not even have 127.0.0.1. */
+	if (!*host && !config_has_family(config, DP_V4))
+		host = "::1";
+	else if (!*host || strcmp(host, "0.0.0.0") == 0)
 		host = "127.0.0.1";
 	else if (strcmp(host, "::") == 0)
 		host = "::1";

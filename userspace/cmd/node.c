@@ -140,10 +140,8 @@ static int node_tls(struct node *node, struct tls_context **ret, struct err *err
 	return tls_server_create(&options, ret, err);
 }
 
-/* Once a day: a certificate that runs out is replaced while the node runs. */
-static void node_renew(struct loop_timer *timer)
+void node_refresh_certificates(struct node *node)
 {
-	struct node *node = container_of(timer, struct node, renewal);
 	_cleanup_err_ struct err err = ERR_INIT;
 	struct tls_context *fresh;
 	bool changed = false;
@@ -156,6 +154,14 @@ static void node_renew(struct loop_timer *timer)
 		node->tls = fresh;
 		log_info("server certificate renewed");
 	}
+}
+
+/* Once a day: a certificate that runs out is replaced while the node runs. */
+static void node_renew(struct loop_timer *timer)
+{
+	struct node *node = container_of(timer, struct node, renewal);
+
+	node_refresh_certificates(node);
 	loop_timer_arm(node->loop, timer, NODE_RENEWAL_NS);
 }
 
@@ -251,19 +257,11 @@ static int node_audit(struct node *node, struct err *err)
 	return audit_create(&options, &node->audit, err);
 }
 
-/* "address:port" as it stands in a URL. */
-static const char *node_advertise(struct node *node)
-{
-	const struct config *c = node->config;
-	const char *a = *c->advertise_address ? c->advertise_address : node->addresses.texts[0];
-
-	return arena_printf(&node->arena, strchr(a, ':') ? "[%s]:%d" : "%s:%d", a, (int)c->https_listen_port);
-}
-
 static int node_api(struct node *node, struct err *err)
 {
 	const struct config *c = node->config;
 	struct apiserver_options options = { 0 };
+	char advertised[NODE_ADVERTISED_MAX];
 	int fd = -1, r;
 
 	r = token_keys_create(node->pki.sa_key,
@@ -280,7 +278,8 @@ static int node_api(struct node *node, struct err *err)
 	options.audit = node->audit;
 	options.tls = node->tls;
 	options.tokens = node->tokens;
-	options.advertise_address = node_advertise(node);
+	node_live_advertised(node, advertised);
+	options.advertise_address = advertised;
 	r = apiserver_create(node->loop, node->reg, &options, &node->api, err);
 	if (r < 0)
 		return r;
@@ -288,21 +287,6 @@ static int node_api(struct node *node, struct err *err)
 	node_wire_health(node);
 	r = listen_tcp(c->bind_address, (uint16_t)c->https_listen_port, &fd, err);
 	return r < 0 ? r : apiserver_listen(node->api, fd, err);
-}
-
-/* What the cluster needs on `lo`: the cluster DNS, and the node's address where the host has none. */
-static int node_local_addresses(struct node *node, struct err *err)
-{
-	const struct config *c = node->config;
-	int r = 0;
-
-	for (int f = 0; f < DP_FAMILIES && r == 0; f++) {
-		if (node->addresses.fallback[f])
-			r = dataplane_local_address_add(node->dp, &node->addresses.addrs[f], err);
-		if (r == 0 && !config_disabled(c, "dns") && !address_is_zero(&c->dns_addrs[f]))
-			r = dataplane_local_address_add(node->dp, &c->dns_addrs[f], err);
-	}
-	return r;
 }
 
 static int node_network(struct node *node, struct err *err)
@@ -320,6 +304,8 @@ static int node_network(struct node *node, struct err *err)
 		.pod_cidr = c->cluster_cidr,
 		.cluster_dns = config_disabled(c, "dns") ? "" : c->cluster_dns,
 		.no_policy = config_disabled(c, "network-policy"),
+		.links_changed = node_live_changed,
+		.links_changed_arg = node,
 		.api_port = (uint16_t)c->https_listen_port,
 	};
 	int r;
@@ -330,7 +316,7 @@ static int node_network(struct node *node, struct err *err)
 	r = dataplane_open(&dp, &node->dp, err);
 	if (r < 0)
 		return err_wrap(err, r, "dataplane");
-	r = node_local_addresses(node, err);
+	r = node_live_local_addresses(node, err);
 	if (r == 0)
 		r = netctl_create(node->loop, node->reg, node->dp, &net, &node->net, err);
 	if (r == 0)
@@ -382,7 +368,7 @@ static int node_control(struct node *node, struct err *err)
 	const char **disable = arena_new_array(&node->arena, const char *, c->disable.n + 1);
 	struct controllers_options options = {
 		.root_ca_pem = arena_strndup(&node->arena, node->pki.ca_cert.p, node->pki.ca_cert.n),
-		.apiserver_address = *c->advertise_address ? c->advertise_address : node->addresses.texts[0],
+		.apiserver_address = node_live_apiserver_address(node),
 		.apiserver_port = (int)c->https_listen_port,
 		.kubernetes_service_ip = node->service_ips[0],
 		.signer = &node->signer,
@@ -439,6 +425,8 @@ int node_create(const struct config *config, struct node **ret, struct err *err)
 	}
 	loop_timer_init(&node->renewal, node_renew);
 	loop_timer_arm(node->loop, &node->renewal, NODE_RENEWAL_NS);
+	node->started = true;
+	node_live_changed(node); /* what came between the first look and the first message */
 	apiserver_set_ready(node->api, true);
 	node->ready_after_ns = clock_monotonic_ns() - node->started_ns;
 	*ret = node;

@@ -52,6 +52,7 @@ struct node {
 	struct loop_timer renewal;
 	uint64_t commits_seen, failures_seen; /* of the store, by the last look at its health */
 	bool disk_refuses;
+	bool started; /* every room is there */
 };
 
 int node_create(const struct config *config, struct node **ret, struct err *err);
@@ -63,6 +64,14 @@ struct json *node_status_json(struct node *node, struct arena *arena);
 void node_wire_network(struct node *node);
 void node_wire_streams(struct node *node);
 void node_wire_signer(struct node *node);
+/* node.c: a certificate that runs out, or lacks a name that it must have, is replaced. */
+void node_refresh_certificates(struct node *node);
+/* node_live.c: the node's addresses while it runs. */
+#define NODE_ADVERTISED_MAX 300
+int node_live_local_addresses(struct node *node, struct err *err); /* on `lo`, and off it again */
+const char *node_live_apiserver_address(const struct node *node);  /* where the Service `kubernetes` leads */
+void node_live_advertised(const struct node *node, char ret[static NODE_ADVERTISED_MAX]); /* "address:port" */
+void node_live_changed(void *node);                                                       /* links or addresses */
 /* node_health.c: checks and figures. */
 void node_wire_health(struct node *node);
 int node_mint_token(void *ctx, const struct kubelet_token_request *request, struct buf *ret, struct err *err);

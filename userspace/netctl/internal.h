@@ -60,6 +60,8 @@ struct netctl {
 	struct loop_defer defer;
 	struct loop_op links_op;
 	bool links_watching, destroying;
+	void (*links_changed)(void *arg);
+	void *links_changed_arg;
 
 	struct map services;        /* "ns/name" -> struct net_service */
 	struct map host_ports;      /* pod uid -> struct net_service */

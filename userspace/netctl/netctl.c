@@ -102,6 +102,8 @@ static void links_ready(struct loop_op *op, int res, bool more)
 	}
 	if (dataplane_links_process(nc->dp, &err) < 0)
 		log_warn("host links not followed error=\"%s\"", err_message(&err));
+	if (nc->links_changed)
+		nc->links_changed(nc->links_changed_arg);
 	loop_poll(nc->loop, op, dataplane_links_fd(nc->dp), POLLIN, false, links_ready);
 }
 
@@ -129,6 +131,8 @@ int netctl_create(struct loop *loop, struct registry *reg, struct dataplane *dp,
 	nc->dp = dp;
 	nc->no_policy = options->no_policy;
 	nc->node_name = mem_strdup(options->node_name);
+	nc->links_changed = options->links_changed;
+	nc->links_changed_arg = options->links_changed_arg;
 	nc->defer.fn = netctl_sync;
 	nc->api_port = options->api_port;
 	netctl_init_services(nc);

@@ -21,7 +21,10 @@ struct netctl_options {
 	const char *pod_cidr;    /* "10.42.0.0/16", or one of each family: "a,b", the first is the primary one */
 	const char *cluster_dns; /* the same; seen by policies as a pod labelled k8s-app=kube-dns; "": none */
 	bool no_policy;          /* NetworkPolicy is not enforced */
-	uint16_t api_port;       /* where the API server listens: no object takes it away at the node's addresses; 0: none */
+	/* Links or addresses of the host may have changed; the dataplane knows already. NULL: nobody asks. */
+	void (*links_changed)(void *arg);
+	void *links_changed_arg;
+	uint16_t api_port; /* where the API server listens: no object takes it away at the node's addresses; 0: none */
 };
 
 int netctl_create(struct loop *loop, struct registry *reg, struct dataplane *dp, const struct netctl_options *options,
