@@ -65,7 +65,6 @@ static void note_rule(void *arg, const struct dp_rule_info *r)
 	char proto[8];
 
 	json_set_cstr(a, v, "direction", r->direction == DP_EGRESS ? "egress" : "ingress");
-	json_set_cstr(a, v, "action", r->deny ? "except" : "allow");
 	json_set(v, "peer", rule_peer(p, r));
 	if (r->proto)
 		json_set_cstr(a, v, "protocol", arena_strdup(a, args_protocol_name(r->proto, proto)));
@@ -123,7 +122,7 @@ static const char *peer_text(struct arena *a, const struct json *peer)
 
 static void rules_print(struct policy_get *p, const struct json *endpoint)
 {
-	static const char *const heads[] = { "DIRECTION", "ACTION", "PEER", "PROTOCOL", "PORTS", NULL };
+	static const char *const heads[] = { "DIRECTION", "PEER", "PROTOCOL", "PORTS", NULL };
 	struct arena *a = &p->in.arena;
 	struct table t;
 
@@ -133,7 +132,6 @@ static void rules_print(struct policy_get *p, const struct json *endpoint)
 		struct str proto = json_get_str(r, "protocol");
 
 		table_cellf(&t, "%.*s", STR_ARG(json_get_str(r, "direction")));
-		table_cellf(&t, "%.*s", STR_ARG(json_get_str(r, "action")));
 		table_cell(&t, peer_text(a, json_get(r, "peer")));
 		table_cell(&t, proto.n ? arena_strndup(a, proto.p, proto.n) : "any");
 		if (end)

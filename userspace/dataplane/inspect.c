@@ -187,7 +187,7 @@ static void rule_tell(const struct opening *o, dataplane_rule_fn *fn, void *arg,
 	fn(arg, r);
 }
 
-/* A prefix opens what its class has; a class that has nothing was carved out. */
+/* A prefix opens what its class has. */
 static void rule_prefix(const struct k3c_prefix_key *key, uint32_t class, const struct openings *o,
 			dataplane_rule_fn *fn, void *arg)
 {
@@ -196,22 +196,14 @@ static void rule_prefix(const struct k3c_prefix_key *key, uint32_t class, const 
 		.prefix = dp_addr_out(&key->addr),
 		.prefix_len = (uint8_t)(key->prefixlen - K3C_PREFIX_BITS_FIXED),
 	};
-	bool any = false;
 
 	if (class == K3C_CLASS_ALL) {
 		rule_tell(&all, fn, arg, &r);
 		return;
 	}
-	for (size_t i = 0; i < o->n; i++) {
-		if (o->items[i].peer != (class | K3C_PEER_CLASS) || o->items[i].direction != key->direction)
-			continue;
-		rule_tell(&o->items[i], fn, arg, &r);
-		any = true;
-	}
-	if (any)
-		return;
-	r.deny = true;
-	rule_tell(&all, fn, arg, &r);
+	for (size_t i = 0; i < o->n; i++)
+		if (o->items[i].peer == (class | K3C_PEER_CLASS) && o->items[i].direction == key->direction)
+			rule_tell(&o->items[i], fn, arg, &r);
 }
 
 int dataplane_rule_each(struct dataplane *dp, uint32_t set, dataplane_rule_fn *fn, void *arg, struct err *err)

@@ -31,8 +31,7 @@ struct dp_rule_info {
 	uint16_t port, end_port; /* 0: every port */
 	uint32_t identity;       /* 0: the prefix */
 	struct dp_addr prefix;
-	uint8_t prefix_len; /* of 128 */
-	bool deny;          /* an `except`: nothing is open to the prefix */
+	uint8_t prefix_len; /* of 128; an `except` was taken out: several prefixes stand for the block around it */
 };
 typedef void dataplane_rule_fn(void *arg, const struct dp_rule_info *r);
 /* Runs of ports are put together again; by direction, peer, protocol, port. */
