@@ -7,6 +7,7 @@
 
 #include "bpf/lib/event_packet.h"
 #include "bpf/lib/policy.h"
+#include "bpf/lib/packet_service.h"
 #include "bpf/lib/rate.h"
 
 K3C_MAP_POD_DROP;
@@ -42,13 +43,13 @@ static __always_inline int pod_other(struct __sk_buff *skb, const struct packet 
 	return pod_drop(skb, p, K3C_DROP_UNSUPPORTED, skb->ifindex, 0, 0);
 }
 
-SEC("tc")
-int pod_out(struct __sk_buff *skb)
+/* `translated`: from service_out, which found the backend. */
+static __always_inline int pod_send(struct __sk_buff *skb, bool translated)
 {
 	struct packet p = {};
 	struct side src = {}, dst = {};
 	struct k3c_endpoint *from, *to;
-	enum packet_kind kind = packet_parse(skb, ETH_HLEN, &p);
+	int kind = packet_parse(skb, ETH_HLEN, &p);
 	__u32 generation = policy_generation(), reason;
 	bool fresh = false;
 
@@ -63,6 +64,8 @@ int pod_out(struct __sk_buff *skb)
 		return pod_drop(skb, &p, K3C_DROP_SPOOFED_SOURCE, skb->ifindex, 0, 0);
 	if (p.v6 && addr_is_link_scope6(&p.dst))
 		return pod_drop(skb, &p, K3C_DROP_UNSUPPORTED, skb->ifindex, 0, 0);
+	if (!translated && service_concerns(&p))
+		bpf_tail_call(skb, &k3c_tail, K3C_TAIL_SERVICE_OUT);
 	to = bpf_map_lookup_elem(&k3c_endpoint, &p.dst);
 	policy_side(&src, &p.src, from, generation);
 	policy_side(&dst, &p.dst, to, generation);
@@ -85,7 +88,23 @@ int pod_out(struct __sk_buff *skb)
 		return pod_drop(skb, &p, K3C_DROP_RATE_INGRESS, to->ifindex, src.identity, dst.identity);
 	if (bpf_skb_store_bytes(skb, 0, to->mac, sizeof(to->mac), 0) < 0)
 		return pod_drop(skb, &p, K3C_DROP_MALFORMED, skb->ifindex, 0, 0);
+	if (service_answers(&p)) {
+		skb->cb[K3C_TAIL_CB_IFINDEX] = to->ifindex;
+		bpf_tail_call(skb, &k3c_tail, K3C_TAIL_SERVICE_BACK);
+	}
 	return bpf_redirect_peer(to->ifindex, 0);
+}
+
+SEC("tc")
+int pod_out(struct __sk_buff *skb)
+{
+	return pod_send(skb, false);
+}
+
+SEC("tc")
+int pod_pass(struct __sk_buff *skb)
+{
+	return pod_send(skb, true);
 }
 
 SEC("tc")
@@ -95,7 +114,7 @@ int pod_in(struct __sk_buff *skb)
 	struct packet p = {};
 	struct side src = {}, dst = {};
 	struct k3c_endpoint *from, *to;
-	enum packet_kind kind = packet_parse(skb, ETH_HLEN, &p);
+	int kind = packet_parse(skb, ETH_HLEN, &p);
 	__u32 generation = policy_generation(), reason;
 	bool fresh = false;
 
@@ -121,6 +140,10 @@ int pod_in(struct __sk_buff *skb)
 		return pod_drop(skb, &p, K3C_DROP_RATE_INGRESS, skb->ifindex, src.identity, dst.identity);
 	if (fresh)
 		event_flow(skb, &p, src.identity, dst.identity);
+	if (service_answers(&p)) {
+		skb->cb[K3C_TAIL_CB_IFINDEX] = 0;
+		bpf_tail_call(skb, &k3c_tail, K3C_TAIL_SERVICE_BACK);
+	}
 	return TC_ACT_OK;
 }
 

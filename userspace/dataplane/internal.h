@@ -9,6 +9,7 @@
 
 #include "bpf/include/addr.h"
 #include "bpf/include/meta.h"
+#include "bpf/include/tail.h"
 #include "userspace/base/map.h"
 #include "userspace/base/mem.h"
 #include "userspace/dataplane/dataplane.h"
@@ -37,6 +38,8 @@ enum dp_map {
 	DP_MAP_POD_DROP,
 	DP_MAP_EVENT,
 	DP_MAP_LISTEN,
+	DP_MAP_TC_USED,
+	DP_MAP_TAIL,
 	DP_MAP_META,
 	DP_MAP_COUNT,
 };
@@ -55,6 +58,9 @@ enum dp_program {
 	DP_PROGRAM_BIND6,
 	DP_PROGRAM_POD_OUT,
 	DP_PROGRAM_POD_IN,
+	DP_PROGRAM_POD_PASS,
+	DP_PROGRAM_SERVICE_OUT,
+	DP_PROGRAM_SERVICE_BACK,
 	DP_PROGRAM_POD_PACE,
 	DP_PROGRAM_HOST_IN,
 	DP_PROGRAM_HOST_OUT,
@@ -87,8 +93,8 @@ struct dataplane {
 	struct nl *links; /* subscribed */
 	uint32_t mtu;
 	struct sockets_worker *sockets; /* NULL: never needed */
-	struct map pods; /* key -> struct pod_state */
-	struct policy_state *policy; /* policy_state.h */
+	struct map pods;                /* key -> struct pod_state */
+	struct policy_state *policy;    /* policy_state.h */
 };
 
 struct pod_state {
@@ -164,6 +170,13 @@ void programs_build_id(const struct k3c_options *options, uint8_t ret[static 32]
 const char *programs_name(enum dp_program p);
 int programs_open_pinned(struct dataplane *dp, struct err *err);
 int programs_load(struct dataplane *dp, const struct k3c_options *options, struct err *err);
+/* One object (0 .. programs_object_count() - 1), open and with its maps and options, to be loaded; and the name of the
+ * program that one of its functions becomes, NULL: none. */
+struct bpf_object;
+int programs_open_object(struct dataplane *dp, int o, const struct k3c_options *options, struct bpf_object **ret,
+			 struct err *err);
+int programs_object_count(void);
+const char *programs_name_in(int o, const char *function);
 int programs_attach_cgroup(struct dataplane *dp, struct err *err);
 void programs_detach_cgroup(const char *pin_dir);
 bool programs_is_attached(struct dataplane *dp, enum dp_program p);

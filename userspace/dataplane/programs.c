@@ -17,6 +17,7 @@
 #include "bpf/host.skel.h"
 #include "bpf/pod.skel.h"
 #include "bpf/rate.skel.h"
+#include "bpf/service.skel.h"
 #include "bpf/sock4.skel.h"
 #include "bpf/sock6.skel.h"
 #include "userspace/base/encode.h"
@@ -29,13 +30,24 @@ struct object_row {
 	bool l3; /* loaded once more, for links whose packets begin with the IP header */
 };
 
-enum { OBJECT_SOCK4, OBJECT_SOCK6, OBJECT_BIND, OBJECT_POD, OBJECT_RATE, OBJECT_HOST, OBJECT_HOST_L3, OBJECT_COUNT };
+enum {
+	OBJECT_SOCK4,
+	OBJECT_SOCK6,
+	OBJECT_BIND,
+	OBJECT_POD,
+	OBJECT_SERVICE,
+	OBJECT_RATE,
+	OBJECT_HOST,
+	OBJECT_HOST_L3,
+	OBJECT_COUNT
+};
 
 static const struct object_row object_rows[OBJECT_COUNT] = {
 	[OBJECT_SOCK4] = { "sock4", sock4_bpf__elf_bytes },
 	[OBJECT_SOCK6] = { "sock6", sock6_bpf__elf_bytes },
 	[OBJECT_BIND] = { "bind", bind_bpf__elf_bytes },
 	[OBJECT_POD] = { "pod", pod_bpf__elf_bytes },
+	[OBJECT_SERVICE] = { "service", service_bpf__elf_bytes },
 	[OBJECT_RATE] = { "rate", rate_bpf__elf_bytes },
 	[OBJECT_HOST] = { "host", host_bpf__elf_bytes },
 	[OBJECT_HOST_L3] = { "host_l3", host_bpf__elf_bytes, true },
@@ -61,6 +73,9 @@ static const struct program_row program_rows[DP_PROGRAM_COUNT] = {
 	[DP_PROGRAM_BIND6] = { "sock_bind6", OBJECT_BIND, BPF_CGROUP_INET6_BIND },
 	[DP_PROGRAM_POD_OUT] = { "pod_out", OBJECT_POD, -1 },
 	[DP_PROGRAM_POD_IN] = { "pod_in", OBJECT_POD, -1 },
+	[DP_PROGRAM_POD_PASS] = { "pod_pass", OBJECT_POD, -1 },
+	[DP_PROGRAM_SERVICE_OUT] = { "service_out", OBJECT_SERVICE, -1 },
+	[DP_PROGRAM_SERVICE_BACK] = { "service_back", OBJECT_SERVICE, -1 },
 	[DP_PROGRAM_POD_PACE] = { "pod_pace", OBJECT_RATE, -1 },
 	[DP_PROGRAM_HOST_IN] = { "host_in", OBJECT_HOST, -1 },
 	[DP_PROGRAM_HOST_OUT] = { "host_out", OBJECT_HOST, -1 },
@@ -224,6 +239,21 @@ int programs_load(struct dataplane *dp, const struct k3c_options *options, struc
 	return r;
 }
 
+/* Programs that are gone on in (bpf/include/tail.h); a pinned map keeps them. */
+static int programs_set_tails(struct dataplane *dp, struct err *err)
+{
+	static const enum dp_program tails[K3C_TAIL_COUNT] = {
+		[K3C_TAIL_SERVICE_OUT] = DP_PROGRAM_SERVICE_OUT,
+		[K3C_TAIL_SERVICE_BACK] = DP_PROGRAM_SERVICE_BACK,
+		[K3C_TAIL_POD_PASS] = DP_PROGRAM_POD_PASS,
+	};
+
+	for (uint32_t i = 0; i < K3C_TAIL_COUNT; i++)
+		if (bpf_map_update_elem(dp->maps[DP_MAP_TAIL], &i, &dp->programs[tails[i]], BPF_ANY) < 0)
+			return err_set(err, -errno, "write %s: %s", maps_name(DP_MAP_TAIL), strerror(errno));
+	return 0;
+}
+
 /* The pinned link, when it is still attached to that cgroup. */
 static int programs_link(const char *path, uint64_t cgroup_id)
 {
@@ -299,7 +329,7 @@ int programs_attach_cgroup(struct dataplane *dp, struct err *err)
 	for (enum dp_program p = 0; r == 0 && p < DP_PROGRAM_COUNT; p++)
 		if (program_rows[p].attach_type >= 0)
 			r = programs_attach_one(dp, p, cgroup_fd, st.st_ino, err);
-	return r;
+	return r == 0 ? programs_set_tails(dp, err) : r;
 }
 
 void programs_detach_cgroup(const char *pin_dir)

@@ -87,6 +87,9 @@ static bool status_attached(struct dataplane *dp, enum dp_program p)
 	case DP_PROGRAM_HOST_OUT:
 		return bpf_map_get_next_key(dp->maps[DP_MAP_LINK], NULL, &link) == 0;
 	case DP_PROGRAM_POD_OUT:
+	case DP_PROGRAM_POD_PASS:
+	case DP_PROGRAM_SERVICE_OUT:
+	case DP_PROGRAM_SERVICE_BACK:
 	case DP_PROGRAM_POD_IN:
 		for (bool first = true;
 		     bpf_map_get_next_key(dp->maps[DP_MAP_ENDPOINT], first ? NULL : &addr, &next) == 0; first = false) {

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Services for packets of pods that no socket here translated: SCTP, what a pod forwards for somebody inside it. Pods'
+ * programs only ask whether a packet is one of these; service.bpf.c does the rest. What goes from pod to pod is asked
+ * one comparison, and answers cost a look-up only once the path was used. The object needs K3C_MAP_META. */
+#pragma once
+
+#include "bpf/include/tail.h"
+#include "bpf/lib/lb.h"
+#include "bpf/lib/nat.h"
+#include "bpf/lib/options.h"
+
+K3C_MAP_TC_USED;
+K3C_MAP_TAIL;
+
+static __always_inline bool service_used(void)
+{
+	__u32 zero = 0;
+	__u32 *used = bpf_map_lookup_elem(&k3c_tc_used, &zero);
+
+	return used && *used;
+}
+
+static __always_inline void service_use(void)
+{
+	__u32 zero = 0;
+	__u32 *used = bpf_map_lookup_elem(&k3c_tc_used, &zero);
+
+	if (used && !*used)
+		*used = 1;
+}
+
+static __always_inline bool service_is_of_net(const struct packet *p)
+{
+	return addr_in_nets(&p->dst, p->v6, k3c_options.service_net, k3c_options.service_mask);
+}
+
+/* Some frontend has an address that is not of the service net. */
+static __always_inline bool service_external(void)
+{
+	__u32 zero = 0;
+	struct k3c_meta *m = bpf_map_lookup_elem(&k3c_meta, &zero);
+
+	return m && (m->flags & K3C_META_EXTERNAL);
+}
+
+/* The first packet of a flow, as far as one can be told from others. */
+static __always_inline bool service_may_begin(const struct packet *p)
+{
+	if (p->icmp_error || p->later_fragment || packet_is_icmp(p->flow.proto) || !nat_check_offset(p))
+		return false;
+	return !packet_is_stateful(p->flow.proto) || packet_is_syn(p);
+}
+
+static __always_inline bool service_has_frontend(const struct packet *p, bool of_net)
+{
+	struct k3c_service_key key = {
+		.addr = p->dst, .port = p->flow.dport, .proto = p->flow.proto, .scope = K3C_SCOPE_ADDR
+	};
+
+	if (bpf_map_lookup_elem(&k3c_service, &key))
+		return true;
+	if (of_net || !bpf_map_lookup_elem(&k3c_node, &p->dst))
+		return false;
+	key.scope = K3C_SCOPE_NODE;
+	if (p->v6)
+		key.addr.q[0] = key.addr.q[1] = 0;
+	else
+		addr_set_v4(&key.addr, 0);
+	return bpf_map_lookup_elem(&k3c_service, &key) != NULL;
+}
+
+/* Of a flow that was translated before; a pod's answer to itself among them. */
+static __always_inline bool service_is_known(const struct packet *p)
+{
+	struct k3c_nat_key key = {};
+	struct k3c_nat *n;
+
+	nat_key(&p->flow, K3C_NAT_IN, &key);
+	if (bpf_map_lookup_elem(&k3c_nat, &key))
+		return true;
+	key.kind = K3C_NAT_OUT;
+	n = bpf_map_lookup_elem(&k3c_nat, &key);
+	return n && (n->flags & K3C_NAT_HAIRPIN);
+}
+
+/* What a pod sends: is it for a service? */
+static __always_inline bool service_concerns(const struct packet *p)
+{
+	bool of_net;
+
+	if (p->no_ports || addr_in_nets(&p->dst, p->v6, k3c_options.pod_net, k3c_options.pod_mask))
+		return false;
+	if (service_used() && service_is_known(p))
+		return true;
+	if (!service_may_begin(p))
+		return false;
+	of_net = service_is_of_net(p);
+	return (of_net || service_external()) && service_has_frontend(p, of_net);
+}
+
+/* What comes to a pod: does it believe that a service sent it? */
+static __always_inline bool service_answers(const struct packet *p)
+{
+	struct k3c_nat_key key = {};
+
+	if (!service_used() || p->no_ports)
+		return false;
+	nat_key(&p->flow, K3C_NAT_OUT, &key);
+	return bpf_map_lookup_elem(&k3c_nat, &key) != NULL;
+}
