@@ -190,7 +190,8 @@ static int programs_print(enum libbpf_print_level level, const char *fmt, va_lis
 	return 0;
 }
 
-static int programs_load_object(struct dataplane *dp, int o, const struct k3c_options *options, struct err *err)
+int programs_open_object(struct dataplane *dp, int o, const struct k3c_options *options, struct bpf_object **ret,
+			 struct err *err)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = object_rows[o].name);
 	struct k3c_options own = *options;
@@ -201,23 +202,52 @@ static int programs_load_object(struct dataplane *dp, int o, const struct k3c_op
 
 	if (object_rows[o].l3)
 		own.link_header = 0;
-
 	object = bpf_object__open_mem(elf, size, &opts);
 	if (!object)
 		return err_set(err, -errno, "object %s: %s", object_rows[o].name, strerror(errno));
 	r = programs_prepare(dp, object, &own, err);
-	if (r == 0) {
-		r = bpf_object__load(object);
-		if (r < 0)
-			err_set(err, r, "load %s: %s: %s", object_rows[o].name, strerror(-r), programs_log);
+	if (r < 0) {
+		bpf_object__close(object);
+		return r;
 	}
+	*ret = object;
+	return 0;
+}
+
+int programs_object_count(void)
+{
+	return OBJECT_COUNT;
+}
+
+static const char *programs_function(enum dp_program p)
+{
+	return program_rows[p].function ? program_rows[p].function : program_rows[p].name;
+}
+
+const char *programs_name_in(int o, const char *function)
+{
+	for (enum dp_program p = 0; p < DP_PROGRAM_COUNT; p++)
+		if (program_rows[p].object == o && strcmp(programs_function(p), function) == 0)
+			return program_rows[p].name;
+	return NULL;
+}
+
+static int programs_load_object(struct dataplane *dp, int o, const struct k3c_options *options, struct err *err)
+{
+	struct bpf_object *object = NULL;
+	int r = programs_open_object(dp, o, options, &object, err);
+
+	if (r < 0)
+		return r;
+	r = bpf_object__load(object);
+	if (r < 0)
+		err_set(err, r, "load %s: %s: %s", object_rows[o].name, strerror(-r), programs_log);
 	for (enum dp_program p = 0; r == 0 && p < DP_PROGRAM_COUNT; p++) {
 		struct bpf_program *program;
 
 		if (program_rows[p].object != o)
 			continue;
-		program = bpf_object__find_program_by_name(object, program_rows[p].function ? program_rows[p].function
-											    : program_rows[p].name);
+		program = bpf_object__find_program_by_name(object, programs_function(p));
 		if (!program)
 			r = err_set(err, -ENOENT, "program %s: not in its object", program_rows[p].name);
 		else
