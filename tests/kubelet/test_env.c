@@ -158,12 +158,14 @@ static void test_env_set(void **state)
 	assert_false(env_has(&env, STR("V")));
 }
 
+static const char *cluster_dns = "10.43.0.10";
+
 static const char *resolv(const char *spec)
 {
 	struct netfiles_source src = {
 		.pod = parse(arena_printf(&arena, "{\"metadata\":{\"name\":\"p\"},\"spec\":%s}", spec)),
 		.ns = STR("demo"),
-		.cluster_dns = "10.43.0.10",
+		.cluster_dns = cluster_dns,
 		.cluster_domain = "cluster.local",
 		.host_resolv_conf = STR("# host\nnameserver 192.0.2.53\nsearch old\nsearch lan example.org\n"
 					"options ndots:2 rotate\n"),
@@ -193,6 +195,12 @@ static void test_resolv_conf(void **state)
 	assert_non_null(strstr(resolv("{\"dnsPolicy\":\"ClusterFirst\",\"dnsConfig\":{\"options\":[{\"name\":\"ndots\","
 				      "\"value\":\"2\"}]}}"),
 			       "options ndots:2\n"));
+	/* an address of each family: both, in their order; a pod's own come behind as far as there is room */
+	cluster_dns = "fd43::a,10.43.0.10";
+	assert_non_null(strstr(
+		resolv("{\"dnsPolicy\":\"ClusterFirst\",\"dnsConfig\":{\"nameservers\":[\"1.1.1.1\",\"2.2.2.2\"]}}"),
+		"\nnameserver fd43::a\nnameserver 10.43.0.10\nnameserver 1.1.1.1\noptions"));
+	cluster_dns = "10.43.0.10";
 }
 
 static void test_hosts(void **state)
@@ -203,13 +211,14 @@ static void test_hosts(void **state)
 			"\"subdomain\":\"web\",\"hostAliases\":[{\"ip\":\"192.0.2.9\",\"hostnames\":[\"a\",\"b\"]}]}}"),
 		.ns = STR("demo"),
 		.cluster_domain = "cluster.local",
-		.pod_ips = { "10.42.0.7", NULL },
+		.pod_ips = { "10.42.0.7", "fd42::7" },
 	};
 	_cleanup_buf_ struct buf out = BUF_INIT;
 
 	netfiles_hosts(&src, &out);
 	assert_non_null(strstr(buf_cstr(&out), "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"));
 	assert_non_null(strstr(buf_cstr(&out), "\n10.42.0.7\tweb-0.web.demo.svc.cluster.local\tweb-0\n"));
+	assert_non_null(strstr(buf_cstr(&out), "\nfd42::7\tweb-0.web.demo.svc.cluster.local\tweb-0\n"));
 	assert_non_null(strstr(buf_cstr(&out), "\n192.0.2.9\ta\tb\n"));
 }
 

@@ -107,11 +107,37 @@ static void test_status(void **state)
 	assert_true(str_is(json_get_str(condition(later, "Ready"), "lastTransitionTime"), "1970-01-01T00:16:40Z"));
 }
 
+/* Once set they stay, whatever the configuration says now. */
+static void test_ranges_and_addresses(void **state)
+{
+	struct node_view v = view(1);
+	struct json *node, *list;
+
+	kl.options.pod_cidrs[0] = "10.42.0.0/16";
+	kl.options.pod_cidrs[1] = "fd42::/64";
+	kl.options.node_ips[1] = "2001:db8::1";
+	node = node_object(&arena, &v);
+	assert_true(str_is(json_at_str(node, "spec.podCIDR"), "10.42.0.0/16"));
+	list = json_at(node, "spec.podCIDRs");
+	assert_int_equal(json_count(list), 2);
+	assert_true(str_is(json_str(json_index(list, 1)), "fd42::/64"));
+	kl.options.pod_cidrs[0] = "10.99.0.0/16";
+	assert_false(node_ensure_ranges(&arena, &v, node));
+	assert_true(str_is(json_at_str(node, "spec.podCIDR"), "10.42.0.0/16"));
+	list = json_get(node_status(&arena, &v, NULL, true), "addresses");
+	assert_int_equal(json_count(list), 3);
+	assert_true(str_is(json_get_str(json_index(list, 0), "address"), "192.0.2.1"));
+	assert_true(str_is(json_get_str(json_index(list, 1), "address"), "2001:db8::1"));
+	assert_true(str_is(json_get_str(json_index(list, 1), "type"), "InternalIP"));
+	kl.options.pod_cidrs[0] = kl.options.pod_cidrs[1] = kl.options.node_ips[1] = NULL;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_facts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_labels, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_ranges_and_addresses, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_status, setup, teardown),
 	};
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Addresses and prefixes, both families. */
+#include <errno.h>
+
 #include "tests/netctl/support.h"
 
 static void test_parse(void **state)
@@ -76,12 +78,70 @@ static void test_in(void **state)
 	assert_true(in("2001:db8::1", "2001:db8::/32"));
 }
 
+static void test_families(void **state)
+{
+	static const struct {
+		const char *text;
+		int result;
+		enum dp_family first;
+		bool v4, v6;
+	} cases[] = {
+		{ "10.0.0.1", 0, DP_V4, true, false },
+		{ "fd00::1", 0, DP_V6, false, true },
+		{ "10.0.0.1,fd00::1", 0, DP_V4, true, true },
+		{ "fd00::1,10.0.0.1", 0, DP_V6, true, true },
+		{ "::ffff:10.0.0.1", 0, DP_V4, true, false },
+		{ "", -EINVAL, DP_V4, false, false },
+		{ "::", -EINVAL, DP_V4, false, false },
+		{ "10.0.0.1,", -EINVAL, DP_V4, false, false },
+		{ ",fd00::1", -EINVAL, DP_V4, false, false },
+		{ "10.0.0.1, fd00::1", -EINVAL, DP_V4, false, false },
+		{ "10.0.0.1,10.0.0.2", -EEXIST, DP_V4, false, false },
+		{ "fd00::1,fd00::2", -EEXIST, DP_V4, false, false },
+		{ "10.0.0.1,fd00::1,10.0.0.3", -E2BIG, DP_V4, false, false },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct dp_addr a[DP_FAMILIES] = { 0 };
+		enum dp_family first = DP_V4;
+
+		assert_int_equal(address_parse_families(str_of(cases[i].text), a, &first), cases[i].result);
+		assert_int_equal(first, cases[i].first);
+		assert_int_equal(!address_is_zero(&a[DP_V4]), cases[i].v4);
+		assert_int_equal(!address_is_zero(&a[DP_V6]), cases[i].v6);
+	}
+}
+
+static void test_ranges_of_families(void **state)
+{
+	static const char *const bad[] = {
+		"", "10.0.0.0", "10.0.0.0/33", "::/0", "10.0.0.0/8,", "10.0.0.0/8,fd00::1", "fd00::/64,fd01::/64"
+	};
+	struct dp_net n[DP_FAMILIES];
+	enum dp_family first;
+
+	assert_int_equal(address_parse_prefix_families(STR("fd00::/64,10.0.0.0/8"), n, &first), 0);
+	assert_int_equal(first, DP_V6);
+	assert_int_equal(n[DP_V6].bits, 64);
+	assert_int_equal(n[DP_V4].bits, 104);
+	assert_int_equal(address_parse_prefix_families(STR("10.1.2.3/16"), n, &first), 0);
+	assert_int_equal(first, DP_V4);
+	assert_int_equal(n[DP_V6].bits, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		if (address_parse_prefix_families(str_of(bad[i]), n, &first) == 0)
+			fail_msg("accepted: %s", bad[i]);
+	assert_int_equal(address_parse_prefix_families(STR("10.0.0.0/8,fd00::/8,10.0.0.0/9"), n, &first), -E2BIG);
+	assert_int_equal(address_parse_prefix_families(STR("10.0.0.0/8,11.0.0.0/8"), n, &first), -EEXIST);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_parse),
 		cmocka_unit_test(test_prefix),
 		cmocka_unit_test(test_in),
+		cmocka_unit_test(test_families),
+		cmocka_unit_test(test_ranges_of_families),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
