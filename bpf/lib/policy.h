@@ -33,12 +33,16 @@ static __always_inline __u32 policy_generation(void)
 static __always_inline void policy_side(struct side *s, const struct k3c_addr *addr, const struct k3c_endpoint *e,
 					__u32 generation)
 {
+	const struct k3c_endpoint_policy *pod = NULL;
+
 	s->addr = addr;
 	if (!e)
 		return;
 	s->identity = e->policy[generation & 1].identity;
 	if (e->ifindex)
-		s->pod = &e->policy[generation & 1];
+		pod = &e->policy[generation & 1];
+	barrier_var(pod); /* so that it is the pointer that is tested later, as old verifiers want it, not the number */
+	s->pod = pod;
 }
 
 static __always_inline bool policy_rule(__u32 set, __u32 peer, __u8 direction, __u8 proto, __be16 port)
