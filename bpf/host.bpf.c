@@ -6,7 +6,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-#include "bpf/lib/drop.h"
+#include "bpf/lib/event_packet.h"
 #include "bpf/lib/lb.h"
 #include "bpf/lib/nat.h"
 #include "bpf/lib/options.h"
@@ -16,10 +16,9 @@ K3C_MAP_DIRECT;
 K3C_MAP_SNAT;
 K3C_MAP_META;
 
-static __always_inline int host_drop(struct __sk_buff *skb, __u32 reason)
+static __always_inline int host_drop(struct __sk_buff *skb, const struct packet *p, __u32 reason)
 {
-	drop_count(reason, skb->len);
-	return TC_ACT_SHOT;
+	return drop_packet(skb, p, reason, 0, 0);
 }
 
 static __always_inline bool host_is_pod(const struct packet *p, const struct k3c_addr *a)
@@ -48,12 +47,12 @@ static __always_inline int host_new_service_flow(struct __sk_buff *skb, const st
 		return TC_ACT_OK;
 	case LB_NO_BACKEND:
 		/* The node's own stack refuses (RST, port unreachable); nobody does for other addresses. */
-		drop_count(K3C_DROP_NO_BACKEND, skb->len);
+		drop_packet(skb, p, K3C_DROP_NO_BACKEND, 0, 0);
 		return bpf_map_lookup_elem(&k3c_node, &p->dst) ? TC_ACT_OK : TC_ACT_SHOT;
 	case LB_SILENT:
-		return host_drop(skb, K3C_DROP_NO_BACKEND);
+		return host_drop(skb, p, K3C_DROP_NO_BACKEND);
 	case LB_DENIED:
-		return host_drop(skb, K3C_DROP_SOURCE_RANGE);
+		return host_drop(skb, p, K3C_DROP_SOURCE_RANGE);
 	case LB_FOUND:
 		break;
 	}
@@ -65,8 +64,9 @@ static __always_inline int host_new_service_flow(struct __sk_buff *skb, const st
 		host_take_answers(skb, &n);
 	}
 	if (nat_pair(key, &n, BPF_ANY) < 0)
-		return host_drop(skb, K3C_DROP_NAT_FULL);
-	return nat_rewrite_dst(skb, p, &n) < 0 ? host_drop(skb, K3C_DROP_MALFORMED) : TC_ACT_OK;
+		return host_drop(skb, p, K3C_DROP_NAT_FULL);
+	event_translate(skb, p, K3C_VIA_LINK, &n.addr, n.port);
+	return nat_rewrite_dst(skb, p, &n) < 0 ? host_drop(skb, p, K3C_DROP_MALFORMED) : TC_ACT_OK;
 }
 
 SEC("tc")
@@ -80,7 +80,7 @@ int host_in(struct __sk_buff *skb)
 	if (packet_parse(skb, k3c_options.link_header, &p) != PACKET_IP || p.no_ports)
 		return TC_ACT_OK;
 	if (host_is_pod(&p, &p.src))
-		return host_drop(skb, K3C_DROP_SPOOFED_SOURCE);
+		return host_drop(skb, &p, K3C_DROP_SPOOFED_SOURCE);
 	if (!nat_check_offset(&p))
 		return TC_ACT_OK;
 	nat_key(&p.flow, K3C_NAT_IN, &key);
@@ -89,11 +89,11 @@ int host_in(struct __sk_buff *skb)
 		struct k3c_nat to = *n;
 
 		if (p.icmp_error)
-			return nat_rewrite_error(skb, &p, K3C_NAT_IN, &to) < 0 ? host_drop(skb, K3C_DROP_MALFORMED)
+			return nat_rewrite_error(skb, &p, K3C_NAT_IN, &to) < 0 ? host_drop(skb, &p, K3C_DROP_MALFORMED)
 									       : TC_ACT_OK;
 		nat_touch(&p, &key, n);
 		host_take_answers(skb, &to);
-		return nat_rewrite_dst(skb, &p, &to) < 0 ? host_drop(skb, K3C_DROP_MALFORMED) : TC_ACT_OK;
+		return nat_rewrite_dst(skb, &p, &to) < 0 ? host_drop(skb, &p, K3C_DROP_MALFORMED) : TC_ACT_OK;
 	}
 	if (p.icmp_error || p.later_fragment || packet_is_icmp(p.flow.proto) ||
 	    (packet_is_stateful(p.flow.proto) && !packet_is_syn(&p)))
@@ -151,16 +151,17 @@ static __always_inline int host_masquerade(struct __sk_buff *skb, const struct p
 	if (!n.addr.q[1])
 		return TC_ACT_OK;
 	if (p->no_ports)
-		return host_drop(skb, K3C_DROP_FRAGMENT);
+		return host_drop(skb, p, K3C_DROP_FRAGMENT);
 	if (p->icmp_error || !nat_check_offset(p) || (packet_is_icmp(p->flow.proto) && !p->flow.sport))
-		return host_drop(skb, K3C_DROP_UNSUPPORTED);
+		return host_drop(skb, p, K3C_DROP_UNSUPPORTED);
 	n.last_ns = bpf_ktime_get_ns();
 	if (!host_free_port(key, &n))
-		return host_drop(skb, K3C_DROP_SNAT_EXHAUSTED);
+		return host_drop(skb, p, K3C_DROP_SNAT_EXHAUSTED);
 	/* Two processors that found the same port free: one is dropped, and comes again. */
 	if (nat_pair(key, &n, n.flags & K3C_NAT_REUSED ? BPF_ANY : BPF_NOEXIST) < 0)
-		return host_drop(skb, K3C_DROP_SNAT_EXHAUSTED);
-	return nat_rewrite_src(skb, p, &n) < 0 ? host_drop(skb, K3C_DROP_MALFORMED) : TC_ACT_OK;
+		return host_drop(skb, p, K3C_DROP_SNAT_EXHAUSTED);
+	event_translate(skb, p, K3C_VIA_MASQUERADE, &n.addr, n.port);
+	return nat_rewrite_src(skb, p, &n) < 0 ? host_drop(skb, p, K3C_DROP_MALFORMED) : TC_ACT_OK;
 }
 
 static __always_inline bool host_has_backends(void)
@@ -198,10 +199,10 @@ int host_out(struct __sk_buff *skb)
 		struct k3c_nat to = *n;
 
 		if (p.icmp_error)
-			return nat_rewrite_error(skb, &p, K3C_NAT_OUT, &to) < 0 ? host_drop(skb, K3C_DROP_MALFORMED)
+			return nat_rewrite_error(skb, &p, K3C_NAT_OUT, &to) < 0 ? host_drop(skb, &p, K3C_DROP_MALFORMED)
 										: TC_ACT_OK;
 		nat_touch(&p, &key, n);
-		return nat_rewrite_src(skb, &p, &to) < 0 ? host_drop(skb, K3C_DROP_MALFORMED) : TC_ACT_OK;
+		return nat_rewrite_src(skb, &p, &to) < 0 ? host_drop(skb, &p, K3C_DROP_MALFORMED) : TC_ACT_OK;
 	}
 	if (marked || (from_pod && host_wants_masquerade(&p)))
 		return host_masquerade(skb, &p, &key);

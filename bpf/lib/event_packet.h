@@ -16,46 +16,59 @@ static __always_inline void event_fill(struct k3c_event *e, const struct __sk_bu
 	e->length = skb->len;
 }
 
+/* Global, so that each is verified once and not at every place that drops. */
+
 /* Counted and told. Identities: 0 where they are not known. */
-static __always_inline void drop_packet(const struct __sk_buff *skb, const struct packet *p, __u32 reason,
-					__u32 src_identity, __u32 dst_identity)
+__attribute__((noinline)) int drop_packet(struct __sk_buff *skb, const struct packet *p, __u32 reason,
+					  __u32 src_identity, __u32 dst_identity)
 {
 	struct k3c_event *e;
 
+	if (!p)
+		return TC_ACT_SHOT;
 	drop_count(reason, skb->len);
 	e = event_begin(K3C_EVENT_DROP);
 	if (!e)
-		return;
+		return TC_ACT_SHOT;
 	event_fill(e, skb, p);
 	e->reason = reason;
 	e->src_identity = src_identity;
 	e->dst_identity = dst_identity;
 	event_end(e);
+	return TC_ACT_SHOT;
 }
 
-static __always_inline void event_flow(const struct __sk_buff *skb, const struct packet *p, __u32 src_identity,
-				       __u32 dst_identity)
+__attribute__((noinline)) int event_flow(struct __sk_buff *skb, const struct packet *p, __u32 src_identity,
+					 __u32 dst_identity)
 {
-	struct k3c_event *e = event_begin(K3C_EVENT_FLOW);
+	struct k3c_event *e;
 
+	if (!p)
+		return 0;
+	e = event_begin(K3C_EVENT_FLOW);
 	if (!e)
-		return;
+		return 0;
 	event_fill(e, skb, p);
 	e->src_identity = src_identity;
 	e->dst_identity = dst_identity;
 	event_end(e);
+	return 0;
 }
 
-static __always_inline void event_translate(const struct __sk_buff *skb, const struct packet *p, __u8 via,
-					    const struct k3c_addr *to, __be16 to_port)
+__attribute__((noinline)) int event_translate(struct __sk_buff *skb, const struct packet *p, __u8 via,
+					      const struct k3c_addr *to, __be16 to_port)
 {
-	struct k3c_event *e = event_begin(K3C_EVENT_TRANSLATE);
+	struct k3c_event *e;
 
+	if (!p || !to)
+		return 0;
+	e = event_begin(K3C_EVENT_TRANSLATE);
 	if (!e)
-		return;
+		return 0;
 	event_fill(e, skb, p);
 	e->via = via;
 	e->to = *to;
 	e->to_port = to_port;
 	event_end(e);
+	return 0;
 }
