@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bpf/include/conn.h"
 #include "userspace/base/fs.h"
@@ -100,6 +101,8 @@ static bool status_attached(struct dataplane *dp, enum dp_program p)
 				return true;
 		}
 		return false;
+	case DP_PROGRAM_XDP_IN:
+		return xdp_is_attached(dp);
 	case DP_PROGRAM_POD_PACE:
 		return rates_any_paced(dp);
 	default:
@@ -150,6 +153,32 @@ static uint32_t status_entries(int fd, const struct bpf_map_info *info)
 	return n;
 }
 
+/* What the kernel adds to each entry of a hash or trie, roughly; and the head of each bucket of a hash. */
+#define STATUS_ENTRY_BYTES 64
+#define STATUS_BUCKET_BYTES 16
+
+/* Kernels before 6.4 tell what a map would take if it were full, also where entries are only allocated as they come:
+ * told from what is there instead. */
+static uint64_t status_memory(int fd, const struct bpf_map_info *info, uint32_t entries)
+{
+	bool percpu = info->type == BPF_MAP_TYPE_PERCPU_HASH, hash = percpu || info->type == BPF_MAP_TYPE_HASH;
+	uint64_t told = status_memlock(fd), value = info->value_size, page = (uint64_t)sysconf(_SC_PAGESIZE), each,
+		 full;
+	uint64_t buckets = 1;
+
+	if (!(info->map_flags & BPF_F_NO_PREALLOC) || (!hash && info->type != BPF_MAP_TYPE_LPM_TRIE))
+		return told;
+	if (percpu)
+		value = (value + 7) / 8 * 8 * (uint64_t)libbpf_num_possible_cpus();
+	each = (info->key_size + value + 7) / 8 * 8;
+	full = (each * info->max_entries + page - 1) / page * page;
+	if (told != full)
+		return told;
+	while (buckets < info->max_entries)
+		buckets *= 2;
+	return entries * (each + STATUS_ENTRY_BYTES) + (hash ? buckets * STATUS_BUCKET_BYTES : 0);
+}
+
 int dataplane_maps(struct dataplane *dp, struct dp_map_info *ret, size_t max, size_t *ret_n, struct err *err)
 {
 	size_t n = 0;
@@ -165,8 +194,8 @@ int dataplane_maps(struct dataplane *dp, struct dp_map_info *ret, size_t max, si
 			.id = info.id,
 			.entries = status_entries(dp->maps[m], &info),
 			.max_entries = info.max_entries,
-			.memory_bytes = status_memlock(dp->maps[m]),
 		};
+		out->memory_bytes = status_memory(dp->maps[m], &info, out->entries);
 		snprintf(out->name, sizeof(out->name), "%s", maps_name(m));
 		n++;
 	}
