@@ -77,9 +77,8 @@ static bool place_beats(const struct net_service *a, uint8_t kind_a, const struc
 		return true;
 	if (kind_a != f->kind)
 		return kind_a < f->kind;
-	if (a->object->created_real_ns != b->object->created_real_ns)
-		return a->object->created_real_ns < b->object->created_real_ns;
-	return str_cmp(a->object->uid, b->object->uid) < 0;
+	/* Of two of one second (that is how creation is kept) the one that has it stays. */
+	return a->object->created_real_ns < b->object->created_real_ns;
 }
 
 static void place_wait(struct net_place *p, struct net_service *s)

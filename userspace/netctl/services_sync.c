@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which Services to translate, and when: those that a change touched, at once, and once for all changes of one turn of
- * the loop. One whose translation costs much comes again only after SYNC_PAUSE_FACTOR times that cost, with all that
+ * the loop. One of many backends comes again only after SYNC_PAUSE_FACTOR times what it cost last, with all that
  * changed until then. What could not be written is tried again: when there is room, or after a while. */
 #include <errno.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 #include "userspace/netctl/address.h"
 #include "userspace/netctl/internal.h"
 
-#define SYNC_CHEAP_NS (500 * NS_PER_US) /* up to here it may come as often as it likes */
+#define SYNC_CHEAP_BACKENDS 256 /* with up to so many, in all its frontends, it may come as often as it likes */
 #define SYNC_PAUSE_FACTOR 10
 #define SYNC_RETRY_MIN_NS (100 * NS_PER_MS)
 #define SYNC_RETRY_MAX_NS (60 * NS_PER_S)
@@ -252,6 +252,15 @@ static void service_want(struct netctl *nc, struct net_service *s, struct arena 
 	services_translate(arena, registry_parse(arena, s->object), slices, n, ret);
 }
 
+static bool service_is_costly(const struct net_service *s)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->n_frontends && n <= SYNC_CHEAP_BACKENDS; i++)
+		n += s->frontends[i].n_backends + s->frontends[i].n_outside;
+	return n > SYNC_CHEAP_BACKENDS;
+}
+
 static void service_sync(struct netctl *nc, struct net_service *s)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
@@ -270,7 +279,7 @@ static void service_sync(struct netctl *nc, struct net_service *s)
 	nc->stats.service_syncs++;
 	s->failures = s->failed ? s->failures + 1 : 0;
 	cost = clock_monotonic_ns() - start;
-	s->not_before_ns = cost > SYNC_CHEAP_NS ? start + cost + cost * SYNC_PAUSE_FACTOR : 0;
+	s->not_before_ns = service_is_costly(s) ? start + cost + cost * SYNC_PAUSE_FACTOR : 0;
 }
 
 static int64_t service_retry_ns(const struct net_service *s)
