@@ -62,7 +62,9 @@ def interrupted(signo, frame):
 
 
 class Node:
-    def __init__(self, *flags, env=None):
+    def __init__(self, *flags, env=None, netns=None):
+        # a host of its own: everything that talks to the node runs in there
+        self.enter = ["nsenter", f"--net=/run/netns/{netns}"] if netns else []
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="k3c-e2e-"))
         self.run_dir = pathlib.Path(f"/run/{self.dir.name}")
         self.pin_dir = f"/sys/fs/bpf/{self.dir.name}"
@@ -77,7 +79,8 @@ class Node:
                         K3C_CLUSTER_CIDR=CLUSTER_CIDR, K3C_SERVICE_CIDR=SERVICE_CIDR, K3C_CLUSTER_DNS=DNS,
                         K3C_SERVICE_NODE_PORT_RANGE=NODE_PORTS,
                         K3C_CGROUP_ROOT=self.dir.name, K3C_CONFIG="", HOME=str(self.dir),
-                        ASAN_OPTIONS="detect_leaks=0", **(env or {}))
+                        ASAN_OPTIONS="detect_leaks=0")
+        self.env.update(env or {})
         del self.env["K3C_CONFIG"]
         self.closed = False
         atexit.register(self.close)
@@ -88,7 +91,7 @@ class Node:
 
     def start(self):
         with open(self.log, "ab") as log:
-            self.server = subprocess.Popen([BIN, "server", *self.flags], stdout=log, stderr=log, env=self.env,
+            self.server = subprocess.Popen([*self.enter, BIN, "server", *self.flags], stdout=log, stderr=log, env=self.env,
                                            stdin=subprocess.DEVNULL, start_new_session=True)
         self.wait_ready()
         return self
@@ -97,7 +100,7 @@ class Node:
         def ready():
             if self.server.poll() is not None:
                 raise SystemExit(f"the server ended with {self.server.returncode}:\n{self.tail()}")
-            return subprocess.run(["curl", "-sk", "--noproxy", "*", "-m", "2", f"https://127.0.0.1:{PORT}/readyz"],
+            return subprocess.run([*self.enter, "curl", "-sk", "--noproxy", "*", "-m", "2", f"https://127.0.0.1:{PORT}/readyz"],
                                   capture_output=True).stdout == b"ok"
         wait_for("/readyz", ready)
 
@@ -123,7 +126,7 @@ class Node:
                 self.server.kill()
                 self.server.wait()
         log = self.log.read_text(errors="replace") if self.log.exists() else ""
-        done = subprocess.run([BIN, "stop", "--purge"], env=self.env, capture_output=True, text=True)
+        done = subprocess.run([*self.enter, BIN, "stop", "--purge"], env=self.env, capture_output=True, text=True)
         if done.returncode:
             print(f"purge failed: {done.stderr}", file=sys.stderr)
         if os.environ.get("K3C_E2E_LOG"):
@@ -148,7 +151,7 @@ class Node:
     # ---- use ----
 
     def run(self, *argv, check=True, input=None, timeout=120):
-        done = subprocess.run([str(a) for a in argv], env=self.env, capture_output=True, text=True, input=input,
+        done = subprocess.run([*self.enter, *map(str, argv)], env=self.env, capture_output=True, text=True, input=input,
                               timeout=timeout)
         if check and done.returncode:
             raise AssertionError(f"{' '.join(map(str, argv))}\nexit {done.returncode}\n{done.stdout}{done.stderr}")

@@ -1,0 +1,392 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Two address families, and IPv6 alone: Services, pods, DNS, policy and node ports in real pods. Every node here has a
+host of its own (a network namespace), which begins without any link: first the cluster inside must work, then links and
+addresses come, change and go, and the node follows."""
+import atexit
+import base64
+import ipaddress
+import json
+import subprocess
+import unittest
+
+from harness import CLUSTER_CIDR, IMAGE, NODE_PORT, PORT, SERVICE_CIDR, Case, Node, wait_for
+
+PODS_V6, SERVICES_V6 = "fd00:c3c:42::/64", "fd00:c3c:43::/112"
+FALLBACK, FALLBACK_V6 = "198.18.77.1", "2001:2:0:77::1"
+
+PODS = """
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, labels: {{app: {app}, name: {name}}}}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: main
+    image: {image}
+    imagePullPolicy: Never
+    command: [sh, -c, "mkdir -p /www && hostname > /www/index.html && exec httpd -f -p 8080 -h /www"]
+    env:
+    - {{name: POD_IPS, valueFrom: {{fieldRef: {{fieldPath: status.podIPs}}}}}}
+    - {{name: HOST_IPS, valueFrom: {{fieldRef: {{fieldPath: status.hostIPs}}}}}}
+    readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1}}
+---
+"""
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec: {{selector: {{app: web}}, ports: [{{name: http, port: 80, targetPort: 8080}}], {spec}}}
+---
+"""
+
+
+def ip(line):
+    subprocess.run(["ip", *line.split()], check=True)
+
+
+class Host:
+    """A network namespace that is the node's host, and one that is the world beyond its link."""
+    LINK = {4: ("203.0.113.9", "203.0.113.1", 24), 6: ("2001:db8:9::9", "2001:db8:9::1", 64)}
+
+    def __init__(self, name):
+        self.name, self.world = name, name + "-world"
+        self.close()
+        atexit.register(self.close)
+        for ns in (self.name, self.world):
+            ip(f"netns add {ns}")
+            ip(f"-n {ns} link set lo up")
+
+    def link(self):
+        ip(f"-n {self.name} link add up0 type veth peer name eth0 netns {self.world}")
+        ip(f"-n {self.name} link set up0 up")
+        ip(f"-n {self.world} link set eth0 up")
+
+    def address(self, family, address=None, gateway=True):
+        mine, theirs, bits = self.LINK[family]
+        dad = "nodad" if family == 6 else ""
+        if gateway:
+            ip(f"-n {self.world} addr add {theirs}/{bits} dev eth0 {dad}")
+        ip(f"-n {self.name} addr add {address or mine}/{bits} dev up0 {dad}")
+        if gateway:
+            ip(f"-{family} -n {self.name} route add default via {theirs} dev up0")
+
+    def run(self, *argv, world=False, **kw):
+        ns = self.world if world else self.name
+        return subprocess.run(["nsenter", f"--net=/run/netns/{ns}", *argv], capture_output=True, text=True, **kw)
+
+    def own_addresses(self):
+        links = json.loads(self.run("ip", "-j", "addr", "show", "dev", "lo", check=True).stdout)
+        return {a["local"] for l in links for a in l.get("addr_info", [])} - {"127.0.0.1", "::1"}
+
+    def close(self):
+        for ns in (self.name, self.world):
+            subprocess.run(["ip", "netns", "del", ns], capture_output=True)
+
+
+def families(addresses):
+    return [ipaddress.ip_address(a).version for a in addresses]
+
+
+def url(address, port):
+    return f"http://[{address}]:{port}/" if ":" in address else f"http://{address}:{port}/"
+
+
+class TwoFamilies:
+    """What holds for every node here; ORDER: its families, the primary first."""
+    ORDER = ()
+    node = host = None
+
+    @classmethod
+    def begin(cls, name, order, **env):
+        cls.ORDER = order
+        pick = lambda v4, v6: ",".join({4: v4, 6: v6}[f] for f in order)
+        cls.host = Host(name)
+        cls.node = Node(netns=name, env={"K3C_CLUSTER_CIDR": pick(CLUSTER_CIDR, PODS_V6),
+                                         "K3C_SERVICE_CIDR": pick(SERVICE_CIDR, SERVICES_V6),
+                                         "K3C_CLUSTER_DNS": "", "K3C_NODE_NAME": "edge", **env}).start()
+        cls.node.import_image()
+        cls.node.wait_default_account()
+        pods = [("web-0", "web"), ("web-1", "web"), ("client", "client"), ("other", "other")]
+        cls.node.apply("".join(PODS.format(name=n, app=a, image=IMAGE) for n, a in pods) + cls.services())
+        cls.pods = {n: cls.node.wait_ready_pod(n) for n, _ in pods}
+
+    @classmethod
+    def services(cls):
+        both = len(cls.ORDER) == 2
+        text = SERVICE.format(name="plain", spec="type: ClusterIP") + SERVICE.format(
+            name="web", spec=f"type: NodePort, ipFamilyPolicy: {'RequireDualStack' if both else 'PreferDualStack'}"
+        ).replace("port: 80,", f"port: 80, nodePort: {NODE_PORT},")
+        return text + SERVICE.format(name="heads", spec="clusterIP: None, ipFamilyPolicy: PreferDualStack")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.node.close()
+        cls.host.close()
+
+    def ips(self, name):
+        return [i["ip"] for i in self.pods[name]["status"]["podIPs"]]
+
+    def sh(self, pod, script, check=True):
+        return self.node.kubectl("exec", pod, "--", "sh", "-c", script, check=check)
+
+    def fetch(self, pod, address, port, check=True):
+        return self.sh(pod, f"timeout 3 wget -q -O - '{url(address, port)}'", check).stdout.strip()
+
+    def cluster_ips(self, name):
+        return self.node.get("service", name)["spec"]["clusterIPs"]
+
+    def internal_ips(self):
+        return [a["address"] for a in self.node.get("node", "edge")["status"]["addresses"] if a["type"] == "InternalIP"]
+
+    # ---- the pods' own ----
+
+    def test_addresses_of_pods(self):
+        for name, pod in self.pods.items():
+            status, ips = pod["status"], self.ips(name)
+            self.assertEqual(families(ips), list(self.ORDER), name)
+            self.assertEqual(status["podIP"], ips[0])
+            self.assertEqual([i["ip"] for i in status["hostIPs"]][0], status["hostIP"])
+        hosts = self.sh("client", "cat /etc/hosts").stdout
+        for address in self.ips("client"):
+            self.assertIn(f"{address}\tclient\n", hosts)
+        self.assertEqual(self.sh("client", "echo $POD_IPS").stdout.strip().split(","), self.ips("client"))
+
+    def test_the_node(self):
+        node = self.node.get("node", "edge")
+        ranges = {4: CLUSTER_CIDR, 6: PODS_V6}
+        self.assertEqual(node["spec"]["podCIDRs"], [ranges[f] for f in self.ORDER])
+        self.assertEqual(node["spec"]["podCIDR"], ranges[self.ORDER[0]])
+        self.assertEqual(families(self.internal_ips()), list(self.ORDER))
+
+    def test_resolver(self):
+        lines = [l.split()[1] for l in self.sh("client", "cat /etc/resolv.conf").stdout.splitlines()
+                 if l.startswith("nameserver")]
+        self.assertEqual(lines, [str(ipaddress.ip_network({4: SERVICE_CIDR, 6: SERVICES_V6}[f])[10]) for f in self.ORDER])
+        for server in lines:
+            out = self.sh("client", f"nslookup -type={'a' if self.ORDER[0] == 4 else 'aaaa'} "
+                                    f"web.default.svc.cluster.local {server}").stdout
+            self.assertIn(self.cluster_ips("web")[0], out)
+
+    # ---- Services ----
+
+    def test_cluster_ips(self):
+        ips = self.cluster_ips("web")
+        self.assertEqual(families(ips), list(self.ORDER))
+        for address in ips:
+            self.assertEqual({self.fetch("client", address, 80) for _ in range(20)}, {"web-0", "web-1"}, address)
+            # a backend may reach itself by way of its Service
+            self.assertIn(self.fetch("web-0", address, 80), {"web-0", "web-1"})
+        plain = self.cluster_ips("plain")
+        self.assertEqual(families(plain), [self.ORDER[0]])
+        self.assertIn(self.fetch("client", plain[0], 80), {"web-0", "web-1"})
+        self.assertIn(self.sh("client", "timeout 3 wget -q -O - http://web").stdout.strip(), {"web-0", "web-1"})
+
+    def test_slices(self):
+        slices = self.node.get("endpointslices", "-l", "kubernetes.io/service-name=web")["items"]
+        found = {s["addressType"]: {a for e in s["endpoints"] for a in e["addresses"]} for s in slices}
+        want = {f"IPv{f}": {a for n in ("web-0", "web-1") for a in self.ips(n) if ipaddress.ip_address(a).version == f}
+                for f in self.ORDER}
+        self.assertEqual(found, want)
+        ends = self.node.get("endpoints", "web")
+        self.assertEqual({a["ip"] for s in ends["subsets"] for a in s["addresses"]}, want[f"IPv{self.ORDER[0]}"])
+
+    def test_names(self):
+        kind = {4: "a", 6: "aaaa"}
+        for name in ("web", "heads"):
+            want = self.cluster_ips("web") if name == "web" else self.ips("web-0") + self.ips("web-1")
+            for f in (4, 6):
+                out = self.sh("client", f"nslookup -type={kind[f]} {name}.default.svc.cluster.local", check=False).stdout
+                answer = out.split("Name:", 1)[1] if "Name:" in out else ""
+                for address in want:
+                    self.assertEqual(ipaddress.ip_address(address).version == f, address in answer.split(), (name, f, out))
+        for address in self.cluster_ips("web"):
+            self.assertIn("web.default.svc.cluster.local", self.sh("client", f"nslookup {address}").stdout)
+
+    def test_node_ports(self):
+        for f, address in zip(self.ORDER, self.internal_ips()):
+            for at in (address, {4: "127.0.0.1", 6: "::1"}[f]):
+                done = self.host.run("curl", "-sf", "--noproxy", "*", "-m", "5", url(at, NODE_PORT))
+                self.assertIn(done.stdout.strip(), {"web-0", "web-1"}, at)
+            self.assertIn(self.fetch("client", address, NODE_PORT), {"web-0", "web-1"}, address)
+
+    def test_the_api_from_pods(self):
+        address = self.cluster_ips("kubernetes")
+        self.assertEqual(families(address), [self.ORDER[0]])
+        self.sh("client", f"nc -w 3 {address[0]} 443 < /dev/null")
+        slices = self.node.get("endpointslices", "kubernetes")
+        self.assertEqual(slices["addressType"], f"IPv{self.ORDER[0]}")
+
+    def test_policy_by_block(self):
+        """A block of one family opens nothing to the other."""
+        for f, own in zip(self.ORDER, self.ips("client")):
+            bits = 32 if f == 4 else 128
+            self.node.apply(json.dumps({
+                "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "block"},
+                "spec": {"podSelector": {"matchLabels": {"name": "web-1"}}, "policyTypes": ["Ingress"],
+                         "ingress": [{"from": [{"ipBlock": {"cidr": f"{own}/{bits}"}}], "ports": [{"port": 8080}]}]}}))
+            for g, target in zip(self.ORDER, self.ips("web-1")):
+                allowed = lambda: self.fetch("client", target, 8080, check=False) == "web-1"
+                wait_for(f"client to web-1 over IPv{g}: {f == g}", lambda: allowed() == (f == g))
+                wait_for(f"other kept from web-1 over IPv{g}", lambda: not self.fetch("other", target, 8080, check=False))
+        self.node.k("delete networkpolicy block")
+        for target in self.ips("web-1"):
+            wait_for("web-1 is open again", lambda: self.fetch("other", target, 8080, check=False) == "web-1")
+
+    # ---- links come and go ----
+
+    def follow(self, want):
+        wait_for(f"the node to go by {want}", lambda: self.internal_ips() == want)
+        api = lambda: self.node.get("endpointslices", "kubernetes")["endpoints"][0]["addresses"]
+        wait_for("the API's endpoint", lambda: api() == want[:1])
+        for pod in ("client", "web-0"):
+            self.node.wait_pod(pod, lambda p: [i["ip"] for i in p["status"]["hostIPs"]] == want, f"hostIPs of {pod}")
+        self.certificate(want)
+        self.still_works()
+
+    def certificate(self, addresses):
+        """The server answers there, under a certificate that names the address."""
+        view = json.loads(self.node.k("config view --raw -o json"))
+        ca = view["clusters"][0]["cluster"]["certificate-authority-data"]
+        pem = self.node.dir / "ca.pem"
+        pem.write_bytes(base64.b64decode(ca))
+        for address in addresses:
+            ask = lambda: self.host.run("curl", "-s", "--noproxy", "*", "-m", "5", "--cacert", str(pem),
+                                        url(address, PORT).replace("http:", "https:") + "readyz").stdout
+            wait_for(f"https at {address}", lambda: ask() == "ok")
+
+    def still_works(self):
+        for address in self.cluster_ips("web"):
+            self.assertIn(self.fetch("client", address, 80), {"web-0", "web-1"})
+        self.test_the_api_from_pods()
+        self.test_node_ports()
+        for address in self.ips("web-0"):  # the host reaches its pods
+            done = self.host.run("curl", "-sf", "--noproxy", "*", "-m", "5", url(address, 8080))
+            self.assertEqual(done.stdout.strip(), "web-0", address)
+
+    def test_without_any_link(self):
+        fallback = {4: FALLBACK, 6: FALLBACK_V6}
+        want = [fallback[f] for f in self.ORDER]
+        self.follow(want)
+        self.assertTrue(set(want) <= self.host.own_addresses())
+
+    def test_zz_links_come_and_go(self):
+        """Last: the others want the host as it was."""
+        host, fallback, link = self.host, {4: FALLBACK, 6: FALLBACK_V6}, Host.LINK
+        now = dict(fallback)
+        want = lambda: [now[f] for f in self.ORDER]
+        host.link()
+        for f in reversed(self.ORDER):
+            host.address(f)
+            now[f] = link[f][0]
+            self.follow(want())
+            self.assertNotIn(fallback[f], host.own_addresses())
+        self.from_outside()
+        # the address changes under a running node: the first goes, another comes
+        f = self.ORDER[0]
+        mine, theirs, bits = link[f]
+        other = mine[:-1] + "7"
+        ip(f"-n {host.name} addr del {mine}/{bits} dev up0")
+        host.address(f, other, gateway=False)
+        ip(f"-{f} -n {host.name} route replace default via {theirs} dev up0")  # it may have gone with its address
+        now[f] = other
+        self.follow(want())
+        ip(f"-n {host.name} link del up0")
+        now = dict(fallback)
+        self.follow(want())
+
+    def from_outside(self):
+        """Node ports from the world, and the world from pods, who are masqueraded."""
+        for f in self.ORDER:
+            mine, theirs, _ = Host.LINK[f]
+            ask = lambda: self.host.run("curl", "-sf", "--noproxy", "*", "-m", "5", url(mine, NODE_PORT), world=True).stdout
+            wait_for(f"node port from outside over IPv{f}", lambda: ask().strip() in {"web-0", "web-1"})
+            with Listener(self.host.world, theirs, 9000) as world:
+                self.sh("client", f"echo hello | nc -w 3 {theirs} 9000", check=False)
+                self.assertEqual(world.peer(), mine)
+
+
+class Listener:
+    """One connection taken in a namespace; who it came from."""
+
+    def __init__(self, netns, address, port):
+        code = ("import socket,sys\n"
+                f"s=socket.create_server(({address!r},{port}),family=socket.AF_INET6 if ':' in {address!r} else socket.AF_INET)\n"
+                "s.settimeout(20)\nprint('up',flush=True)\nc,a=s.accept()\nprint(a[0],flush=True)\nc.close()\n")
+        self.process = subprocess.Popen(["nsenter", f"--net=/run/netns/{netns}", "python3", "-c", code],
+                                        stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        assert self.process.stdout.readline().strip() == "up"
+        return self
+
+    def peer(self):
+        return self.process.stdout.readline().strip()
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.communicate()
+
+
+class DualStack(TwoFamilies, Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.begin("k3c-dual", (4, 6))
+
+    def test_families_of_a_service_change(self):
+        self.node.apply(SERVICE.format(name="grows", spec="type: ClusterIP"))
+        first = self.cluster_ips("grows")
+        self.assertEqual(families(first), [4])
+        patch = lambda text: self.node.kubectl("patch", "service", "grows", "--type=merge", "-p", text)
+        patch('{"spec":{"ipFamilyPolicy":"RequireDualStack"}}')
+        both = self.cluster_ips("grows")
+        self.assertEqual((both[0], families(both)), (first[0], [4, 6]))
+        wait_for("the second address to answer", lambda: self.fetch("client", both[1], 80, check=False))
+        patch('{"spec":{"ipFamilyPolicy":"SingleStack"}}')
+        self.assertEqual(self.cluster_ips("grows"), first)
+        wait_for("the second address to be gone", lambda: not self.fetch("client", both[1], 80, check=False))
+        self.assertIn(self.fetch("client", first[0], 80), {"web-0", "web-1"})
+        wait_for("its slices to go", lambda: {s["addressType"] for s in self.node.get(
+            "endpointslices", "-l", "kubernetes.io/service-name=grows")["items"]} == {"IPv4"})
+        cidrs = self.node.get("servicecidr", "kubernetes")["spec"]["cidrs"]
+        self.assertEqual(cidrs, [SERVICE_CIDR, SERVICES_V6])
+
+    def test_zy_the_cluster_dns_moves(self):
+        """The old addresses leave the host with the next start; pods that were there keep theirs."""
+        old = {str(ipaddress.ip_network(r)[10]) for r in (SERVICE_CIDR, SERVICES_V6)}
+        new = {str(ipaddress.ip_network(r)[20]) for r in (SERVICE_CIDR, SERVICES_V6)}
+        self.assertTrue(old <= self.host.own_addresses())
+        self.node.stop()
+        self.node.env["K3C_CLUSTER_DNS"] = ",".join(sorted(new, key=lambda a: ":" in a))
+        self.node.start()
+        self.assertEqual(self.host.own_addresses() & (old | new), new)
+        for name in self.pods:
+            self.assertEqual([i["ip"] for i in self.node.pod(name)["status"]["podIPs"]], self.ips(name))
+        for server in new:
+            self.sh("client", f"nslookup -type=a web.default.svc.cluster.local {server}")
+        self.still_works()
+        self.node.stop()
+        self.node.env["K3C_CLUSTER_DNS"] = ""
+        self.node.start()
+        self.assertEqual(self.host.own_addresses() & (old | new), old)
+
+
+class SixAlone(TwoFamilies, Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.begin("k3c-six", (6,))
+
+    def test_kubeconfig(self):
+        server = json.loads(self.node.k("config view --raw -o json"))["clusters"][0]["cluster"]["server"]
+        self.assertEqual(server, f"https://[::1]:{PORT}")
+
+
+class SixFirst(TwoFamilies, Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.begin("k3c-six-four", (6, 4))
+
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
