@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What came out: a table (kernel x test), JUnit XML, and the verifier's figures as Markdown."""
+import pathlib
 import re
 import xml.etree.ElementTree as xml
 
 # A line of dataplane/test_verifier.
 VERIFIER = re.compile(r"verifier (\S+) instructions=(\d+) states=(\d+) peak=(\d+) bytes=(\d+)")
+
+BUDGETS = pathlib.Path(__file__).resolve().parent.parent / "tests/dataplane/verifier_budgets.inc"
 
 
 def names(guests):
@@ -35,6 +38,12 @@ def aligned(rows):
     return [lines[0], "| " + " | ".join("-" * w for w in widths) + " |"] + lines[1:]
 
 
+def budgets(path=BUDGETS):
+    """{program: (instructions, states)} of verifier_budgets.inc."""
+    rows = re.findall(r'^\{ "(\w+)", (\d+), (\d+) \},$', path.read_text(), re.M)
+    return {name: (int(instructions), int(states)) for name, instructions, states in rows}
+
+
 def figures(guests):
     """{program: {kernel name: (instructions, states, bytes)}} in the order seen."""
     found = {}
@@ -49,13 +58,35 @@ def figures(guests):
 
 
 def verifier_table(guests):
-    found = figures(guests)
-    rows = [["program"] + [f"{g.kernel.name}: instructions, states, bytes" for g in guests]]
+    found, limits = figures(guests), budgets()
+    rows = [["program", "budget: instructions, states"] +
+            [f"{g.kernel.name}: instructions, states, bytes" for g in guests]]
     for program, by_kernel in found.items():
-        rows.append([f"`{program}`"] +
+        rows.append([f"`{program}`", ", ".join(f"{n:,}" for n in limits.get(program, ())) or "none"] +
                     [", ".join(f"{n:,}" for n in by_kernel[g.kernel.name]) if g.kernel.name in by_kernel else "-"
                      for g in guests])
     return aligned(rows) if found else []
+
+
+def good(guests):
+    return bool(guests) and all(g.good for g in guests)
+
+
+def show(guests, junit_path, out=print):
+    """Everything that is told at the end; the exit status."""
+    for guest in guests:
+        for r in guest.results:
+            if not r.passed:
+                out(f"\n--- {guest.kernel.name}: {r.test}: {r.problem}")
+                out("\n".join(r.output[-60:]))
+        if guest.problem:
+            out(f"\n--- {guest.kernel.name}: {guest.problem}")
+    out("\n" + "\n".join(table(guests)) + "\n")
+    found = verifier_table(guests)
+    if found:
+        out("\n".join(found) + "\n")
+    junit(guests, junit_path)
+    return 0 if good(guests) else 1
 
 
 def text(lines):
