@@ -66,6 +66,7 @@ enum dp_program {
 	DP_PROGRAM_HOST_OUT,
 	DP_PROGRAM_HOST_L3_IN,
 	DP_PROGRAM_HOST_L3_OUT,
+	DP_PROGRAM_XDP_IN, /* where the options ask for XDP */
 	DP_PROGRAM_COUNT,
 };
 
@@ -232,6 +233,12 @@ int links_keep_router_advertisements(struct dataplane *dp, struct err *err);
 bool links_accept_router_advertisements(int ifindex, bool forwarding);
 /* Nets that pods reach with their own addresses. */
 int links_direct_nets(struct dataplane *dp, struct err *err);
+
+/* xdp.c */
+/* The program on exactly these links, as the options say; the others lose it. */
+void xdp_sync(struct dataplane *dp, const int *ifindexes, size_t n);
+void xdp_purge(const char *pin_dir);
+bool xdp_is_attached(const struct dataplane *dp);
 
 /* netns.c */
 /* Runs fn on a thread of its own inside the namespace; its return value. */

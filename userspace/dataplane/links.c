@@ -346,6 +346,8 @@ static void links_forget_gone(struct dataplane *dp, const struct host_view *v)
 int links_sync(struct dataplane *dp, struct err *err)
 {
 	_cleanup_free_ struct host_view *v = mem_new(struct host_view);
+	int ethernet[LINKS_MAX];
+	size_t n_ethernet = 0;
 	uint32_t mtu = 0;
 	int r = links_view(dp, v, err);
 
@@ -364,7 +366,10 @@ int links_sync(struct dataplane *dp, struct err *err)
 		if (links_follow(dp, v, l, &one) < 0)
 			log_warn("node ports do not work on a link link=%s error=%s", l->name, err_message(&one));
 		err_finish(&one);
+		if (l->kind == LINK_ETHERNET && l->up && links_has_address(l))
+			ethernet[n_ethernet++] = l->ifindex;
 	}
+	xdp_sync(dp, ethernet, n_ethernet);
 	dp->mtu = mtu ? mtu : DP_MTU_DEFAULT;
 	return 0;
 }

@@ -20,6 +20,7 @@
 #include "bpf/service.skel.h"
 #include "bpf/sock4.skel.h"
 #include "bpf/sock6.skel.h"
+#include "bpf/xdp.skel.h"
 #include "userspace/base/encode.h"
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
@@ -27,7 +28,8 @@
 struct object_row {
 	const char *name;
 	const void *(*elf)(size_t *size);
-	bool l3; /* loaded once more, for links whose packets begin with the IP header */
+	bool l3;  /* loaded once more, for links whose packets begin with the IP header */
+	bool xdp; /* loaded where the options ask for XDP */
 };
 
 enum {
@@ -39,6 +41,7 @@ enum {
 	OBJECT_RATE,
 	OBJECT_HOST,
 	OBJECT_HOST_L3,
+	OBJECT_XDP,
 	OBJECT_COUNT
 };
 
@@ -51,6 +54,7 @@ static const struct object_row object_rows[OBJECT_COUNT] = {
 	[OBJECT_RATE] = { "rate", rate_bpf__elf_bytes },
 	[OBJECT_HOST] = { "host", host_bpf__elf_bytes },
 	[OBJECT_HOST_L3] = { "host_l3", host_bpf__elf_bytes, true },
+	[OBJECT_XDP] = { "xdp", xdp_bpf__elf_bytes, .xdp = true },
 };
 
 struct program_row {
@@ -81,6 +85,7 @@ static const struct program_row program_rows[DP_PROGRAM_COUNT] = {
 	[DP_PROGRAM_HOST_OUT] = { "host_out", OBJECT_HOST, -1 },
 	[DP_PROGRAM_HOST_L3_IN] = { "host_l3_in", OBJECT_HOST_L3, -1, "host_in" },
 	[DP_PROGRAM_HOST_L3_OUT] = { "host_l3_out", OBJECT_HOST_L3, -1, "host_out" },
+	[DP_PROGRAM_XDP_IN] = { "xdp_in", OBJECT_XDP, -1 },
 };
 
 const char *programs_name(enum dp_program p)
@@ -107,15 +112,25 @@ void programs_build_id(const struct k3c_options *options, uint8_t ret[static 32]
 	sha256(all.data + all.start, buf_len(&all), ret);
 }
 
+static bool programs_wants(const struct dataplane *dp, int object)
+{
+	return !object_rows[object].xdp || dp->options.xdp != DP_XDP_OFF;
+}
+
+/* Who only looks takes what is there. */
 int programs_open_pinned(struct dataplane *dp, struct err *err)
 {
 	for (enum dp_program p = 0; p < DP_PROGRAM_COUNT; p++) {
 		char path[DP_PATH_MAX];
 
 		programs_path(dp->pin_dir, "programs", p, path);
+		if (!dp->readonly && !programs_wants(dp, program_rows[p].object)) {
+			unlink(path);
+			continue;
+		}
 		if (dp->programs[p] < 0)
 			dp->programs[p] = bpf_obj_get(path);
-		if (dp->programs[p] < 0)
+		if (dp->programs[p] < 0 && programs_wants(dp, program_rows[p].object))
 			return err_set(err, -errno, "%s: %s", path, strerror(errno));
 	}
 	return 0;
@@ -264,7 +279,8 @@ int programs_load(struct dataplane *dp, const struct k3c_options *options, struc
 
 	programs_log[0] = 0;
 	for (int o = 0; r == 0 && o < OBJECT_COUNT; o++)
-		r = programs_load_object(dp, o, options, err);
+		if (programs_wants(dp, o))
+			r = programs_load_object(dp, o, options, err);
 	libbpf_set_print(before);
 	return r;
 }

@@ -232,6 +232,7 @@ int dataplane_purge(const char *pin_dir, struct err *err)
 	if (r == 0)
 		r = purge_kernel(&p, links_map, err);
 	programs_detach_cgroup(pin_dir);
+	xdp_purge(pin_dir);
 	if (!p.neighbour) {
 		purge_forwarding(pin_dir);
 		purge_router_advertisements(&p, links_map);

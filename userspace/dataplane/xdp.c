@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The XDP program on the host's links, where the options ask for it: a pinned link for each, named after the mode and
+ * the interface, so that a later server knows what is there. A driver that cannot run it is told once and its link
+ * goes on with tc alone. Loop thread. */
+#include <bpf/bpf.h>
+#include <dirent.h>
+#include <errno.h>
+#include <linux/if_link.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "userspace/base/log.h"
+#include "userspace/dataplane/internal.h"
+
+#define XDP_PIN "xdp_in_" /* the program, then mode and interface */
+
+static const char *const xdp_modes[] = {
+	[DP_XDP_OFF] = "off", [DP_XDP_NATIVE] = "native", [DP_XDP_GENERIC] = "generic"
+};
+
+static void xdp_path(const struct dataplane *dp, int ifindex, char ret[static DP_PATH_MAX])
+{
+	snprintf(ret, DP_PATH_MAX, "%s/links/" XDP_PIN "%s_%d", dp->pin_dir, xdp_modes[dp->options.xdp], ifindex);
+}
+
+/* The link that this pin keeps, when it is still on that interface. */
+static int xdp_pinned(const char *path, int ifindex)
+{
+	struct bpf_link_info info = {};
+	uint32_t len = sizeof(info);
+	int fd = bpf_obj_get(path);
+
+	if (fd < 0)
+		return -1;
+	if (bpf_obj_get_info_by_fd(fd, &info, &len) == 0 && info.type == BPF_LINK_TYPE_XDP &&
+	    info.xdp.ifindex == (uint32_t)ifindex)
+		return fd;
+	close(fd);
+	unlink(path);
+	return -1;
+}
+
+static int xdp_attach(struct dataplane *dp, int ifindex)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts);
+	_cleanup_close_ int link = -1;
+	char path[DP_PATH_MAX];
+
+	xdp_path(dp, ifindex, path);
+	link = xdp_pinned(path, ifindex);
+	if (link >= 0)
+		return bpf_link_update(link, dp->programs[DP_PROGRAM_XDP_IN], NULL) < 0 ? -errno : 0;
+	opts.flags = dp->options.xdp == DP_XDP_GENERIC ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE;
+	link = bpf_link_create(dp->programs[DP_PROGRAM_XDP_IN], ifindex, BPF_XDP, &opts);
+	if (link < 0)
+		return -errno;
+	return bpf_obj_pin(link, path) < 0 ? -errno : 0;
+}
+
+static bool xdp_wants(const struct dataplane *dp, const char *pin, const int *ifindexes, size_t n)
+{
+	size_t mode = strlen(xdp_modes[dp->options.xdp]);
+	int ifindex = 0;
+
+	pin += strlen(XDP_PIN);
+	if (dp->options.xdp == DP_XDP_OFF || strncmp(pin, xdp_modes[dp->options.xdp], mode) != 0 ||
+	    sscanf(pin + mode, "_%d", &ifindex) != 1)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (ifindexes[i] == ifindex)
+			return true;
+	return false;
+}
+
+static void xdp_detach(const char *path)
+{
+	_cleanup_close_ int link = bpf_obj_get(path);
+
+	/* One whose interface is gone is nothing to detach. */
+	if (link >= 0)
+		(void)bpf_link_detach(link);
+	unlink(path);
+}
+
+/* Of links that are gone or not wanted, or of another mode. */
+static void xdp_detach_others(const struct dataplane *dp, const int *ifindexes, size_t n)
+{
+	_cleanup_free_ char *dir = mem_printf("%s/links", dp->pin_dir);
+	DIR *d = opendir(dir);
+	struct dirent *e;
+
+	if (!d)
+		return;
+	while ((e = readdir(d))) {
+		char path[DP_PATH_MAX];
+
+		if (strncmp(e->d_name, XDP_PIN, strlen(XDP_PIN)) != 0 || xdp_wants(dp, e->d_name, ifindexes, n) ||
+		    (size_t)snprintf(path, sizeof(path), "%s/%s", dir, e->d_name) >= sizeof(path))
+			continue;
+		xdp_detach(path);
+	}
+	closedir(d);
+}
+
+void xdp_sync(struct dataplane *dp, const int *ifindexes, size_t n)
+{
+	xdp_detach_others(dp, ifindexes, n);
+	if (dp->options.xdp == DP_XDP_OFF)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		int r = xdp_attach(dp, ifindexes[i]);
+		char name[IF_NAMESIZE] = "?";
+
+		if (r == 0 || r == -ENODEV)
+			continue;
+		if_indextoname((unsigned)ifindexes[i], name);
+		log_info("a link does without xdp link=%s mode=%s error=\"%s\"", name, xdp_modes[dp->options.xdp],
+			 strerror(-r));
+	}
+}
+
+void xdp_purge(const char *pin_dir)
+{
+	_cleanup_free_ char *copy = mem_strdup(pin_dir);
+	struct dataplane dp = { .pin_dir = copy };
+
+	xdp_detach_others(&dp, NULL, 0);
+}
+
+bool xdp_is_attached(const struct dataplane *dp)
+{
+	_cleanup_free_ char *dir = mem_printf("%s/links", dp->pin_dir);
+	DIR *d = opendir(dir);
+	bool found = false;
+	struct dirent *e;
+
+	if (!d)
+		return false;
+	while (!found && (e = readdir(d)))
+		found = strncmp(e->d_name, XDP_PIN, strlen(XDP_PIN)) == 0;
+	closedir(d);
+	return found;
+}
