@@ -1,30 +1,59 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Namespace -> its selecting Services. Loop thread only. */
+/* Namespace -> its selecting Services, by one label that each of them asks for: a pod's change looks at those that ask
+ * for one of its labels, however many others there are. Loop thread only. */
 #include "userspace/controllers/service_index.h"
+
+#include <string.h>
 
 #include "userspace/base/map.h"
 #include "userspace/controllers/objects.h"
 
+/* In the list of its label. */
 struct service_entry {
 	struct list link;
-	char *name;
+	struct service_label *label;
 	struct selector *selector;
+	char name[];
+};
+
+struct service_label {
+	struct list entries;
+	char *key; /* "label=value" */
 };
 
 struct service_namespace {
-	struct list entries;
+	struct map by_name;  /* -> struct service_entry */
+	struct map by_label; /* "label=value" -> struct service_label */
 };
 
 struct service_index {
 	struct map namespaces;
 };
 
-static void entry_destroy(struct service_entry *e)
+static char *label_key(struct str key, struct str value)
 {
+	return mem_printf("%.*s=%.*s", STR_ARG(key), STR_ARG(value));
+}
+
+static void entry_destroy(struct service_namespace *ns, struct service_entry *e)
+{
+	struct service_label *label = e->label;
+
 	list_del(&e->link);
 	selector_destroy(e->selector);
-	free(e->name);
 	free(e);
+	if (!list_empty(&label->entries))
+		return;
+	map_remove(&ns->by_label, str_of(label->key));
+	free(label->key);
+	free(label);
+}
+
+static void namespace_destroy(struct service_namespace *ns)
+{
+	map_finish(&ns->by_name);
+	map_finish(&ns->by_label);
+	free(ns);
 }
 
 struct service_index *service_index_create(void)
@@ -39,9 +68,9 @@ void service_index_destroy(struct service_index *index)
 	map_foreach(slot, &index->namespaces) {
 		struct service_namespace *ns = slot->value;
 
-		list_foreach_safe(e, &ns->entries, struct service_entry, link)
-			entry_destroy(e);
-		free(ns);
+		map_foreach(e, &ns->by_name)
+			entry_destroy(ns, e->value);
+		namespace_destroy(ns);
 	}
 	map_finish(&index->namespaces);
 	free(index);
@@ -50,14 +79,29 @@ void service_index_destroy(struct service_index *index)
 static void forget(struct service_index *index, struct str ns_name, struct str name)
 {
 	struct service_namespace *ns = map_get(&index->namespaces, ns_name);
+	struct service_entry *e = ns ? map_remove(&ns->by_name, name) : NULL;
 
-	if (!ns)
+	if (!e)
 		return;
-	list_foreach_safe(e, &ns->entries, struct service_entry, link)
-		if (str_is(name, e->name))
-			entry_destroy(e);
-	if (list_empty(&ns->entries))
-		free(map_remove(&index->namespaces, ns_name));
+	entry_destroy(ns, e);
+	if (ns->by_name.n == 0)
+		namespace_destroy(map_remove(&index->namespaces, ns_name));
+}
+
+static struct service_label *label_of(struct service_namespace *ns, const struct json *pair)
+{
+	char *key = label_key(pair->key, json_str(pair));
+	struct service_label *label = map_get(&ns->by_label, str_of(key));
+
+	if (label) {
+		free(key);
+		return label;
+	}
+	label = mem_new(struct service_label);
+	label->key = key;
+	list_init(&label->entries);
+	map_put(&ns->by_label, str_of(key), label);
+	return label;
 }
 
 static void remember(struct service_index *index, const struct object *o)
@@ -68,18 +112,20 @@ static void remember(struct service_index *index, const struct object *o)
 	struct service_namespace *ns;
 	struct service_entry *e;
 
-	if (selector.nothing || str_is(json_get_str(spec, "type"), "ExternalName"))
+	if (selector.nothing || !json_count(json_get(spec, "selector")) ||
+	    str_is(json_get_str(spec, "type"), "ExternalName"))
 		return;
 	ns = map_get(&index->namespaces, o->ns);
 	if (!ns) {
 		ns = mem_new(struct service_namespace);
-		list_init(&ns->entries);
 		map_put(&index->namespaces, o->ns, ns);
 	}
-	e = mem_new(struct service_entry);
-	e->name = str_dup(o->name);
+	e = mem_zalloc(sizeof(*e) + o->name.n + 1);
+	memcpy(e->name, o->name.p, o->name.n);
 	e->selector = selector_clone(&selector);
-	list_add_tail(&ns->entries, &e->link);
+	e->label = label_of(ns, json_first(json_get(spec, "selector")));
+	list_add_tail(&e->label->entries, &e->link);
+	map_put(&ns->by_name, o->name, e);
 }
 
 void service_index_map_service(struct runner *r, enum registry_event_type type, const struct object *o,
@@ -124,6 +170,21 @@ static bool same_endpoint(const struct object *a, const struct object *b)
 		       meta_condition_is(json_at(jb, "status.conditions"), "Ready", "True");
 }
 
+/* Services that select this state of the pod. */
+static void enqueue_selecting(struct runner *r, const struct service_namespace *ns, const struct object *pod)
+{
+	for (size_t i = 0; i < pod->n_labels; i++) {
+		_cleanup_free_ char *key = label_key(pod->labels[i].key, pod->labels[i].value);
+		const struct service_label *label = map_get(&ns->by_label, str_of(key));
+
+		if (!label)
+			continue;
+		list_foreach(e, &label->entries, struct service_entry, link)
+			if (object_matches(pod, e->selector))
+				runner_enqueue(r, pod->ns, str_of(e->name));
+	}
+}
+
 void service_index_map_pod(struct runner *r, enum registry_event_type type, const struct object *o,
 			   const struct object *prev)
 {
@@ -132,9 +193,9 @@ void service_index_map_pod(struct runner *r, enum registry_event_type type, cons
 
 	if (!ns || (type == REGISTRY_MODIFIED && prev && same_endpoint(o, prev)))
 		return;
-	list_foreach(e, &ns->entries, struct service_entry, link)
-		if (object_matches(o, e->selector) || (prev && object_matches(prev, e->selector)))
-			runner_enqueue(r, o->ns, str_of(e->name));
+	enqueue_selecting(r, ns, o);
+	if (prev)
+		enqueue_selecting(r, ns, prev);
 }
 
 int service_index_start(struct runner *r, struct err *err)
