@@ -87,6 +87,10 @@ struct dataplane {
 	bool readonly;
 	struct dataplane_options options; /* strings: the two above */
 	int maps[DP_MAP_COUNT];
+	int old_maps[DP_MAP_COUNT]; /* -1: none. Those of the build before, until its programs are replaced */
+	bool maps_changed;          /* programs that are pinned use others */
+	bool maps_anew;             /* and what objects say is not in them yet */
+	bool unsettled;             /* the programs of the build before still run, see dataplane_settle() */
 	int programs[DP_PROGRAM_COUNT];
 	struct k3c_meta meta; /* the row as last written */
 	uint32_t next_set;
@@ -163,6 +167,8 @@ int bpffs_cgroup2_root(const char *own, char **ret, struct err *err);
 const char *maps_name(enum dp_map m);
 int maps_path(const char *pin_dir, enum dp_map m, char *ret, size_t size);
 int maps_open(struct dataplane *dp, struct err *err);
+/* The old programs are gone. */
+void maps_settle(struct dataplane *dp);
 /* Pinned ones only; missing: -ENOENT. */
 int maps_open_pinned(struct dataplane *dp, struct err *err);
 
@@ -180,6 +186,7 @@ int programs_object_count(void);
 const char *programs_name_in(int o, const char *function);
 int programs_attach_cgroup(struct dataplane *dp, struct err *err);
 void programs_detach_cgroup(const char *pin_dir);
+bool programs_is_at_cgroup(enum dp_program p);
 bool programs_is_attached(struct dataplane *dp, enum dp_program p);
 
 /* services.c */
@@ -207,8 +214,17 @@ void pod_drops_forget(struct dataplane *dp, int ifindex);
 /* Counters of links that are no pod's go. */
 void pod_drops_prune(struct dataplane *dp);
 
+/* policy_drift.c */
+struct dp_drift;
+int policy_drift(struct dataplane *dp, struct dp_drift *add, struct err *err);
+
 /* pods.c */
+bool pods_has(const struct dataplane *dp, const struct k3c_addr *addr);
+/* Their links in the maps, put right where they are wrong; adds how many to *found. */
+int pods_endpoints(struct dataplane *dp, uint32_t *found, struct err *err);
 int pods_adopt(struct dataplane *dp, struct err *err);
+/* Every pod's filters point to the programs as they are now. */
+int pods_filters(struct dataplane *dp, struct err *err);
 void pods_forget(struct dataplane *dp);
 
 /* rates.c */

@@ -493,6 +493,42 @@ int dataplane_pod_detach(struct dataplane *dp, const char *key, const struct dp_
 	return r < 0 ? err_wrap(err, r, "pod %s", key) : 0;
 }
 
+bool pods_has(const struct dataplane *dp, const struct k3c_addr *addr)
+{
+	map_foreach(e, &dp->pods)
+		for (int f = 0; f < DP_FAMILIES; f++)
+			if (memcmp(&((const struct pod_state *)e->value)->addrs[f], addr, sizeof(*addr)) == 0)
+				return true;
+	return false;
+}
+
+int pods_endpoints(struct dataplane *dp, uint32_t *found, struct err *err)
+{
+	map_foreach(m, &dp->pods) {
+		const struct pod_state *s = m->value;
+		char name[IFNAMSIZ];
+		uint8_t mac[6];
+
+		pod_names(m->key, name, mac);
+		for (int f = 0; f < DP_FAMILIES; f++) {
+			struct dp_addr addr = dp_addr_out(&s->addrs[f]);
+			struct k3c_endpoint e = { 0 };
+			int r;
+
+			if (dp_addr_is_zero(&s->addrs[f]))
+				continue;
+			(void)bpf_map_lookup_elem(dp->maps[DP_MAP_ENDPOINT], &s->addrs[f], &e);
+			if (e.ifindex == (uint32_t)s->ifindex && memcmp(e.mac, mac, sizeof(mac)) == 0)
+				continue;
+			(*found)++;
+			r = pod_endpoint(dp, &addr, 0, s->ifindex, mac, e.flags, err);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
 int dataplane_pod_each(struct dataplane *dp, dataplane_pod_fn *fn, void *arg, struct err *err)
 {
 	map_foreach(e, &dp->pods) {
@@ -508,8 +544,6 @@ int dataplane_pod_each(struct dataplane *dp, dataplane_pod_fn *fn, void *arg, st
 
 struct adoption {
 	struct dataplane *dp;
-	int *ifindexes;
-	size_t n, cap;
 };
 
 struct adopted_link {
@@ -540,8 +574,6 @@ static int adopt_link(const struct nlmsghdr *h, void *arg)
 	    strcmp(owner, a->dp->pin_dir) != 0) /* another node's on this host */
 		return 0;
 	pod_remember(a->dp, key, netns, (struct k3c_addr[DP_FAMILIES]){ 0 }, i->ifi_index);
-	mem_grow(a->ifindexes, a->cap, a->n + 1);
-	a->ifindexes[a->n++] = i->ifi_index;
 	pod_drops_begin(a->dp, i->ifi_index);
 	return 0;
 }
@@ -579,7 +611,96 @@ static void adopt_endpoints(struct dataplane *dp)
 	free(gone);
 }
 
-/* Every pod's filters point to the programs as they are now (the same ones, unless this is a new build). */
+int pods_filters(struct dataplane *dp, struct err *err)
+{
+	int r = 0;
+
+	map_foreach(e, &dp->pods) {
+		int ifindex = ((const struct pod_state *)e->value)->ifindex;
+
+		if (r < 0)
+			break;
+		nl_put_clsact(dp->nl, ifindex, EEXIST);
+		nl_put_filter(dp->nl, ifindex, true, dp->programs[DP_PROGRAM_POD_OUT],
+			      programs_name(DP_PROGRAM_POD_OUT));
+		nl_put_filter(dp->nl, ifindex, false, dp->programs[DP_PROGRAM_POD_IN],
+			      programs_name(DP_PROGRAM_POD_IN));
+		r = nl_commit(dp->nl, err);
+		if (r == -ENODEV) /* its namespace is just being torn down */
+			r = 0;
+	}
+	return r;
+}
+
+/* ---- when the maps were laid out anew, the kernel's routes still know the pods ---- */
+
+struct route_look {
+	const struct k3c_addr *dst;
+	struct k3c_addr storage;
+	int ifindex;
+};
+
+static int route_attr(const struct nlattr *attr, void *arg)
+{
+	struct route_look *l = arg;
+
+	if (mnl_attr_get_type(attr) == RTA_OIF)
+		l->ifindex = (int)mnl_attr_get_u32(attr);
+	if (mnl_attr_get_type(attr) == RTA_DST && mnl_attr_get_payload_len(attr) == 4) {
+		l->storage = dp_addr_v4(mnl_attr_get_u32(attr));
+		l->dst = &l->storage;
+	}
+	if (mnl_attr_get_type(attr) == RTA_DST && mnl_attr_get_payload_len(attr) == 16) {
+		memcpy(&l->storage, mnl_attr_get_payload(attr), 16);
+		l->dst = &l->storage;
+	}
+	return MNL_CB_OK;
+}
+
+static int adopt_route(const struct nlmsghdr *h, void *arg)
+{
+	const struct rtmsg *m = mnl_nlmsg_get_payload(h);
+	struct route_look l = { 0 };
+	struct dataplane *dp = arg;
+
+	if (m->rtm_protocol != DP_ROUTE_PROTOCOL || m->rtm_dst_len != (m->rtm_family == AF_INET ? 32 : 128))
+		return 0;
+	mnl_attr_parse(h, sizeof(*m), route_attr, &l);
+	if (!l.dst || !l.ifindex)
+		return 0;
+	map_foreach(e, &dp->pods) {
+		struct pod_state *s = e->value;
+		struct dp_addr addr = dp_addr_out(l.dst);
+		char name[IFNAMSIZ];
+		uint8_t mac[6];
+
+		if (s->ifindex != l.ifindex)
+			continue;
+		s->addrs[dp_addr_family(l.dst)] = *l.dst;
+		pod_names(e->key, name, mac);
+		if (pod_endpoint(dp, &addr, 0, s->ifindex, mac, 0, NULL) < 0)
+			log_warn("address of a pod not taken over pod=%s", e->key);
+	}
+	return 0;
+}
+
+static void adopt_anew(struct dataplane *dp)
+{
+	struct nlmsghdr *h = nl_request(dp->nl, RTM_GETROUTE, NLM_F_DUMP);
+
+	mnl_nlmsg_put_extra_header(h, sizeof(struct rtmsg));
+	(void)nl_query(dp->nl, adopt_route, dp, NULL);
+	map_foreach(e, &dp->pods) {
+		struct pod_state *s = e->value;
+		struct dp_pod pod = { .addrs = { dp_addr_out(&s->addrs[DP_V4]), dp_addr_out(&s->addrs[DP_V6]) } };
+		_cleanup_close_ int netns = open(s->netns_path, O_RDONLY | O_CLOEXEC), fd = -1;
+
+		if (netns < 0 || netns_socket(netns, NETLINK_ROUTE, &fd) < 0 ||
+		    pod_netns_note(dp, &pod, fd, s->ifindex, NULL) < 0)
+			log_warn("namespace of a pod not taken over pod=%s", e->key);
+	}
+}
+
 int pods_adopt(struct dataplane *dp, struct err *err)
 {
 	struct adoption a = { .dp = dp };
@@ -588,17 +709,10 @@ int pods_adopt(struct dataplane *dp, struct err *err)
 
 	mnl_nlmsg_put_extra_header(h, sizeof(struct ifinfomsg));
 	r = nl_query(dp->nl, adopt_link, &a, err);
-	for (size_t i = 0; r == 0 && i < a.n; i++) {
-		nl_put_clsact(dp->nl, a.ifindexes[i], EEXIST);
-		nl_put_filter(dp->nl, a.ifindexes[i], true, dp->programs[DP_PROGRAM_POD_OUT],
-			      programs_name(DP_PROGRAM_POD_OUT));
-		nl_put_filter(dp->nl, a.ifindexes[i], false, dp->programs[DP_PROGRAM_POD_IN],
-			      programs_name(DP_PROGRAM_POD_IN));
-		r = nl_commit(dp->nl, err);
-		if (r == -ENODEV) /* its namespace is just being torn down */
-			r = 0;
-	}
-	free(a.ifindexes);
+	if (r == 0 && !dp->unsettled)
+		r = pods_filters(dp, err);
+	if (r == 0 && dp->maps_anew)
+		adopt_anew(dp);
 	if (r == 0) {
 		adopt_endpoints(dp);
 		pod_netns_forget(dp, 0);

@@ -140,6 +140,7 @@ static int policy_stage(struct dataplane *dp, const struct k3c_addr *addr, const
 	if (st->after.identity)
 		identity_worn(ps, st->after.identity)->next--;
 	st->after = *after;
+	policy_told(ps, addr, after);
 	return 0;
 }
 
@@ -354,6 +355,8 @@ static void endpoint_load(struct dataplane *dp, const struct k3c_addr *addr, con
 		identity_worn(dp->policy, p->identity)->now++;
 		identity_worn(dp->policy, p->identity)->next++;
 	}
+	if (!dp->readonly)
+		policy_told(dp->policy, addr, p);
 	if (!dp->readonly && memcmp(&e->policy[0], &e->policy[1], sizeof(e->policy[0])) != 0)
 		staged_new(dp, addr, p);
 }
@@ -379,6 +382,9 @@ void policy_unload_sets(struct dataplane *dp)
 	map_foreach(m, &dp->policy->staged)
 		free(m->value);
 	map_finish(&dp->policy->staged);
+	map_foreach(m, &dp->policy->told)
+		free(m->value);
+	map_finish(&dp->policy->told);
 	map_foreach(m, &dp->policy->identities)
 		free(m->value);
 	map_finish(&dp->policy->identities);

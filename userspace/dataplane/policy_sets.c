@@ -149,6 +149,11 @@ static int set_write(struct dataplane *dp, const struct rule_set *s, struct err 
 	return 0;
 }
 
+int policy_set_rewrite(struct dataplane *dp, const struct rule_set *s, struct err *err)
+{
+	return set_write(dp, s, err);
+}
+
 int policy_set_make(struct dataplane *dp, struct policy_compiled *entries, struct rule_set **ret, struct err *err)
 {
 	struct rule_set *s = mem_new(struct rule_set);

@@ -36,6 +36,8 @@ struct rule_set *policy_set_find(const struct rule_sets *sets, const struct poli
 int policy_set_make(struct dataplane *dp, struct policy_compiled *entries, struct rule_set **ret, struct err *err);
 /* 1: the set has the new entries (taken over); 0: that would be seen, nothing is done. */
 int policy_set_edit(struct dataplane *dp, struct rule_set *s, struct policy_compiled *entries, struct err *err);
+/* All its entries once more. */
+int policy_set_rewrite(struct dataplane *dp, const struct rule_set *s, struct err *err);
 /* Removals that were put off, and sets without references. */
 void policy_sets_collect(struct dataplane *dp);
 /* As the maps say. */

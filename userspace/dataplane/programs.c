@@ -120,6 +120,8 @@ static bool programs_wants(const struct dataplane *dp, int object)
 /* Who only looks takes what is there. */
 int programs_open_pinned(struct dataplane *dp, struct err *err)
 {
+	int r = 0;
+
 	for (enum dp_program p = 0; p < DP_PROGRAM_COUNT; p++) {
 		char path[DP_PATH_MAX];
 
@@ -130,10 +132,10 @@ int programs_open_pinned(struct dataplane *dp, struct err *err)
 		}
 		if (dp->programs[p] < 0)
 			dp->programs[p] = bpf_obj_get(path);
-		if (dp->programs[p] < 0 && programs_wants(dp, program_rows[p].object))
-			return err_set(err, -errno, "%s: %s", path, strerror(errno));
+		if (dp->programs[p] < 0 && programs_wants(dp, program_rows[p].object) && r == 0)
+			r = err_set(err, -errno, "%s: %s", path, strerror(errno));
 	}
-	return 0;
+	return r;
 }
 
 /* Pinned beside and renamed over: the name never points to nothing. */
@@ -292,6 +294,7 @@ static int programs_set_tails(struct dataplane *dp, struct err *err)
 		[K3C_TAIL_SERVICE_OUT] = DP_PROGRAM_SERVICE_OUT,
 		[K3C_TAIL_SERVICE_BACK] = DP_PROGRAM_SERVICE_BACK,
 		[K3C_TAIL_POD_PASS] = DP_PROGRAM_POD_PASS,
+		[K3C_TAIL_POD_IN] = DP_PROGRAM_POD_IN,
 	};
 
 	for (uint32_t i = 0; i < K3C_TAIL_COUNT; i++)
@@ -389,6 +392,11 @@ void programs_detach_cgroup(const char *pin_dir)
 		if (link >= 0)
 			bpf_link_detach(link);
 	}
+}
+
+bool programs_is_at_cgroup(enum dp_program p)
+{
+	return program_rows[p].attach_type >= 0;
 }
 
 bool programs_is_attached(struct dataplane *dp, enum dp_program p)

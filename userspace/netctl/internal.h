@@ -3,6 +3,7 @@
 #pragma once
 
 #include "userspace/loop/loop.h"
+#include "userspace/netctl/drift.h"
 #include "userspace/netctl/model.h"
 #include "userspace/netctl/netctl.h"
 #include "userspace/netctl/pod_addresses.h"
@@ -88,6 +89,7 @@ struct netctl {
 	struct pod_addresses addresses;
 
 	struct netctl_stats stats;
+	struct netctl_drift drift;
 };
 
 /* services_sync.c */
@@ -101,6 +103,7 @@ void service_mark(struct netctl *nc, struct net_service *s);
 void service_free(struct netctl *nc, struct net_service *s);
 
 /* services_install.c */
+bool service_frontend_equal(const struct dp_service *a, const struct dp_service *b);
 void service_install(struct netctl *nc, struct net_service *s, struct services_result *want);
 
 /* services_places.c */
@@ -112,6 +115,8 @@ bool place_claim(struct netctl *nc, struct net_service *s, struct dp_service *f)
 bool place_is_owned(const struct netctl *nc, const struct net_service *s, const struct dp_service *f);
 /* Deletes the frontend when it was s's, and passes the place on. */
 void place_leave(struct netctl *nc, struct net_service *s, const struct dp_service *f);
+/* Who has, or had, the place of this frontend. */
+struct net_place *place_find(const struct netctl *nc, const struct dp_service *f);
 const struct dp_service *service_frontend_at(const struct net_service *s, const struct dp_service *place);
 void netctl_free_places(struct netctl *nc);
 
@@ -146,5 +151,8 @@ void netctl_adopt_links(struct netctl *nc);
 void netctl_prune_links(struct netctl *nc);
 void netctl_add_dns_pod(struct netctl *nc);
 void netctl_free_pods(struct netctl *nc);
+
+/* metrics.c */
+void netctl_time_note(struct netctl_time *t, int64_t ns);
 
 void netctl_schedule(struct netctl *nc);

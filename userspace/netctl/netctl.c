@@ -20,11 +20,19 @@ void netctl_schedule(struct netctl *nc)
 static void netctl_sync(struct loop_defer *defer)
 {
 	struct netctl *nc = container_of(defer, struct netctl, defer);
-	int64_t start = clock_monotonic_ns();
+	bool services = !list_empty(&nc->dirty_services), policies = nc->policies_dirty;
+	int64_t start = clock_monotonic_ns(), between, end;
 
 	netctl_sync_services(nc);
+	between = clock_monotonic_ns();
 	netctl_sync_policies(nc);
-	nc->stats.last_sync_ns = (uint64_t)(clock_monotonic_ns() - start);
+	end = clock_monotonic_ns();
+	if (services)
+		netctl_time_note(&nc->stats.service_time, between - start);
+	if (policies)
+		netctl_time_note(&nc->stats.policy_time, end - between);
+	nc->stats.last_sync_ns = (uint64_t)(end - start);
+	netctl_drift_look(nc, DRIFT_EVERY_NS);
 }
 
 static struct netctl *netctl_of(struct registry_watch *w, size_t i)
@@ -143,6 +151,7 @@ int netctl_create(struct loop *loop, struct registry *reg, struct dataplane *dp,
 		netctl_destroy(nc);
 		return r;
 	}
+	nc->drift.last_look_ns = clock_monotonic_ns(); /* the start adopts and repairs */
 	*ret = nc;
 	return 0;
 }
@@ -161,6 +170,7 @@ int netctl_start(struct netctl *nc, struct err *err)
 		{ &KIND_POD, pod_event },
 		{ &KIND_NODE, node_event },
 	};
+	int r;
 
 	netctl_adopt_frontends(nc);
 	for (size_t i = 0; i < ARRAY_SIZE(watches); i++) {
@@ -174,6 +184,9 @@ int netctl_start(struct netctl *nc, struct err *err)
 	netctl_sync(&nc->defer);
 	netctl_prune_services(nc);
 	netctl_prune_links(nc);
+	r = dataplane_settle(nc->dp, err);
+	if (r < 0)
+		return r;
 	if (dataplane_links_fd(nc->dp) >= 0)
 		loop_poll(nc->loop, &nc->links_op, dataplane_links_fd(nc->dp), POLLIN, false, links_ready);
 	return 0;

@@ -9,6 +9,7 @@
 
 #include "datastore/object.h"
 #include "userspace/base/err.h"
+#include "userspace/base/histogram.h"
 #include "userspace/base/json.h"
 #include "userspace/dataplane/dataplane.h"
 
@@ -55,7 +56,16 @@ struct json *netctl_status_json(struct netctl *nc, struct arena *arena);
 struct netctl_flow;
 struct json *netctl_explain(struct netctl *nc, struct arena *arena, const struct netctl_flow *flow);
 
+/* How long syncs took: counted by NETCTL_TIME_SCALE, one more than it has limits. */
+#define NETCTL_TIME_BUCKETS 13
+struct netctl_time {
+	uint64_t counts[NETCTL_TIME_BUCKETS];
+	uint64_t sum_ns;
+};
+extern const struct histogram_scale NETCTL_TIME_SCALE;
+
 struct netctl_stats {
+	struct netctl_time service_time, policy_time;
 	uint64_t service_syncs, policy_syncs, errors;
 	uint64_t frontend_writes, services_full; /* services_full: frontends that found no room in the maps, each try */
 	unsigned services_waiting;               /* Services that wait for room now */

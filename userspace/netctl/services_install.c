@@ -26,7 +26,7 @@ static bool sources_equal(const struct dp_service *a, const struct dp_service *b
 	return true;
 }
 
-static bool frontend_equal(const struct dp_service *a, const struct dp_service *b)
+bool service_frontend_equal(const struct dp_service *a, const struct dp_service *b)
 {
 	return a->kind == b->kind && a->affinity_s == b->affinity_s && a->outside_differs == b->outside_differs &&
 	       backends_equal(a->backends, a->n_backends, b->backends, b->n_backends) &&
@@ -108,7 +108,7 @@ static void install_write(struct netctl *nc, struct net_service *s, struct servi
 		_cleanup_err_ struct err err = ERR_INIT;
 		int r;
 
-		if (!place_claim(nc, s, f) || (had && !again && frontend_equal(old, f)))
+		if (!place_claim(nc, s, f) || (had && !again && service_frontend_equal(old, f)))
 			continue;
 		r = dataplane_service_set(nc->dp, f, &err);
 		nc->stats.frontend_writes++;

@@ -47,6 +47,11 @@ static struct net_place *place_at(const struct netctl *nc, const struct dp_servi
 	return map_get(&nc->places, place_key(f, key));
 }
 
+struct net_place *place_find(const struct netctl *nc, const struct dp_service *f)
+{
+	return place_at(nc, f);
+}
+
 static struct net_place *place_make(struct netctl *nc, const struct dp_service *f)
 {
 	struct net_place *p = place_at(nc, f);

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Links, routes, programs and addresses; policy is policy_drift.c's. See drift.h. */
+#include "userspace/dataplane/drift.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <linux/pkt_cls.h>
+#include <linux/pkt_sched.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "bpf/include/endpoint.h"
+#include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/links.h"
+#include "userspace/dataplane/policy_state.h"
+
+#define DRIFT_ADDRESSES_MAX 512 /* of the node, that are compared */
+
+const char *dataplane_drift_name(enum dp_drift_kind kind)
+{
+	static const char *const names[DP_DRIFT_KINDS] = {
+		[DP_DRIFT_FRONTEND] = "frontend", [DP_DRIFT_ENDPOINT] = "endpoint", [DP_DRIFT_RULE] = "rule",
+		[DP_DRIFT_PROGRAM] = "program",   [DP_DRIFT_FILTER] = "filter",     [DP_DRIFT_ADDRESS] = "address",
+		[DP_DRIFT_ROUTE] = "route",       [DP_DRIFT_STATE] = "state",
+	};
+
+	return names[kind];
+}
+
+static uint32_t drift_program_id(int fd)
+{
+	struct bpf_prog_info info = {};
+	uint32_t len = sizeof(info);
+
+	return fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len) < 0 ? 0 : info.id;
+}
+
+/* ---- state ---- */
+
+static int drift_state(struct dataplane *dp, struct dp_drift *add, struct err *err)
+{
+	struct k3c_meta have;
+	uint32_t zero = 0;
+
+	if (bpf_map_lookup_elem(dp->maps[DP_MAP_META], &zero, &have) < 0)
+		return err_set(err, -errno, "read %s: %s", maps_name(DP_MAP_META), strerror(errno));
+	if (memcmp(&have, &dp->meta, sizeof(have)) == 0)
+		return 0;
+	add->n[DP_DRIFT_STATE]++;
+	return dataplane_meta_write(dp, err);
+}
+
+/* ---- programs ---- */
+
+static int drift_programs(struct dataplane *dp, struct dp_drift *add, struct err *err)
+{
+	uint32_t n = 0;
+
+	for (enum dp_program p = 0; p < DP_PROGRAM_COUNT; p++)
+		if (programs_is_at_cgroup(p) && dp->programs[p] >= 0 && !programs_is_attached(dp, p))
+			n++;
+	add->n[DP_DRIFT_PROGRAM] += n;
+	return n ? programs_attach_cgroup(dp, err) : 0;
+}
+
+/* ---- filters ---- */
+
+struct filter_look {
+	uint32_t ids[2]; /* any of them will do */
+	bool found;
+};
+
+static int filter_option(const struct nlattr *attr, void *arg)
+{
+	struct filter_look *l = arg;
+
+	if (mnl_attr_get_type(attr) == TCA_BPF_ID && mnl_attr_get_u32(attr) &&
+	    (mnl_attr_get_u32(attr) == l->ids[0] || mnl_attr_get_u32(attr) == l->ids[1]))
+		l->found = true;
+	return MNL_CB_OK;
+}
+
+static int filter_attr(const struct nlattr *attr, void *arg)
+{
+	if (mnl_attr_get_type(attr) == TCA_OPTIONS)
+		mnl_attr_parse_nested(attr, filter_option, arg);
+	return MNL_CB_OK;
+}
+
+static int filter_seen(const struct nlmsghdr *h, void *arg)
+{
+	mnl_attr_parse(h, sizeof(struct tcmsg), filter_attr, arg);
+	return 0;
+}
+
+static bool drift_has_filter(struct dataplane *dp, int ifindex, bool ingress, enum dp_program a, enum dp_program b)
+{
+	struct filter_look l = { .ids = { drift_program_id(dp->programs[a]), drift_program_id(dp->programs[b]) } };
+	struct nlmsghdr *h = nl_request(dp->nl, RTM_GETTFILTER, NLM_F_DUMP);
+	struct tcmsg *t = mnl_nlmsg_put_extra_header(h, sizeof(*t));
+
+	t->tcm_family = AF_UNSPEC;
+	t->tcm_ifindex = ifindex;
+	t->tcm_parent = TC_H_MAKE(TC_H_CLSACT, ingress ? TC_H_MIN_INGRESS : TC_H_MIN_EGRESS);
+	return nl_query(dp->nl, filter_seen, &l, NULL) == 0 && l.found;
+}
+
+static bool drift_link_exists(int ifindex)
+{
+	char name[IF_NAMESIZE];
+
+	return if_indextoname((unsigned)ifindex, name) != NULL;
+}
+
+static uint32_t drift_filters_missing(struct dataplane *dp, int ifindex, enum dp_program in, enum dp_program in_or,
+				      enum dp_program out, enum dp_program out_or)
+{
+	if (!drift_link_exists(ifindex)) /* it goes: whoever follows links hears of it */
+		return 0;
+	return (uint32_t)!drift_has_filter(dp, ifindex, true, in, in_or) +
+	       (uint32_t)!drift_has_filter(dp, ifindex, false, out, out_or);
+}
+
+static int drift_filters(struct dataplane *dp, struct dp_drift *add, struct err *err)
+{
+	uint32_t pods = 0, host = 0, key, next;
+	bool first = true;
+	int r = 0;
+
+	map_foreach(e, &dp->pods)
+		pods += drift_filters_missing(dp, ((const struct pod_state *)e->value)->ifindex, DP_PROGRAM_POD_OUT,
+					      DP_PROGRAM_POD_OUT, DP_PROGRAM_POD_IN, DP_PROGRAM_POD_IN);
+	while (bpf_map_get_next_key(dp->maps[DP_MAP_LINK], first ? NULL : &key, &next) == 0) {
+		struct k3c_link row;
+
+		key = next;
+		first = false;
+		if (bpf_map_lookup_elem(dp->maps[DP_MAP_LINK], &key, &row) == 0 && (row.flags & K3C_LINK_HAS_PROGRAMS))
+			host += drift_filters_missing(dp, (int)key, DP_PROGRAM_HOST_IN, DP_PROGRAM_HOST_L3_IN,
+						      DP_PROGRAM_HOST_OUT, DP_PROGRAM_HOST_L3_OUT);
+	}
+	add->n[DP_DRIFT_FILTER] += pods + host;
+	if (pods)
+		r = pods_filters(dp, err);
+	return r == 0 && host ? links_sync(dp, err) : r;
+}
+
+/* ---- addresses of the node ---- */
+
+static size_t drift_addresses_read(struct dataplane *dp, struct k3c_addr ret[static DRIFT_ADDRESSES_MAX])
+{
+	struct k3c_addr key, next;
+	bool first = true;
+	size_t n = 0;
+
+	while (n < DRIFT_ADDRESSES_MAX &&
+	       bpf_map_get_next_key(dp->maps[DP_MAP_NODE], first ? NULL : &key, &next) == 0) {
+		key = next;
+		first = false;
+		ret[n++] = key;
+	}
+	return n;
+}
+
+static uint32_t drift_addresses_not_in(const struct k3c_addr *a, size_t n_a, const struct k3c_addr *b, size_t n_b)
+{
+	uint32_t missing = 0;
+
+	for (size_t i = 0; i < n_a; i++) {
+		bool found = false;
+
+		for (size_t k = 0; k < n_b && !found; k++)
+			found = memcmp(&a[i], &b[k], sizeof(a[i])) == 0;
+		missing += !found;
+	}
+	return missing;
+}
+
+/* One full look at the links writes them anew. What rtnetlink has told of already is no drift. */
+static int drift_addresses(struct dataplane *dp, struct dp_drift *add, struct err *err)
+{
+	_cleanup_free_ struct k3c_addr *before = mem_new_array(struct k3c_addr, DRIFT_ADDRESSES_MAX);
+	_cleanup_free_ struct k3c_addr *after = mem_new_array(struct k3c_addr, DRIFT_ADDRESSES_MAX);
+	size_t n_before, n_after;
+	int r = dataplane_links_process(dp, err);
+
+	if (r < 0)
+		return r;
+	n_before = drift_addresses_read(dp, before);
+	r = links_sync(dp, err);
+	if (r < 0)
+		return r;
+	n_after = drift_addresses_read(dp, after);
+	add->n[DP_DRIFT_ADDRESS] += drift_addresses_not_in(before, n_before, after, n_after) +
+				    drift_addresses_not_in(after, n_after, before, n_before);
+	return 0;
+}
+
+/* ---- routes ---- */
+
+struct route_attrs {
+	struct k3c_addr dst;
+	uint8_t family;
+	int ifindex;
+};
+
+/* Keys of routes that are there: address, then length, then kind of route, then link. */
+#define ROUTE_KEY_LEN 22
+
+static struct str route_key(const struct k3c_addr *dst, uint8_t bits, uint8_t type, int ifindex,
+			    char ret[static ROUTE_KEY_LEN])
+{
+	memcpy(ret, dst->b, 16);
+	ret[16] = (char)bits;
+	ret[17] = (char)type;
+	memcpy(ret + 18, &ifindex, 4);
+	return str_make(ret, ROUTE_KEY_LEN);
+}
+
+static int route_attr(const struct nlattr *attr, void *arg)
+{
+	struct route_attrs *r = arg;
+
+	if (mnl_attr_get_type(attr) == RTA_DST)
+		r->dst = nl_addr_of(r->family, attr);
+	if (mnl_attr_get_type(attr) == RTA_OIF)
+		r->ifindex = (int)mnl_attr_get_u32(attr);
+	return MNL_CB_OK;
+}
+
+static int route_seen(const struct nlmsghdr *h, void *arg)
+{
+	const struct rtmsg *m = mnl_nlmsg_get_payload(h);
+	struct route_attrs r = { .family = m->rtm_family };
+	char key[ROUTE_KEY_LEN];
+
+	if (m->rtm_protocol != DP_ROUTE_PROTOCOL)
+		return 0;
+	mnl_attr_parse(h, sizeof(*m), route_attr, &r);
+	/* The kernel puts unreachable IPv6 routes on lo. */
+	map_put(arg, route_key(&r.dst, m->rtm_dst_len, m->rtm_type, m->rtm_type == RTN_UNICAST ? r.ifindex : 0, key),
+		arg);
+	return 0;
+}
+
+static int drift_read_routes(struct dataplane *dp, uint8_t family, struct map *ret, struct err *err)
+{
+	struct nlmsghdr *h = nl_request(dp->nl, RTM_GETROUTE, NLM_F_DUMP);
+	struct rtmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
+
+	m->rtm_family = family;
+	return nl_query(dp->nl, route_seen, ret, err);
+}
+
+static uint32_t drift_net_missing(const struct map *routes, const struct dp_net *net)
+{
+	struct k3c_addr dst = dp_addr_in(&net->addr), mask = dp_mask(net->bits);
+	bool v4 = dp_addr_is_v4(&dst);
+	char key[ROUTE_KEY_LEN];
+
+	if (!net->bits || (v4 && net->bits <= 96))
+		return 0;
+	for (int i = 0; i < 16; i++)
+		dst.b[i] &= mask.b[i];
+	return !map_has(routes, route_key(&dst, (uint8_t)(v4 ? net->bits - 96 : net->bits), RTN_UNREACHABLE, 0, key));
+}
+
+static int drift_routes(struct dataplane *dp, struct dp_drift *add, struct err *err)
+{
+	_cleanup_(map_finish) struct map routes = MAP_INIT;
+	uint32_t pods = 0, nets = 0;
+	int r = drift_read_routes(dp, AF_INET, &routes, err);
+
+	if (r == 0 && dp->options.pod_nets[DP_V6].bits)
+		r = drift_read_routes(dp, AF_INET6, &routes, err);
+	if (r < 0)
+		return r;
+	map_foreach(e, &dp->pods) {
+		const struct pod_state *s = e->value;
+
+		for (int f = 0; f < DP_FAMILIES; f++) {
+			char key[ROUTE_KEY_LEN];
+
+			if (!dp_addr_is_zero(&s->addrs[f]) && drift_link_exists(s->ifindex))
+				pods += !map_has(&routes, route_key(&s->addrs[f], f == DP_V4 ? 32 : 128, RTN_UNICAST,
+								    s->ifindex, key));
+		}
+	}
+	for (int f = 0; f < DP_FAMILIES; f++)
+		nets += drift_net_missing(&routes, &dp->options.pod_nets[f]) +
+			drift_net_missing(&routes, &dp->options.service_nets[f]);
+	add->n[DP_DRIFT_ROUTE] += pods + nets;
+	if (pods)
+		r = pods_routes(dp, err);
+	return r == 0 && nets ? links_routes(dp, err) : r;
+}
+
+int dataplane_drift(struct dataplane *dp, struct dp_drift *add, struct err *err)
+{
+	static int (*const looks[])(struct dataplane *, struct dp_drift *, struct err *) = {
+		drift_state, policy_drift, drift_programs, drift_filters, drift_addresses, drift_routes,
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(looks); i++) {
+		int r = looks[i](dp, add, err);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What somebody changed behind this process's back (bpftool, ip, tc): found by comparing what the kernel holds with
+ * what was last written there, and put right at once. Costs a walk over the maps of policy and a few dumps of
+ * netlink. Frontends are netctl's, who knows what is wanted. Loop thread. */
+#pragma once
+
+#include "userspace/dataplane/dataplane.h"
+
+enum dp_drift_kind {
+	DP_DRIFT_FRONTEND, /* frontends and their backends; counted by the caller */
+	DP_DRIFT_ENDPOINT, /* identities, policy flags, links of addresses */
+	DP_DRIFT_RULE,     /* rules and prefixes of policies */
+	DP_DRIFT_PROGRAM,  /* at the cgroup */
+	DP_DRIFT_FILTER,   /* on links of pods and of the host */
+	DP_DRIFT_ADDRESS,  /* of the node, in the maps */
+	DP_DRIFT_ROUTE,    /* of pods and of the ranges */
+	DP_DRIFT_STATE,    /* the row of generation and flags */
+	DP_DRIFT_KINDS,
+};
+
+struct dp_drift {
+	uint32_t n[DP_DRIFT_KINDS];
+};
+
+const char *dataplane_drift_name(enum dp_drift_kind kind); /* "frontend" */
+/* Adds what was found (and repaired) to *add. A failure leaves the rest unlooked at. */
+int dataplane_drift(struct dataplane *dp, struct dp_drift *add, struct err *err);

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See drift.h. Frontends are compared with what was last translated of the objects; the rest is the dataplane's to
+ * compare, with what it was told. */
+#include "userspace/netctl/drift.h"
+
+#include "userspace/base/clock.h"
+#include "userspace/base/log.h"
+#include "userspace/netctl/internal.h"
+
+struct frontend_drift {
+	struct netctl *nc;
+	struct map seen; /* of places, net_place -> itself: found as wanted, or counted */
+	struct dp_service *strangers;
+	size_t n, cap;
+	uint32_t found;
+};
+
+static struct str place_pointer(const struct net_place *const *p)
+{
+	return str_make((const char *)p, sizeof(*p));
+}
+
+/* All of it is written again; the dataplane leaves alone what is as it should be. */
+static void frontend_again(struct frontend_drift *d, struct net_service *s)
+{
+	d->found++;
+	s->failed = true;
+	service_mark(d->nc, s);
+}
+
+static void frontend_seen(void *arg, const struct dp_service *f)
+{
+	struct frontend_drift *d = arg;
+	const struct net_place *place = place_find(d->nc, f);
+	const struct dp_service *want = place && place->owner ? service_frontend_at(place->owner, f) : NULL;
+
+	if (!want) {
+		mem_grow(d->strangers, d->cap, d->n + 1);
+		d->strangers[d->n] = (struct dp_service){
+			.id = f->id, .kind = f->kind, .proto = f->proto, .port = f->port, .addr = f->addr
+		};
+		d->n++;
+		return;
+	}
+	map_put(&d->seen, place_pointer(&place), d);
+	/* What waits for its sync, or did not fit, is no drift. */
+	if (!list_empty(&place->owner->queue) || place->owner->failed)
+		return;
+	if (f->id != place->id || !service_frontend_equal(want, f))
+		frontend_again(d, place->owner);
+}
+
+static int drift_frontends(struct netctl *nc, struct dp_drift *add, struct err *err)
+{
+	struct frontend_drift d = { .nc = nc };
+	int r = dataplane_service_each(nc->dp, frontend_seen, &d, err);
+
+	map_foreach(e, &nc->places) {
+		const struct net_place *place = e->value;
+
+		if (r == 0 && place->owner && !map_has(&d.seen, place_pointer(&place)) &&
+		    list_empty(&place->owner->queue) && !place->owner->failed)
+			frontend_again(&d, place->owner);
+	}
+	for (size_t i = 0; i < d.n && r == 0; i++)
+		r = dataplane_service_delete(nc->dp, &d.strangers[i], err);
+	add->n[DP_DRIFT_FRONTEND] += d.found + (uint32_t)d.n;
+	map_finish(&d.seen);
+	free(d.strangers);
+	return r;
+}
+
+/* The limit bits went with the endpoint. */
+static void drift_bandwidth(struct netctl *nc)
+{
+	list_foreach(pod, &nc->model.pods, struct net_pod, link) {
+		_cleanup_free_ char *key = NULL;
+
+		if (!pod->attached || pod->virtual || (!pod->ingress_bits_s && !pod->egress_bits_s))
+			continue;
+		key = str_dup(pod->uid);
+		(void)dataplane_pod_bandwidth(nc->dp, key, pod->ingress_bits_s, pod->egress_bits_s, NULL);
+	}
+}
+
+static void drift_tell(struct netctl *nc, const struct dp_drift *found)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+
+	for (int k = 0; k < DP_DRIFT_KINDS; k++) {
+		nc->drift.found[k] += found->n[k];
+		if (found->n[k])
+			buf_printf(&text, " %s=%u", dataplane_drift_name(k), found->n[k]);
+	}
+	if (!buf_len(&text))
+		return;
+	nc->drift.last = *found;
+	nc->drift.last_found_ns = clock_monotonic_ns();
+	log_warn("the kernel held other things than were written to it, repaired%s", buf_cstr(&text));
+}
+
+void netctl_drift_look(struct netctl *nc, int64_t max_age_ns)
+{
+	_cleanup_err_ struct err err = ERR_INIT;
+	int64_t now = clock_monotonic_ns();
+	struct dp_drift found = { 0 };
+	int r;
+
+	if (nc->drift.last_look_ns && now - nc->drift.last_look_ns < max_age_ns)
+		return;
+	nc->drift.last_look_ns = now;
+	nc->drift.looks++;
+	r = drift_frontends(nc, &found, &err);
+	if (r == 0)
+		r = dataplane_drift(nc->dp, &found, &err);
+	if (found.n[DP_DRIFT_FRONTEND])
+		netctl_sync_services(nc);
+	if (found.n[DP_DRIFT_ENDPOINT])
+		drift_bandwidth(nc);
+	drift_tell(nc, &found);
+	if (r < 0) {
+		nc->drift.failures++;
+		log_warn("maps not compared with the objects error=\"%s\"", err_message(&err));
+	}
+}
+
+const struct netctl_drift *netctl_get_drift(const struct netctl *nc)
+{
+	return &nc->drift;
+}

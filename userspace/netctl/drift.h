@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Objects against maps: what somebody changed in the kernel by hand is found, counted, told and put right. Looked for
+ * when asked (status, service list), at a scrape of the metrics, and with a sync that comes long after the last look:
+ * an idle node does nothing. Loop thread. */
+#pragma once
+
+#include <stdint.h>
+
+#include "userspace/dataplane/drift.h"
+
+struct netctl;
+
+struct netctl_drift {
+	uint64_t looks, failures;
+	uint64_t found[DP_DRIFT_KINDS]; /* ever */
+	struct dp_drift last;           /* of the last look that found something */
+	int64_t last_found_ns;          /* monotonic; 0: never */
+	int64_t last_look_ns;
+};
+
+#define DRIFT_EVERY_NS (600 * NS_PER_S) /* with a sync */
+#define DRIFT_SCRAPE_NS (60 * NS_PER_S) /* with a scrape */
+#define DRIFT_ASKED_NS (1 * NS_PER_S)   /* when somebody asks */
+
+/* Unless the last look is younger than max_age_ns. */
+void netctl_drift_look(struct netctl *nc, int64_t max_age_ns);
+const struct netctl_drift *netctl_get_drift(const struct netctl *nc);
