@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Services from objects to connections: hostPorts, the life of backends, health-check ports, places and maps that are
+ * taken or full. */
+#include "tests/netctl/node.h"
+
+#include "userspace/base/clock.h"
+
+static bool connects(int ns, const char *addr, uint16_t port)
+{
+	int fd, r = client_in(ns, SOCK_STREAM, addr, port, &fd);
+
+	close(fd);
+	if (r < 0 && r != -ECONNREFUSED)
+		fail_msg("connect to %s port %u: %s", addr, port, strerror(-r));
+	return r == 0;
+}
+
+/* ---- hostPorts ---- */
+
+static void host_port_pod(struct pod *p, const char *name, const char *ports)
+{
+	char text[512];
+
+	snprintf(p->name, sizeof(p->name), "%s", name);
+	snprintf(text, sizeof(text),
+		 "{'metadata':{'name':'%s'},'spec':{'containers':[{'name':'c','image':'i','ports':[%s]}]}}", name,
+		 ports);
+	create(KIND_POD, text);
+	p->ns = ns_new();
+	assert_int_equal(pod_attach_again(p), 0);
+	settle();
+}
+
+static void test_host_ports(void **state)
+{
+	struct pod a, b;
+	int server;
+
+	host_port_pod(&a, "a", "{'containerPort':8080,'hostPort':18080}");
+	host_port_pod(&b, "b",
+		      "{'containerPort':8080,'hostPort':18080},{'containerPort':8080,'hostPort':18081,"
+		      "'hostIP':'" NODE_IP "'}");
+	assert_int_equal(frontend(18080).n_backends, 1);
+	server = server_in(a.ns, SOCK_STREAM, a.addr, 8080);
+	assert_true(connects(world_host_ns(), "127.0.0.1", 18080));
+	assert_true(connects(world_host_ns(), NODE_IP, 18080));
+	assert_true(connects(world.outside, NODE_IP, 18080));
+	/* a specific one */
+	close(server);
+	server = server_in(b.ns, SOCK_STREAM, b.addr, 8080);
+	assert_true(connects(world_host_ns(), NODE_IP, 18081));
+	assert_true(connects(world.outside, NODE_IP, 18081));
+	assert_false(connects(world_host_ns(), "127.0.0.1", 18081));
+	/* the first had the port; when it goes the second has it */
+	assert_false(connects(world_host_ns(), NODE_IP, 18080));
+	pod_end(&a);
+	assert_true(connects(world_host_ns(), NODE_IP, 18080));
+	/* over a restart */
+	node_stop();
+	assert_true(connects(world.outside, NODE_IP, 18080));
+	node_start_with("10.42.0.0/24");
+	assert_true(connects(world.outside, NODE_IP, 18080));
+	close(server);
+	pod_end(&b);
+	assert_int_equal(frontend(18080).n, 0);
+}
+
+/* ---- the life of backends ---- */
+
+static void set_slice(const char *name, const char *endpoints)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text), "{\"endpoints\":[%s]}", endpoints);
+	patch(KIND_ENDPOINTSLICE, name, text);
+}
+
+static bool is_ended(int fd)
+{
+	char byte;
+
+	return readable(fd, 0) && recv(fd, &byte, 1, MSG_DONTWAIT) < 0 && errno == ECONNABORTED;
+}
+
+/* Sockets are ended on a thread of the dataplane's. */
+static void await_end(int fd)
+{
+	assert_true(readable(fd, WORLD_WAIT_MS));
+	assert_true(is_ended(fd));
+}
+
+static void test_backend_of_a_pod(void **state)
+{
+	struct pod client, server;
+	int listener, fd, conn, udp, udp_server;
+	char endpoint[256];
+
+	pod_add(&client, "client");
+	pod_add(&server, "server");
+	service("s", CLUSTER_IP, 80, "");
+	slice("s", server.addr, 8080);
+	create(KIND_SERVICE, "{'metadata':{'name':'u'},'spec':{'clusterIP':'10.43.0.80','ports':[{'port':53,"
+			     "'protocol':'UDP'}]}}");
+	snprintf(endpoint, sizeof(endpoint),
+		 "{'metadata':{'name':'u-1','labels':{'kubernetes.io/service-name':'u'}},'addressType':'IPv4',"
+		 "'ports':[{'name':'','protocol':'UDP','port':5353}],'endpoints':[{'addresses':['%s']}]}",
+		 server.addr);
+	create(KIND_ENDPOINTSLICE, endpoint);
+	listener = server_in(server.ns, SOCK_STREAM, server.addr, 8080);
+	udp_server = server_in(server.ns, SOCK_DGRAM, server.addr, 5353);
+	assert_int_equal(client_in(client.ns, SOCK_STREAM, CLUSTER_IP, 80, &fd), 0);
+	assert_int_equal(client_in(client.ns, SOCK_DGRAM, "10.43.0.80", 53, &udp), 0);
+	conn = accept_from(listener, NULL);
+	pass_bytes(udp, udp_server, "datagram");
+	/* not ready, leaving, away from the slices: what was begun lives on; datagrams are told at once */
+	snprintf(endpoint, sizeof(endpoint),
+		 "{\"addresses\":[\"%s\"],\"conditions\":{\"ready\":false,\"serving\":true,\"terminating\":true}},"
+		 "{\"addresses\":[\"10.42.0.200\"]}",
+		 server.addr);
+	set_slice("s-1", endpoint);
+	set_slice("u-1", "");
+	pass_bytes(fd, conn, "still there");
+	await_end(udp);
+	set_slice("s-1", "");
+	pass_bytes(conn, fd, "and still");
+	assert_false(is_ended(fd));
+	/* the pod is gone */
+	ok(netctl_pod_detach(node.nc, str_of(server.uid), err));
+	settle();
+	await_end(fd);
+	close(conn);
+	close(listener);
+	close(udp_server);
+	close(udp);
+	close(fd);
+	close(server.ns);
+	pod_end(&client);
+}
+
+/* An endpoint that is no pod of ours is gone when no slice says that it serves; only that port of it. */
+static void test_backend_elsewhere(void **state)
+{
+	struct pod client;
+	int here = server_in(world_host_ns(), SOCK_STREAM, NODE_IP, 9000),
+	    other = server_in(world_host_ns(), SOCK_STREAM, NODE_IP, 9001), fd, direct;
+
+	pod_add(&client, "client");
+	service("s", CLUSTER_IP, 80, "");
+	slice("s", NODE_IP, 9000);
+	assert_int_equal(client_in(client.ns, SOCK_STREAM, CLUSTER_IP, 80, &fd), 0);
+	assert_int_equal(client_in(client.ns, SOCK_STREAM, NODE_IP, 9001, &direct), 0);
+	set_slice("s-1", "{\"addresses\":[\"" NODE_IP "\"],\"conditions\":{\"ready\":false,\"serving\":true,"
+			 "\"terminating\":true}}");
+	assert_false(is_ended(fd));
+	/* another slice says so too */
+	create(KIND_ENDPOINTSLICE,
+	       "{'metadata':{'name':'s-2','labels':{'kubernetes.io/service-name':'s'}},'addressType':'IPv4','ports':"
+	       "[{'name':'','protocol':'TCP','port':9000}],'endpoints':[{'addresses':['" NODE_IP "']}]}");
+	set_slice("s-1", "");
+	assert_false(is_ended(fd));
+	delete (KIND_ENDPOINTSLICE, "s-2");
+	await_end(fd);
+	assert_false(is_ended(direct));
+	close(fd);
+	close(direct);
+	close(here);
+	close(other);
+	pod_end(&client);
+}
+
+/* ---- health-check ports ---- */
+
+static void ask_health(uint16_t port, const char *status, const char *body)
+{
+	static const char request[] = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+	char answer[1024] = { 0 };
+	size_t n = 0;
+	int fd;
+
+	assert_int_equal(client_in(world_host_ns(), SOCK_STREAM, "127.0.0.1", port, &fd), 0);
+	assert_int_equal(send(fd, request, strlen(request), 0), strlen(request));
+	for (;;) {
+		ssize_t got;
+
+		settle();
+		got = recv(fd, answer + n, sizeof(answer) - 1 - n, MSG_DONTWAIT);
+		if (got == 0)
+			break;
+		if (got > 0)
+			n += (size_t)got;
+	}
+	close(fd);
+	if (!strstr(answer, status) || !strstr(answer, body))
+		fail_msg("%s", answer);
+}
+
+static void test_health_check_port(void **state)
+{
+	int taken;
+
+	create(KIND_SERVICE, "{'metadata':{'name':'lb'},'spec':{'type':'LoadBalancer','clusterIP':'" CLUSTER_IP
+			     "','externalTrafficPolicy':'Local','healthCheckNodePort':30555,"
+			     "'ports':[{'port':80,'nodePort':30080}]}}");
+	ask_health(30555, " 503 ", "\t\"localEndpoints\": 0,\n\t\"serviceProxyHealthy\": true\n}");
+	create(KIND_ENDPOINTSLICE,
+	       "{'metadata':{'name':'lb-1','labels':{'kubernetes.io/service-name':'lb'}},'addressType':'IPv4','ports':"
+	       "[{'name':'','protocol':'TCP','port':8080}],'endpoints':[{'addresses':['10.42.0.9'],'nodeName':'" NODE
+	       "'},{'addresses':['10.42.0.10'],'nodeName':'other'}]}");
+	ask_health(30555, " 200 ", "\"namespace\": \"default\",\n\t\t\"name\": \"lb\"\n\t},\n\t\"localEndpoints\": 1,");
+	ask_health(30555, "X-Load-Balancing-Endpoint-Weight: 1\r\n", "");
+	delete (KIND_SERVICE, "lb");
+	assert_false(connects(world_host_ns(), "127.0.0.1", 30555));
+	/* somebody has it: tried again */
+	taken = server_in(world_host_ns(), SOCK_STREAM, "127.0.0.1", 30556);
+	create(KIND_SERVICE, "{'metadata':{'name':'lb'},'spec':{'type':'LoadBalancer','clusterIP':'" CLUSTER_IP
+			     "','externalTrafficPolicy':'Local','healthCheckNodePort':30556,"
+			     "'ports':[{'port':80,'nodePort':30080}]}}");
+	close(taken);
+	while (!connects(world_host_ns(), "127.0.0.1", 30556))
+		settle();
+	ask_health(30556, " 200 ", "\"localEndpoints\": 1");
+}
+
+/* ---- places and room ---- */
+
+/* A ClusterIP is nobody else's, whoever came first. */
+static void test_strong_and_weak(void **state)
+{
+	service("thief", "10.43.0.90", 80, ",'externalIPs':['10.43.0.91']");
+	slice("thief", "10.42.0.90", 80);
+	service("owner", "10.43.0.91", 80, "");
+	assert_int_equal(frontend(80).n, 2);
+	assert_int_equal(node.nc ? frontend(80).n : 0, 2);
+	delete (KIND_SERVICE, "owner");
+	assert_int_equal(frontend(80).n, 2);
+	delete (KIND_SERVICE, "thief");
+	assert_int_equal(frontend(80).n, 0);
+}
+
+static void count_full(void *arg, const struct object *o)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+
+	*(unsigned *)arg += str_is(json_get_str(registry_parse(&arena, o), "reason"), "DataplaneFull");
+}
+
+static void start_small(void)
+{
+	struct dataplane_options o = world_options();
+	const struct netctl_options options = { .node_name = NODE, .pod_cidr = "10.42.0.0/24", .cluster_dns = "" };
+
+	node_stop();
+	dataplane_purge(world.pin_dir, NULL);
+	o.max_services = 8;
+	ok(dataplane_open(&o, &world.dp, err));
+	ok(netctl_create(node.f->loop, node.f->reg, world.dp, &options, &node.nc, err));
+	ok(netctl_start(node.nc, err));
+}
+
+static void test_full(void **state)
+{
+	struct netctl_stats stats;
+	char name[8], addr[16];
+	unsigned told = 0, n = 0;
+
+	start_small();
+	do {
+		snprintf(name, sizeof(name), "s%u", n);
+		snprintf(addr, sizeof(addr), "10.43.1.%u", ++n);
+		service(name, addr, 80, "");
+		netctl_get_stats(node.nc, &stats);
+	} while (!stats.services_waiting);
+	service("more", "10.43.2.1", 80, "");
+	netctl_get_stats(node.nc, &stats);
+	assert_int_equal(stats.services_waiting, 2);
+	assert_int_equal(frontend(80).n, n - 1);
+	settle();
+	registry_each(node.f->reg, KIND_EVENT, STR("default"), count_full, &told);
+	assert_int_equal(told, 2);
+	/* room for one, then for all */
+	delete (KIND_SERVICE, "s0");
+	netctl_get_stats(node.nc, &stats);
+	assert_int_equal(stats.services_waiting, 1);
+	assert_int_equal(frontend(80).n, n - 1);
+	delete (KIND_SERVICE, "s1");
+	netctl_get_stats(node.nc, &stats);
+	assert_int_equal(stats.services_waiting, 0);
+	assert_int_equal(frontend(80).n, n - 1);
+}
+
+static int tests(void)
+{
+	const struct CMUnitTest all[] = {
+		cmocka_unit_test_setup_teardown(test_host_ports, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_backend_of_a_pod, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_backend_elsewhere, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_health_check_port, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_strong_and_weak, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_full, setup, teardown),
+	};
+
+	log_set_level(LOG_LEVEL_ERROR);
+	world_uplink();
+	return cmocka_run_group_tests(all, NULL, NULL);
+}
+
+int main(void)
+{
+	return world_run(tests);
+}
