@@ -114,14 +114,19 @@ static __always_inline __u16 xdp_sum(__u16 check, __u32 difference, __be16 old_p
 	return ~xdp_fold((__u64)(__u16)~check + difference + (__u16)~old_port + new_port);
 }
 
-static __always_inline void xdp_rewrite_l4(union xdp_transport *l4, const struct packet *p, const struct k3c_nat *to,
-					   __u32 difference)
+/* The bounds were seen before, but not with this protocol in the verifier's mind. */
+static __always_inline void xdp_rewrite_l4(union xdp_transport *l4, void *end, const struct packet *p,
+					   const struct k3c_nat *to, __u32 difference)
 {
 	if (p->flow.proto == IPPROTO_TCP) {
+		if ((void *)(&l4->tcp + 1) > end)
+			return;
 		l4->tcp.check = xdp_sum(l4->tcp.check, difference, p->flow.dport, to->port);
 		l4->tcp.dest = to->port;
 		return;
 	}
+	if ((void *)(&l4->udp + 1) > end)
+		return;
 	if (l4->udp.check) {
 		l4->udp.check = xdp_sum(l4->udp.check, difference, p->flow.dport, to->port);
 		if (!l4->udp.check)
@@ -156,7 +161,7 @@ static __always_inline int xdp_v4(struct iphdr *ip, void *end, __u64 bytes)
 	if (step != XDP_STEP_REWRITE)
 		return xdp_done(step);
 	difference = nat_difference(&p.dst, &to.addr);
-	xdp_rewrite_l4(l4, &p, &to, difference);
+	xdp_rewrite_l4(l4, end, &p, &to, difference);
 	ip->check = xdp_sum(ip->check, difference, 0, 0);
 	ip->daddr = to.addr.w[3];
 	return XDP_PASS;
@@ -181,7 +186,7 @@ static __always_inline int xdp_v6(struct ipv6hdr *ip, void *end, __u64 bytes)
 	step = xdp_step(&p, bytes, &to);
 	if (step != XDP_STEP_REWRITE)
 		return xdp_done(step);
-	xdp_rewrite_l4(l4, &p, &to, nat_difference(&p.dst, &to.addr));
+	xdp_rewrite_l4(l4, end, &p, &to, nat_difference(&p.dst, &to.addr));
 	__builtin_memcpy(&ip->daddr, &to.addr, sizeof(to.addr));
 	return XDP_PASS;
 }
