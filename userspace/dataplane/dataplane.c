@@ -13,6 +13,7 @@
 #include "userspace/base/fs.h"
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/strangers.h"
 
 #define DATAPLANE_IP_FORWARD "/proc/sys/net/ipv4/ip_forward"
 #define DATAPLANE_IP6_FORWARD "/proc/sys/net/ipv6/conf/all/forwarding"
@@ -110,7 +111,7 @@ static struct dataplane *dataplane_new(const char *pin_dir)
 	dp->pin_dir = mem_strdup(pin_dir);
 	dp->mtu = DP_MTU_DEFAULT;
 	for (int i = 0; i < DP_MAP_COUNT; i++)
-		dp->maps[i] = -1;
+		dp->maps[i] = dp->old_maps[i] = -1;
 	for (int i = 0; i < DP_PROGRAM_COUNT; i++)
 		dp->programs[i] = -1;
 	return dp;
@@ -127,6 +128,8 @@ void dataplane_close(struct dataplane *dp)
 	nl_close(dp->links);
 	for (int i = 0; i < DP_MAP_COUNT; i++)
 		mem_closep(&dp->maps[i]);
+	for (int i = 0; i < DP_MAP_COUNT; i++)
+		mem_closep(&dp->old_maps[i]);
 	for (int i = 0; i < DP_PROGRAM_COUNT; i++)
 		mem_closep(&dp->programs[i]);
 	free(dp->pin_dir);
@@ -180,7 +183,8 @@ static int dataplane_load_programs(struct dataplane *dp, struct err *err)
 
 	dataplane_program_options(dp, &options);
 	programs_build_id(&options, id);
-	if (memcmp(id, dp->meta.build_id, sizeof(id)) == 0 && programs_open_pinned(dp, NULL) == 0)
+	if (memcmp(id, dp->meta.build_id, sizeof(id)) == 0 && programs_open_pinned(dp, NULL) == 0 &&
+	    !strangers_use_other_maps(dp))
 		return 0;
 	r = programs_load(dp, &options, err);
 	if (r < 0)
@@ -189,13 +193,36 @@ static int dataplane_load_programs(struct dataplane *dp, struct err *err)
 	return 0;
 }
 
+static void dataplane_forget_old(struct dataplane *dp)
+{
+	strangers_drop(dp);
+	maps_settle(dp);
+	dp->maps_changed = dp->maps_anew = false;
+}
+
+/* A process that died between laying the maps out and filling them leaves them as they are: not to be trusted. */
+static bool dataplane_must_settle(struct dataplane *dp)
+{
+	bool must;
+
+	(void)programs_open_pinned(dp, NULL);
+	must = strangers_any_pinned(dp) && (dp->maps_anew || (!dp->maps_changed && strangers_use_other_maps(dp)));
+	for (int i = 0; i < DP_PROGRAM_COUNT && !must; i++) {
+		mem_closep(&dp->programs[i]);
+		dp->programs[i] = -1;
+	}
+	return must;
+}
+
 static int dataplane_start(struct dataplane *dp, struct err *err)
 {
 	int r = dataplane_meta_read(dp, err);
 
+	dp->unsettled = r == 0 && dataplane_must_settle(dp);
+	dp->maps_anew |= dp->unsettled;
 	if (r == 0)
 		r = dataplane_forwarding(dp, err);
-	if (r == 0)
+	if (r == 0 && !dp->unsettled)
 		r = dataplane_load_programs(dp, err);
 	if (r == 0)
 		r = dataplane_meta_write(dp, err);
@@ -203,7 +230,7 @@ static int dataplane_start(struct dataplane *dp, struct err *err)
 		r = policy_load_sets(dp, err);
 	if (r == 0)
 		r = services_collect_orphans(dp, err);
-	if (r == 0)
+	if (r == 0 && !dp->unsettled)
 		r = programs_attach_cgroup(dp, err);
 	if (r == 0)
 		r = pods_adopt(dp, err);
@@ -213,7 +240,34 @@ static int dataplane_start(struct dataplane *dp, struct err *err)
 		r = links_open(dp, err);
 	if (r == 0)
 		r = links_routes(dp, err);
+	if (r == 0 && !dp->unsettled)
+		dataplane_forget_old(dp);
 	return r;
+}
+
+int dataplane_settle(struct dataplane *dp, struct err *err)
+{
+	int r;
+
+	if (!dp->unsettled)
+		return 0;
+	dp->unsettled = false;
+	r = dataplane_load_programs(dp, err);
+	if (r == 0)
+		r = dataplane_meta_write(dp, err);
+	if (r == 0)
+		r = programs_attach_cgroup(dp, err);
+	if (r == 0)
+		r = pods_filters(dp, err);
+	if (r == 0)
+		r = links_sync(dp, err);
+	if (r < 0) {
+		dp->unsettled = true;
+		return err_wrap(err, r, "replace the programs of another build");
+	}
+	rates_adopt(dp);
+	dataplane_forget_old(dp);
+	return 0;
 }
 
 int dataplane_open(const struct dataplane_options *options, struct dataplane **ret, struct err *err)

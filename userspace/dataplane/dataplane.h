@@ -49,6 +49,9 @@ struct dataplane_options {
  * where pin_dir needs one, sets net.ipv4.ip_forward, routes unknown pod and service addresses to "unreachable", and
  * attaches to the host's links that have an address; they are followed by dataplane_links_process(). */
 int dataplane_open(const struct dataplane_options *options, struct dataplane **ret, struct err *err);
+/* After an upgrade that lays objects' maps out anew the old programs serve on, with the old maps, until the new ones are
+ * filled: called once everything known was written. Otherwise there is nothing to do. */
+int dataplane_settle(struct dataplane *dp, struct err *err);
 /* Leaves everything in the kernel. */
 void dataplane_close(struct dataplane *dp);
 /* Detach, unpin, delete every link, route, rule and address made here. Works without a running server. */

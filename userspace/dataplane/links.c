@@ -237,16 +237,17 @@ static int links_view(struct dataplane *dp, struct host_view *v, struct err *err
 	return nl_query(dp->nl, view_address, v, err);
 }
 
-static void links_sync_addresses(struct dataplane *dp, const struct host_view *v)
+/* True: they are others than before. */
+static bool links_sync_addresses(struct dataplane *dp, const struct host_view *v)
 {
 	int fd = dp->maps[DP_MAP_NODE];
 	struct k3c_addr key, next, *gone = NULL;
 	size_t n = 0, cap = 0;
-	bool first = true;
+	bool first = true, changed = false;
 	uint32_t one = 1;
 
 	for (size_t i = 0; i < v->n_addrs; i++)
-		bpf_map_update_elem(fd, &v->addrs[i], &one, BPF_ANY);
+		changed |= bpf_map_update_elem(fd, &v->addrs[i], &one, BPF_NOEXIST) == 0;
 	while (bpf_map_get_next_key(fd, first ? NULL : &key, &next) == 0) {
 		bool have = false;
 
@@ -262,6 +263,7 @@ static void links_sync_addresses(struct dataplane *dp, const struct host_view *v
 	for (size_t i = 0; i < n; i++)
 		bpf_map_delete_elem(fd, &gone[i]);
 	free(gone);
+	return changed || n;
 }
 
 /* The node's address stands in for one that the link lacks, where some link (or `lo`) has it. */
@@ -314,7 +316,7 @@ static int links_follow(struct dataplane *dp, const struct host_view *v, const s
 	if (dp->options.pod_nets[DP_V6].bits && links_accept_router_advertisements(l->ifindex, true))
 		row.flags |= K3C_LINK_RAISED_RA;
 	links_source(v, l, row.addr);
-	if (l->kind != LINK_OTHER && l->up && links_has_address(l))
+	if (l->kind != LINK_OTHER && l->up && links_has_address(l) && !dp->unsettled)
 		r = links_attach(dp, l, &row, err);
 	if (row.flags && memcmp(&row, &before, sizeof(row)) != 0 &&
 	    bpf_map_update_elem(dp->maps[DP_MAP_LINK], &ifindex, &row, BPF_ANY) < 0 && r == 0)
@@ -349,11 +351,12 @@ int links_sync(struct dataplane *dp, struct err *err)
 	int ethernet[LINKS_MAX];
 	size_t n_ethernet = 0;
 	uint32_t mtu = 0;
+	bool changed;
 	int r = links_view(dp, v, err);
 
 	if (r < 0)
 		return r;
-	links_sync_addresses(dp, v);
+	changed = links_sync_addresses(dp, v);
 	links_forget_gone(dp, v);
 	for (size_t i = 0; i < v->n_links; i++) {
 		const struct host_link *l = &v->links[i];
@@ -371,14 +374,15 @@ int links_sync(struct dataplane *dp, struct err *err)
 	}
 	xdp_sync(dp, ethernet, n_ethernet);
 	dp->mtu = mtu ? mtu : DP_MTU_DEFAULT;
-	return 0;
+	return changed ? pods_routes(dp, err) : 0;
 }
 
 int links_open(struct dataplane *dp, struct err *err)
 {
 	struct sockaddr_nl me = {
 		.nl_family = AF_NETLINK,
-		.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR,
+		.nl_groups =
+			RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE,
 	};
 	int r = nl_open(NETLINK_ROUTE, &dp->links, err);
 
@@ -394,11 +398,16 @@ int dataplane_links_fd(struct dataplane *dp)
 	return nl_fd(dp->links);
 }
 
-/* Pods come and go often, and their links are no news. */
+/* Pods come and go often, and their links and routes are no news. A default route is: the node may go by another
+ * address. */
 static bool links_interesting(const struct nlmsghdr *h)
 {
+	const struct rtmsg *route = mnl_nlmsg_get_payload(h);
 	struct link_attrs a = { 0 };
 
+	if (h->nlmsg_type == RTM_NEWROUTE || h->nlmsg_type == RTM_DELROUTE)
+		return mnl_nlmsg_get_payload_len(h) >= sizeof(*route) && !route->rtm_dst_len &&
+		       route->rtm_type == RTN_UNICAST;
 	if (h->nlmsg_type == RTM_NEWADDR || h->nlmsg_type == RTM_DELADDR)
 		return true;
 	if (h->nlmsg_type != RTM_NEWLINK && h->nlmsg_type != RTM_DELLINK)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The maps: name, layout version, size. Each is pinned as <name>_v<version> (bpffs takes no dots): a new layout is a
- * new pin, and the old one is dropped. PRESERVE maps hold the state of connections; REBUILD maps are reconciled to the
- * objects by whoever opens the dataplane, so losing one costs work, never truth. */
+ * new pin. PRESERVE maps hold the state of connections; REBUILD maps are reconciled to the objects by whoever opens the
+ * dataplane, so losing one costs work, never truth. What is found of other builds and sizes: maps_carry.c. */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <dirent.h>
@@ -15,20 +15,12 @@
 #include "bpf/maps.skel.h"
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
-
-enum map_keep { MAP_PRESERVE, MAP_REBUILD };
-
-struct map_row {
-	const char *name;
-	unsigned version;
-	enum map_keep keep;
-	uint32_t entries; /* 0: as the object says */
-};
+#include "userspace/dataplane/maps.h"
 
 #define MAPS_EVENT_BYTES (128 * 1024) /* some 1,200 events; pages to a power of two */
 
 /* Entries are the defaults of a small box; LRU maps are allocated whole, the others as they fill. */
-static const struct map_row map_rows[DP_MAP_COUNT] = {
+const struct map_row map_rows[DP_MAP_COUNT] = {
 	[DP_MAP_SERVICE] = { "k3c_service", 2, MAP_REBUILD, 16384 },
 	[DP_MAP_BACKEND] = { "k3c_backend", 1, MAP_REBUILD, 32768 },
 	[DP_MAP_SOURCE] = { "k3c_source", 1, MAP_REBUILD, 4096 },
@@ -52,7 +44,7 @@ static const struct map_row map_rows[DP_MAP_COUNT] = {
 	[DP_MAP_LISTEN] = { "k3c_listen", 1, MAP_REBUILD, 1 },
 	[DP_MAP_TC_USED] = { "k3c_tc_used", 1, MAP_PRESERVE, 1 },
 	[DP_MAP_TAIL] = { "k3c_tail", 1, MAP_REBUILD, K3C_TAIL_COUNT },
-	[DP_MAP_META] = { "k3c_meta", 1, MAP_PRESERVE, 1 },
+	[DP_MAP_META] = { "k3c_meta", 2, MAP_PRESERVE, 1 },
 };
 
 /* Boxes with memory to spare follow more connections. */
@@ -91,59 +83,59 @@ static uint32_t maps_entries(const struct dataplane *dp, enum dp_map m)
 	}
 }
 
-/* The pinned map when it has the object's layout; else the pin goes. */
-static int maps_pinned(const char *path, const struct bpf_map *map)
+/* Rules and what refers to them: of no use without each other. */
+static bool maps_is_policy(enum dp_map m)
 {
-	struct bpf_map_info info = {};
-	uint32_t len = sizeof(info);
-	int fd = bpf_obj_get(path);
-
-	if (fd < 0)
-		return -1;
-	if (bpf_obj_get_info_by_fd(fd, &info, &len) == 0 && info.type == bpf_map__type(map) &&
-	    info.key_size == bpf_map__key_size(map) && info.value_size == bpf_map__value_size(map))
-		return fd;
-	close(fd);
-	unlink(path);
-	return -1;
+	return m == DP_MAP_ENDPOINT || m == DP_MAP_RULE || m == DP_MAP_PREFIX;
 }
 
-/* Pins of older layouts and of maps that are no more. */
-static void maps_drop_strangers(const char *pin_dir)
+/* Numbers in them come from the meta row: worthless when that is lost. */
+static bool maps_has_sets(enum dp_map m)
 {
-	_cleanup_free_ char *dir = mem_printf("%s/maps", pin_dir);
-	DIR *d = opendir(dir);
-	struct dirent *e;
+	return maps_is_policy(m) || m == DP_MAP_SERVICE || m == DP_MAP_BACKEND || m == DP_MAP_SOURCE;
+}
 
-	if (!d)
-		return;
-	while ((e = readdir(d))) {
-		char path[DP_PATH_MAX];
-		bool known = e->d_name[0] == '.';
+static bool maps_missing(const struct map_look *l)
+{
+	return l->found == MAP_FOUND_OTHER;
+}
 
-		for (enum dp_map m = 0; m < DP_MAP_COUNT && !known; m++)
-			known = maps_path(pin_dir, m, path, sizeof(path)) == 0 &&
-				strcmp(strrchr(path, '/') + 1, e->d_name) == 0;
-		if (!known)
-			unlinkat(dirfd(d), e->d_name, 0);
+/* Does what was found there go on as it is, or into a new map? When objects' maps must be made anew, the old programs
+ * keep all of theirs to themselves, the meta row among them: nobody changes what they read until they are replaced. */
+static void maps_plan(struct dataplane *dp, struct map_look look[static DP_MAP_COUNT], bool copy[static DP_MAP_COUNT])
+{
+	bool meta_lost = maps_missing(&look[DP_MAP_META]), policy_lost = false, anew = meta_lost;
+
+	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
+		bool lost = maps_missing(&look[m]);
+
+		anew |= lost && map_rows[m].keep == MAP_REBUILD;
+		policy_lost |= lost && maps_is_policy(m);
+		if (lost && map_rows[m].keep == MAP_PRESERVE)
+			log_warn("state of another build is not understood and starts anew map=%s", map_rows[m].name);
 	}
-	closedir(d);
+	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
+		bool own = anew && (map_rows[m].keep == MAP_REBUILD || m == DP_MAP_META);
+
+		if (look[m].found == MAP_FOUND_SAME && !own)
+			continue;
+		copy[m] = look[m].fd >= 0 && !(policy_lost && maps_is_policy(m)) && !(meta_lost && maps_has_sets(m));
+		dp->old_maps[m] = look[m].fd;
+		look[m].fd = -1;
+		dp->maps_changed |= look[m].found != MAP_FOUND_NONE || own;
+	}
+	dp->maps_anew = anew;
 }
 
-static int maps_reuse(struct dataplane *dp, struct bpf_object *object, struct err *err)
+static int maps_reuse(struct dataplane *dp, struct bpf_object *object, struct map_look look[static DP_MAP_COUNT],
+		      struct err *err)
 {
 	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
 		struct bpf_map *map = bpf_object__find_map_by_name(object, map_rows[m].name);
-		char path[DP_PATH_MAX];
-		int fd;
 
-		if (!map || maps_path(dp->pin_dir, m, path, sizeof(path)) < 0)
-			return err_set(err, -EINVAL, "map %s: not in its object", map_rows[m].name);
-		fd = maps_pinned(path, map);
-		if (fd >= 0) {
-			int r = bpf_map__reuse_fd(map, fd);
+		if (look[m].fd >= 0) {
+			int r = bpf_map__reuse_fd(map, look[m].fd);
 
-			close(fd);
 			if (r < 0)
 				return err_set(err, r, "map %s: %s", map_rows[m].name, strerror(-r));
 		} else if (map_rows[m].entries) {
@@ -153,20 +145,83 @@ static int maps_reuse(struct dataplane *dp, struct bpf_object *object, struct er
 	return 0;
 }
 
+/* Pinned beside and renamed over: the name never points to nothing. */
 static int maps_pin(struct dataplane *dp, struct bpf_object *object, struct err *err)
 {
 	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
 		struct bpf_map *map = bpf_object__find_map_by_name(object, map_rows[m].name);
-		char path[DP_PATH_MAX];
+		char path[DP_PATH_MAX], fresh[DP_PATH_MAX + 8];
 
 		maps_path(dp->pin_dir, m, path, sizeof(path));
-		if (access(path, F_OK) != 0 && bpf_obj_pin(bpf_map__fd(map), path) < 0)
-			return err_set(err, -errno, "pin %s: %s", path, strerror(errno));
+		snprintf(fresh, sizeof(fresh), "%s_new", path);
+		if (access(path, F_OK) != 0 || dp->old_maps[m] >= 0) {
+			unlink(fresh);
+			if (bpf_obj_pin(bpf_map__fd(map), fresh) < 0 || rename(fresh, path) < 0)
+				return err_set(err, -errno, "pin %s: %s", path, strerror(errno));
+		}
 		dp->maps[m] = fcntl(bpf_map__fd(map), F_DUPFD_CLOEXEC, 3);
 		if (dp->maps[m] < 0)
 			return err_set(err, -errno, "map %s: %s", map_rows[m].name, strerror(errno));
 	}
 	return 0;
+}
+
+/* Before the pins: whoever finds a pin finds it filled. */
+static int maps_fill(struct dataplane *dp, struct bpf_object *object, const struct map_look *look, const bool *copy,
+		     struct err *err)
+{
+	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
+		int to = bpf_map__fd(bpf_object__find_map_by_name(object, map_rows[m].name)), r = 0;
+
+		if (!copy[m])
+			continue;
+		if (look[m].found == MAP_FOUND_OLDER)
+			r = maps_carry_older(m, dp->old_maps[m], to, err);
+		else
+			r = maps_copy(dp->old_maps[m], to, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int maps_make(struct dataplane *dp, struct bpf_object *object, struct err *err)
+{
+	struct map_look look[DP_MAP_COUNT];
+	bool copy[DP_MAP_COUNT] = { false };
+	int r;
+
+	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
+		struct bpf_map *map = bpf_object__find_map_by_name(object, map_rows[m].name);
+
+		if (!map)
+			return err_set(err, -EINVAL, "map %s: not in its object", map_rows[m].name);
+		maps_look(dp->pin_dir, m, map, map_rows[m].entries ? maps_entries(dp, m) : 0, &look[m]);
+	}
+	maps_plan(dp, look, copy);
+	r = maps_reuse(dp, object, look, err);
+	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++)
+		mem_closep(&look[m].fd);
+	if (r < 0)
+		return r;
+	r = bpf_object__load(object);
+	if (r < 0)
+		return err_set(err, r, "make the maps: %s", strerror(-r));
+	r = maps_fill(dp, object, look, copy, err);
+	return r < 0 ? r : maps_pin(dp, object, err);
+}
+
+void maps_settle(struct dataplane *dp)
+{
+	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
+		/* What the old programs still wrote while they were being replaced. */
+		if (dp->old_maps[m] >= 0 && map_rows[m].keep == MAP_PRESERVE && m != DP_MAP_META && m != DP_MAP_DROP &&
+		    m != DP_MAP_SNAT)
+			(void)maps_copy(dp->old_maps[m], dp->maps[m], NULL);
+		mem_closep(&dp->old_maps[m]);
+		dp->old_maps[m] = -1;
+	}
+	maps_drop_strangers(dp->pin_dir);
 }
 
 int maps_open(struct dataplane *dp, struct err *err)
@@ -185,17 +240,8 @@ int maps_open(struct dataplane *dp, struct err *err)
 	object = bpf_object__open_mem(elf, size, &opts);
 	if (!object)
 		return err_set(err, -errno, "maps object: %s", strerror(errno));
-	r = maps_reuse(dp, object, err);
-	if (r == 0) {
-		r = bpf_object__load(object);
-		if (r < 0)
-			err_set(err, r, "make the maps: %s", strerror(-r));
-	}
-	if (r == 0)
-		r = maps_pin(dp, object, err);
+	r = maps_make(dp, object, err);
 	bpf_object__close(object);
-	if (r == 0)
-		maps_drop_strangers(dp->pin_dir);
 	return r;
 }
 

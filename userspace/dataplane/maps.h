@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of maps, and what becomes of the maps of an earlier (or later) build. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "userspace/dataplane/internal.h"
+
+struct bpf_map;
+
+/* PRESERVE maps hold what nobody else knows; REBUILD maps are filled again from the objects. */
+enum map_keep { MAP_PRESERVE, MAP_REBUILD };
+
+struct map_row {
+	const char *name;
+	unsigned version;
+	enum map_keep keep;
+	uint32_t entries; /* 0: as the object says */
+};
+extern const struct map_row map_rows[DP_MAP_COUNT];
+
+enum map_found {
+	MAP_FOUND_NONE,
+	MAP_FOUND_SAME,    /* as it is */
+	MAP_FOUND_RESIZED, /* the same layout, another size */
+	MAP_FOUND_OTHER,   /* a layout that this build does not know */
+	MAP_FOUND_OLDER,   /* one that it knows how to carry over */
+};
+
+struct map_look {
+	enum map_found found;
+	int fd; /* of SAME, RESIZED, OLDER */
+};
+
+void maps_look(const char *pin_dir, enum dp_map m, const struct bpf_map *map, uint32_t entries, struct map_look *ret);
+/* Entries of `from` that `to` lacks. */
+int maps_copy(int from, int to, struct err *err);
+int maps_carry_older(enum dp_map m, int from, int to, struct err *err);
+/* Pins of other layouts, and of maps that are no more. */
+void maps_drop_strangers(const char *pin_dir);

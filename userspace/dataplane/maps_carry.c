@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is found under the pins, and how it gets into maps of this build: the same layout in another size is copied, an
+ * older layout has a function of its own here or is given up with a line that says so. Programs of the old build go on
+ * with the old maps meanwhile. Loop thread. */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "userspace/base/log.h"
+#include "userspace/dataplane/maps.h"
+
+#define CARRY_KEY_MAX 64
+#define CARRY_PASSES 4 /* programs write meanwhile: a walk may begin anew so many times */
+
+/* ---- older layouts ---- */
+
+struct meta_v1 {
+	uint32_t generation, flags;
+	uint8_t build_id[32];
+	int32_t saved_ip_forward;
+	uint32_t next_set;
+};
+_Static_assert(sizeof(struct meta_v1) == 48, "meta_v1");
+
+/* Before the node forwarded IPv6. Another build's programs are never this one's: no build_id. */
+static int carry_meta_v1(int from, int to)
+{
+	uint32_t zero = 0;
+	struct meta_v1 old;
+	struct k3c_meta now;
+
+	if (bpf_map_lookup_elem(from, &zero, &old) < 0)
+		return -errno;
+	now = (struct k3c_meta){
+		.generation = old.generation,
+		.flags = old.flags,
+		.saved_ip_forward = (int16_t)old.saved_ip_forward,
+		.next_set = old.next_set,
+	};
+	return bpf_map_update_elem(to, &zero, &now, BPF_ANY) < 0 ? -errno : 0;
+}
+
+static const struct map_carry {
+	enum dp_map map;
+	unsigned version;
+	int (*fn)(int from, int to);
+} map_carries[] = {
+	{ DP_MAP_META, 1, carry_meta_v1 },
+};
+
+int maps_carry_older(enum dp_map m, int from, int to, struct err *err)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(map_carries); i++) {
+		int r;
+
+		if (map_carries[i].map != m)
+			continue;
+		r = map_carries[i].fn(from, to);
+		return r < 0 ? err_set(err, r, "carry %s over: %s", map_rows[m].name, strerror(-r)) : 0;
+	}
+	return 0;
+}
+
+/* ---- what is there ---- */
+
+static bool carry_layout(int fd, const struct bpf_map *map, struct bpf_map_info *info)
+{
+	uint32_t len = sizeof(*info);
+
+	memset(info, 0, sizeof(*info));
+	return bpf_obj_get_info_by_fd(fd, info, &len) == 0 && info->type == bpf_map__type(map) &&
+	       info->key_size == bpf_map__key_size(map) && info->value_size == bpf_map__value_size(map);
+}
+
+static uint32_t carry_count(int fd, const struct bpf_map_info *info)
+{
+	_Alignas(8) char key[CARRY_KEY_MAX], next[CARRY_KEY_MAX];
+	uint32_t n = 0;
+
+	if (info->key_size > CARRY_KEY_MAX)
+		return 0;
+	while (n < info->max_entries && bpf_map_get_next_key(fd, n ? key : NULL, next) == 0) {
+		memcpy(key, next, info->key_size);
+		n++;
+	}
+	return n;
+}
+
+/* Any other version's pin: NAME_v... */
+static bool carry_other_pin(const char *pin_dir, enum dp_map m)
+{
+	_cleanup_free_ char *dir = mem_printf("%s/maps", pin_dir), *prefix = mem_printf("%s_v", map_rows[m].name);
+	DIR *d = opendir(dir);
+	struct dirent *e;
+	bool found = false;
+
+	while (d && !found && (e = readdir(d)))
+		found = strncmp(e->d_name, prefix, strlen(prefix)) == 0;
+	if (d)
+		closedir(d);
+	return found;
+}
+
+static bool carry_is_table(uint32_t type)
+{
+	return type == BPF_MAP_TYPE_HASH || type == BPF_MAP_TYPE_LRU_HASH || type == BPF_MAP_TYPE_LPM_TRIE ||
+	       type == BPF_MAP_TYPE_ARRAY;
+}
+
+void maps_look(const char *pin_dir, enum dp_map m, const struct bpf_map *map, uint32_t entries, struct map_look *ret)
+{
+	struct bpf_map_info info;
+	char path[DP_PATH_MAX];
+
+	*ret = (struct map_look){ .fd = -1 };
+	if (maps_path(pin_dir, m, path, sizeof(path)) < 0)
+		return;
+	ret->fd = bpf_obj_get(path);
+	if (ret->fd >= 0 && carry_layout(ret->fd, map, &info)) {
+		bool table = carry_is_table(info.type);
+
+		ret->found = MAP_FOUND_SAME;
+		if (!entries || info.max_entries == entries || (!table && info.type != BPF_MAP_TYPE_PERCPU_ARRAY))
+			return;
+		if (info.type != BPF_MAP_TYPE_LRU_HASH && table && carry_count(ret->fd, &info) > entries)
+			log_warn(
+				"a map holds more than it may have from now on, its size stays map=%s max=%u wanted=%u",
+				map_rows[m].name, info.max_entries, entries);
+		else
+			ret->found = MAP_FOUND_RESIZED;
+		return;
+	}
+	mem_closep(&ret->fd);
+	ret->fd = -1;
+	ret->found = carry_other_pin(pin_dir, m) ? MAP_FOUND_OTHER : MAP_FOUND_NONE;
+	for (size_t i = 0; i < ARRAY_SIZE(map_carries) && ret->found == MAP_FOUND_OTHER; i++) {
+		if (map_carries[i].map != m)
+			continue;
+		snprintf(path, sizeof(path), "%s/maps/%s_v%u", pin_dir, map_rows[m].name, map_carries[i].version);
+		ret->fd = bpf_obj_get(path);
+		if (ret->fd >= 0)
+			ret->found = MAP_FOUND_OLDER;
+	}
+}
+
+/* ---- carrying over ---- */
+
+/* One walk; 1: it began anew because the programs took the key away under it. */
+static int carry_walk(int from, int to, const struct bpf_map_info *info, void *value)
+{
+	_Alignas(8) char key[CARRY_KEY_MAX], next[CARRY_KEY_MAX];
+	uint64_t flags =
+		info->type == BPF_MAP_TYPE_ARRAY || info->type == BPF_MAP_TYPE_PERCPU_ARRAY ? BPF_ANY : BPF_NOEXIST;
+	uint32_t n = 0;
+
+	while (bpf_map_get_next_key(from, n ? key : NULL, next) == 0) {
+		if (n++ > info->max_entries)
+			return 1;
+		memcpy(key, next, info->key_size);
+		if (bpf_map_lookup_elem(from, key, value) < 0)
+			continue;
+		if (bpf_map_update_elem(to, key, value, flags) < 0 && errno != EEXIST && errno != E2BIG &&
+		    errno != ENOSPC)
+			return -errno;
+	}
+	return 0;
+}
+
+int maps_copy(int from, int to, struct err *err)
+{
+	struct bpf_map_info info = {};
+	_cleanup_free_ char *value = NULL;
+	uint32_t len = sizeof(info);
+	int cpus = libbpf_num_possible_cpus(), r;
+
+	if (bpf_obj_get_info_by_fd(from, &info, &len) < 0)
+		return err_set(err, -errno, "copy a map: %s", strerror(errno));
+	if (info.key_size > CARRY_KEY_MAX || (!carry_is_table(info.type) && info.type != BPF_MAP_TYPE_PERCPU_ARRAY))
+		return 0;
+	value = mem_alloc((info.value_size + 7u) / 8u * 8u * (size_t)(cpus > 0 ? cpus : 1));
+	for (int i = 0; i < CARRY_PASSES; i++) {
+		r = carry_walk(from, to, &info, value);
+		if (r < 0)
+			return err_set(err, r, "copy map %s: %s", info.name, strerror(-r));
+		if (r == 0)
+			break;
+	}
+	return 0;
+}
+
+void maps_drop_strangers(const char *pin_dir)
+{
+	_cleanup_free_ char *dir = mem_printf("%s/maps", pin_dir);
+	DIR *d = opendir(dir);
+	struct dirent *e;
+
+	if (!d)
+		return;
+	while ((e = readdir(d))) {
+		char path[DP_PATH_MAX];
+		bool known = e->d_name[0] == '.';
+
+		for (enum dp_map m = 0; m < DP_MAP_COUNT && !known; m++)
+			known = maps_path(pin_dir, m, path, sizeof(path)) == 0 &&
+				strcmp(strrchr(path, '/') + 1, e->d_name) == 0;
+		if (!known)
+			unlinkat(dirfd(d), e->d_name, 0);
+	}
+	closedir(d);
+}
