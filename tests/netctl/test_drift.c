@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Somebody changes the kernel by hand: each kind of change is found, counted as what it is, and put right, so that
+ * traffic is again what the objects say; and where nothing was changed nothing is found. */
+#include "tests/netctl/node.h"
+
+#include <bpf/bpf.h>
+
+#include "bpf/include/endpoint.h"
+#include "bpf/include/policy.h"
+#include "bpf/include/service.h"
+#include "userspace/dataplane/inspect.h"
+#include "userspace/netctl/drift.h"
+
+static struct pod web, friend, stranger;
+
+static int drift_setup(void **state)
+{
+	setup(state);
+	pod_add(&web, "web");
+	pod_add(&friend, "friend");
+	pod_add(&stranger, "stranger");
+	service("s", CLUSTER_IP, 80, "");
+	slice("s", web.addr, 8080);
+	create(KIND_NETWORKPOLICY,
+	       "{'metadata':{'name':'p'},'spec':{'podSelector':{'matchLabels':{'app':'web'}},'ingress':["
+	       "{'from':[{'podSelector':{'matchLabels':{'app':'friend'}}},{'ipBlock':{'cidr':'192.0.2.0/24'}}]}]}}");
+	return 0;
+}
+
+static int drift_teardown(void **state)
+{
+	pod_end(&web);
+	pod_end(&friend);
+	pod_end(&stranger);
+	return teardown(state);
+}
+
+/* What is found by looking now. */
+static struct dp_drift look(void)
+{
+	const struct netctl_drift *d = netctl_get_drift(node.nc);
+	uint64_t before[DP_DRIFT_KINDS], failures = d->failures;
+	struct dp_drift found;
+
+	memcpy(before, d->found, sizeof(before));
+	netctl_drift_look(node.nc, 0);
+	settle();
+	for (int k = 0; k < DP_DRIFT_KINDS; k++)
+		found.n[k] = (uint32_t)(d->found[k] - before[k]);
+	assert_int_equal(d->failures, failures);
+	return found;
+}
+
+static void expect_found(const struct dp_drift *found, enum dp_drift_kind kind, uint32_t n)
+{
+	for (int k = 0; k < DP_DRIFT_KINDS; k++)
+		if (found->n[k] != (k == (int)kind ? n : 0))
+			fail_msg("%s: %u found, not %u", dataplane_drift_name(k), found->n[k], k == (int)kind ? n : 0);
+}
+
+static void expect_nothing(void)
+{
+	const struct dp_drift none = look();
+
+	expect_found(&none, DP_DRIFT_KINDS, 0);
+}
+
+/* As the objects say: the friend reaches the web by its Service, the stranger does not. */
+static void expect_right(void)
+{
+	struct sockaddr_in to = sin_of(CLUSTER_IP, 80);
+	int client = sock_in(stranger.ns, SOCK_STREAM);
+	uint64_t before = drops("policy-ingress");
+
+	expect_connect(&friend, &web, CLUSTER_IP, 80, 8080);
+	fcntl(client, F_SETFL, O_NONBLOCK);
+	assert_int_equal(connect(client, (struct sockaddr *)&to, sizeof(to)), -1);
+	await_drop("policy-ingress", before);
+	close(client);
+	expect_nothing();
+}
+
+static struct k3c_service_key frontend_key(uint16_t port)
+{
+	struct dp_addr addr = ip(CLUSTER_IP);
+
+	return (struct k3c_service_key){ .addr = dp_addr_in(&addr), .port = htons(port), .proto = IPPROTO_TCP };
+}
+
+static void test_nothing(void **state)
+{
+	expect_nothing();
+	expect_right();
+	patch(KIND_POD, "stranger", "{\"metadata\":{\"labels\":{\"app\":\"friend\"}}}");
+	expect_nothing();
+	delete (KIND_NETWORKPOLICY, "p");
+	expect_nothing();
+	delete (KIND_SERVICE, "s");
+	expect_nothing();
+}
+
+static void test_frontends(void **state)
+{
+	struct k3c_service_key key = frontend_key(80), other = frontend_key(81);
+	struct k3c_service value;
+	struct k3c_backend backend;
+	struct k3c_backend_key slot = { 0 };
+	struct dp_drift found;
+
+	assert_int_equal(bpf_map_delete_elem(world.dp->maps[DP_MAP_SERVICE], &key), 0);
+	found = look();
+	expect_found(&found, DP_DRIFT_FRONTEND, 1);
+	expect_right();
+	/* a backend of another address, a frontend that nobody asks for */
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_SERVICE], &key, &value), 0);
+	slot.set = value.set;
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_BACKEND], &slot, &backend), 0);
+	backend.addr.b[15] ^= 1;
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_BACKEND], &slot, &backend, BPF_ANY), 0);
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_SERVICE], &other, &value, BPF_ANY), 0);
+	found = look();
+	expect_found(&found, DP_DRIFT_FRONTEND, 2);
+	assert_true(bpf_map_lookup_elem(world.dp->maps[DP_MAP_SERVICE], &other, &value) < 0);
+	expect_right();
+}
+
+static void test_endpoints(void **state)
+{
+	struct dp_addr addr = ip(web.addr), nobody = ip("10.42.0.200");
+	struct k3c_addr key = dp_addr_in(&addr), unknown = dp_addr_in(&nobody);
+	struct k3c_endpoint e;
+	struct dp_drift found;
+
+	assert_int_equal(bpf_map_delete_elem(world.dp->maps[DP_MAP_ENDPOINT], &key), 0);
+	found = look();
+	/* its policy and its link are missing */
+	expect_found(&found, DP_DRIFT_ENDPOINT, 2);
+	expect_right();
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_ENDPOINT], &key, &e), 0);
+	e.policy[0].flags = e.policy[1].flags = 0; /* open to all */
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_ENDPOINT], &key, &e, BPF_ANY), 0);
+	e.ifindex = 0;
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_ENDPOINT], &unknown, &e, BPF_ANY), 0);
+	found = look();
+	expect_found(&found, DP_DRIFT_ENDPOINT, 2);
+	assert_true(bpf_map_lookup_elem(world.dp->maps[DP_MAP_ENDPOINT], &unknown, &e) < 0);
+	expect_right();
+}
+
+static void test_rules(void **state)
+{
+	int fd = world.dp->maps[DP_MAP_RULE];
+	struct k3c_rule_key key, added;
+	struct k3c_prefix_key prefix;
+	struct dp_drift found;
+	uint32_t one = 1;
+
+	assert_int_equal(bpf_map_get_next_key(fd, NULL, &key), 0);
+	assert_int_equal(bpf_map_delete_elem(fd, &key), 0);
+	found = look();
+	expect_found(&found, DP_DRIFT_RULE, 1);
+	expect_right();
+	/* the stranger is let in */
+	added = key;
+	added.peer ^= 0x55;
+	assert_int_equal(bpf_map_update_elem(fd, &added, &one, BPF_ANY), 0);
+	assert_int_equal(bpf_map_get_next_key(world.dp->maps[DP_MAP_PREFIX], NULL, &prefix), 0);
+	assert_int_equal(bpf_map_delete_elem(world.dp->maps[DP_MAP_PREFIX], &prefix), 0);
+	found = look();
+	expect_found(&found, DP_DRIFT_RULE, 2);
+	expect_right();
+}
+
+static void test_programs_and_filters(void **state)
+{
+	struct dp_addr addr = ip(web.addr);
+	struct dp_endpoint e;
+	struct dp_drift found;
+
+	programs_detach_cgroup(world.pin_dir);
+	found = look();
+	assert_true(found.n[DP_DRIFT_PROGRAM] >= 8);
+	expect_right();
+	assert_int_equal(dataplane_endpoint_get(world.dp, &addr, &e), 0);
+	nl_put_filter_delete(world.dp->nl, (int)e.ifindex, true);
+	nl_put_filter_delete(world.dp->nl, (int)e.ifindex, false);
+	ok(nl_commit(world.dp->nl, err));
+	found = look();
+	expect_found(&found, DP_DRIFT_FILTER, 2);
+	expect_right();
+	nl_put_clsact_delete(world.dp->nl, ifindex_in(world_host_ns(), "up0"));
+	ok(nl_commit(world.dp->nl, err));
+	found = look();
+	expect_found(&found, DP_DRIFT_FILTER, 2);
+	expect_right();
+}
+
+static void test_addresses_and_routes(void **state)
+{
+	struct dp_addr node_ip = ip(NODE_IP), addr = ip(web.addr);
+	struct k3c_addr key = dp_addr_in(&node_ip);
+	struct nl_route route = {
+		.family = AF_INET, .dst = dp_addr_in(&addr), .bits = 32, .type = RTN_UNICAST, .scope = RT_SCOPE_LINK
+	};
+	struct dp_drift found;
+
+	assert_int_equal(bpf_map_delete_elem(world.dp->maps[DP_MAP_NODE], &key), 0);
+	found = look();
+	expect_found(&found, DP_DRIFT_ADDRESS, 1);
+	nl_put_route(world.dp->nl, RTM_DELROUTE, &route, 0);
+	ok(nl_commit(world.dp->nl, err));
+	found = look();
+	expect_found(&found, DP_DRIFT_ROUTE, 1);
+	expect_right();
+}
+
+static void test_state(void **state)
+{
+	struct k3c_meta meta;
+	struct dp_drift found;
+	uint32_t zero = 0;
+
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_META], &zero, &meta), 0);
+	meta.generation += 1;
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_META], &zero, &meta, BPF_ANY), 0);
+	found = look();
+	expect_found(&found, DP_DRIFT_STATE, 1);
+	expect_right();
+}
+
+/* Not more often than asked for; when, and what was found last, can be told. */
+static void test_when(void **state)
+{
+	const struct netctl_drift *d = netctl_get_drift(node.nc);
+	struct k3c_service_key key = frontend_key(80);
+	uint64_t looks = d->looks;
+
+	assert_int_equal(d->last_found_ns, 0);
+	assert_int_equal(bpf_map_delete_elem(world.dp->maps[DP_MAP_SERVICE], &key), 0);
+	netctl_drift_look(node.nc, DRIFT_EVERY_NS);
+	assert_int_equal(d->looks, looks);
+	netctl_drift_look(node.nc, 0);
+	assert_int_equal(d->looks, looks + 1);
+	assert_true(d->last_found_ns > 0);
+	assert_int_equal(d->last.n[DP_DRIFT_FRONTEND], 1);
+	netctl_drift_look(node.nc, 0);
+	assert_int_equal(d->last.n[DP_DRIFT_FRONTEND], 1);
+}
+
+static int tests(void)
+{
+	const struct CMUnitTest all[] = {
+		cmocka_unit_test_setup_teardown(test_nothing, drift_setup, drift_teardown),
+		cmocka_unit_test_setup_teardown(test_frontends, drift_setup, drift_teardown),
+		cmocka_unit_test_setup_teardown(test_endpoints, drift_setup, drift_teardown),
+		cmocka_unit_test_setup_teardown(test_rules, drift_setup, drift_teardown),
+		cmocka_unit_test_setup_teardown(test_programs_and_filters, drift_setup, drift_teardown),
+		cmocka_unit_test_setup_teardown(test_addresses_and_routes, drift_setup, drift_teardown),
+		cmocka_unit_test_setup_teardown(test_state, drift_setup, drift_teardown),
+		cmocka_unit_test_setup_teardown(test_when, drift_setup, drift_teardown),
+	};
+
+	log_set_level(LOG_LEVEL_ERROR);
+	world_uplink();
+	return cmocka_run_group_tests(all, NULL, NULL);
+}
+
+int main(void)
+{
+	return world_run(tests);
+}
