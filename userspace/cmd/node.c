@@ -17,6 +17,7 @@
 #include "userspace/net/listen.h"
 #include "userspace/net/tls.h"
 #include "userspace/netctl/address.h"
+#include "userspace/netctl/drift.h"
 #include "userspace/netctl/explain.h"
 #include "userspace/registry/authz.h"
 #include "userspace/registry/admission/pod_security_config.h"
@@ -224,6 +225,9 @@ static int node_extra(void *arg, struct str path, struct str query, struct arena
 	struct netctl_flow flow;
 	int r;
 
+	/* Who looks wants to know what is true. */
+	if (node->net && !str_is(path, "/k3c-bpf/explain"))
+		netctl_drift_look(node->net, DRIFT_ASKED_NS);
 	if (str_is(path, "/k3c-bpf/status")) {
 		*ret_body = json_text(arena, node_status_json(node, arena));
 		return 0;
@@ -453,6 +457,7 @@ void node_destroy(struct node *node)
 	tls_context_destroy(node->tls);
 	token_keys_destroy(node->tokens);
 	arena_finish(&node->arena);
+	free(node->maps);
 	if (node->lock_fd >= 0)
 		close(node->lock_fd);
 	free(node);

@@ -52,6 +52,9 @@ struct node {
 	struct loop_timer renewal;
 	uint64_t commits_seen, failures_seen; /* of the store, by the last look at its health */
 	bool disk_refuses;
+	struct dp_map_info *maps; /* as last counted, for the figures */
+	size_t n_maps;
+	int64_t maps_counted_ns;
 	bool started; /* every room is there */
 };
 
@@ -72,6 +75,10 @@ int node_live_local_addresses(struct node *node, struct err *err); /* on `lo`, a
 const char *node_live_apiserver_address(const struct node *node);  /* where the Service `kubernetes` leads */
 void node_live_advertised(const struct node *node, char ret[static NODE_ADVERTISED_MAX]); /* "address:port" */
 void node_live_changed(void *node);                                                       /* links or addresses */
+/* node_dataplane.c: the dataplane's figures. */
+void node_write_dataplane(struct node *node, struct buf *out);
+/* What was changed in the kernel by hand, and when that was last found. */
+struct json *node_drift_json(struct node *node, struct arena *arena);
 /* node_health.c: checks and figures. */
 void node_wire_health(struct node *node);
 int node_mint_token(void *ctx, const struct kubelet_token_request *request, struct buf *ret, struct err *err);

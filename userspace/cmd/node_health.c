@@ -10,7 +10,6 @@
 #include "userspace/base/mem.h"
 #include "userspace/cmd/node.h"
 
-#define DROPS_MAX 64
 #define RUNNER_NAME_MAX 128
 
 /* The disk took the last write that was tried. */
@@ -159,19 +158,6 @@ static void write_scheduler(struct node *node, struct buf *out)
 	histogram_write(out, "scheduler_pod_scheduling_attempts", "", &SCHEDULER_TRIES, s.tries, (double)s.tries_sum);
 }
 
-static void write_drops(struct node *node, struct buf *out)
-{
-	struct dp_drop drops[DROPS_MAX];
-	size_t n;
-
-	if (dataplane_drops(node->dp, drops, DROPS_MAX, &n, NULL) < 0)
-		return;
-	metrics_head(out, "k3c_bpf_dropped_packets_total", "counter", "Packets that the dataplane dropped.");
-	for (size_t i = 0; i < n; i++)
-		buf_printf(out, "k3c_bpf_dropped_packets_total{reason=\"%s\"} %" PRIu64 "\n", drops[i].reason,
-			   drops[i].packets);
-}
-
 static void write_figures(void *arg, struct buf *out)
 {
 	struct node *node = arg;
@@ -182,7 +168,7 @@ static void write_figures(void *arg, struct buf *out)
 	if (node->scheduler)
 		write_scheduler(node, out);
 	if (node->dp)
-		write_drops(node, out);
+		node_write_dataplane(node, out);
 }
 
 void node_wire_health(struct node *node)

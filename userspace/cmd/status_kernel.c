@@ -4,7 +4,7 @@
 
 #include "userspace/base/map.h"
 #include "userspace/cmd/status_collect.h"
-#include "userspace/dataplane/dataplane.h"
+#include "userspace/dataplane/inspect.h"
 #include "userspace/netctl/address.h"
 #include "userspace/netctl/status.h"
 
@@ -98,6 +98,7 @@ struct json *status_kernel_services(struct dataplane *dp, struct arena *a, const
 
 struct kernel_policies {
 	struct arena *arena;
+	struct dataplane *dp;
 	const struct json *pods;
 	struct json *rows;
 };
@@ -108,6 +109,20 @@ static bool kernel_pod_has(const struct json *pod, const char *address)
 		if (str_is(json_str(a), address))
 			return true;
 	return str_is(json_get_str(pod, "address"), address);
+}
+
+/* What the pod itself lost. */
+static void kernel_pod_drops(struct kernel_policies *k, const struct dp_addr *pod, struct json *v)
+{
+	struct json *drops = json_new_object(k->arena);
+	struct dp_endpoint e;
+
+	if (dataplane_endpoint_get(k->dp, pod, &e) < 0)
+		return;
+	json_set_int(k->arena, drops, "ingress", (int64_t)e.dropped_ingress);
+	json_set_int(k->arena, drops, "egress", (int64_t)e.dropped_egress);
+	json_set_int(k->arena, drops, "other", (int64_t)e.dropped_other);
+	json_set(v, "drops", drops);
 }
 
 static void kernel_policy(void *arg, const struct dp_policy_info *p)
@@ -129,6 +144,7 @@ static void kernel_policy(void *arg, const struct dp_policy_info *p)
 	json_set_bool(k->arena, v, "isolatedIngress", p->isolated_ingress);
 	json_set_bool(k->arena, v, "isolatedEgress", p->isolated_egress);
 	json_set_int(k->arena, v, "rules", p->n_rules);
+	kernel_pod_drops(k, &p->pod, v);
 	json_append(k->rows, v);
 }
 
@@ -194,9 +210,27 @@ static struct json *kernel_maps(struct dataplane *dp, struct arena *a)
 	return rows;
 }
 
+static void kernel_translation(void *arg, const struct dp_translation *t)
+{
+	int64_t *counts = arg;
+
+	counts[t->masquerade]++;
+}
+
+static struct json *kernel_translations(struct dataplane *dp, struct arena *a)
+{
+	struct json *v = json_new_object(a);
+	int64_t counts[2] = { 0 };
+
+	(void)dataplane_translation_each(dp, kernel_translation, counts, NULL);
+	json_set_int(a, v, "services", counts[0]);
+	json_set_int(a, v, "masquerade", counts[1]);
+	return v;
+}
+
 void status_add_kernel(const struct config *config, struct arena *a, struct json *status, const struct json *network)
 {
-	struct kernel_policies policies = { a, json_get(network, "pods"), json_new_array(a) };
+	struct kernel_policies policies = { a, NULL, json_get(network, "pods"), json_new_array(a) };
 	_cleanup_err_ struct err err = ERR_INIT;
 	struct json *kernel = json_new_object(a);
 	struct dataplane *dp;
@@ -206,12 +240,14 @@ void status_add_kernel(const struct config *config, struct arena *a, struct json
 		json_set(status, "dataplane", kernel);
 		return;
 	}
+	policies.dp = dp;
 	json_set(status, "services", status_kernel_services(dp, a, network));
 	dataplane_policy_each(dp, kernel_policy, &policies, NULL);
 	json_set(status, "policies", policies.rows);
 	json_set(kernel, "drops", kernel_drops(dp, a));
 	json_set(kernel, "programs", kernel_programs(dp, a));
 	json_set(kernel, "maps", kernel_maps(dp, a));
+	json_set(kernel, "translations", kernel_translations(dp, a));
 	json_set(status, "dataplane", kernel);
 	dataplane_close(dp);
 }

@@ -5,6 +5,7 @@
 
 #include "userspace/cmd/status_collect.h"
 
+#define STATUS_FILL_WARN 90 /* percent */
 #define STATUS_BACKENDS_SHOWN 6
 
 static void print_bytes(int64_t n)
@@ -135,16 +136,21 @@ static void print_policies(const struct json *policies)
 {
 	if (!json_count(policies))
 		return;
-	printf("\n%-40s %-16s %-10s %-10s %-6s %s\n", "POD POLICY", "ADDRESS", "INGRESS", "EGRESS", "RULES",
-	       "POLICIES");
+	printf("\n%-40s %-16s %-10s %-10s %-6s %-10s %s\n", "POD POLICY", "ADDRESS", "INGRESS", "EGRESS", "RULES",
+	       "DROPS", "POLICIES");
 	json_foreach(p, policies) {
 		char name[256];
 
 		snprintf(name, sizeof(name), "%.*s/%.*s", STR_ARG(json_get_str(p, "namespace")),
 			 STR_ARG(json_get_str(p, "pod")));
-		printf("%-40s %-16.*s %-10s %-10s %-6" PRId64 " ", name, STR_ARG(json_get_str(p, "address")),
+		const struct json *drops = json_get(p, "drops");
+
+		printf("%-40s %-16.*s %-10s %-10s %-6" PRId64 " %-10" PRId64 " ", name,
+		       STR_ARG(json_get_str(p, "address")),
 		       json_get_bool(p, "isolatedIngress", false) ? "isolated" : "open",
-		       json_get_bool(p, "isolatedEgress", false) ? "isolated" : "open", json_get_int(p, "rules", 0));
+		       json_get_bool(p, "isolatedEgress", false) ? "isolated" : "open", json_get_int(p, "rules", 0),
+		       json_get_int(drops, "ingress", 0) + json_get_int(drops, "egress", 0) +
+			       json_get_int(drops, "other", 0));
 		json_foreach(policy, json_get(p, "policies"))
 			printf("%s%.*s", policy == json_first(json_get(p, "policies")) ? "" : ",",
 			       STR_ARG(json_str(policy)));
@@ -159,6 +165,38 @@ static int64_t print_total(const struct json *list, const char *key)
 	json_foreach(v, list)
 		n += json_get_int(v, key, 0);
 	return n;
+}
+
+/* Those that hold what objects ask for; the others forget what is oldest. */
+static void print_full_maps(const struct json *maps)
+{
+	static const char *const names[] = { "k3c_service",  "k3c_backend", "k3c_source",
+					     "k3c_endpoint", "k3c_rule",    "k3c_prefix" };
+
+	json_foreach(m, maps) {
+		int64_t entries = json_get_int(m, "entries", 0), max = json_get_int(m, "maxEntries", 0);
+
+		for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+			if (str_is(json_get_str(m, "name"), names[i]) && max && entries * 100 >= max * STATUS_FILL_WARN)
+				printf("Full        !! %s holds %" PRId64 " of %" PRId64 " entries: raise its limit\n",
+				       names[i], entries, max);
+	}
+}
+
+/* Nothing while the kernel holds what was written to it. */
+static void print_drift(const struct json *drift)
+{
+	const struct json *last = json_get(drift, "last");
+
+	if (json_get_int(drift, "failures", 0))
+		printf("Drift       !! %" PRId64 " looks failed: see the log\n", json_get_int(drift, "failures", 0));
+	if (!last)
+		return;
+	printf("Drift       repaired %" PRId64 " s ago:", json_get_int(drift, "lastSecondsAgo", 0));
+	json_foreach(k, last)
+		printf("%s %" PRId64 " %.*s%s", k == json_first(last) ? "" : ",", json_int(k, 0), STR_ARG(k->key),
+		       json_int(k, 0) == 1 ? "" : "s");
+	printf("\n");
 }
 
 static void print_dataplane(const struct json *d)
@@ -179,6 +217,9 @@ static void print_dataplane(const struct json *d)
 		any = true;
 	}
 	printf("%s\n", any ? " packets" : "none");
+	printf("Translated  %" PRId64 " flows to services by packet, %" PRId64 " flows of pods by masquerade\n",
+	       json_at_int(d, "translations.services", 0), json_at_int(d, "translations.masquerade", 0));
+	print_full_maps(maps);
 	printf("Programs    %zu loaded, ", json_count(programs));
 	print_bytes(print_total(programs, "memoryBytes"));
 	printf("\n");
@@ -205,6 +246,7 @@ void status_print(const struct json *s)
 	print_services(json_get(s, "services"));
 	print_policies(json_get(s, "policies"));
 	print_dataplane(json_get(s, "dataplane"));
+	print_drift(json_get(s, "drift"));
 	printf("\n");
 	json_foreach(c, json_get(s, "certificates"))
 		printf("Certificate %-10.*s until %.*s (%" PRId64 " days)\n", STR_ARG(json_get_str(c, "name")),

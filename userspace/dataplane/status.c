@@ -8,12 +8,14 @@
 #include <unistd.h>
 
 #include "bpf/include/conn.h"
+#include "bpf/include/endpoint.h"
 #include "userspace/base/fs.h"
 #include "userspace/dataplane/inspect.h"
 #include "userspace/dataplane/internal.h"
 #include "userspace/dataplane/rates.h"
 
 #define STATUS_KEY_MAX 64
+#define STATUS_BATCH 1024
 
 static const char *const drop_names[K3C_DROP_MAX] = {
 	[K3C_DROP_NONE] = "none",
@@ -94,10 +96,10 @@ static bool status_attached(struct dataplane *dp, enum dp_program p)
 	case DP_PROGRAM_POD_IN:
 		for (bool first = true;
 		     bpf_map_get_next_key(dp->maps[DP_MAP_ENDPOINT], first ? NULL : &addr, &next) == 0; first = false) {
-			uint32_t value[5];
+			struct k3c_endpoint e;
 
 			addr = next;
-			if (bpf_map_lookup_elem(dp->maps[DP_MAP_ENDPOINT], &addr, value) == 0 && value[0])
+			if (bpf_map_lookup_elem(dp->maps[DP_MAP_ENDPOINT], &addr, &e) == 0 && e.ifindex)
 				return true;
 		}
 		return false;
@@ -136,6 +138,30 @@ int dataplane_programs(struct dataplane *dp, struct dp_program_info *ret, size_t
 	return 0;
 }
 
+/* Whole runs of a hash at a time: a scrape must not cost a call for each entry. false: the kernel does not like it. */
+static bool status_count_batch(int fd, const struct bpf_map_info *info, uint32_t *ret)
+{
+	_cleanup_free_ char *keys = mem_new_array(char, (size_t)STATUS_BATCH * info->key_size);
+	_cleanup_free_ char *values = mem_new_array(char, (size_t)STATUS_BATCH * info->value_size);
+	_Alignas(8) char at[STATUS_KEY_MAX];
+	uint32_t total = 0;
+	bool first = true;
+
+	for (uint32_t turn = 0; turn <= info->max_entries; turn++) {
+		uint32_t n = STATUS_BATCH;
+		int r = bpf_map_lookup_batch(fd, first ? NULL : at, at, keys, values, &n, NULL);
+
+		if (r < 0 && errno != ENOENT)
+			return false;
+		total += n;
+		first = false;
+		if (r < 0)
+			break;
+	}
+	*ret = total;
+	return true;
+}
+
 /* Arrays are full by nature; the others are counted. */
 static uint32_t status_entries(int fd, const struct bpf_map_info *info)
 {
@@ -146,6 +172,10 @@ static uint32_t status_entries(int fd, const struct bpf_map_info *info)
 		return info->max_entries;
 	if (info->type == BPF_MAP_TYPE_SK_STORAGE || info->key_size > STATUS_KEY_MAX)
 		return 0;
+	if ((info->type == BPF_MAP_TYPE_HASH || info->type == BPF_MAP_TYPE_LRU_HASH) &&
+	    status_count_batch(fd, info, &n))
+		return n;
+	n = 0;
 	while (bpf_map_get_next_key(fd, n ? key : NULL, next) == 0 && n <= info->max_entries) {
 		memcpy(key, next, info->key_size);
 		n++;
