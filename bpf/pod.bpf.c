@@ -50,8 +50,7 @@ static __always_inline int pod_send(struct __sk_buff *skb, bool translated)
 	struct side src = {}, dst = {};
 	struct k3c_endpoint *from, *to;
 	int kind = packet_parse(skb, ETH_HLEN, &p);
-	__u32 generation = policy_generation(), reason;
-	bool fresh = false;
+	__u32 generation = policy_generation(), did = 0, reason;
 
 	if (kind == PACKET_OTHER)
 		return pod_other(skb, &p);
@@ -69,7 +68,9 @@ static __always_inline int pod_send(struct __sk_buff *skb, bool translated)
 	to = bpf_map_lookup_elem(&k3c_endpoint, &p.dst);
 	policy_side(&src, &p.src, from, generation);
 	policy_side(&dst, &p.dst, to, generation);
-	reason = policy_check(&p, &src, &dst, false, generation, &fresh);
+	reason = policy_check(&p, &src, &dst, false, generation, &did);
+	if (policy_moved(did, generation))
+		bpf_tail_call(skb, &k3c_tail, K3C_TAIL_POD_PASS);
 	if (reason) {
 		__u32 loser = skb->ifindex;
 
@@ -80,7 +81,7 @@ static __always_inline int pod_send(struct __sk_buff *skb, bool translated)
 	}
 	if ((from->flags & K3C_EP_LIMIT_EGRESS) && !rate_allows(skb, &p, from->ifindex, K3C_EGRESS))
 		return pod_drop(skb, &p, K3C_DROP_RATE_EGRESS, skb->ifindex, src.identity, dst.identity);
-	if (fresh)
+	if (did & POLICY_NEW)
 		event_flow(skb, &p, src.identity, dst.identity);
 	if (!to || !to->ifindex)
 		return TC_ACT_OK;
@@ -115,8 +116,7 @@ int pod_in(struct __sk_buff *skb)
 	struct side src = {}, dst = {};
 	struct k3c_endpoint *from, *to;
 	int kind = packet_parse(skb, ETH_HLEN, &p);
-	__u32 generation = policy_generation(), reason;
-	bool fresh = false;
+	__u32 generation = policy_generation(), did = 0, reason;
 
 	if (kind == PACKET_OTHER)
 		return skb->protocol == bpf_htons(ETH_P_IPV6) ? TC_ACT_SHOT : TC_ACT_OK;
@@ -133,12 +133,14 @@ int pod_in(struct __sk_buff *skb)
 	policy_side(&src, &p.src, from, generation);
 	/* Its own policy was judged where it sent; here it is a peer. */
 	src.pod = NULL;
-	reason = policy_check(&p, &src, &dst, from_host, generation, &fresh);
+	reason = policy_check(&p, &src, &dst, from_host, generation, &did);
+	if (policy_moved(did, generation))
+		bpf_tail_call(skb, &k3c_tail, K3C_TAIL_POD_IN);
 	if (reason)
 		return pod_drop(skb, &p, reason, skb->ifindex, src.identity, dst.identity);
 	if ((to->flags & K3C_EP_LIMIT_INGRESS) && !rate_allows(skb, &p, to->ifindex, K3C_INGRESS))
 		return pod_drop(skb, &p, K3C_DROP_RATE_INGRESS, skb->ifindex, src.identity, dst.identity);
-	if (fresh)
+	if (did & POLICY_NEW)
 		event_flow(skb, &p, src.identity, dst.identity);
 	if (service_answers(&p)) {
 		skb->cb[K3C_TAIL_CB_IFINDEX] = 0;

@@ -16,15 +16,24 @@ struct k3c_conn_key {
 _Static_assert(sizeof(struct k3c_conn_key) == 40, "k3c_conn_key");
 
 enum k3c_conn_flags {
-	K3C_CONN_CUT = 1,        /* judged again and refused: both directions are dropped */
-	K3C_CONN_CLOSING = 2,    /* FIN or RST seen */
-	K3C_CONN_HOST = 4,       /* begun by this node itself: always allowed */
-	K3C_CONN_CUT_EGRESS = 8, /* which policy cut it, for the drop counters */
+	K3C_CONN_CLOSING = 2, /* FIN or RST seen */
+	K3C_CONN_HOST = 4,    /* begun by this node itself: always allowed */
 };
+
+/* Two low bits of `judged`; refused: both directions are dropped. */
+enum k3c_conn_verdict {
+	K3C_CONN_ALLOWED = 0,
+	K3C_CONN_CUT_INGRESS = 1, /* by whose policy, for the drop counters */
+	K3C_CONN_CUT_EGRESS = 2,
+};
+#define K3C_CONN_VERDICT 3u
+#define K3C_CONN_JUDGED(generation, verdict) ((__u32)(generation) << 2 | (verdict))
 
 struct k3c_conn {
 	__u64 last_ns;
-	__u32 generation;
+	/* Generation and verdict in one word: both directions may be judged at once on two processors, the one still by
+	 * the generation before. */
+	__u32 judged;
 	__u8 initiator; /* 0: a, 1: b */
 	__u8 flags;
 	__u16 pad;

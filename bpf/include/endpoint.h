@@ -3,6 +3,8 @@
  * node. One look-up a side answers all three. Written by one process only. */
 #pragma once
 
+#include <linux/bpf.h>
+
 #include "bpf/include/addr.h"
 
 enum k3c_policy_flags {
@@ -31,8 +33,11 @@ struct k3c_endpoint {
 	__u16 flags;   /* enum k3c_endpoint_flags */
 	__u8 mac[6];   /* of the pod's end */
 	struct k3c_endpoint_policy policy[2];
+	/* Nobody takes it; with it in the value an entry can be changed where it stands (BPF_F_LOCK). One that is
+	 * replaced may be missed by a look-up on another processor. */
+	struct bpf_spin_lock lock;
 };
-_Static_assert(sizeof(struct k3c_endpoint) == 36, "k3c_endpoint");
+_Static_assert(sizeof(struct k3c_endpoint) == 40, "k3c_endpoint");
 
 /* A host link that programs are attached to. */
 enum k3c_link_flags {

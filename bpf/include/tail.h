@@ -6,7 +6,8 @@
 enum k3c_tail {
 	K3C_TAIL_SERVICE_OUT,  /* of pod_out: a packet for a service */
 	K3C_TAIL_SERVICE_BACK, /* of pod_out and pod_in, behind policy: the answer of a service */
-	K3C_TAIL_POD_PASS,     /* of service_out: what pod_out does with the translated packet */
+	K3C_TAIL_POD_PASS,     /* of service_out: what pod_out does with the translated packet; of pod_out as below */
+	K3C_TAIL_POD_IN,       /* of pod_in: once more, by policies that changed meanwhile */
 	K3C_TAIL_COUNT,
 };
 

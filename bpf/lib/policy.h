@@ -127,11 +127,25 @@ static __always_inline bool conn_expired(const struct k3c_conn *c, __u8 proto, _
 	return age > K3C_CONN_OTHER_TIMEOUT_S * POLICY_NS_PER_S;
 }
 
+/* What policy_check did on the way. */
+enum policy_did {
+	POLICY_NEW = 1,    /* the packet begins a connection that may be */
+	POLICY_JUDGED = 2, /* by the rules, not by what was known */
+};
+
+/* Judged by rules that may have been half replaced meanwhile? Whoever asks is judged once more (a tail call to itself):
+ * what was read belongs together only as long as the generation stood still. */
+static __always_inline bool policy_moved(__u32 did, __u32 generation)
+{
+	return (did & POLICY_JUDGED) && policy_generation() != generation;
+}
+
 /* A packet of a known connection. */
 static __always_inline __u32 policy_known(struct k3c_conn *c, const struct packet *p, const struct side *src,
-					  const struct side *dst, bool is_answer, __u32 generation, __u64 now)
+					  const struct side *dst, bool is_answer, __u32 generation, __u64 now,
+					  __u32 *ret_did)
 {
-	__u32 reason;
+	__u32 reason, judged;
 
 	if (!p->icmp_error) {
 		if (now - c->last_ns > K3C_CONN_TOUCH_S * POLICY_NS_PER_S)
@@ -141,34 +155,40 @@ static __always_inline __u32 policy_known(struct k3c_conn *c, const struct packe
 	}
 	if (c->flags & K3C_CONN_HOST)
 		return K3C_DROP_NONE;
-	if (c->generation == generation) {
-		if (!(c->flags & K3C_CONN_CUT))
+	judged = *(volatile __u32 *)&c->judged;
+	if ((judged & ~K3C_CONN_VERDICT) == K3C_CONN_JUDGED(generation, 0)) {
+		if (!(judged & K3C_CONN_VERDICT))
 			return K3C_DROP_NONE;
-		return c->flags & K3C_CONN_CUT_EGRESS ? K3C_DROP_POLICY_EGRESS : K3C_DROP_POLICY_INGRESS;
+		return judged & K3C_CONN_CUT_EGRESS ? K3C_DROP_POLICY_EGRESS : K3C_DROP_POLICY_INGRESS;
 	}
+	*ret_did |= POLICY_JUDGED;
 	if (is_answer)
 		reason = policy_judge(dst, src, p->flow.proto, p->flow.sport);
 	else
 		reason = policy_judge(src, dst, p->flow.proto, p->flow.dport);
-	c->generation = generation;
-	c->flags &= ~(K3C_CONN_CUT | K3C_CONN_CUT_EGRESS);
-	if (reason)
-		c->flags |= K3C_CONN_CUT | (reason == K3C_DROP_POLICY_EGRESS ? K3C_CONN_CUT_EGRESS : 0);
+	judged = K3C_CONN_JUDGED(generation, reason == K3C_DROP_NONE            ? K3C_CONN_ALLOWED
+					     : reason == K3C_DROP_POLICY_EGRESS ? K3C_CONN_CUT_EGRESS
+										: K3C_CONN_CUT_INGRESS);
+	*(volatile __u32 *)&c->judged = judged;
 	return reason;
 }
 
 /* `from_host`: made by this node itself (the kubelet's probes among it), which no policy stops. */
 static __always_inline __u32 policy_new(const struct packet *p, const struct k3c_conn_key *key, const struct side *src,
 					const struct side *dst, __u8 src_end, bool from_host, __u32 generation,
-					__u64 now, bool *ret_new)
+					__u64 now, __u32 *ret_did)
 {
-	struct k3c_conn c = { .last_ns = now, .generation = generation, .initiator = src_end };
+	struct k3c_conn c = { .last_ns = now, .judged = K3C_CONN_JUDGED(generation, 0), .initiator = src_end };
 	__u32 reason;
 
-	if (from_host)
+	if (from_host) {
 		c.flags = K3C_CONN_HOST;
-	else if ((reason = policy_judge(src, dst, p->flow.proto, p->flow.dport)))
-		return reason;
+	} else {
+		*ret_did |= POLICY_JUDGED;
+		reason = policy_judge(src, dst, p->flow.proto, p->flow.dport);
+		if (reason)
+			return reason;
+	}
 	if (p->icmp_error)
 		return K3C_DROP_NONE;
 	if (packet_is_closing(p))
@@ -176,13 +196,13 @@ static __always_inline __u32 policy_new(const struct packet *p, const struct k3c
 	/* Only where a policy stands must the answers find an entry. */
 	if (bpf_map_update_elem(&k3c_conn, key, &c, BPF_ANY) < 0 && (policy_isolates(src) || policy_isolates(dst)))
 		return K3C_DROP_CONN_FULL;
-	*ret_new = true;
+	*ret_did |= POLICY_NEW;
 	return K3C_DROP_NONE;
 }
 
-/* *ret_new: the packet begins a connection that may be. */
+/* *ret_did: zero before; enum policy_did. */
 static __always_inline __u32 policy_check(const struct packet *p, const struct side *src, const struct side *dst,
-					  bool from_host, __u32 generation, bool *ret_new)
+					  bool from_host, __u32 generation, __u32 *ret_did)
 {
 	bool isolated = policy_isolates(src) || policy_isolates(dst);
 	struct k3c_conn_key key = {};
@@ -204,7 +224,7 @@ static __always_inline __u32 policy_check(const struct packet *p, const struct s
 
 		/* A new connection may reuse the ports of an old one, also from the other side. */
 		if (!packet_is_syn(p) || !(is_answer || (c->flags & K3C_CONN_CLOSING)))
-			return policy_known(c, p, src, dst, is_answer, generation, now);
+			return policy_known(c, p, src, dst, is_answer, generation, now, ret_did);
 	}
-	return policy_new(p, &key, src, dst, src_end, from_host, generation, now, ret_new);
+	return policy_new(p, &key, src, dst, src_end, from_host, generation, now, ret_did);
 }

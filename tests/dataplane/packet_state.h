@@ -394,7 +394,7 @@ static inline bool state_conn_words(struct packet_state *s, char **w, size_t n, 
 	if (!state_end(s, w[1], &src, &sport) || !state_end(s, w[3], &dst, &dport))
 		return false;
 	*key = (struct k3c_conn_key){ .proto = state_proto(s, w[0]) };
-	*value = (struct k3c_conn){ .last_ns = state_now(), .generation = world.dp->meta.generation };
+	*value = (struct k3c_conn){ .last_ns = state_now(), .judged = K3C_CONN_JUDGED(world.dp->meta.generation, 0) };
 	/* as conn_key() in bpf/lib/policy.h: by eight bytes as the processor reads them */
 	order = memcmp(&src, &dst, sizeof(src)) == 0 ? (sport > dport) : 0;
 	if (memcmp(&src, &dst, sizeof(src)) != 0) {

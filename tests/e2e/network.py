@@ -72,10 +72,10 @@ class Place:
 
 
 class Servers:
-    """Answer on every port of every place with the place's name."""
+    """Answer on every port of every place with the place's name; what comes in after that goes back as it is."""
 
     def __init__(self):
-        self.selector, self.sockets = selectors.DefaultSelector(), []
+        self.selector = selectors.DefaultSelector()
         self.wake, self.woken = os.pipe()
         self.stopping = False
         self.selector.register(self.wake, selectors.EVENT_READ, None)
@@ -98,7 +98,6 @@ class Servers:
                     made.append((s, protocol))
             return made
         for s, protocol in place.call(make):
-            self.sockets.append(s)
             self.selector.register(s, selectors.EVENT_READ, (protocol, place.name.encode()))
         os.write(self.woken, b"x")
 
@@ -111,24 +110,35 @@ class Servers:
                 try:
                     self.answer(key.fileobj, *key.data)
                 except OSError:
-                    pass
+                    if key.data[0] is None:
+                        self.forget(key.fileobj)
 
-    @staticmethod
-    def answer(s, protocol, name):
+    def answer(self, s, protocol, name):
         if protocol == UDP:
             data, peer = s.recvfrom(512)
-            s.sendto(name, peer)
-            return
-        conn, _ = s.accept()
-        with conn:
+            s.sendto(name if data == b"?" else data, peer)
+        elif protocol is None:
+            data = s.recv(512)
+            if data:
+                s.sendall(data)
+            else:
+                self.forget(s)
+        else:
+            conn, _ = s.accept()
+            self.selector.register(conn, selectors.EVENT_READ, (None, None))
             conn.sendall(name)
+
+    def forget(self, s):
+        self.selector.unregister(s)
+        s.close()
 
     def close(self):
         self.stopping = True
         os.write(self.woken, b"x")
         self.thread.join()
-        for s in self.sockets:
-            s.close()
+        for key in list(self.selector.get_map().values()):
+            if key.data:
+                key.fileobj.close()
         self.selector.close()
         os.close(self.wake)
         os.close(self.woken)
@@ -199,6 +209,45 @@ class Asker:
             return s.recv(64).decode()
         except OSError as e:
             return errno.errorcode[e.errno]
+
+
+class Talk:
+    """A connection that stays: what is said comes back, or not."""
+
+    def __init__(self, place, address, protocol, port):
+        self.socket, self.said = place.call(self.begin, address, protocol, port), 0
+        self.socket.settimeout(10)
+        if protocol != UDP:
+            self.socket.recv(64)  # the name
+
+    @staticmethod
+    def begin(address, protocol, port):
+        s = make_socket(address, protocol)
+        s.settimeout(10)
+        s.connect((address, port))
+        return s
+
+    def say(self):
+        self.said += 1
+        self.words = b"%d;" % self.said
+        self.socket.send(self.words)
+
+    def hears(self, seconds):
+        """Whether the answer comes within so long."""
+        self.socket.settimeout(seconds)
+        got = b""
+        try:
+            while not got.endswith(self.words):
+                part = self.socket.recv(512)
+                if not part:
+                    return False
+                got += part
+            return True
+        except TimeoutError:
+            return False
+
+    def close(self):
+        self.socket.close()
 
 
 class Objects:

@@ -31,7 +31,7 @@ static enum dp_conn_state conn_state(const struct k3c_conn_key *key, const struc
 		limit = K3C_CONN_UDP_TIMEOUT_S;
 	if (quiet > limit * 1000)
 		return DP_CONN_EXPIRED;
-	if (c->flags & K3C_CONN_CUT)
+	if (c->judged & K3C_CONN_VERDICT)
 		return DP_CONN_CUT;
 	return c->flags & K3C_CONN_CLOSING ? DP_CONN_CLOSING : DP_CONN_OPEN;
 }
@@ -47,7 +47,7 @@ static void conn_out(const struct k3c_conn_key *key, const struct k3c_conn *c, s
 		.to_port = ntohs(b_began ? key->a_port : key->b_port),
 		.proto = key->proto,
 		.from_host = c->flags & K3C_CONN_HOST,
-		.by_egress = c->flags & K3C_CONN_CUT_EGRESS,
+		.by_egress = c->judged & K3C_CONN_CUT_EGRESS,
 		.quiet_ms = quiet_ms(c->last_ns),
 	};
 	ret->state = conn_state(key, c, ret->quiet_ms);

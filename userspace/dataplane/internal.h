@@ -205,6 +205,10 @@ struct dp_net *sources_read(struct dataplane *dp, uint32_t set, size_t *ret_n);
 void sockets_finish(struct dataplane *dp);
 
 /* policy.c */
+struct k3c_endpoint;
+/* Where it stands, so that no look-up misses it meanwhile. `flags`: BPF_EXIST. */
+int policy_endpoint_put(struct dataplane *dp, const struct k3c_addr *addr, const struct k3c_endpoint *e,
+			uint64_t flags, struct err *err);
 int policy_load_sets(struct dataplane *dp, struct err *err);
 void policy_unload_sets(struct dataplane *dp);
 

@@ -262,10 +262,12 @@ static int pod_endpoint(struct dataplane *dp, const struct dp_addr *address, uin
 	e.ifindex = (uint32_t)ifindex;
 	e.flags = flags;
 	memcpy(e.mac, mac, 6);
-	if (memcmp(&e, &before, sizeof(e)) != 0 &&
-	    bpf_map_update_elem(dp->maps[DP_MAP_ENDPOINT], &addr, &e, BPF_ANY) < 0)
-		return err_set(err, errno == E2BIG ? -ENOSPC : -errno, "write %s: %s", maps_name(DP_MAP_ENDPOINT),
-			       strerror(errno));
+	if (memcmp(&e, &before, sizeof(e)) != 0) {
+		int r = policy_endpoint_put(dp, &addr, &e, BPF_ANY, err);
+
+		if (r < 0)
+			return r;
+	}
 	return identity ? dataplane_identity_set(dp, address, identity, err) : 0;
 }
 
@@ -281,7 +283,7 @@ static void pod_endpoint_forget(struct dataplane *dp, const struct k3c_addr *add
 	memset(e.mac, 0, sizeof(e.mac));
 	e.flags = 0;
 	if (memcmp(&e, &nothing, sizeof(e)) != 0)
-		bpf_map_update_elem(dp->maps[DP_MAP_ENDPOINT], addr, &e, BPF_ANY);
+		policy_endpoint_put(dp, addr, &e, BPF_ANY, NULL);
 	else
 		bpf_map_delete_elem(dp->maps[DP_MAP_ENDPOINT], addr);
 }

@@ -60,6 +60,15 @@ static void identity_forget(struct policy_state *ps, uint32_t identity)
 
 /* ---- endpoints ---- */
 
+int policy_endpoint_put(struct dataplane *dp, const struct k3c_addr *addr, const struct k3c_endpoint *e, uint64_t flags,
+			struct err *err)
+{
+	if (bpf_map_update_elem(dp->maps[DP_MAP_ENDPOINT], addr, e, flags | BPF_F_LOCK) < 0)
+		return err_set(err, errno == E2BIG ? -ENOSPC : -errno, "write %s: %s", maps_name(DP_MAP_ENDPOINT),
+			       strerror(errno));
+	return 0;
+}
+
 static int endpoint_write(struct dataplane *dp, const struct k3c_addr *addr, const struct k3c_endpoint *e,
 			  struct err *err)
 {
@@ -71,10 +80,7 @@ static int endpoint_write(struct dataplane *dp, const struct k3c_addr *addr, con
 			return err_set(err, -errno, "write %s: %s", maps_name(DP_MAP_ENDPOINT), strerror(errno));
 		return 0;
 	}
-	if (bpf_map_update_elem(fd, addr, e, BPF_ANY) < 0)
-		return err_set(err, errno == E2BIG ? -ENOSPC : -errno, "write %s: %s", maps_name(DP_MAP_ENDPOINT),
-			       strerror(errno));
-	return 0;
+	return policy_endpoint_put(dp, addr, e, BPF_ANY, err);
 }
 
 static void endpoint_read(struct dataplane *dp, const struct k3c_addr *addr, struct k3c_endpoint *ret)

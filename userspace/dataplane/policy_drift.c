@@ -135,9 +135,7 @@ static int endpoint_repair(struct dataplane *dp, const struct k3c_addr *addr, st
 			   const struct k3c_endpoint_policy *want, struct err *err)
 {
 	e->policy[0] = e->policy[1] = *want;
-	if (bpf_map_update_elem(dp->maps[DP_MAP_ENDPOINT], addr, e, BPF_ANY) < 0)
-		return err_set(err, -errno, "write %s: %s", maps_name(DP_MAP_ENDPOINT), strerror(errno));
-	return 0;
+	return policy_endpoint_put(dp, addr, e, BPF_ANY, err);
 }
 
 static int drift_told(struct dataplane *dp, uint32_t *found, struct err *err)

@@ -156,9 +156,7 @@ static int rates_flags(struct dataplane *dp, const struct k3c_addr *addr, int ho
 	    e.ifindex != (uint32_t)host || e.flags == flags)
 		return 0;
 	e.flags = flags;
-	if (bpf_map_update_elem(dp->maps[DP_MAP_ENDPOINT], addr, &e, BPF_EXIST) < 0)
-		return err_set(err, -errno, "write %s: %s", maps_name(DP_MAP_ENDPOINT), strerror(errno));
-	return 0;
+	return policy_endpoint_put(dp, addr, &e, BPF_EXIST, err);
 }
 
 int dataplane_pod_bandwidth(struct dataplane *dp, const char *key, uint64_t ingress_bits_s, uint64_t egress_bits_s,
