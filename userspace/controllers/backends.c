@@ -5,6 +5,7 @@
 #include <inttypes.h>
 
 #include "userspace/api/intstr.h"
+#include "userspace/base/map.h"
 #include "userspace/controllers/pods.h"
 
 bool backends_is_headless(const struct json *service_json)
@@ -26,23 +27,110 @@ const char *backends_ports_key(struct arena *arena, const struct json *ports)
 	return key;
 }
 
-/* Restartable init containers may be targets too: they run beside the others. */
-static int resolve_port(const struct json *pod, const struct json *target, struct str protocol, uint16_t *ret)
+/* ---- facts ---- */
+
+#define FACTS_BLOCK 512
+
+/* What endpoints show of one state of a pod. */
+struct pod_facts {
+	struct arena arena;
+	int64_t revision;
+	struct str address[2], node, hostname, subdomain;
+	bool ended, ready;
+	struct json *named_ports; /* of all its containers */
+};
+
+struct backends_cache {
+	struct map facts; /* uid -> struct pod_facts */
+};
+
+struct backends_cache *backends_cache_create(void)
 {
-	json_foreach(c, json_at(pod, "spec.containers"))
-		if (intstr_port(target, json_get(c, "ports"), protocol, ret) == 0)
-			return 0;
-	json_foreach(c, json_at(pod, "spec.initContainers"))
-		if (str_is(json_get_str(c, "restartPolicy"), "Always") &&
-		    intstr_port(target, json_get(c, "ports"), protocol, ret) == 0)
-			return 0;
-	return -1;
+	return mem_new(struct backends_cache);
 }
 
-static void resolve_ports(struct arena *arena, struct backend *b, const struct json *service_json)
+static void facts_destroy(struct pod_facts *f)
 {
-	b->ports = json_new_array(arena);
-	json_foreach(p, json_at(service_json, "spec.ports")) {
+	if (!f)
+		return;
+	arena_finish(&f->arena);
+	free(f);
+}
+
+void backends_cache_destroy(struct backends_cache *cache)
+{
+	if (!cache)
+		return;
+	map_foreach(e, &cache->facts)
+		facts_destroy(e->value);
+	map_finish(&cache->facts);
+	free(cache);
+}
+
+void backends_cache_forget(struct backends_cache *cache, struct str uid)
+{
+	facts_destroy(map_remove(&cache->facts, uid));
+}
+
+static void facts_ports(struct pod_facts *f, const struct json *container)
+{
+	json_foreach(p, json_get(container, "ports"))
+		if (json_get_str(p, "name").n > 0)
+			json_append(f->named_ports, json_clone_deep(&f->arena, p));
+}
+
+static void facts_address(struct pod_facts *f, struct str text)
+{
+	if (text.n > 0)
+		f->address[str_find(text, ':') >= 0] = arena_str(&f->arena, text);
+}
+
+static struct pod_facts *facts_read(const struct object *o)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	struct pod pod = pod_of(&arena, o);
+	const struct json *spec = json_get(pod.json, "spec"), *status = json_get(pod.json, "status");
+	struct pod_facts *f = mem_new(struct pod_facts);
+
+	arena_reserve(&f->arena, FACTS_BLOCK);
+	f->revision = o->revision;
+	f->ended = pod.phase == POD_SUCCEEDED || pod.phase == POD_FAILED;
+	f->ready = pod.ready;
+	f->node = arena_str(&f->arena, pod.node);
+	f->hostname = arena_str(&f->arena, json_get_str(spec, "hostname"));
+	f->subdomain = arena_str(&f->arena, json_get_str(spec, "subdomain"));
+	json_foreach(ip, json_get(status, "podIPs"))
+		facts_address(f, json_get_str(ip, "ip"));
+	facts_address(f, json_get_str(status, "podIP"));
+	f->named_ports = json_new_array(&f->arena);
+	json_foreach(c, json_get(spec, "containers"))
+		facts_ports(f, c);
+	/* Restartable init containers may be targets too: they run beside the others. */
+	json_foreach(c, json_get(spec, "initContainers"))
+		if (str_is(json_get_str(c, "restartPolicy"), "Always"))
+			facts_ports(f, c);
+	return f;
+}
+
+static const struct pod_facts *facts_of(struct backends_cache *cache, const struct object *pod)
+{
+	struct pod_facts *f = map_get(&cache->facts, pod->uid);
+
+	if (f && f->revision == pod->revision)
+		return f;
+	f = facts_read(pod);
+	facts_destroy(map_put(&cache->facts, pod->uid, f));
+	return f;
+}
+
+/* ---- backends ---- */
+
+/* Ports of the Service that the pod resolves. */
+static struct json *resolve_ports(struct arena *arena, const struct pod_facts *f, const struct json *service_ports)
+{
+	struct json *ports = json_new_array(arena);
+
+	json_foreach(p, service_ports) {
 		struct str protocol = json_get_str(p, "protocol");
 		struct json *target = json_get(p, "targetPort");
 		struct json *port;
@@ -50,7 +138,7 @@ static void resolve_ports(struct arena *arena, struct backend *b, const struct j
 
 		if (protocol.n == 0)
 			protocol = STR("TCP");
-		if (resolve_port(b->json, target ? target : json_get(p, "port"), protocol, &number) < 0)
+		if (intstr_port(target ? target : json_get(p, "port"), f->named_ports, protocol, &number) < 0)
 			continue;
 		port = json_new_object(arena);
 		json_set_str(arena, port, "name", json_get_str(p, "name"));
@@ -58,48 +146,61 @@ static void resolve_ports(struct arena *arena, struct backend *b, const struct j
 		json_set_str(arena, port, "protocol", protocol);
 		if (json_get_str(p, "appProtocol").n > 0)
 			json_set_str(arena, port, "appProtocol", json_get_str(p, "appProtocol"));
-		json_append(b->ports, port);
+		json_append(ports, port);
 	}
-	b->ports_key = backends_ports_key(arena, b->ports);
+	return ports;
 }
 
-static void find_addresses(struct backend *b)
+static bool names_ports(const struct json *service_ports)
 {
-	struct str only = json_at_str(b->json, "status.podIP");
-
-	json_foreach(ip, json_at(b->json, "status.podIPs")) {
-		struct str s = json_get_str(ip, "ip");
-
-		if (s.n > 0)
-			b->address[str_find(s, ':') >= 0] = s;
-	}
-	if (only.n > 0)
-		b->address[str_find(only, ':') >= 0] = only;
+	json_foreach(p, service_ports)
+		if (json_is(json_get(p, "targetPort"), JSON_STRING))
+			return true;
+	return false;
 }
 
-static bool fill(struct arena *arena, struct backend *b, const struct object *service, const struct json *service_json,
-		 bool publish_not_ready)
-{
-	struct pod pod = pod_of(arena, b->pod);
+struct filling {
+	struct arena *arena;
+	struct backends_cache *cache;
+	const struct object *service;
+	const struct json *service_ports;
+	bool publish_not_ready;
+	bool named; /* pods may resolve the ports differently */
+	/* Of the pod before. */
+	struct json *ports;
+	const char *ports_key;
+};
 
-	b->json = pod.json;
-	if (pod.phase == POD_SUCCEEDED || pod.phase == POD_FAILED)
+static void fill_ports(struct filling *s, struct backend *b, const struct pod_facts *f)
+{
+	if (s->named || !s->ports) {
+		s->ports = resolve_ports(s->arena, f, s->service_ports);
+		s->ports_key = backends_ports_key(s->arena, s->ports);
+	}
+	b->ports = s->ports;
+	b->ports_key = s->ports_key;
+}
+
+static bool fill(struct filling *s, struct backend *b)
+{
+	const struct pod_facts *f = facts_of(s->cache, b->pod);
+
+	if (f->ended || (f->address[0].n == 0 && f->address[1].n == 0))
 		return false;
-	find_addresses(b);
-	if (b->address[0].n == 0 && b->address[1].n == 0)
-		return false;
-	b->node = pod.node;
-	b->serving = pod.ready;
-	b->terminating = pod.deleting;
-	b->ready = publish_not_ready || (pod.ready && !pod.deleting);
-	if (str_eq(json_at_str(b->json, "spec.subdomain"), service->name))
-		b->hostname = json_at_str(b->json, "spec.hostname");
-	resolve_ports(arena, b, service_json);
+	b->address[0] = f->address[0];
+	b->address[1] = f->address[1];
+	b->node = f->node;
+	b->serving = f->ready;
+	b->terminating = b->pod->deleting;
+	b->ready = s->publish_not_ready || (f->ready && !b->pod->deleting);
+	if (str_eq(f->subdomain, s->service->name))
+		b->hostname = f->hostname;
+	fill_ports(s, b, f);
 	return true;
 }
 
-struct backends backends_of(struct reconcile *ctx, const struct object *service, const struct json *service_json,
-			    bool include_terminating)
+struct backends backends_of(struct reconcile *ctx, struct backends_cache *cache, const struct object *service,
+			    const struct json *service_json, bool include_terminating)
 {
 	struct selector selector = selector_of_map(ctx->arena, json_at(service_json, "spec.selector"));
 	struct objects pods = objects_all(ctx->arena, ctx->reg, KIND_POD, service->ns);
@@ -107,13 +208,21 @@ struct backends backends_of(struct reconcile *ctx, const struct object *service,
 		.items = arena_new_array(ctx->arena, struct backend, pods.n + 1),
 		.publish_not_ready = json_at_bool(service_json, "spec.publishNotReadyAddresses", false),
 	};
+	struct filling filling = {
+		.arena = ctx->arena,
+		.cache = cache,
+		.service = service,
+		.service_ports = json_at(service_json, "spec.ports"),
+		.publish_not_ready = all.publish_not_ready,
+		.named = names_ports(json_at(service_json, "spec.ports")),
+	};
 
 	for (size_t i = 0; i < pods.n; i++) {
 		struct backend b = { .pod = pods.items[i] };
 
 		if (!object_matches(b.pod, &selector) || (b.pod->deleting && !include_terminating))
 			continue;
-		if (fill(ctx->arena, &b, service, service_json, all.publish_not_ready))
+		if (fill(&filling, &b))
 			all.items[all.n++] = b;
 	}
 	return all;

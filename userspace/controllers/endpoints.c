@@ -163,7 +163,8 @@ static int reconcile(struct reconcile *ctx, struct err *err)
 	    str_is(json_at_str(json, "spec.type"), "ExternalName"))
 		return 0;
 	headless = backends_is_headless(json);
-	backends = backends_of(ctx, service, json, json_at_bool(json, "spec.publishNotReadyAddresses", false));
+	backends = backends_of(ctx, service_index_cache(runner_state(ctx->runner)), service, json,
+			       json_at_bool(json, "spec.publishNotReadyAddresses", false));
 	w.subsets = build_subsets(ctx->arena, &backends, first_family(json), &w.truncated);
 	w.labels =
 		backends_labels(ctx->arena, json,

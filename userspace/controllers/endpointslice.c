@@ -4,6 +4,7 @@
  * pod's change rewrites one slice. Slices go with their Service by owner reference. Loop thread only. */
 #include <errno.h>
 
+#include "userspace/base/map.h"
 #include "userspace/controllers/backends.h"
 #include "userspace/controllers/controllers.h"
 #include "userspace/controllers/service_index.h"
@@ -29,7 +30,7 @@ struct group {
 	const char *key;
 	struct json *ports;
 	struct backend **items;
-	bool *placed;
+	struct map waiting; /* pod uid -> of items: not placed yet */
 	size_t n;
 	struct slice *slices, **slices_tail;
 	struct group *next;
@@ -80,7 +81,6 @@ static struct group *group_get(struct service *s, struct group **groups, const c
 	g->key = key;
 	g->ports = ports;
 	g->items = arena_new_array(s->ctx->arena, struct backend *, s->backends.n + 1);
-	g->placed = arena_new_array(s->ctx->arena, bool, s->backends.n + 1);
 	g->slices_tail = &g->slices;
 	g->next = *groups;
 	*groups = g;
@@ -99,6 +99,7 @@ static struct group *build_groups(struct service *s, int family)
 			continue;
 		g = group_get(s, &groups, b->ports_key, b->ports);
 		g->items[g->n++] = b;
+		map_put(&g->waiting, b->pod->uid, b);
 	}
 	/* A slice without endpoints says that there are none, rather than that nobody looked. */
 	if (!groups)
@@ -114,16 +115,6 @@ static void group_add_slice(struct group *g, struct slice *slice)
 	g->slices_tail = &slice->next;
 }
 
-static struct backend *take_backend(struct group *g, struct str uid)
-{
-	for (size_t i = 0; i < g->n; i++)
-		if (!g->placed[i] && str_eq(g->items[i]->pod->uid, uid)) {
-			g->placed[i] = true;
-			return g->items[i];
-		}
-	return NULL;
-}
-
 /* An existing slice keeps those of its endpoints that are still wanted. */
 static void keep_slice(struct service *s, struct group *g, const struct object *o, struct json *json, int family)
 {
@@ -134,7 +125,7 @@ static void keep_slice(struct service *s, struct group *g, const struct object *
 	slice->json = json;
 	slice->endpoints = json_new_array(arena);
 	json_foreach(e, json_get(json, "endpoints")) {
-		struct backend *b = take_backend(g, json_at_str(e, "targetRef.uid"));
+		struct backend *b = map_remove(&g->waiting, json_at_str(e, "targetRef.uid"));
 		struct json *wanted = b ? build_endpoint(s, b, family) : NULL;
 
 		if (!wanted || !json_equal(wanted, e))
@@ -171,7 +162,7 @@ static void place_rest(struct service *s, struct group *g, int family)
 	for (size_t i = 0; i < g->n; i++) {
 		struct slice *slice;
 
-		if (g->placed[i])
+		if (!map_has(&g->waiting, g->items[i]->pod->uid))
 			continue;
 		slice = slice_with_room(s, g);
 		slice->changed = true;
@@ -291,6 +282,7 @@ static void reconcile_family(struct service *s, int family)
 	for (struct group *g = groups; g; g = g->next) {
 		place_rest(s, g, family);
 		write_group(s, g, family);
+		map_finish(&g->waiting);
 	}
 }
 
@@ -312,7 +304,7 @@ static int reconcile(struct reconcile *ctx, struct err *err)
 		pairs[5] = "";
 	}
 	s.labels = backends_labels(ctx->arena, s.json, pairs);
-	s.backends = backends_of(ctx, s.object, s.json, true);
+	s.backends = backends_of(ctx, service_index_cache(runner_state(ctx->runner)), s.object, s.json, true);
 	s.slices = objects_owned(ctx->arena, ctx->reg, KIND_ENDPOINTSLICE, s.object->uid);
 	reconcile_family(&s, 0);
 	reconcile_family(&s, 1);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "userspace/base/map.h"
+#include "userspace/controllers/backends.h"
 #include "userspace/controllers/objects.h"
 
 /* In the list of its label. */
@@ -28,6 +29,7 @@ struct service_namespace {
 
 struct service_index {
 	struct map namespaces;
+	struct backends_cache *cache;
 };
 
 static char *label_key(struct str key, struct str value)
@@ -58,7 +60,10 @@ static void namespace_destroy(struct service_namespace *ns)
 
 struct service_index *service_index_create(void)
 {
-	return mem_new(struct service_index);
+	struct service_index *index = mem_new(struct service_index);
+
+	index->cache = backends_cache_create();
+	return index;
 }
 
 void service_index_destroy(struct service_index *index)
@@ -73,7 +78,13 @@ void service_index_destroy(struct service_index *index)
 		namespace_destroy(ns);
 	}
 	map_finish(&index->namespaces);
+	backends_cache_destroy(index->cache);
 	free(index);
+}
+
+struct backends_cache *service_index_cache(struct service_index *index)
+{
+	return index->cache;
 }
 
 static void forget(struct service_index *index, struct str ns_name, struct str name)
@@ -191,6 +202,8 @@ void service_index_map_pod(struct runner *r, enum registry_event_type type, cons
 	struct service_index *index = runner_state(r);
 	struct service_namespace *ns = map_get(&index->namespaces, o->ns);
 
+	if (type == REGISTRY_DELETED)
+		backends_cache_forget(index->cache, o->uid);
 	if (!ns || (type == REGISTRY_MODIFIED && prev && same_endpoint(o, prev)))
 		return;
 	enqueue_selecting(r, ns, o);

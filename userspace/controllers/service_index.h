@@ -5,6 +5,7 @@
 
 #include "userspace/controllers/runner.h"
 
+struct backends_cache;
 struct service_index;
 
 struct service_index *service_index_create(void);
@@ -15,6 +16,8 @@ void service_index_map_service(struct runner *r, enum registry_event_type type, 
 /* Map of a pod's change: enqueues the Services that select it or did, when what endpoints show of it changed. */
 void service_index_map_pod(struct runner *r, enum registry_event_type type, const struct object *o,
 			   const struct object *prev);
+/* What the Services' pods show, for backends_of(). */
+struct backends_cache *service_index_cache(struct service_index *index);
 /* start and stop of a controller that keeps an index. */
 int service_index_start(struct runner *r, struct err *err);
 void service_index_stop(struct runner *r);
