@@ -138,13 +138,31 @@ def read_e2e():
     return chosen
 
 
+# Imports the named, then all parts of the library's packages among them, and prints the files of what it then has.
+IMPORTS = """
+import importlib, json, pathlib, sys, warnings
+warnings.simplefilter("ignore")
+lib = pathlib.Path(sys.argv[1])
+for name in sys.argv[2:]:
+    importlib.import_module(name)
+files = lambda: sorted({m.__file__ for m in list(sys.modules.values()) if getattr(m, "__file__", None)})
+packages = {pathlib.Path(f).relative_to(lib).parts[0] for f in files() if lib in pathlib.Path(f).parents}
+for package in packages - {"encodings", "lib-dynload", "asyncio", "ctypes"}:
+    for part in sorted((lib / package).rglob("[a-z]*.py")):
+        try:
+            importlib.import_module(".".join(part.relative_to(lib).with_suffix("").parts))
+        except ImportError:
+            pass  # another system's
+print(json.dumps(files()))
+"""
+
+
 def python_modules(programs):
     """Files of the standard library that the programs import, as the host's interpreter finds them: {in its library
-    folder: file}."""
-    say = ("import importlib, json, sys; [importlib.import_module(m) for m in sys.argv[1:]]; "
-           "print(json.dumps([m.__file__ for m in list(sys.modules.values()) if getattr(m, '__file__', None)]))")
+    folder: file}. Of a package everything: some import their parts when they are wanted."""
     names = ["harness", *(pathlib.Path(p).stem for p in programs), *PYTHON_MORE]
-    done = subprocess.run([PYTHON, "-B", "-S", "-c", say, *names], cwd=E2E, text=True, capture_output=True, check=False)
+    done = subprocess.run([PYTHON, "-B", "-S", "-c", IMPORTS, str(PYTHON_LIB), *names], cwd=E2E, text=True,
+                          capture_output=True, check=False)
     if done.returncode:
         raise PackError(f"e2e programs cannot be imported: {done.stderr.strip().splitlines()[-1]}")
     files = [pathlib.Path(f) for f in json.loads(done.stdout.splitlines()[-1])]

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* bench-connect listen PORT             accepts and closes until it is killed
+ * bench-connect echo PORT               sends back what one client at a time sends, until it is killed
  * bench-connect loop ADDRESS PORT SECONDS   connects and closes, one after the other
+ * bench-connect ask ADDRESS PORT SECONDS    64 bytes there and back over one connection, one after the other
+ * bench-connect stream ADDRESS PORT SECONDS sends as fast as it can over one connection, to an echo that reads along
  *
- * The loop closes with a reset, so that no port stays in TIME_WAIT, and prints one JSON object: connects, the rate,
- * quantiles of connect() in microseconds, and the processor time of a connect that this process itself used. Start it
- * where the traffic shall come from (nsenter --net).
+ * The loop closes with a reset, so that no port stays in TIME_WAIT. Each prints one JSON object: how many, the rate (of
+ * the stream: bytes a second), quantiles of one in microseconds, and the processor time of one that this process itself
+ * used. Start it where the traffic shall come from (nsenter --net).
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +22,8 @@
 
 #define BACKLOG 4096
 #define CONNECTS_MAX 4000000
+#define ASK_BYTES 64
+#define STREAM_BYTES 65536
 
 static void die(const char *what)
 {
@@ -33,7 +39,7 @@ static double now_s(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static void serve(int port)
+static int listen_on(int port)
 {
 	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
@@ -43,11 +49,36 @@ static void serve(int port)
 		die("listen");
 	puts("ready");
 	fflush(stdout);
+	return fd;
+}
+
+static void serve(int port)
+{
+	int fd = listen_on(port);
+
 	for (;;) {
 		int peer = accept(fd, NULL, NULL);
 
 		if (peer >= 0)
 			close(peer);
+	}
+}
+
+/* Questions are answered; of more than that (a stream) only the arrival counts. */
+static void echo(int port)
+{
+	static char bytes[STREAM_BYTES];
+	int fd = listen_on(port), on = 1;
+
+	for (;;) {
+		int peer = accept(fd, NULL, NULL);
+		ssize_t n;
+
+		setsockopt(peer, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+		while ((n = recv(peer, bytes, sizeof(bytes), 0)) > 0)
+			if (n == ASK_BYTES && send(peer, bytes, (size_t)n, MSG_NOSIGNAL) != n)
+				break;
+		close(peer);
 	}
 }
 
@@ -58,18 +89,35 @@ static int compare(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static void connect_once(const struct sockaddr_in *to)
+static int connected(const struct sockaddr_in *to)
 {
-	struct linger reset = { .l_onoff = 1 };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0 || connect(fd, (const struct sockaddr *)to, sizeof(*to)) < 0)
 		die("connect");
+	return fd;
+}
+
+static void connect_once(const struct sockaddr_in *to)
+{
+	struct linger reset = { .l_onoff = 1 };
+	int fd = connected(to);
+
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 	close(fd);
 }
 
-static void loop(const struct sockaddr_in *to, double seconds)
+static void ask_once(int fd)
+{
+	char bytes[ASK_BYTES] = { 0 };
+
+	if (send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL) != sizeof(bytes) ||
+	    recv(fd, bytes, sizeof(bytes), MSG_WAITALL) != sizeof(bytes))
+		die("ask");
+}
+
+/* With `kept`, a connected socket: asks over it; else connects. */
+static void loop(const struct sockaddr_in *to, int kept, double seconds)
 {
 	float *took_us = malloc(sizeof(*took_us) * CONNECTS_MAX);
 	double start = now_s(), now = start, cpu;
@@ -79,7 +127,10 @@ static void loop(const struct sockaddr_in *to, double seconds)
 	while (now - start < seconds && n < CONNECTS_MAX) {
 		double then = now;
 
-		connect_once(to);
+		if (kept >= 0)
+			ask_once(kept);
+		else
+			connect_once(to);
 		now = now_s();
 		took_us[n++] = (float)((now - then) * 1e6);
 	}
@@ -92,17 +143,54 @@ static void loop(const struct sockaddr_in *to, double seconds)
 	free(took_us);
 }
 
+static void ask(const struct sockaddr_in *to, double seconds)
+{
+	int fd = connected(to), on = 1;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	loop(to, fd, seconds);
+	close(fd);
+}
+
+static void stream(const struct sockaddr_in *to, double seconds)
+{
+	static char bytes[STREAM_BYTES];
+	int fd = connected(to);
+	double start = now_s(), now = start, sent = 0;
+
+	while (now - start < seconds) {
+		ssize_t n = send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL);
+
+		if (n < 0)
+			die("send");
+		sent += (double)n;
+		now = now_s();
+	}
+	close(fd);
+	printf("{\"bytes\": %.0f, \"rate\": %.0f, \"p50_us\": 0, \"p99_us\": 0, \"cpu_us\": 0}\n", sent,
+	       sent / (now - start));
+}
+
 int main(int argc, char **argv)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET };
+	const char *what = argc > 1 ? argv[1] : "";
 
-	if (argc == 3 && strcmp(argv[1], "listen") == 0)
+	if (argc == 3 && strcmp(what, "listen") == 0)
 		serve(atoi(argv[2]));
-	if (argc != 5 || strcmp(argv[1], "loop") != 0 || inet_pton(AF_INET, argv[2], &to.sin_addr) != 1) {
-		fputs("usage: bench-connect listen PORT | bench-connect loop ADDRESS PORT SECONDS\n", stderr);
+	if (argc == 3 && strcmp(what, "echo") == 0)
+		echo(atoi(argv[2]));
+	if (argc != 5 || inet_pton(AF_INET, argv[2], &to.sin_addr) != 1) {
+		fputs("usage: bench-connect listen|echo PORT | bench-connect loop|ask|stream ADDRESS PORT SECONDS\n",
+		      stderr);
 		return 2;
 	}
 	to.sin_port = htons((uint16_t)atoi(argv[3]));
-	loop(&to, atof(argv[4]));
+	if (strcmp(what, "ask") == 0)
+		ask(&to, atof(argv[4]));
+	else if (strcmp(what, "stream") == 0)
+		stream(&to, atof(argv[4]));
+	else
+		loop(&to, -1, atof(argv[4]));
 	return 0;
 }

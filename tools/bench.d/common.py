@@ -24,13 +24,35 @@ TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 CONNECTIONS = 16
 
 
-def emit(metric, value, unit, n, peer=None, peer_value=None, **more):
-    """One record. `ratio` is value / peer_value: what a person wants to read first."""
+def emit(metric, value, unit, n, peer=None, peer_value=None, goal=None, **more):
+    """One record. `ratio` is value / peer_value: what a person wants to read first. A goal, (">=" or "<=", bound), is for
+    the ratio where there is a peer and for the value where there is none; the record says if it holds."""
     record = {"metric": metric, "value": rounded(value), "unit": unit, "n": n}
     if peer:
         record.update(peer=peer, peer_value=rounded(peer_value), ratio=rounded(value / peer_value))
+    if goal:
+        got = value / peer_value if peer else value
+        record.update(goal=f"{goal[0]} {goal[1]}", holds=got >= goal[1] if goal[0] == ">=" else got <= goal[1])
+        goals.append(dict(record, **more))
     record.update({k: rounded(v) for k, v in more.items()})
     print(json.dumps(record), flush=True)
+
+
+goals = []
+
+
+def goals_table():
+    """Lines of Markdown: what was to be reached in this run, and what was."""
+    rows = [["metric", "at", "against", "value", "peer's", "ratio", "to reach", "holds"]]
+    for g in goals:
+        at = f"{g['services']:,} Services" if "services" in g else ""
+        unit = g["unit"]
+        rows.append([g["metric"], at, g.get("peer", ""), f"{g['value']:,} {unit}",
+                     f"{g['peer_value']:,} {unit}" if "peer" in g else "", str(g.get("ratio", "")), g["goal"],
+                     "yes" if g["holds"] else "**no**"])
+    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
+    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(r, widths)) + " |" for r in rows]
+    return [lines[0], "| " + " | ".join("-" * w for w in widths) + " |", *lines[1:]] if goals else []
 
 
 def rounded(v):

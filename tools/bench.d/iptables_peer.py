@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The peer of the lb part: rules of kube-proxy's shape, in network namespaces of their own.
+"""The peers: rules of kube-proxy's shape, in network namespaces of their own, or no rules at all.
 
 Three namespaces play a node and two pods: the client's and the backend's veth end in the node's, which routes and holds
-the rules. Each service has its line in KUBE-SERVICES and its own KUBE-SVC and KUBE-SEP chains, as kube-proxy writes
-them; all end at the one backend. Where the rules cannot be had from this kernel, create() returns None and says why.
+the rules. In the shape for iptables (legacy and nft) each service has its line in KUBE-SERVICES and its own KUBE-SVC
+and KUBE-SEP chains; in the one for nftables (vmap) it is an element of a verdict map and has a chain for itself and one
+for its endpoint. All end at the one backend. Each flavour can stand in namespaces of its own beside the others, so that
+their measurements interleave. Where the rules cannot be had from this kernel, install() says why.
 """
 import atexit
 import ipaddress
 import subprocess
 import time
 
-HOST, CLIENT, BACKEND = "k3c-bench-host", "k3c-bench-client", "k3c-bench-backend"
 CLIENT_IP, BACKEND_IP, GATEWAY = "198.18.0.2", "198.18.0.3", "198.18.0.1"
 FIRST_SERVICE = ipaddress.IPv4Address("198.19.0.0")
-PORT, SERVICE_PORT = 8080, 80
+PORT, ECHO_PORT, SERVICE_PORT = 8080, 8081, 80
 # what forwarded packets meet beside the nat table
 FILTER = ("*filter", ":KUBE-FORWARD - [0:0]", ":KUBE-SERVICES - [0:0]", ":KUBE-PROXY-FIREWALL - [0:0]",
           "-A FORWARD -m conntrack --ctstate NEW -j KUBE-PROXY-FIREWALL", "-A FORWARD -j KUBE-FORWARD",
@@ -31,7 +32,7 @@ def service_ip(i):
     return str(FIRST_SERVICE + 1 + i)
 
 
-def service_lines(i):
+def service_lines(i, target=PORT):
     """The lines of one service: chains, then rules (the order of iptables-restore)."""
     svc, sep, ip = f"KUBE-SVC-{i:016X}", f"KUBE-SEP-{i:016X}", service_ip(i)
     chains = [f":{svc} - [0:0]", f":{sep} - [0:0]"]
@@ -40,17 +41,18 @@ def service_lines(i):
              f'--dport {SERVICE_PORT} -j {svc}',
              f'-A {svc} ! -s 198.18.0.0/24 -d {ip}/32 -p tcp {note} cluster IP" -m tcp '
              f'--dport {SERVICE_PORT} -j KUBE-MARK-MASQ',
-             f'-A {svc} {note} -> {BACKEND_IP}:{PORT}" -j {sep}',
+             f'-A {svc} {note} -> {BACKEND_IP}:{target}" -j {sep}',
              f'-A {sep} -s {BACKEND_IP}/32 {note}" -j KUBE-MARK-MASQ',
              f'-A {sep} -p tcp {note}" -m tcp -j DNAT '
-             f'--to-destination {BACKEND_IP}:{PORT}']
+             f'--to-destination {BACKEND_IP}:{target}']
     return chains, rules
 
 
 def rules_of(n):
+    """n services to the backend, and service n to its echo."""
     chains, rules = [], []
-    for i in range(n):
-        c, r = service_lines(i)
+    for i in range(n + 1):
+        c, r = service_lines(i, PORT if i < n else ECHO_PORT)
         chains += c
         rules += r
     return "\n".join(["*nat", ":KUBE-SERVICES - [0:0]", ":KUBE-POSTROUTING - [0:0]", ":KUBE-MARK-MASQ - [0:0]",
@@ -61,11 +63,61 @@ def rules_of(n):
                       "-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000", *rules, "COMMIT", *FILTER, ""])
 
 
+VMAP_POD_RANGE = "198.18.0.0/24"
+
+
+def vmap_service(i, target=PORT):
+    """The chains of one service, and its element of the map."""
+    ip = service_ip(i)
+    chains = (f"add chain ip kube-proxy service-{i}\nadd chain ip kube-proxy endpoint-{i}\n"
+              f"add rule ip kube-proxy service-{i} ip daddr {ip} tcp dport {SERVICE_PORT} ip saddr != {VMAP_POD_RANGE} "
+              f"jump mark-for-masquerade\n"
+              f"add rule ip kube-proxy service-{i} numgen random mod 1 vmap {{ 0 : goto endpoint-{i} }}\n"
+              f"add rule ip kube-proxy endpoint-{i} ip saddr {BACKEND_IP} jump mark-for-masquerade\n"
+              f"add rule ip kube-proxy endpoint-{i} meta l4proto tcp dnat to {BACKEND_IP}:{target}\n")
+    return chains, f"{ip} . tcp . {SERVICE_PORT} : goto service-{i}"
+
+
+VMAP_FRAME = """add table ip kube-proxy
+add map ip kube-proxy service-ips { type ipv4_addr . inet_proto . inet_service : verdict ; }
+add map ip kube-proxy firewall-ips { type ipv4_addr . inet_proto . inet_service : verdict ; }
+add set ip kube-proxy cluster-ips { type ipv4_addr ; }
+add chain ip kube-proxy mark-for-masquerade
+add rule ip kube-proxy mark-for-masquerade meta mark set meta mark or 0x4000
+add chain ip kube-proxy services
+add rule ip kube-proxy services ip daddr . meta l4proto . th dport vmap @service-ips
+add chain ip kube-proxy firewall-check
+add rule ip kube-proxy firewall-check ip daddr . meta l4proto . th dport vmap @firewall-ips
+add chain ip kube-proxy cluster-ips-check
+add rule ip kube-proxy cluster-ips-check ip daddr @cluster-ips reject
+add chain ip kube-proxy nat-prerouting { type nat hook prerouting priority dstnat ; }
+add rule ip kube-proxy nat-prerouting jump services
+add chain ip kube-proxy nat-output { type nat hook output priority -100 ; }
+add rule ip kube-proxy nat-output jump services
+add chain ip kube-proxy nat-postrouting { type nat hook postrouting priority srcnat ; }
+add rule ip kube-proxy nat-postrouting meta mark and 0x4000 != 0 masquerade
+add chain ip kube-proxy filter-prerouting { type filter hook prerouting priority -110 ; }
+add rule ip kube-proxy filter-prerouting ct state new jump firewall-check
+add chain ip kube-proxy filter-forward { type filter hook forward priority -110 ; }
+add rule ip kube-proxy filter-forward ct state new jump cluster-ips-check
+"""
+
+
+def vmap_rules(n):
+    chains, elements = zip(*(vmap_service(i, PORT if i < n else ECHO_PORT) for i in range(n + 1)))
+    return VMAP_FRAME + "".join(chains) + f"add element ip kube-proxy service-ips {{ {', '.join(elements)} }}\n"
+
+
 class Peer:
-    def __init__(self, bench_connect):
-        self.program = bench_connect
+    def __init__(self, bench_connect, name="", cpu=None):
+        """`name` tells the namespaces from another peer's; `cpu`: the one core that everything runs on."""
+        self.program, self.cpu = str(bench_connect), cpu
+        self.host, self.client_ns, self.backend_ns = (f"k3c-bench{name}-{what}" for what in ("host", "client",
+                                                                                           "backend"))
+        self.backends = []
         self.close()
         atexit.register(self.close)
+        HOST, CLIENT, BACKEND = self.host, self.client_ns, self.backend_ns
         for ns in (HOST, CLIENT, BACKEND):
             sh(f"ip netns add {ns}")
             sh(f"ip -n {ns} link set lo up")
@@ -79,44 +131,56 @@ class Peer:
             sh(f"ip -n {ns} route add {GATEWAY}/32 dev eth0")
             sh(f"ip -n {ns} route add default via {GATEWAY}")
         self.inside(HOST, ["sysctl", "-qw", "net.ipv4.ip_forward=1"])
-        self.backend = subprocess.Popen(["nsenter", f"--net=/run/netns/{BACKEND}", self.program, "listen", str(PORT)],
-                                        stdout=subprocess.PIPE, text=True)
-        if self.backend.stdout.readline() != "ready\n":
-            raise AssertionError("the peer's backend does not listen")
+        for what, port in (("listen", PORT), ("echo", ECHO_PORT)):
+            backend = subprocess.Popen([*self.pinned(), "nsenter", f"--net=/run/netns/{BACKEND}", self.program, what,
+                                        str(port)], stdout=subprocess.PIPE, text=True)
+            self.backends.append(backend)
+            if backend.stdout.readline() != "ready\n":
+                raise AssertionError("the peer's backend does not listen")
+
+    def pinned(self):
+        return [] if self.cpu is None else ["taskset", "-c", str(self.cpu)]
 
     def inside(self, ns, argv, **kw):
-        return subprocess.run(["nsenter", f"--net=/run/netns/{ns}", *map(str, argv)], capture_output=True, text=True,
-                              **kw)
+        return subprocess.run([*self.pinned(), "nsenter", f"--net=/run/netns/{ns}", *map(str, argv)],
+                              capture_output=True, text=True, **kw)
 
     def install(self, flavour, n):
         """Loads the rules of n services with iptables-<flavour>: None, or why it is not possible."""
+        program, rules = ((["nft", "-f", "-"], vmap_rules) if flavour == "vmap" else
+                          ([f"iptables-{flavour}-restore"], rules_of))
         try:
-            done = self.inside(HOST, [f"iptables-{flavour}-restore"], input=rules_of(n))
+            done = self.inside(self.host, program, input=rules(n))
         except FileNotFoundError:
-            return f"iptables-{flavour} is not installed"
+            return f"{program[0]} is not installed"
         return done.stderr.strip() or f"exit {done.returncode}" if done.returncode else None
 
     def add_one_ms(self, flavour, i):
         """How long it takes to add one service where the others stand."""
-        chains, rules = service_lines(i)
-        text = "\n".join(["*nat", *chains, *rules, "COMMIT", ""])
+        if flavour == "vmap":
+            chains, element = vmap_service(i)
+            text, program = chains + f"add element ip kube-proxy service-ips {{ {element} }}\n", ["nft", "-f", "-"]
+        else:
+            chains, rules = service_lines(i)
+            text = "\n".join(["*nat", *chains, *rules, "COMMIT", ""])
+            program = [f"iptables-{flavour}-restore", "--noflush"]
         start = time.monotonic()
-        self.inside(HOST, [f"iptables-{flavour}-restore", "--noflush"], input=text, check=True)
+        self.inside(self.host, program, input=text, check=True)
         return (time.monotonic() - start) * 1e3
 
     def remove(self, flavour):
-        self.inside(HOST, [f"iptables-{flavour}-restore"], input="*nat\nCOMMIT\n*filter\nCOMMIT\n")
-        if flavour == "nft":
-            self.inside(HOST, ["nft", "flush", "ruleset"])
+        if flavour == "legacy":
+            self.inside(self.host, ["iptables-legacy-restore"], input="*nat\nCOMMIT\n*filter\nCOMMIT\n")
+        else:
+            self.inside(self.host, ["nft", "flush", "ruleset"])
 
     def client(self, *argv):
-        return self.inside(CLIENT, [self.program, *argv], check=True).stdout
+        return self.inside(self.client_ns, [self.program, *argv], check=True).stdout
 
     def close(self):
-        backend = getattr(self, "backend", None)
-        if backend:
+        for backend in self.backends:
             backend.kill()
             backend.wait()
-            self.backend = None
-        for ns in (CLIENT, BACKEND, HOST):
+        self.backends = []
+        for ns in (self.client_ns, self.backend_ns, self.host):
             sh(f"ip netns del {ns}", check=False)

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ways from a client to a backend, side by side: through k3c-bpf's Service, to the pod itself, and through each peer of
+iptables_peer.py. All of them run the same program, on one core."""
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import time
+
+import iptables_peer
+from bench_pods import NS, PODS, Watch, pod
+from common import CLIENTS, median, request
+
+CONNECT = CLIENTS / "bench-connect"
+SERVICES = f"/api/v1/namespaces/{NS}/services"
+CORE = os.cpu_count() - 1  # the server and the machine's interrupts tend to the first
+PINNED = ["taskset", "-c", str(CORE)]
+CONNECT_PORT, ECHO_PORT = 8080, 8081  # of the backend
+FLAVOURS = ("legacy", "nft", "vmap")
+
+
+def service(name, app="backend", ports=((80, CONNECT_PORT),), **spec):
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+            "spec": {"selector": {"app": app}, **spec,
+                     "ports": [{"name": f"p{p}", "port": p, "targetPort": t} for p, t in ports]}}
+
+
+def pid_of(argument):
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if pathlib.Path(f"/proc/{pid}/cmdline").read_bytes() == f"/bin/busybox\0sleep\0{argument}\0".encode():
+                return int(pid)
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    raise AssertionError(f"no container sleeps {argument}")
+
+
+def until_connects(address, port=80, timeout=120):
+    """Tries without a pause: what nobody serves yet is refused at once."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        try:
+            socket.create_connection((address, port), timeout=0.05).close()
+            return
+        except OSError:
+            pass
+    raise AssertionError(f"{address} never answers")
+
+
+class Ends:
+    """Pods of a node that only sleep, with the bench's programs run in their network; {name: labels}."""
+
+    def __init__(self, node, writer, pods):
+        self.pids, self.ips, self.servers = {}, {}, []
+        watch = Watch(node)
+        for i, (name, labels) in enumerate(pods.items()):
+            body = pod(name)
+            body["metadata"]["labels"] = labels
+            body["spec"]["containers"][0]["command"][2] = str(2000001 + i)
+            request(writer, "POST", PODS, body)
+        watch.until_ready(list(pods))
+        for i, name in enumerate(pods):
+            self.pids[name] = pid_of(2000001 + i)
+            self.ips[name] = request(writer, "GET", f"{PODS}/{name}")["status"]["podIP"]
+
+    def inside(self, name):
+        return [*PINNED, "nsenter", f"--net=/proc/{self.pids[name]}/ns/net", str(CONNECT)]
+
+    def serve(self, name):
+        for what, port in (("listen", CONNECT_PORT), ("echo", ECHO_PORT)):
+            server = subprocess.Popen([*self.inside(name), what, str(port)], stdout=subprocess.PIPE, text=True)
+            self.servers.append(server)
+            if server.stdout.readline() != "ready\n":
+                raise AssertionError("the backend does not listen")
+
+    def run(self, name, what, address, port, seconds):
+        done = subprocess.run([*self.inside(name), what, address, str(port), str(seconds)], stdout=subprocess.PIPE,
+                              text=True, check=True)
+        return json.loads(done.stdout)
+
+    def close(self):
+        for server in self.servers:
+            server.kill()
+            server.wait()
+        self.servers = []
+
+
+def peers(flavours=(*FLAVOURS, "bare")):
+    return {f: iptables_peer.Peer(CONNECT, f"-{f}", CORE) for f in flavours}
+
+
+def interleave(ways, seconds, rounds):
+    """{name: medians of what the program printed} for {name: run(seconds)}; whatever disturbs the machine disturbs all
+    alike, and each round begins with another one."""
+    got = {name: [] for name in ways}
+    names = list(ways)
+    for r in range(rounds):
+        for name in names[r % len(names):] + names[:r % len(names)]:
+            got[name].append(ways[name](seconds))
+    return {name: {key: median([g[key] for g in all_rounds]) for key in ("rate", "p50_us", "p99_us", "cpu_us")}
+            for name, all_rounds in got.items()}
