@@ -230,6 +230,7 @@ void service_free(struct netctl *nc, struct net_service *s)
 	free(s->frontends);
 	free(s->ns);
 	free(s->name);
+	free(s->uid);
 	free(s);
 }
 
