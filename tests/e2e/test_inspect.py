@@ -1,0 +1,299 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Seeing what the kernel does: monitor, trace, service list, policy get, conntrack list, figures; and drift, found and
+repaired. On a real node, with the demo's pods, Service and policies."""
+import ctypes
+import glob
+import json
+import os
+import struct
+import subprocess
+import unittest
+
+from harness import BIN, TOP, Case, Node, wait_for
+
+BPF_GET_NEXT_KEY, BPF_DELETE, BPF_OBJ_GET = 4, 3, 7
+SYS_BPF = 321
+
+
+class PinnedMap:
+    """A map by its pin, as somebody with bpftool would have it."""
+
+    def __init__(self, path, key_size):
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.key_size = key_size
+        name = ctypes.create_string_buffer(path.encode())
+        self.fd = self.bpf(BPF_OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0))
+        assert self.fd >= 0, f"{path}: {os.strerror(ctypes.get_errno())}"
+
+    def bpf(self, command, attributes):
+        attr = ctypes.create_string_buffer(attributes.ljust(128, b"\0"), 128)
+        return self.libc.syscall(SYS_BPF, command, attr, 128)
+
+    def keys(self):
+        found, key = [], None
+        while True:
+            now = ctypes.create_string_buffer(key) if key else None
+            after = ctypes.create_string_buffer(self.key_size)
+            if self.bpf(BPF_GET_NEXT_KEY, struct.pack("=IIQQ", self.fd, 0, ctypes.addressof(now) if now else 0,
+                                                      ctypes.addressof(after))):
+                return found
+            key = after.raw
+            found.append(key)
+
+    def delete(self, key):
+        buf = ctypes.create_string_buffer(key, len(key))
+        assert self.bpf(BPF_DELETE, struct.pack("=IIQQ", self.fd, 0, ctypes.addressof(buf), 0)) == 0
+
+    def close(self):
+        os.close(self.fd)
+
+
+class Inspect(Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.node = Node().start()
+        cls.node.import_image()
+        cls.node.wait_default_account()
+        text = (TOP / "docs" / "demo.yaml").read_text()
+        cls.node.apply(text.replace("nodePort: 30080", "nodePort: 31080").replace("10.42.0.0/16", "10.142.0.0/16"))
+        cls.node.k("-n demo rollout status deployment/web --timeout=90s")
+        cls.node.k("-n demo wait --for=condition=Ready pod/allowed pod/denied --timeout=60s")
+        cls.web = [p["metadata"]["name"] for p in cls.node.get("pods", "-n", "demo", "-l", "app=web")["items"]]
+        cls.ip = cls.node.get("svc", "web", "-n", "demo")["spec"]["clusterIP"]
+
+    def k3c(self, *argv, code=0):
+        done = self.node.k3c(*argv, check=False)
+        self.assertEqual(done.returncode, code, f"{argv}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def json(self, *argv, code=0):
+        return json.loads(self.k3c(*argv, "-o", "json", code=code))
+
+    def trace(self, *argv, code):
+        return self.json("trace", "-n", "demo", *argv, code=code)
+
+    def ask(self, pod, url="http://web.demo", seconds=2):
+        return self.node.kubectl("-n", "demo", "exec", pod, "--", "timeout", str(seconds), "wget", "-q", "-O", "-", url,
+                                 check=False)
+
+    # ---- service list ----
+
+    def test_service_list(self):
+        doc = self.json("service", "list", "-n", "demo")
+        self.assertTrue(doc["server"])
+        rows = {s["kind"]: s for s in doc["services"]}
+        self.assertEqual(set(rows), {"ClusterIP", "NodePort"})
+        self.assertEqual((rows["ClusterIP"]["address"], rows["ClusterIP"]["port"], rows["ClusterIP"]["protocol"]),
+                         (self.ip, 80, "TCP"))
+        for s in rows.values():
+            self.assertNotIn("difference", s)
+            self.assertEqual(len(s["kernel"]), 3)
+            self.assertEqual(s["kernel"], s["backends"])
+        text = self.k3c("service", "list").splitlines()
+        self.assertRegex(text[0], r"^NAMESPACE +NAME +KIND +FRONTEND +BACKENDS +OUTSIDE +AFFINITY +SOURCES +SYNC$")
+        line = [t for t in text if self.ip in t][0]
+        self.assertRegex(line, rf"^demo +web +ClusterIP +{self.ip}:80/TCP +\S+:8080,\S+:8080,\S+:8080 +same +<none> +all +yes$")
+        self.assertTrue(any(t.startswith("default ") and "kubernetes" in t for t in text), text)
+
+    # ---- policy get ----
+
+    def test_policy_get(self):
+        doc = self.json("policy", "get", "demo/" + self.web[0])
+        self.assertEqual(doc["ingressPolicies"], ["web"])
+        self.assertEqual(doc["egressPolicies"], [])
+        endpoint = doc["endpoints"][0]
+        self.assertTrue(endpoint["isolatedIngress"])
+        self.assertFalse(endpoint["isolatedEgress"])
+        rules = [r for r in endpoint["rules"] if r["direction"] == "ingress"]
+        friends = [r for r in rules if r["peer"].get("labels", {}).get("role") == "friend"]
+        self.assertEqual(len(friends), 1, rules)
+        self.assertEqual(friends[0]["peer"]["namespace"], "demo")
+        text = self.k3c("policy", "get", self.web[0], "-n", "demo")
+        self.assertIn("role=friend", text)
+        self.assertRegex(text.splitlines()[0], r"^NAMESPACE +POD +ADDRESS +IDENTITY +INGRESS +EGRESS ")
+        self.assertFalse(self.json("policy", "get", "demo/allowed")["endpoints"][0]["isolatedIngress"])
+
+    # ---- trace ----
+
+    def test_trace_allowed(self):
+        doc = self.trace("--from", "allowed", "--to", "svc/web", "--port", "80", code=0)
+        self.assertTrue(doc["allowed"] and doc["agree"])
+        self.assertEqual(doc["service"], {"name": "demo/web", "kind": "ClusterIP", "backends": 3})
+        self.assertEqual({p["pod"] for p in doc["paths"]}, {"demo/" + w for w in self.web})
+        for path in doc["paths"]:
+            self.assertEqual(path["objects"]["ingress"]["allowing"], ["demo/web"])
+        self.assertEqual(self.ask("allowed").returncode, 0)
+        text = self.k3c("trace", "--from", "demo/allowed", "--to", self.ip, "--port", "80")
+        self.assertIn("ALLOWED", text)
+        self.assertIn("agree", text)
+
+    def test_trace_denied(self):
+        doc = self.trace("--from", "denied", "--to", "web", "--port", "80", code=1)
+        self.assertEqual((doc["allowed"], doc["agree"], doc["reason"]), (False, True, "policy-ingress"))
+        self.assertEqual(doc["paths"][0]["objects"]["ingress"]["selecting"], ["demo/web"])
+        self.assertEqual(doc["paths"][0]["objects"]["ingress"]["allowing"], [])
+        self.assertNotEqual(self.ask("denied").returncode, 0)
+        self.trace("--from", "denied", "--to", "pod/" + self.web[0], "--port", "8080", code=1)
+        # the node's own traffic is never stopped; another pod is open
+        self.trace("--from", "host", "--to", "pod/" + self.web[0], "--port", "8080", code=0)
+        self.trace("--from", "denied", "--to", "allowed", "--port", "1", code=0)
+
+    def test_trace_errors(self):
+        for argv, said in ((["--from", "nobody", "--to", "web", "--port", "80"], "pod demo/nobody"),
+                           (["--from", "allowed", "--to", "svc/none", "--port", "80"], "service demo/none"),
+                           (["--from", "allowed", "--to", "web", "--port", "81"], "it has: 80/TCP"),
+                           (["--from", "allowed", "--to", "web", "--port", "0"], "1 to 65535"),
+                           (["--from", "allowed", "--to", "web", "--port", "80", "--protocol", "xyz"], "tcp, udp"),
+                           (["--from", "allowed"], "usage"),
+                           (["--from", "allowed", "--to", "10.142.255.254", "--bogus", "x"], "unknown flag --bogus")):
+            done = self.node.k3c("trace", "-n", "demo", *argv, check=False)
+            self.assertEqual(done.returncode, 2, (argv, done.stdout, done.stderr))
+            self.assertIn(said, done.stderr)
+
+    # ---- monitor ----
+
+    def monitor(self, *argv):
+        p = subprocess.Popen([BIN, "monitor", "-o", "json", *argv], env=self.node.env, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True)
+        self.addCleanup(lambda: (p.poll() is None and (p.kill(), p.wait()), p.stdout.close(), p.stderr.close()))
+        line = p.stderr.readline()
+        self.assertIn("listening", line)
+        return p
+
+    def test_monitor_denied(self):
+        with_names = self.monitor("--type", "drop", "--pod", "demo/denied", "--count", "1")
+        busy = self.node.k3c("monitor", "--count", "1", check=False)
+        self.assertEqual(busy.returncode, 1)
+        self.assertIn("another monitor listens", busy.stderr)
+        self.ask("denied")
+        event = json.loads(with_names.stdout.readline())
+        self.assertEqual((event["type"], event["reason"], event["protocol"]), ("drop", "policy-ingress", "TCP"))
+        self.assertEqual(event["from"]["pod"], "demo/denied")
+        self.assertIn(event["to"]["pod"], ["demo/" + w for w in self.web])
+        self.assertEqual(event["to"]["port"], 8080)
+        self.assertEqual(with_names.wait(timeout=30), 0)
+
+    def test_monitor_flow_and_translation(self):
+        m = self.monitor("--service", "demo/web", "--type", "translate", "--count", "1")
+        self.assertEqual(self.ask("allowed").returncode, 0)
+        event = json.loads(m.stdout.readline())
+        self.assertEqual((event["type"], event["via"], event["service"]), ("translate", "socket", "demo/web"))
+        self.assertEqual(event["from"]["pod"], "demo/allowed")
+        self.assertEqual((event["to"]["address"], event["to"]["port"]), (self.ip, 80))
+        self.assertIn(event["backend"]["pod"], ["demo/" + w for w in self.web])
+        self.assertEqual(m.wait(timeout=30), 0)
+        m = self.monitor("--type", "flow", "--pod", "demo/allowed", "--port", "8080", "--count", "1")
+        self.assertEqual(self.ask("allowed").returncode, 0)
+        event = json.loads(m.stdout.readline())
+        self.assertEqual((event["type"], event["from"]["pod"]), ("flow", "demo/allowed"))
+
+    def test_monitor_interrupted(self):
+        m = self.monitor()
+        m.terminate()
+        self.assertEqual(m.wait(timeout=30), 0)
+        again = self.monitor()
+        again.kill()
+        again.wait()
+        self.monitor().terminate()
+
+    # ---- conntrack list ----
+
+    def test_conntrack(self):
+        self.assertEqual(self.ask("allowed").returncode, 0)
+        rows = self.json("conntrack", "list", "--pod", "demo/allowed", "--port", "8080")["connections"]
+        self.assertTrue(rows)
+        for r in rows:
+            self.assertEqual((r["kind"], r["protocol"]), ("policy", "TCP"))
+            self.assertEqual(r["from"]["pod"], "demo/allowed")
+            self.assertIn(r["to"]["pod"], ["demo/" + w for w in self.web])
+            self.assertIn(r["state"], ("open", "closing"))
+        self.assertIn("demo/allowed", self.k3c("conntrack", "list", "--port", "8080"))
+        self.k3c("conntrack", "list", "--pod", "demo/none", code=2)
+        self.k3c("conntrack", "list", "--protocol", "none", code=2)
+
+    # ---- figures ----
+
+    def metrics(self):
+        return self.node.kubectl("get", "--raw", "/metrics").stdout
+
+    def test_metrics(self):
+        self.ask("denied")
+        figures = {}
+        for line in self.metrics().splitlines():
+            if line.startswith("k3c_dataplane_"):
+                name, value = line.rsplit(" ", 1)
+                figures[name] = float(value)
+        self.assertGreater(figures['k3c_dataplane_drops_total{reason="policy-ingress"}'], 0)
+        self.assertGreaterEqual(figures['k3c_dataplane_map_entries{map="k3c_service"}'], 3)
+        self.assertGreater(figures['k3c_dataplane_map_max_entries{map="k3c_service"}'], 1000)
+        self.assertGreater(figures['k3c_dataplane_map_memory_bytes{map="k3c_conn"}'], 0)
+        self.assertGreater(figures['k3c_dataplane_sync_seconds_count{what="services"}'], 0)
+        self.assertGreater(figures['k3c_dataplane_sync_seconds_count{what="policies"}'], 0)
+        self.assertEqual(figures["k3c_dataplane_snat_exhausted_total"], 0)
+        self.assertGreater(figures['k3c_dataplane_connections{table="policy"}'], 0)
+        self.assertEqual(figures['k3c_dataplane_program_attached{program="pod_out"}'], 1)
+        for name in ("k3c_dataplane_sync_errors_total", 'k3c_dataplane_drift_total{kind="frontend"}'):
+            self.assertIn(name, figures)
+
+    def test_drops_of_a_pod(self):
+        lost = lambda: sum(p["drops"]["ingress"] for p in self.node.status()["policies"] if p.get("pod") in self.web)
+        before = lost()
+        self.ask("denied")
+        self.assertGreater(lost(), before)
+
+    # ---- drift ----
+
+    def pinned(self, name, key_size):
+        m = PinnedMap(glob.glob(f"{self.node.pin_dir}/maps/{name}_v*")[0], key_size)
+        self.addCleanup(m.close)
+        return m
+
+    def test_drift(self):
+        services = self.pinned("k3c_service", 24)
+        before = self.node.status()["drift"]["found"]["frontend"]
+        gone = [k for k in services.keys() if k[:16].endswith(bytes(int(b) for b in self.ip.split(".")))]
+        self.assertEqual(len(gone), 1)
+        services.delete(gone[0])
+        self.assertEqual(len(services.keys()) + 1, len(set(services.keys()) | set(gone)))
+        # who looks finds it repaired, and is told
+        wait_for("the look to be old enough", lambda: not [s for s in self.json("service", "list")["services"]
+                                                           if "difference" in s])
+        drift = self.node.status()["drift"]
+        self.assertEqual(drift["found"]["frontend"], before + 1)
+        self.assertEqual(drift["last"], {"frontend": 1})
+        self.assertIn(gone[0], services.keys())
+        self.assertRegex(self.k3c("status"), r"(?m)^Drift +repaired \d+ s ago: 1 frontend$")
+        self.assertEqual(self.ask("allowed").returncode, 0)
+        self.assertIn("repaired frontend=1", self.node.log.read_text())
+
+    # ---- without a server ----
+
+    def test_zz_without_server(self):
+        self.node.stop()
+        doc = self.json("service", "list", "-n", "demo")
+        self.assertFalse(doc["server"])
+        self.assertIn("the files in", doc["objects"])
+        self.assertEqual([s for s in doc["services"] if "difference" in s], [])
+        allowed = self.trace("--from", "allowed", "--to", "svc/web", "--port", "80", code=0)
+        self.assertTrue(allowed["agree"])
+        self.assertIn("the files in", allowed["objectsFrom"])
+        self.trace("--from", "denied", "--to", "svc/web", "--port", "80", code=1)
+        self.assertEqual(self.json("policy", "get", "demo/" + self.web[0])["ingressPolicies"], ["web"])
+        m = self.monitor("--type", "drop", "--reason", "policy-ingress", "--count", "1")
+        denied = doc["services"][0]["kernel"][0]
+        # a rule is taken away by hand: now maps and objects disagree
+        rules = self.pinned("k3c_rule", 16)
+        for key in rules.keys():
+            rules.delete(key)
+        self.trace("--from", "allowed", "--to", "svc/web", "--port", "80", code=3)
+        self.node.start()
+        self.trace("--from", "allowed", "--to", "svc/web", "--port", "80", code=0)
+        self.ask("denied")
+        event = json.loads(m.stdout.readline())
+        self.assertEqual(event["reason"], "policy-ingress")
+        self.assertEqual(event["from"]["pod"], "demo/denied", denied)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
