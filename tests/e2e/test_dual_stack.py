@@ -10,9 +10,10 @@ import json
 import subprocess
 import unittest
 
-from harness import CLUSTER_CIDR, IMAGE, NODE_PORT, PORT, SERVICE_CIDR, Case, Node, wait_for
+from harness import BIN, CLUSTER_CIDR, IMAGE, NODE_PORT, PORT, SERVICE_CIDR, Case, Node, wait_for
 
 PODS_V6, SERVICES_V6 = "fd00:c3c:42::/64", "fd00:c3c:43::/112"
+HOST_PORT = PORT + 1000
 FALLBACK, FALLBACK_V6 = "198.18.77.1", "2001:2:0:77::1"
 
 PODS = """
@@ -47,7 +48,7 @@ def ip(line):
 
 class Host:
     """A network namespace that is the node's host, and one that is the world beyond its link."""
-    LINK = {4: ("203.0.113.9", "203.0.113.1", 24), 6: ("2001:db8:9::9", "2001:db8:9::1", 64)}
+    LINK = {4: ("192.0.2.9", "192.0.2.1", 24), 6: ("2001:db8:9::9", "2001:db8:9::1", 64)}
 
     def __init__(self, name):
         self.name, self.world = name, name + "-world"
@@ -57,10 +58,10 @@ class Host:
             ip(f"netns add {ns}")
             ip(f"-n {ns} link set lo up")
 
-    def link(self):
-        ip(f"-n {self.name} link add up0 type veth peer name eth0 netns {self.world}")
-        ip(f"-n {self.name} link set up0 up")
-        ip(f"-n {self.world} link set eth0 up")
+    def link(self, name="up0", far="eth0"):
+        ip(f"-n {self.name} link add {name} type veth peer name {far} netns {self.world}")
+        ip(f"-n {self.name} link set {name} up")
+        ip(f"-n {self.world} link set {far} up")
 
     def address(self, family, address=None, gateway=True):
         mine, theirs, bits = self.LINK[family]
@@ -108,7 +109,9 @@ class TwoFamilies:
         cls.node.import_image()
         cls.node.wait_default_account()
         pods = [("web-0", "web"), ("web-1", "web"), ("client", "client"), ("other", "other")]
-        cls.node.apply("".join(PODS.format(name=n, app=a, image=IMAGE) for n, a in pods) + cls.services())
+        text = "".join(PODS.format(name=n, app=a, image=IMAGE) for n, a in pods)
+        on_host = PODS.format(name="host", app="host", image=IMAGE).replace("8080", str(HOST_PORT))
+        cls.node.apply(text + on_host.replace("  containers:", "  hostNetwork: true\n  containers:") + cls.services())
         cls.pods = {n: cls.node.wait_ready_pod(n) for n, _ in pods}
 
     @classmethod
@@ -239,7 +242,9 @@ class TwoFamilies:
         wait_for(f"the node to go by {want}", lambda: self.internal_ips() == want)
         api = lambda: self.node.get("endpointslices", "kubernetes")["endpoints"][0]["addresses"]
         wait_for("the API's endpoint", lambda: api() == want[:1])
-        for pod in ("client", "web-0"):
+        pods = lambda: [i["ip"] for i in self.node.pod("host")["status"]["podIPs"]]
+        wait_for("podIPs on the host's network", lambda: pods() == want)
+        for pod in ("client", "host"):
             self.node.wait_pod(pod, lambda p: [i["ip"] for i in p["status"]["hostIPs"]] == want, f"hostIPs of {pod}")
         self.certificate(want)
         self.still_works()
@@ -369,6 +374,50 @@ class DualStack(TwoFamilies, Case):
         self.node.env["K3C_CLUSTER_DNS"] = ""
         self.node.start()
         self.assertEqual(self.host.own_addresses() & (old | new), old)
+
+
+    def test_zx_the_default_route_moves(self):
+        """The node goes by the address that the world sees."""
+        host, (mine, theirs, _) = self.host, Host.LINK[4]
+        host.link()
+        host.address(4)
+        self.follow([mine, FALLBACK_V6])
+        host.link("up1", "eth1")
+        ip(f"-n {host.world} addr add 198.51.100.1/24 dev eth1")
+        ip(f"-n {host.name} addr add 198.51.100.9/24 dev up1")
+        ip(f"-n {host.name} route replace default via 198.51.100.1 dev up1")
+        self.follow(["198.51.100.9", FALLBACK_V6])
+        for link in ("up1", "up0"):
+            ip(f"-n {host.name} link del {link}")
+        self.follow([FALLBACK, FALLBACK_V6])
+
+
+class Flags(unittest.TestCase):
+    """What cannot work is said before anything is touched."""
+
+    def test_refused(self):
+        for flags, message in (
+            ("--cluster-cidr 10.42.0.0/16,10.44.0.0/16", 'cluster-cidr: "10.42.0.0/16,10.44.0.0/16" names two of one family'),
+            ("--cluster-cidr 10.1.0.0/16,fd42::/64,10.2.0.0/16", "names more than one of each family"),
+            ("--cluster-cidr 10.42.0.0/16,fd42::/64", "must name the same families in the same order"),
+            ("--cluster-cidr fd42::/64,10.42.0.0/16 --service-cidr 10.43.0.0/16,fd43::/112",
+             "must name the same families in the same order"),
+            ("--cluster-cidr fd43::/64 --service-cidr fd43::/112", "cluster-cidr fd43::/64 and service-cidr fd43::/112 overlap"),
+            ("--cluster-cidr fd42::/64 --service-cidr fd43::/126", 'service-cidr "fd43::/126" is too small'),
+            ("--cluster-cidr fd42::/64 --service-cidr fd43::/125",
+             'service-cidr "fd43::/125" is too small for the address of the cluster DNS'),
+            ("--cluster-cidr fd42::/64 --service-cidr fd43::/112 --cluster-dns 10.43.0.10",
+             'cluster-dns: "10.43.0.10" is no address of service-cidr fd43::/112'),
+            ("--node-ip fd00::1", 'node-ip: "fd00::1" is of a family that cluster-cidr 10.42.0.0/16 has not'),
+            ("--cluster-cidr 10.42.0.0/16,fd42::/64 --service-cidr 10.43.0.0/16,fd43::/112 --node-ip fd00::1,10.0.0.1",
+             "name the families in another order"),
+            ("--node-ip here", 'node-ip: "here" is no address'),
+            ("--non-masquerade-cidrs 10.0.0.0/8,there", 'non-masquerade-cidrs: "there" is no address range'),
+            ("--xdp maybe", 'xdp: "maybe" is none of off, native, generic'),
+        ):
+            done = subprocess.run([BIN, "status", *flags.split()], capture_output=True, text=True)
+            self.assertNotEqual(done.returncode, 0, flags)
+            self.assertIn(message, done.stderr, flags)
 
 
 class SixAlone(TwoFamilies, Case):
