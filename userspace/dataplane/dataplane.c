@@ -230,8 +230,10 @@ static int dataplane_start(struct dataplane *dp, struct err *err)
 		r = policy_load_sets(dp, err);
 	if (r == 0)
 		r = services_collect_orphans(dp, err);
-	if (r == 0 && !dp->unsettled)
+	if (r == 0 && !dp->unsettled) {
+		maps_refresh(dp);
 		r = programs_attach_cgroup(dp, err);
+	}
 	if (r == 0)
 		r = pods_adopt(dp, err);
 	if (r == 0)

@@ -13,6 +13,7 @@
 #include "userspace/base/map.h"
 #include "userspace/base/mem.h"
 #include "userspace/dataplane/dataplane.h"
+#include "userspace/dataplane/drift.h"
 #include "userspace/dataplane/netlink.h"
 
 /* Order as in maps.c. */
@@ -100,6 +101,7 @@ struct dataplane {
 	struct sockets_worker *sockets; /* NULL: never needed */
 	struct map pods;                /* key -> struct pod_state */
 	struct policy_state *policy;    /* policy_state.h */
+	struct dp_drift links_drift;    /* found by what rtnetlink told, not yet reported */
 };
 
 struct pod_state {
@@ -167,6 +169,8 @@ int bpffs_cgroup2_root(const char *own, char **ret, struct err *err);
 const char *maps_name(enum dp_map m);
 int maps_path(const char *pin_dir, enum dp_map m, char *ret, size_t size);
 int maps_open(struct dataplane *dp, struct err *err);
+/* Copies again what the old programs wrote meanwhile. */
+void maps_refresh(struct dataplane *dp);
 /* The old programs are gone. */
 void maps_settle(struct dataplane *dp);
 /* Pinned ones only; missing: -ENOENT. */
@@ -218,8 +222,13 @@ void pod_drops_forget(struct dataplane *dp, int ifindex);
 /* Counters of links that are no pod's go. */
 void pod_drops_prune(struct dataplane *dp);
 
-/* policy_drift.c */
+/* drift.c: rtnetlink tells that something of ours was taken away; then links are looked at at once, and what was found
+ * waits in dp->links_drift. */
 struct dp_drift;
+bool drift_is_suspect(struct dataplane *dp, const struct nlmsghdr *h);
+int drift_links(struct dataplane *dp, struct err *err);
+
+/* policy_drift.c */
 int policy_drift(struct dataplane *dp, struct dp_drift *add, struct err *err);
 
 /* pods.c */

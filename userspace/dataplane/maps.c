@@ -12,6 +12,7 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "bpf/include/nat.h"
 #include "bpf/maps.skel.h"
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
@@ -178,7 +179,7 @@ static int maps_fill(struct dataplane *dp, struct bpf_object *object, const stru
 		if (look[m].found == MAP_FOUND_OLDER)
 			r = maps_carry_older(m, dp->old_maps[m], to, err);
 		else
-			r = maps_copy(dp->old_maps[m], to, err);
+			r = maps_copy(dp->old_maps[m], to, 0, err);
 		if (r < 0)
 			return r;
 	}
@@ -211,13 +212,21 @@ static int maps_make(struct dataplane *dp, struct bpf_object *object, struct err
 	return r < 0 ? r : maps_pin(dp, object, err);
 }
 
-void maps_settle(struct dataplane *dp)
+/* What the old programs wrote since. A pod's packet whose translation only they know was masqueraded by new ones
+ * meanwhile: the old word counts. */
+void maps_refresh(struct dataplane *dp)
 {
-	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
-		/* What the old programs still wrote while they were being replaced. */
+	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++)
 		if (dp->old_maps[m] >= 0 && map_rows[m].keep == MAP_PRESERVE && m != DP_MAP_META && m != DP_MAP_DROP &&
 		    m != DP_MAP_SNAT)
-			(void)maps_copy(dp->old_maps[m], dp->maps[m], NULL);
+			(void)maps_copy(dp->old_maps[m], dp->maps[m],
+					m == DP_MAP_NAT ? offsetof(struct k3c_nat, flags) : 0, NULL);
+}
+
+void maps_settle(struct dataplane *dp)
+{
+	maps_refresh(dp);
+	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
 		mem_closep(&dp->old_maps[m]);
 		dp->old_maps[m] = -1;
 	}

@@ -150,27 +150,31 @@ void maps_look(const char *pin_dir, enum dp_map m, const struct bpf_map *map, ui
 /* ---- carrying over ---- */
 
 /* One walk; 1: it began anew because the programs took the key away under it. */
-static int carry_walk(int from, int to, const struct bpf_map_info *info, void *value)
+static int carry_walk(int from, int to, const struct bpf_map_info *info, void *value, size_t head)
 {
 	_Alignas(8) char key[CARRY_KEY_MAX], next[CARRY_KEY_MAX];
 	uint64_t flags =
 		info->type == BPF_MAP_TYPE_ARRAY || info->type == BPF_MAP_TYPE_PERCPU_ARRAY ? BPF_ANY : BPF_NOEXIST;
+	_cleanup_free_ void *there = mem_alloc(info->value_size);
 	uint32_t n = 0;
 
 	while (bpf_map_get_next_key(from, n ? key : NULL, next) == 0) {
+		bool differs;
+
 		if (n++ > info->max_entries)
 			return 1;
 		memcpy(key, next, info->key_size);
 		if (bpf_map_lookup_elem(from, key, value) < 0)
 			continue;
-		if (bpf_map_update_elem(to, key, value, flags) < 0 && errno != EEXIST && errno != E2BIG &&
-		    errno != ENOSPC)
+		differs = head && bpf_map_lookup_elem(to, key, there) == 0 && memcmp(there, value, head) != 0;
+		if (bpf_map_update_elem(to, key, value, differs ? BPF_ANY : flags) < 0 && errno != EEXIST &&
+		    errno != E2BIG && errno != ENOSPC)
 			return -errno;
 	}
 	return 0;
 }
 
-int maps_copy(int from, int to, struct err *err)
+int maps_copy(int from, int to, size_t head, struct err *err)
 {
 	struct bpf_map_info info = {};
 	_cleanup_free_ char *value = NULL;
@@ -183,7 +187,7 @@ int maps_copy(int from, int to, struct err *err)
 		return 0;
 	value = mem_alloc((info.value_size + 7u) / 8u * 8u * (size_t)(cpus > 0 ? cpus : 1));
 	for (int i = 0; i < CARRY_PASSES; i++) {
-		r = carry_walk(from, to, &info, value);
+		r = carry_walk(from, to, &info, value, head);
 		if (r < 0)
 			return err_set(err, r, "copy map %s: %s", info.name, strerror(-r));
 		if (r == 0)
