@@ -54,6 +54,8 @@ static void address(const char *link, uint16_t type, const char *text, uint8_t b
 	ok(nl_open(NETLINK_ROUTE, &nl, err));
 	nl_put_address(nl, type, &put, 0);
 	ok(nl_commit(nl, err));
+	if (type == RTM_NEWADDR)
+		nl_await_address(nl, &put.addr);
 	nl_close(nl);
 }
 
@@ -95,14 +97,18 @@ static void expect_seen_at(int line, const char *outside, const char *seen)
 	int server = server_in(world.outside, SOCK_DGRAM, outside, 53), client;
 	union any_addr peer;
 	socklen_t len = sizeof(peer);
-	char buf[16];
+	char buf[16], text[INET6_ADDRSTRLEN];
 
 	assert_int_equal(client_in(pod.ns, SOCK_DGRAM, outside, 53, &client), 0);
 	assert_int_equal(send(client, "ask", 3, 0), 3);
 	if (recvfrom(server, buf, sizeof(buf), 0, &peer.sa, &len) != 3)
 		fail_msg("line %d: nothing from the pod at %s: %s", line, outside, strerror(errno));
 	if (!any_is(&peer, seen, 0))
-		fail_msg("line %d: the outside does not see %s", line, seen);
+		fail_msg("line %d: the outside sees %s, not %s", line,
+			 inet_ntop(peer.sa.sa_family,
+				   peer.sa.sa_family == AF_INET ? (void *)&peer.v4.sin_addr : &peer.v6.sin6_addr, text,
+				   sizeof(text)),
+			 seen);
 	assert_int_equal(sendto(server, "say", 3, 0, &peer.sa, len), 3);
 	assert_int_equal(recv(client, buf, sizeof(buf), 0), 3);
 	close(client);

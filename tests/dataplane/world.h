@@ -312,6 +312,7 @@ static inline void link_setup(int ns, const char *name, const char *addr, uint8_
 	nl_put_link_up(nl, put.ifindex, NULL, false);
 	nl_put_address(nl, RTM_NEWADDR, &put, 0);
 	ok(nl_commit(nl, err));
+	nl_await_address(nl, &put.addr);
 	nl_close(nl);
 }
 

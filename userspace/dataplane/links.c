@@ -382,7 +382,7 @@ int links_open(struct dataplane *dp, struct err *err)
 	struct sockaddr_nl me = {
 		.nl_family = AF_NETLINK,
 		.nl_groups =
-			RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE,
+			RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE | RTMGRP_TC,
 	};
 	int r = nl_open(NETLINK_ROUTE, &dp->links, err);
 
@@ -419,8 +419,9 @@ static bool links_interesting(const struct nlmsghdr *h)
 int dataplane_links_process(struct dataplane *dp, struct err *err)
 {
 	_Alignas(8) char buf[16384];
-	bool dirty = false;
+	bool dirty = false, suspect = false;
 	ssize_t n;
+	int r;
 
 	while ((n = recv(nl_fd(dp->links), buf, sizeof(buf), MSG_DONTWAIT)) != 0) {
 		int left = (int)n;
@@ -428,15 +429,18 @@ int dataplane_links_process(struct dataplane *dp, struct err *err)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == ENOBUFS) { /* some were lost: look */
-			dirty = true;
+			dirty = suspect = true;
 			continue;
 		}
 		if (n < 0)
 			break;
-		for (struct nlmsghdr *h = (void *)buf; !dirty && mnl_nlmsg_ok(h, left); h = mnl_nlmsg_next(h, &left))
-			dirty = links_interesting(h);
+		for (struct nlmsghdr *h = (void *)buf; mnl_nlmsg_ok(h, left); h = mnl_nlmsg_next(h, &left)) {
+			dirty = dirty || links_interesting(h);
+			suspect = suspect || drift_is_suspect(dp, h);
+		}
 	}
-	return dirty ? links_sync(dp, err) : 0;
+	r = dirty ? links_sync(dp, err) : 0;
+	return r == 0 && suspect ? drift_links(dp, err) : r;
 }
 
 static void links_put_unreachable(struct dataplane *dp, const struct dp_net *net)
@@ -603,6 +607,8 @@ static int links_local_address(struct dataplane *dp, uint16_t type, const struct
 	a.never_source = !is_node;
 	nl_put_address(dp->nl, type, &a, ignored);
 	r = nl_commit(dp->nl, err);
+	if (r == 0 && type == RTM_NEWADDR)
+		nl_await_address(dp->nl, &a.addr);
 	return r == 0 && is_node ? links_sync(dp, err) : r;
 }
 

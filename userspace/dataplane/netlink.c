@@ -13,6 +13,7 @@
 #include <net/if.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "userspace/base/mem.h"
@@ -22,6 +23,8 @@
 #define NL_TC_PRIORITY 0x6b33
 #define NL_TC_HANDLE 0x6b33
 #define NL_RECV_BYTES 32768
+#define NL_AWAIT_PAUSE_NS 100000
+#define NL_AWAIT_TRIES 1000
 #define NL_LIFETIME_FOREVER 0xffffffffu
 
 struct nl_pending {
@@ -363,6 +366,30 @@ struct k3c_addr nl_addr_of(uint8_t family, const struct nlattr *attr)
 	if (family == AF_INET6 && mnl_attr_get_payload_len(attr) == sizeof(a.b))
 		memcpy(a.b, mnl_attr_get_payload(attr), sizeof(a.b));
 	return a;
+}
+
+static int nl_route_type(const struct nlmsghdr *h, void *arg)
+{
+	*(uint8_t *)arg = ((const struct rtmsg *)mnl_nlmsg_get_payload(h))->rtm_type;
+	return 0;
+}
+
+void nl_await_address(struct nl *nl, const struct k3c_addr *addr)
+{
+	struct timespec pause = { .tv_nsec = NL_AWAIT_PAUSE_NS };
+
+	for (int i = 0; i < NL_AWAIT_TRIES; i++) {
+		struct nlmsghdr *h = nl_request(nl, RTM_GETROUTE, 0);
+		struct rtmsg *t = mnl_nlmsg_put_extra_header(h, sizeof(*t));
+		uint8_t type = RTN_UNSPEC;
+
+		t->rtm_family = nl_family(addr);
+		t->rtm_dst_len = t->rtm_family == AF_INET ? 32 : 128;
+		nl_attr_addr(h, RTA_DST, addr);
+		if (nl_query(nl, nl_route_type, &type, NULL) == 0 && type == RTN_LOCAL)
+			return;
+		nanosleep(&pause, NULL);
+	}
 }
 
 void nl_put_neighbour(struct nl *nl, int ifindex, const struct k3c_addr *addr, const uint8_t mac[static 6])

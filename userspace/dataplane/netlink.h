@@ -55,6 +55,9 @@ struct nl_address {
 /* An attribute of a message of that family; zero: it is none. */
 struct k3c_addr nl_addr_of(uint8_t family, const struct nlattr *attr);
 void nl_put_address(struct nl *nl, uint16_t type, const struct nl_address *a, int ignored);
+/* An IPv6 address is the host's own a moment after the kernel said that it is (a worker makes its route), and until
+ * then what comes for it is dropped. A worker that takes longer than the limit costs a packet. */
+void nl_await_address(struct nl *nl, const struct k3c_addr *addr);
 void nl_put_neighbour(struct nl *nl, int ifindex, const struct k3c_addr *addr, const uint8_t mac[static 6]);
 void nl_put_link_mtu(struct nl *nl, int ifindex, uint32_t mtu);
 struct nl_route {

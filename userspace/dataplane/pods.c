@@ -463,6 +463,8 @@ int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct 
 	}
 	pod_drops_begin(dp, host);
 	pod_await_carrier(inner);
+	if (!dp_addr_is_zero(&addrs[DP_V6]))
+		nl_await_address(inner, &addrs[DP_V6]);
 	pod_remember(dp, pod->key, pod->netns_path, addrs, host);
 	return host;
 }
