@@ -228,6 +228,47 @@ static void test_state(void **state)
 	expect_right();
 }
 
+static void turns_until_found(enum dp_drift_kind kind, uint64_t n)
+{
+	const struct netctl_drift *d = netctl_get_drift(node.nc);
+
+	for (int i = 0; i < WORLD_WAIT_MS && d->found[kind] < n; i++)
+		settle();
+	assert_int_equal(d->found[kind], n);
+}
+
+/* What the kernel tells of is put right without anybody looking. */
+static void test_told_by_the_kernel(void **state)
+{
+	struct dp_addr addr = ip(web.addr);
+	struct nl_route route = {
+		.family = AF_INET, .dst = dp_addr_in(&addr), .bits = 32, .type = RTN_UNICAST, .scope = RT_SCOPE_LINK
+	};
+	struct dp_endpoint e;
+	struct nl *other;
+
+	ok(nl_open(NETLINK_ROUTE, &other, err));
+	assert_int_equal(dataplane_endpoint_get(world.dp, &addr, &e), 0);
+	nl_put_route(other, RTM_DELROUTE, &route, 0);
+	ok(nl_commit(other, err));
+	turns_until_found(DP_DRIFT_ROUTE, 1);
+	nl_put_filter_delete(other, (int)e.ifindex, true);
+	ok(nl_commit(other, err));
+	turns_until_found(DP_DRIFT_FILTER, 1);
+	nl_put_clsact_delete(other, (int)e.ifindex);
+	ok(nl_commit(other, err));
+	turns_until_found(DP_DRIFT_FILTER, 3);
+	nl_close(other);
+	assert_int_equal(netctl_get_drift(node.nc)->looks, 0);
+	expect_right();
+	/* A pod that goes takes its own away. */
+	pod_end(&stranger);
+	pod_add(&stranger, "late");
+	settle();
+	assert_int_equal(netctl_get_drift(node.nc)->found[DP_DRIFT_ROUTE], 1);
+	assert_int_equal(netctl_get_drift(node.nc)->found[DP_DRIFT_FILTER], 3);
+}
+
 /* Not more often than asked for; when, and what was found last, can be told. */
 static void test_when(void **state)
 {
@@ -257,6 +298,7 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_programs_and_filters, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_addresses_and_routes, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_state, drift_setup, drift_teardown),
+		cmocka_unit_test_setup_teardown(test_told_by_the_kernel, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_when, drift_setup, drift_teardown),
 	};
 

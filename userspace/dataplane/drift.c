@@ -297,6 +297,54 @@ static int drift_routes(struct dataplane *dp, struct dp_drift *add, struct err *
 	return r == 0 && nets ? links_routes(dp, err) : r;
 }
 
+/* ---- as soon as it happens ---- */
+
+static bool drift_is_our_link(struct dataplane *dp, int ifindex)
+{
+	uint32_t key = (uint32_t)ifindex;
+	struct k3c_link row;
+
+	map_foreach(e, &dp->pods)
+		if (((const struct pod_state *)e->value)->ifindex == ifindex)
+			return true;
+	return bpf_map_lookup_elem(dp->maps[DP_MAP_LINK], &key, &row) == 0 && (row.flags & K3C_LINK_HAS_PROGRAMS);
+}
+
+bool drift_is_suspect(struct dataplane *dp, const struct nlmsghdr *h)
+{
+	const struct rtmsg *m = mnl_nlmsg_get_payload(h);
+	const struct tcmsg *t = mnl_nlmsg_get_payload(h);
+	struct route_attrs r = { 0 };
+
+	switch (h->nlmsg_type) {
+	case RTM_DELROUTE:
+		if (mnl_nlmsg_get_payload_len(h) < sizeof(*m) || m->rtm_protocol != DP_ROUTE_PROTOCOL)
+			return false;
+		r.family = m->rtm_family;
+		mnl_attr_parse(h, sizeof(*m), route_attr, &r);
+		return m->rtm_type == RTN_UNREACHABLE || pods_has(dp, &r.dst);
+	case RTM_DELQDISC:
+	case RTM_DELTFILTER:
+		return mnl_nlmsg_get_payload_len(h) >= sizeof(*t) && TC_H_MAJ(t->tcm_parent) == TC_H_MAJ(TC_H_CLSACT) &&
+		       drift_is_our_link(dp, t->tcm_ifindex);
+	}
+	return false;
+}
+
+int drift_links(struct dataplane *dp, struct err *err)
+{
+	int r = drift_filters(dp, &dp->links_drift, err);
+
+	return r < 0 ? r : drift_routes(dp, &dp->links_drift, err);
+}
+
+void dataplane_drift_of_links(struct dataplane *dp, struct dp_drift *add)
+{
+	for (int k = 0; k < DP_DRIFT_KINDS; k++)
+		add->n[k] += dp->links_drift.n[k];
+	dp->links_drift = (struct dp_drift){ 0 };
+}
+
 int dataplane_drift(struct dataplane *dp, struct dp_drift *add, struct err *err)
 {
 	static int (*const looks[])(struct dataplane *, struct dp_drift *, struct err *) = {
@@ -309,5 +357,6 @@ int dataplane_drift(struct dataplane *dp, struct dp_drift *add, struct err *err)
 		if (r < 0)
 			return r;
 	}
+	dataplane_drift_of_links(dp, add);
 	return 0;
 }

@@ -23,5 +23,7 @@ struct dp_drift {
 };
 
 const char *dataplane_drift_name(enum dp_drift_kind kind); /* "frontend" */
+/* What rtnetlink led to since the last call: found and repaired already. */
+void dataplane_drift_of_links(struct dataplane *dp, struct dp_drift *add);
 /* Adds what was found (and repaired) to *add. A failure leaves the rest unlooked at. */
 int dataplane_drift(struct dataplane *dp, struct dp_drift *add, struct err *err);

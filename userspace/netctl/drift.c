@@ -124,6 +124,14 @@ void netctl_drift_look(struct netctl *nc, int64_t max_age_ns)
 	}
 }
 
+void netctl_drift_of_links(struct netctl *nc)
+{
+	struct dp_drift found = { 0 };
+
+	dataplane_drift_of_links(nc->dp, &found);
+	drift_tell(nc, &found);
+}
+
 const struct netctl_drift *netctl_get_drift(const struct netctl *nc)
 {
 	return &nc->drift;

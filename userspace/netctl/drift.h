@@ -24,4 +24,6 @@ struct netctl_drift {
 
 /* Unless the last look is younger than max_age_ns. */
 void netctl_drift_look(struct netctl *nc, int64_t max_age_ns);
+/* What the links' news led to. */
+void netctl_drift_of_links(struct netctl *nc);
 const struct netctl_drift *netctl_get_drift(const struct netctl *nc);
