@@ -45,11 +45,11 @@ static void put(const struct api_kind *kind, const char *text)
 /* A zone with one name of each sort. */
 static void prepare(void)
 {
-	static const struct registry_options options = { .service_cidr = "10.43.0.0/16",
+	static const struct registry_options options = { .service_cidr = "10.43.0.0/16,fd43::/112",
 							 .node_port_min = 30000,
 							 .node_port_max = 32767,
 							 .cluster_domain = "cluster.local",
-							 .cluster_dns = "10.43.0.10" };
+							 .cluster_dns = "10.43.0.10,fd43::a" };
 	char dir[] = "/tmp/k3c-fuzz-dns-XXXXXX", path[64];
 	struct store_options so = { .path = path };
 	struct store *store;
@@ -63,7 +63,7 @@ static void prepare(void)
 	put(KIND_NAMESPACE, "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"n\"}}");
 	put(KIND_SERVICE,
 	    "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"s\",\"namespace\":\"n\"},\"spec\":{"
-	    "\"clusterIP\":\"10.43.0.5\",\"ports\":[{\"name\":\"p\",\"port\":80}]}}");
+	    "\"clusterIPs\":[\"10.43.0.5\",\"fd43::5\"],\"ipFamilyPolicy\":\"RequireDualStack\",\"ports\":[{\"name\":\"p\",\"port\":80}]}}");
 	put(KIND_SERVICE,
 	    "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"h\",\"namespace\":\"n\"},\"spec\":{"
 	    "\"clusterIP\":\"None\",\"ports\":[{\"name\":\"p\",\"port\":80}]}}");
@@ -75,6 +75,11 @@ static void prepare(void)
 	    "\"namespace\":\"n\",\"labels\":{\"kubernetes.io/service-name\":\"h\"}},\"addressType\":\"IPv4\","
 	    "\"ports\":[{\"name\":\"p\",\"port\":80,\"protocol\":\"TCP\"}],\"endpoints\":[{\"addresses\":["
 	    "\"10.42.0.5\"],\"hostname\":\"a\"}]}");
+	put(KIND_ENDPOINTSLICE,
+	    "{\"apiVersion\":\"discovery.k8s.io/v1\",\"kind\":\"EndpointSlice\",\"metadata\":{\"name\":\"h-2\","
+	    "\"namespace\":\"n\",\"labels\":{\"kubernetes.io/service-name\":\"h\"}},\"addressType\":\"IPv6\","
+	    "\"ports\":[{\"name\":\"p\",\"port\":80,\"protocol\":\"TCP\"}],\"endpoints\":[{\"addresses\":["
+	    "\"fd42::5\"],\"hostname\":\"a\"}]}");
 	zone_init(&zone, reg, "cluster.local");
 	/* everything is in memory by now */
 	fs_remove_tree(dir, NULL);
