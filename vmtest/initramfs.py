@@ -129,7 +129,7 @@ def put_node(root, build, kubectl):
 
 
 def read_e2e():
-    """e2e.txt: [(program, [test, ...])]."""
+    """e2e.txt: [(program, ["VARIABLE=value" or test, ...])]."""
     lines = [line.split("#")[0].split() for line in (HERE / "e2e.txt").read_text().splitlines()]
     chosen = [(words[0], words[1:]) for words in lines if words]
     for program, _ in chosen:
@@ -198,8 +198,9 @@ def put_e2e(root, build):
     shutil.copyfile(TOP / "docs/demo.yaml", tree / "docs/demo.yaml")
     put(root, HERE / "demo-image", "/k3c/tools/demo-image")
     (root / "e2e").mkdir()
-    for n, (program, tests) in enumerate(chosen):
-        (root / "e2e" / f"{n:02}_{pathlib.Path(program).stem}").write_text(" ".join(tests) + "\n")
+    for n, (program, words) in enumerate(chosen):
+        command = ["env", *(w for w in words if "=" in w), "python3", program, *(w for w in words if "=" not in w)]
+        (root / "e2e" / f"{n:02}_{pathlib.Path(program).stem}").write_text(" ".join(command) + "\n")
     wanting = put_python(root, [program for program, _ in chosen])
     for tool in TOOLS:
         path = shutil.which(tool)

@@ -11,6 +11,7 @@ import time
 import iptables_peer
 from bench_pods import NS, PODS, Watch, pod
 from common import CLIENTS, median, request
+from harness import wait_for
 
 CONNECT = CLIENTS / "bench-connect"
 SERVICES = f"/api/v1/namespaces/{NS}/services"
@@ -27,13 +28,17 @@ def service(name, app="backend", ports=((80, CONNECT_PORT),), **spec):
 
 
 def pid_of(argument):
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            if pathlib.Path(f"/proc/{pid}/cmdline").read_bytes() == f"/bin/busybox\0sleep\0{argument}\0".encode():
-                return int(pid)
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    raise AssertionError(f"no container sleeps {argument}")
+    wanted = f"/bin/busybox\0sleep\0{argument}\0".encode()
+
+    def find():
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                if pathlib.Path(f"/proc/{pid}/cmdline").read_bytes() == wanted:
+                    return int(pid)
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    # a container that has started has its process, but not yet its program
+    return wait_for(f"the container that sleeps {argument}", find, every=0.01)
 
 
 def until_connects(address, port=80, timeout=120):
