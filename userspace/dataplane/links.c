@@ -381,8 +381,8 @@ int links_open(struct dataplane *dp, struct err *err)
 {
 	struct sockaddr_nl me = {
 		.nl_family = AF_NETLINK,
-		.nl_groups =
-			RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE | RTMGRP_TC,
+		.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE |
+			     RTMGRP_IPV6_ROUTE | RTMGRP_TC,
 	};
 	int r = nl_open(NETLINK_ROUTE, &dp->links, err);
 
