@@ -1,25 +1,46 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Services at the socket: from the host and from pods, TCP and UDP, ClusterIP and node ports; what the caller sees
- * is the service. */
+/* For both families: services at the socket: from the host and from pods, TCP and UDP, ClusterIP and node ports; what
+ * the caller sees is the service. */
 #include "tests/dataplane/world.h"
 
 #define BACKENDS 3
-#define SERVICE_IP "10.43.0.20"
 
+struct family {
+	const char *node, *any, *loopback, *service, *client, *pods[BACKENDS];
+	int domain;
+};
+
+static const struct family families[DP_FAMILIES] = {
+	[DP_V4] = { NODE_IP,
+		    "0.0.0.0",
+		    "127.0.0.1",
+		    "10.43.0.20",
+		    "10.42.1.1",
+		    { "10.42.1.10", "10.42.1.11", "10.42.1.12" },
+		    AF_INET },
+	[DP_V6] = { NODE_IP6,
+		    "::",
+		    "::1",
+		    "fd43::20",
+		    "fd42::1:1",
+		    { "fd42::1:10", "fd42::1:11", "fd42::1:12" },
+		    AF_INET6 },
+};
+
+static const struct family *f;
 static struct test_pod client_pod, pods[BACKENDS];
 static int tcp[BACKENDS], udp[BACKENDS];
 
 static int setup(void **state)
 {
-	pod_make(&client_pod, "client", "10.42.1.1", 0);
+	pod_make_dual(&client_pod, "client", families[DP_V4].client, families[DP_V6].client, 0);
 	for (int i = 0; i < BACKENDS; i++) {
-		char key[16], addr[16];
+		char key[16];
 
 		snprintf(key, sizeof(key), "backend-%d", i);
-		snprintf(addr, sizeof(addr), "10.42.1.%d", 10 + i);
-		pod_make(&pods[i], key, addr, 0);
-		tcp[i] = server_in(pods[i].ns, SOCK_STREAM, addr, 8080);
-		udp[i] = server_in(pods[i].ns, SOCK_DGRAM, addr, 5353);
+		pod_make_dual(&pods[i], key, families[DP_V4].pods[i], families[DP_V6].pods[i], 0);
+		tcp[i] = server_in(pods[i].ns, SOCK_STREAM, f->pods[i], 8080);
+		udp[i] = server_in(pods[i].ns, SOCK_DGRAM, f->pods[i], 5353);
 	}
 	return 0;
 }
@@ -38,13 +59,13 @@ static int teardown(void **state)
 static struct dp_service service(uint8_t kind, uint8_t proto, uint16_t port, struct dp_backend *backends, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		backends[i] = (struct dp_backend){ ip(pods[i].addr), proto == IPPROTO_TCP ? 8080 : 5353 };
+		backends[i] = (struct dp_backend){ ip(f->pods[i]), proto == IPPROTO_TCP ? 8080 : 5353 };
 	return (struct dp_service){
 		.id = port,
 		.kind = kind,
 		.proto = proto,
 		.port = port,
-		.addr = ip(kind == DP_NODE_PORT ? "0.0.0.0" : SERVICE_IP),
+		.addr = ip(kind == DP_NODE_PORT ? f->any : f->service),
 		.backends = backends,
 		.n_backends = n,
 	};
@@ -54,13 +75,13 @@ static struct dp_service service(uint8_t kind, uint8_t proto, uint16_t port, str
 static int connect_through(int ns, const char *addr, uint16_t port)
 {
 	struct pollfd p[BACKENDS];
-	struct sockaddr_in peer;
+	union any_addr peer;
 	socklen_t len = sizeof(peer);
 	int client, conn, which = -1;
 
 	assert_int_equal(client_in(ns, SOCK_STREAM, addr, port, &client), 0);
-	assert_int_equal(getpeername(client, (struct sockaddr *)&peer, &len), 0);
-	assert_true(addr_is(&peer, addr, port));
+	assert_int_equal(getpeername(client, &peer.sa, &len), 0);
+	assert_true(any_is(&peer, addr, port));
 	for (int i = 0; i < BACKENDS; i++)
 		p[i] = (struct pollfd){ .fd = tcp[i], .events = POLLIN };
 	assert_int_equal(poll(p, BACKENDS, WORLD_WAIT_MS), 1);
@@ -87,13 +108,13 @@ static void test_cluster_ip(void **state)
 
 		/* a backend missed 60 times in a row: once in ten billion runs */
 		for (int i = 0; i < 60 && seen != 7; i++)
-			seen |= 1u << connect_through(ns[n], SERVICE_IP, 80);
+			seen |= 1u << connect_through(ns[n], f->service, 80);
 		assert_int_equal(seen, 7);
 	}
 	s.n_backends = 1;
 	ok(dataplane_service_set(world.dp, &s, err));
 	for (int i = 0; i < 10; i++)
-		assert_int_equal(connect_through(client_pod.ns, SERVICE_IP, 80), 0);
+		assert_int_equal(connect_through(client_pod.ns, f->service, 80), 0);
 	ok(dataplane_service_delete(world.dp, &s, err));
 }
 
@@ -104,15 +125,15 @@ struct flipper {
 
 static void *flip(void *arg)
 {
-	struct flipper *f = arg;
+	struct flipper *flipper = arg;
 	struct dp_backend b[BACKENDS];
 
-	while (!f->stop) {
-		struct dp_service s = service(DP_CLUSTER_IP, IPPROTO_TCP, 80, b, 1 + f->updates % BACKENDS);
+	while (!flipper->stop) {
+		struct dp_service s = service(DP_CLUSTER_IP, IPPROTO_TCP, 80, b, 1 + flipper->updates % BACKENDS);
 
 		if (dataplane_service_set(world.dp, &s, NULL) < 0)
 			break;
-		f->updates++;
+		flipper->updates++;
 	}
 	return NULL;
 }
@@ -122,16 +143,16 @@ static void test_update_under_load(void **state)
 {
 	struct dp_backend b[BACKENDS];
 	struct dp_service s = service(DP_CLUSTER_IP, IPPROTO_TCP, 80, b, BACKENDS);
-	struct flipper f = { 0 };
+	struct flipper flipper = { 0 };
 	pthread_t thread;
 
 	ok(dataplane_service_set(world.dp, &s, err));
-	pthread_create(&thread, NULL, flip, &f);
+	pthread_create(&thread, NULL, flip, &flipper);
 	for (int i = 0; i < 500; i++)
-		connect_through(client_pod.ns, SERVICE_IP, 80);
-	f.stop = true;
+		connect_through(client_pod.ns, f->service, 80);
+	flipper.stop = true;
 	pthread_join(thread, NULL);
-	assert_true(f.updates > 10);
+	assert_true(flipper.updates > 10);
 	ok(dataplane_service_delete(world.dp, &s, err));
 }
 
@@ -142,73 +163,95 @@ static void test_no_backend(void **state)
 	int fd;
 
 	ok(dataplane_service_set(world.dp, &s, err));
-	assert_int_equal(client_in(client_pod.ns, SOCK_STREAM, SERVICE_IP, 81, &fd), -ECONNREFUSED);
+	assert_int_equal(client_in(client_pod.ns, SOCK_STREAM, f->service, 81, &fd), -ECONNREFUSED);
 	assert_int_equal(drops("no-service-backend"), before + 1);
 	close(fd);
 	ok(dataplane_service_delete(world.dp, &s, err));
 	/* no such service at all: the host knows no way */
-	assert_int_equal(client_in(world_host_ns(), SOCK_STREAM, SERVICE_IP, 81, &fd), -EHOSTUNREACH);
+	assert_int_equal(client_in(world_host_ns(), SOCK_STREAM, f->service, 81, &fd), -EHOSTUNREACH);
 	close(fd);
 }
 
-static void udp_roundtrip(int fd, const struct sockaddr_in *to, const char *service, uint16_t port)
+static void udp_roundtrip(int fd, const union any_addr *to, const char *service, uint16_t port)
 {
 	struct pollfd p[BACKENDS];
-	struct sockaddr_in from;
+	union any_addr from;
 	socklen_t len = sizeof(from);
 	char buf[16];
 
-	assert_int_equal(sendto(fd, "ask", 3, 0, (const struct sockaddr *)to, to ? sizeof(*to) : 0), 3);
+	assert_int_equal(sendto(fd, "ask", 3, 0, to ? &to->sa : NULL, to ? any_len(to) : 0), 3);
 	for (int i = 0; i < BACKENDS; i++)
 		p[i] = (struct pollfd){ .fd = udp[i], .events = POLLIN };
 	assert_int_equal(poll(p, BACKENDS, WORLD_WAIT_MS), 1);
 	for (int i = 0; i < BACKENDS; i++) {
 		if (!p[i].revents)
 			continue;
-		assert_int_equal(recvfrom(udp[i], buf, sizeof(buf), 0, (struct sockaddr *)&from, &len), 3);
-		assert_int_equal(sendto(udp[i], "say", 3, 0, (struct sockaddr *)&from, len), 3);
+		assert_int_equal(recvfrom(udp[i], buf, sizeof(buf), 0, &from.sa, &len), 3);
+		assert_int_equal(sendto(udp[i], "say", 3, 0, &from.sa, len), 3);
 	}
 	len = sizeof(from);
-	assert_int_equal(recvfrom(fd, buf, sizeof(buf), 0, (struct sockaddr *)&from, &len), 3);
-	assert_true(addr_is(&from, service, port));
+	assert_int_equal(recvfrom(fd, buf, sizeof(buf), 0, &from.sa, &len), 3);
+	assert_true(any_is(&from, service, port));
 }
 
 static void test_udp(void **state)
 {
 	struct dp_backend b[BACKENDS];
 	struct dp_service s = service(DP_CLUSTER_IP, IPPROTO_UDP, 53, b, BACKENDS);
-	struct sockaddr_in to = sin_of(SERVICE_IP, 53);
-	int connected, loose = sock_in(client_pod.ns, SOCK_DGRAM);
+	union any_addr to = any_of(f->service, 53);
+	int connected, loose = sock_in_domain(client_pod.ns, f->domain, SOCK_DGRAM, 0);
 
 	ok(dataplane_service_set(world.dp, &s, err));
-	assert_int_equal(client_in(client_pod.ns, SOCK_DGRAM, SERVICE_IP, 53, &connected), 0);
+	assert_int_equal(client_in(client_pod.ns, SOCK_DGRAM, f->service, 53, &connected), 0);
 	for (int i = 0; i < 5; i++) {
-		udp_roundtrip(connected, NULL, SERVICE_IP, 53);
-		udp_roundtrip(loose, &to, SERVICE_IP, 53);
+		udp_roundtrip(connected, NULL, f->service, 53);
+		udp_roundtrip(loose, &to, f->service, 53);
 	}
 	close(connected);
 	close(loose);
 	ok(dataplane_service_delete(world.dp, &s, err));
 }
 
+/* An IPv6 socket that speaks IPv4: what it connects to, sends to and hears from keeps that form. */
 static void test_mapped_address(void **state)
 {
 	struct dp_backend b[BACKENDS];
-	struct dp_service s = service(DP_CLUSTER_IP, IPPROTO_TCP, 80, b, 1);
-	struct sockaddr_in6 to = { .sin6_family = AF_INET6, .sin6_port = htons(80) }, peer;
-	struct dp_addr a = ip(SERVICE_IP);
-	socklen_t len = sizeof(peer);
+	struct dp_service t = service(DP_CLUSTER_IP, IPPROTO_TCP, 80, b, 1), u = t;
+	struct sockaddr_in6 to = { .sin6_family = AF_INET6, .sin6_port = htons(80) };
+	struct dp_addr a = ip(f->service);
+	struct dp_backend udp_backend = { ip(f->pods[0]), 5353 };
 	int fd = sock_in_domain(client_pod.ns, AF_INET6, SOCK_STREAM, 0), conn;
+	union any_addr peer;
+	socklen_t len = sizeof(peer);
+	char buf[8];
 
 	memcpy(&to.sin6_addr, a.b, 16);
-	ok(dataplane_service_set(world.dp, &s, err));
+	ok(dataplane_service_set(world.dp, &t, err));
 	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
-	conn = accept_from(tcp[0], NULL);
-	assert_int_equal(getpeername(fd, (struct sockaddr *)&peer, &len), 0);
-	assert_memory_equal(&peer.sin6_addr, a.b, 16);
+	conn = accept_any(tcp[0], NULL);
+	assert_int_equal(getpeername(fd, &peer.sa, &len), 0);
+	assert_memory_equal(&peer.v6.sin6_addr, a.b, 16);
 	close(conn);
 	close(fd);
-	ok(dataplane_service_delete(world.dp, &s, err));
+	u.proto = IPPROTO_UDP;
+	u.port = 53;
+	u.backends = &udp_backend;
+	to.sin6_port = htons(53);
+	ok(dataplane_service_set(world.dp, &u, err));
+	fd = sock_in_domain(client_pod.ns, AF_INET6, SOCK_DGRAM, 0);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(sendto(fd, "ask", 3, 0, (struct sockaddr *)&to, sizeof(to)), 3);
+		len = sizeof(peer);
+		assert_int_equal(recvfrom(udp[0], buf, sizeof(buf), 0, &peer.sa, &len), 3);
+		assert_int_equal(sendto(udp[0], "say", 3, 0, &peer.sa, len), 3);
+		len = sizeof(peer);
+		assert_int_equal(recvfrom(fd, buf, sizeof(buf), 0, &peer.sa, &len), 3);
+		assert_memory_equal(&peer.v6.sin6_addr, a.b, 16);
+		assert_int_equal(any_port(&peer), 53);
+	}
+	close(fd);
+	ok(dataplane_service_delete(world.dp, &t, err));
+	ok(dataplane_service_delete(world.dp, &u, err));
 }
 
 static void test_node_port(void **state)
@@ -218,14 +261,14 @@ static void test_node_port(void **state)
 	int fd;
 
 	ok(dataplane_service_set(world.dp, &s, err));
-	assert_int_equal(connect_through(world_host_ns(), NODE_IP, 30080), 0);
-	assert_int_equal(connect_through(world_host_ns(), "127.0.0.1", 30080), 0);
-	assert_int_equal(connect_through(client_pod.ns, NODE_IP, 30080), 0);
+	assert_int_equal(connect_through(world_host_ns(), f->node, 30080), 0);
+	assert_int_equal(connect_through(world_host_ns(), f->loopback, 30080), 0);
+	assert_int_equal(connect_through(client_pod.ns, f->node, 30080), 0);
 	/* a pod's loopback is its own */
-	assert_int_equal(client_in(client_pod.ns, SOCK_STREAM, "127.0.0.1", 30080, &fd), -ECONNREFUSED);
+	assert_int_equal(client_in(client_pod.ns, SOCK_STREAM, f->loopback, 30080, &fd), -ECONNREFUSED);
 	close(fd);
 	ok(dataplane_service_delete(world.dp, &s, err));
-	assert_int_equal(client_in(world_host_ns(), SOCK_STREAM, NODE_IP, 30080, &fd), -ECONNREFUSED);
+	assert_int_equal(client_in(world_host_ns(), SOCK_STREAM, f->node, 30080, &fd), -ECONNREFUSED);
 	close(fd);
 }
 
@@ -237,9 +280,9 @@ static void test_affinity(void **state)
 
 	s.affinity_s = 100;
 	ok(dataplane_service_set(world.dp, &s, err));
-	first = connect_through(client_pod.ns, SERVICE_IP, 80);
+	first = connect_through(client_pod.ns, f->service, 80);
 	for (int i = 0; i < 20; i++)
-		assert_int_equal(connect_through(client_pod.ns, SERVICE_IP, 80), first);
+		assert_int_equal(connect_through(client_pod.ns, f->service, 80), first);
 	/* it stays where other backends come and go, and moves when its own is gone */
 	b[(first + 1) % BACKENDS] = b[BACKENDS - 1];
 	if (first == BACKENDS - 1)
@@ -251,11 +294,11 @@ static void test_affinity(void **state)
 		b[1].addr = ip(pods[(first + 1) % BACKENDS].addr);
 	ok(dataplane_service_set(world.dp, &s, err));
 	for (int i = 0; i < 20; i++)
-		assert_int_equal(connect_through(client_pod.ns, SERVICE_IP, 80), first);
+		assert_int_equal(connect_through(client_pod.ns, f->service, 80), first);
 	b[0] = b[1];
 	s.n_backends = 1;
 	ok(dataplane_service_set(world.dp, &s, err));
-	other = connect_through(client_pod.ns, SERVICE_IP, 80);
+	other = connect_through(client_pod.ns, f->service, 80);
 	assert_int_not_equal(other, first);
 	ok(dataplane_service_delete(world.dp, &s, err));
 }
@@ -267,8 +310,8 @@ static void test_backend_gone(void **state)
 	int pod_sock, host_sock;
 
 	ok(dataplane_service_set(world.dp, &s, err));
-	assert_int_equal(client_in(client_pod.ns, SOCK_DGRAM, SERVICE_IP, 53, &pod_sock), 0);
-	assert_int_equal(client_in(world_host_ns(), SOCK_DGRAM, SERVICE_IP, 53, &host_sock), 0);
+	assert_int_equal(client_in(client_pod.ns, SOCK_DGRAM, f->service, 53, &pod_sock), 0);
+	assert_int_equal(client_in(world_host_ns(), SOCK_DGRAM, f->service, 53, &host_sock), 0);
 	ok(dataplane_backends_gone(world.dp, &b[0], 1, IPPROTO_UDP, err));
 	assert_int_equal(recv(pod_sock, b, 1, 0), -1);
 	assert_int_equal(errno, ECONNABORTED);
@@ -339,7 +382,8 @@ static int tests(void)
 
 	world_uplink();
 	world_open();
-	r = cmocka_run_group_tests(all, NULL, NULL);
+	for (f = families, r = 0; f < families + DP_FAMILIES; f++)
+		r += cmocka_run_group_tests(all, NULL, NULL);
 	dataplane_close(world.dp);
 	return r;
 }

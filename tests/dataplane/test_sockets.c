@@ -8,19 +8,40 @@
 #include "bpf/include/nat.h"
 
 #define PODS 3
-#define SERVICE_IP "10.43.0.20"
 
+struct family {
+	const char *node, *any, *service, *client, *nobody, *pods[PODS];
+	int domain;
+};
+
+static const struct family families[DP_FAMILIES] = {
+	[DP_V4] = { NODE_IP,
+		    "0.0.0.0",
+		    "10.43.0.20",
+		    "10.42.1.1",
+		    "10.42.200.1",
+		    { "10.42.1.10", "10.42.1.11", "10.42.1.12" },
+		    AF_INET },
+	[DP_V6] = { NODE_IP6,
+		    "::",
+		    "fd43::20",
+		    "fd42::1:1",
+		    "fd42::c8:1",
+		    { "fd42::1:10", "fd42::1:11", "fd42::1:12" },
+		    AF_INET6 },
+};
+
+static const struct family *f;
 static struct test_pod client_pod, pods[PODS];
 
 static int setup(void **state)
 {
-	pod_make(&client_pod, "client", "10.42.1.1", 0);
+	pod_make_dual(&client_pod, "client", families[DP_V4].client, families[DP_V6].client, 0);
 	for (int i = 0; i < PODS; i++) {
-		char key[16], addr[16];
+		char key[16];
 
 		snprintf(key, sizeof(key), "backend-%d", i);
-		snprintf(addr, sizeof(addr), "10.42.1.%d", 10 + i);
-		pod_make(&pods[i], key, addr, 0);
+		pod_make_dual(&pods[i], key, families[DP_V4].pods[i], families[DP_V6].pods[i], 0);
 	}
 	return 0;
 }
@@ -38,7 +59,7 @@ static struct dp_service cluster_ip(uint8_t proto, uint16_t port, const struct d
 	return (struct dp_service){ .id = port,
 				    .kind = DP_CLUSTER_IP,
 				    .proto = proto,
-				    .addr = ip(SERVICE_IP),
+				    .addr = ip(f->service),
 				    .port = port,
 				    .backends = b,
 				    .n_backends = n };
@@ -71,18 +92,18 @@ static void test_many_at_once(void **state)
 	int servers[PODS];
 
 	for (int i = 0; i < PODS; i++)
-		servers[i] = server_in(pods[i].ns, SOCK_DGRAM, pods[i].addr, 5353);
+		servers[i] = server_in(pods[i].ns, SOCK_DGRAM, f->pods[i], 5353);
 	for (size_t i = 0; i < ARRAY_SIZE(gone); i++) {
-		gone[i] = (struct dp_backend){ ip("10.42.200.1"), 5353 };
+		gone[i] = (struct dp_backend){ ip(f->nobody), 5353 };
 		gone[i].addr.b[15] = (uint8_t)i;
 	}
-	gone[7] = (struct dp_backend){ ip(pods[0].addr), 5353 };
-	gone[33] = (struct dp_backend){ ip(pods[1].addr), 0 }; /* every port */
+	gone[7] = (struct dp_backend){ ip(f->pods[0]), 5353 };
+	gone[33] = (struct dp_backend){ ip(f->pods[1]), 0 }; /* every port */
 	for (size_t n = 0; n < ARRAY_SIZE(ns); n++) {
-		assert_int_equal(client_in(ns[n], SOCK_DGRAM, pods[0].addr, 5353, &told[n][0]), 0);
-		assert_int_equal(client_in(ns[n], SOCK_DGRAM, pods[1].addr, 777, &told[n][1]), 0);
-		told[n][2] = mapped_client(ns[n], SOCK_DGRAM, pods[0].addr, 5353);
-		assert_int_equal(client_in(ns[n], SOCK_DGRAM, pods[0].addr, 5354, &kept[n]), 0);
+		assert_int_equal(client_in(ns[n], SOCK_DGRAM, f->pods[0], 5353, &told[n][0]), 0);
+		assert_int_equal(client_in(ns[n], SOCK_DGRAM, f->pods[1], 777, &told[n][1]), 0);
+		told[n][2] = mapped_client(ns[n], SOCK_DGRAM, f->pods[0], 5353);
+		assert_int_equal(client_in(ns[n], SOCK_DGRAM, f->pods[0], 5354, &kept[n]), 0);
 	}
 	ok(dataplane_backends_gone(world.dp, gone, ARRAY_SIZE(gone), IPPROTO_UDP, err));
 	for (size_t n = 0; n < ARRAY_SIZE(ns); n++)
@@ -90,10 +111,10 @@ static void test_many_at_once(void **state)
 			assert_told(told[n][i]);
 	sockets_finish(world.dp);
 	for (size_t n = 0; n < ARRAY_SIZE(ns); n++) {
-		struct sockaddr_in peer;
+		union any_addr peer;
 		socklen_t len = sizeof(peer);
 
-		assert_int_equal(getpeername(kept[n], (struct sockaddr *)&peer, &len), 0);
+		assert_int_equal(getpeername(kept[n], &peer.sa, &len), 0);
 		close(kept[n]);
 	}
 	for (int i = 0; i < PODS; i++)
@@ -102,16 +123,16 @@ static void test_many_at_once(void **state)
 
 static void test_tcp(void **state)
 {
-	int server = server_in(pods[0].ns, SOCK_STREAM, pods[0].addr, 8080), plain, mapped, other, a, b, c;
-	struct dp_backend gone = { ip(pods[0].addr), 8080 }, udp = gone;
-	int server2 = server_in(pods[1].ns, SOCK_STREAM, pods[1].addr, 8080);
+	int server = server_in(pods[0].ns, SOCK_STREAM, f->pods[0], 8080), plain, mapped, other, a, b, c;
+	struct dp_backend gone = { ip(f->pods[0]), 8080 }, udp = gone;
+	int server2 = server_in(pods[1].ns, SOCK_STREAM, f->pods[1], 8080);
 
-	assert_int_equal(client_in(client_pod.ns, SOCK_STREAM, pods[0].addr, 8080, &plain), 0);
-	a = accept_from(server, NULL);
-	mapped = mapped_client(world_host_ns(), SOCK_STREAM, pods[0].addr, 8080);
-	b = accept_from(server, NULL);
-	assert_int_equal(client_in(client_pod.ns, SOCK_STREAM, pods[1].addr, 8080, &other), 0);
-	c = accept_from(server2, NULL);
+	assert_int_equal(client_in(client_pod.ns, SOCK_STREAM, f->pods[0], 8080, &plain), 0);
+	a = accept_any(server, NULL);
+	mapped = mapped_client(world_host_ns(), SOCK_STREAM, f->pods[0], 8080);
+	b = accept_any(server, NULL);
+	assert_int_equal(client_in(client_pod.ns, SOCK_STREAM, f->pods[1], 8080, &other), 0);
+	c = accept_any(server2, NULL);
 	/* the other protocol's backend is another backend */
 	ok(dataplane_backends_gone(world.dp, &udp, 1, IPPROTO_UDP, err));
 	sockets_finish(world.dp);
@@ -135,9 +156,9 @@ static void test_calls_queue_up(void **state)
 	int fds[50];
 
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
-		assert_int_equal(client_in(client_pod.ns, SOCK_DGRAM, pods[0].addr, (uint16_t)(1000 + i), &fds[i]), 0);
+		assert_int_equal(client_in(client_pod.ns, SOCK_DGRAM, f->pods[0], (uint16_t)(1000 + i), &fds[i]), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
-		struct dp_backend gone = { ip(pods[0].addr), (uint16_t)(1000 + i) };
+		struct dp_backend gone = { ip(f->pods[0]), (uint16_t)(1000 + i) };
 
 		ok(dataplane_backends_gone(world.dp, &gone, 1, IPPROTO_UDP, err));
 	}
@@ -148,10 +169,10 @@ static void test_calls_queue_up(void **state)
 static int answered_by(int fd, const int servers[static 2])
 {
 	struct pollfd p[2] = { { .fd = servers[0], .events = POLLIN }, { .fd = servers[1], .events = POLLIN } };
-	struct sockaddr_in to = sin_of(SERVICE_IP, 53);
+	union any_addr to = any_of(f->service, 53);
 	char c;
 
-	assert_int_equal(sendto(fd, "?", 1, 0, (struct sockaddr *)&to, sizeof(to)), 1);
+	assert_int_equal(sendto(fd, "?", 1, 0, &to.sa, any_len(&to)), 1);
 	assert_int_equal(poll(p, 2, WORLD_WAIT_MS), 1);
 	for (int i = 0; i < 2; i++)
 		if (p[i].revents) {
@@ -164,11 +185,11 @@ static int answered_by(int fd, const int servers[static 2])
 /* A socket that is not connected moves on by itself: the set of backends is another one. */
 static void test_unconnected_moves(void **state)
 {
-	struct dp_backend b[2] = { { ip(pods[0].addr), 5353 }, { ip(pods[1].addr), 5353 } };
-	int servers[2] = { server_in(pods[0].ns, SOCK_DGRAM, pods[0].addr, 5353),
-			   server_in(pods[1].ns, SOCK_DGRAM, pods[1].addr, 5353) };
+	struct dp_backend b[2] = { { ip(f->pods[0]), 5353 }, { ip(f->pods[1]), 5353 } };
+	int servers[2] = { server_in(pods[0].ns, SOCK_DGRAM, f->pods[0], 5353),
+			   server_in(pods[1].ns, SOCK_DGRAM, f->pods[1], 5353) };
 	struct dp_service s = cluster_ip(IPPROTO_UDP, 53, b, 2);
-	int fd = sock_in(client_pod.ns, SOCK_DGRAM), first;
+	int fd = sock_in_domain(client_pod.ns, f->domain, SOCK_DGRAM, 0), first;
 
 	ok(dataplane_service_set(world.dp, &s, err));
 	first = answered_by(fd, servers);
@@ -185,34 +206,52 @@ static void test_unconnected_moves(void **state)
 	ok(dataplane_service_delete(world.dp, &s, err));
 }
 
+/* Entries of both directions. */
+static size_t count_service_flows(void)
+{
+	int fd = world.dp->maps[DP_MAP_NAT];
+	struct k3c_nat_key key, next;
+	size_t n = 0;
+
+	for (bool first = true; bpf_map_get_next_key(fd, first ? NULL : &key, &next) == 0; first = false) {
+		struct k3c_nat value;
+
+		key = next;
+		assert_int_equal(bpf_map_lookup_elem(fd, &key, &value), 0);
+		n += (value.flags & K3C_NAT_SERVICE) != 0;
+	}
+	return n;
+}
+
 /* From outside: the client's flow finds another backend. */
 static void test_translations(void **state)
 {
-	struct dp_backend b = { ip(pods[0].addr), 5353 }, old = b;
+	struct dp_backend b = { ip(f->pods[0]), 5353 }, old = b;
 	struct dp_service s = { .id = 1,
 				.kind = DP_NODE_PORT,
 				.proto = IPPROTO_UDP,
-				.addr = ip("0.0.0.0"),
+				.addr = ip(f->any),
 				.port = 30053,
 				.backends = &b,
 				.n_backends = 1 };
-	int servers[2] = { server_in(pods[0].ns, SOCK_DGRAM, pods[0].addr, 5353),
-			   server_in(pods[1].ns, SOCK_DGRAM, pods[1].addr, 5353) };
-	struct k3c_nat_key key;
+	int servers[2] = { server_in(pods[0].ns, SOCK_DGRAM, f->pods[0], 5353),
+			   server_in(pods[1].ns, SOCK_DGRAM, f->pods[1], 5353) };
+	size_t before = count_service_flows();
 	int client;
 	char c;
 
 	ok(dataplane_service_set(world.dp, &s, err));
-	assert_int_equal(client_in(world.outside, SOCK_DGRAM, NODE_IP, 30053, &client), 0);
+	assert_int_equal(client_in(world.outside, SOCK_DGRAM, f->node, 30053, &client), 0);
 	assert_int_equal(send(client, "?", 1, 0), 1);
 	assert_int_equal(recv(servers[0], &c, 1, 0), 1);
-	b.addr = ip(pods[1].addr);
+	b.addr = ip(f->pods[1]);
 	ok(dataplane_service_set(world.dp, &s, err));
 	assert_int_equal(send(client, "?", 1, 0), 1);
 	assert_int_equal(recv(servers[0], &c, 1, 0), 1); /* it stays while the backend lives */
+	assert_int_equal(count_service_flows(), before + 2);
 	ok(dataplane_backends_gone(world.dp, &old, 1, IPPROTO_UDP, err));
 	sockets_finish(world.dp);
-	assert_true(bpf_map_get_next_key(world.dp->maps[DP_MAP_NAT], NULL, &key) < 0);
+	assert_int_equal(count_service_flows(), before);
 	assert_int_equal(send(client, "?", 1, 0), 1);
 	assert_int_equal(recv(servers[1], &c, 1, 0), 1);
 	close(client);
@@ -234,7 +273,8 @@ static int tests(void)
 
 	world_uplink();
 	world_open();
-	r = cmocka_run_group_tests(all, NULL, NULL);
+	for (f = families, r = 0; f < families + DP_FAMILIES; f++)
+		r += cmocka_run_group_tests(all, NULL, NULL);
 	dataplane_close(world.dp);
 	return r;
 }
