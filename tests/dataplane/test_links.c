@@ -71,26 +71,6 @@ static void link_flag(const char *name, short flag, bool on)
 	close(fd);
 }
 
-static void route(int ns, const char *net, uint8_t bits, const char *gateway, const char *link)
-{
-	struct dp_addr dst = ip(net), via = gateway ? ip(gateway) : (struct dp_addr){ 0 };
-	struct nl_route r = { .family = text_is_v6(net) ? AF_INET6 : AF_INET,
-			      .bits = bits,
-			      .type = RTN_UNICAST,
-			      .scope = gateway ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK,
-			      .dst = dp_addr_in(&dst),
-			      .gateway = dp_addr_in(&via),
-			      .ifindex = link ? ifindex_in(ns, link) : 0 };
-	struct nl *nl;
-	int fd;
-
-	assert_int_equal(netns_socket(ns, NETLINK_ROUTE, &fd), 0);
-	nl = nl_from_fd(fd);
-	nl_put_route(nl, RTM_NEWROUTE, &r, 0);
-	ok(nl_commit(nl, err));
-	nl_close(nl);
-}
-
 /* Whom the outside sees. */
 static void expect_seen_at(int line, const char *outside, const char *seen)
 {
@@ -355,8 +335,8 @@ static void test_node_address_on_lo(void **state)
 
 	address("up0", RTM_DELADDR, NODE_IP6, 64, false);
 	ok(dataplane_local_address_add(world.dp, &node, err));
-	route(world_host_ns(), "fd30::", 64, NULL, "up0");
-	route(world.outside, NODE_IP6, 128, NULL, "eth0");
+	route_in(world_host_ns(), "fd30::", 64, NULL, "up0");
+	route_in(world.outside, NODE_IP6, 128, NULL, "eth0");
 	links_heard();
 	assert_true(is_node_address(NODE_IP6));
 	expect_seen(OUTSIDE_IP6, NODE_IP6);
@@ -421,10 +401,10 @@ static void test_direct_nets(void **state)
 {
 	link_setup(world.outside, "lo", DIRECT_IP, 32);
 	link_setup(world.outside, "lo", DIRECT_IP6, 128);
-	route(world_host_ns(), DIRECT_IP, 32, OUTSIDE_IP, NULL);
-	route(world_host_ns(), DIRECT_IP6, 128, OUTSIDE_IP6, NULL);
-	route(world.outside, "10.42.0.0", 16, NODE_IP, NULL);
-	route(world.outside, "fd42::", 64, NODE_IP6, NULL);
+	route_in(world_host_ns(), DIRECT_IP, 32, OUTSIDE_IP, NULL);
+	route_in(world_host_ns(), DIRECT_IP6, 128, OUTSIDE_IP6, NULL);
+	route_in(world.outside, "10.42.0.0", 16, NODE_IP, NULL);
+	route_in(world.outside, "fd42::", 64, NODE_IP6, NULL);
 	expect_seen(DIRECT_IP, pod.addr);
 	expect_seen(DIRECT_IP6, pod.addr6);
 	expect_seen(OUTSIDE_IP, NODE_IP);

@@ -316,6 +316,27 @@ static inline void link_setup(int ns, const char *name, const char *addr, uint8_
 	nl_close(nl);
 }
 
+/* gateway, link: NULL for none. */
+static inline void route_in(int ns, const char *net, uint8_t bits, const char *gateway, const char *link)
+{
+	struct dp_addr dst = ip(net), via = gateway ? ip(gateway) : (struct dp_addr){ 0 };
+	struct nl_route r = { .family = text_is_v6(net) ? AF_INET6 : AF_INET,
+			      .bits = bits,
+			      .type = RTN_UNICAST,
+			      .scope = gateway ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK,
+			      .dst = dp_addr_in(&dst),
+			      .gateway = dp_addr_in(&via),
+			      .ifindex = link ? ifindex_in(ns, link) : 0 };
+	struct nl *nl;
+	int fd;
+
+	assert_int_equal(netns_socket(ns, NETLINK_ROUTE, &fd), 0);
+	nl = nl_from_fd(fd);
+	nl_put_route(nl, RTM_NEWROUTE, &r, 0);
+	ok(nl_commit(nl, err));
+	nl_close(nl);
+}
+
 /* ---- the dataplane ---- */
 
 #define NODE_IP "172.30.0.1"
