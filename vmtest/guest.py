@@ -8,7 +8,7 @@ import threading
 import time
 
 MEMORY_MB = 1024
-TEST_LIMIT_S = 150  # one test in the guest, in the guest's time
+TEST_LIMIT_S = 240  # one test in the guest, in the guest's time
 BOOT_LIMIT_S = 90   # until the guest's first word
 OUTPUT_MAX = 256 * 1024
 
@@ -47,7 +47,8 @@ class Guest:
 
     def command(self):
         # tsc: as its fallback the clock would be the HPET, for which QEMU stops at each look
-        arguments = f"console=ttyS0 quiet panic=-1 tsc=reliable k3c.cgroups={self.kernel.cgroups} k3c.limit={TEST_LIMIT_S}"
+        arguments = (f"console=ttyS0 quiet panic=-1 tsc=reliable k3c.cgroups={self.kernel.cgroups} "
+                     f"k3c.limit={TEST_LIMIT_S}")
         return ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-M", "q35", "-cpu", self.kernel.cpu,
                 "-accel", os.environ.get("K3C_VM_ACCEL", "tcg,thread=multi"), "-smp", "2", "-m", str(MEMORY_MB),
                 "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-kernel", str(self.kernel.image),
