@@ -196,13 +196,24 @@ static void monitor_tell_lost(struct monitor *m)
 	m->lost = lost;
 }
 
+static int monitor_listen(struct monitor *m, struct err *err)
+{
+	int r;
+
+	dp_listener_close(m->listener);
+	m->listener = NULL;
+	m->lost = 0;
+	dataplane_close(m->in.dp);
+	m->in.dp = NULL;
+	r = inspect_open(&m->in, err);
+	return r < 0 ? r : dataplane_listen(m->in.dp, m->types, &m->listener, err);
+}
+
 static int monitor_run(struct monitor *m, struct err *err)
 {
 	const struct sigaction stop = { .sa_handler = monitor_stop };
-	int r = inspect_open(&m->in, err);
+	int r = monitor_listen(m, err);
 
-	if (r == 0)
-		r = dataplane_listen(m->in.dp, m->types, &m->listener, err);
 	if (r < 0)
 		return r;
 	sigaction(SIGINT, &stop, NULL);
@@ -215,6 +226,12 @@ static int monitor_run(struct monitor *m, struct err *err)
 		monitor_tell_lost(m);
 		if (r == -EINTR)
 			r = 0;
+		if (r == -ESTALE) {
+			fprintf(stderr, "k3c-bpf monitor: the maps were replaced\n");
+			r = monitor_listen(m, err);
+			if (r < 0)
+				return r;
+		}
 	}
 	return r < 0 ? err_set(err, r, "read events: %s", strerror(-r)) : 0;
 }

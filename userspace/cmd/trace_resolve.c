@@ -35,6 +35,11 @@ static int trace_pod_address(struct trace *t, const char *ns, const char *name, 
 
 	if (!pod)
 		return err_set(err, -ENOENT, "pod %s/%s: not known to %s", ns, name, t->in.objects);
+	/* To the dataplane it is the node. */
+	if (json_get_bool(pod, "hostNetwork", false)) {
+		*ret = dataplane_node_address(t->in.dp, family == DP_V6 ? DP_V6 : DP_V4);
+		return 0;
+	}
 	if (address_parse(json_get_str(pod, "address"), &a) == 0 &&
 	    (family == DP_FAMILIES || (int)address_family(&a) == family)) {
 		*ret = a;
@@ -127,7 +132,7 @@ int trace_resolve_from(struct trace *t, const char *word, struct err *err)
 	int r = 0;
 
 	if (strcmp(word, "host") == 0) {
-		r = address_parse(family == DP_V4 ? STR("127.0.0.1") : STR("::1"), &addr);
+		addr = dataplane_node_address(t->in.dp, family);
 	} else if (address_parse(str_of(word), &addr) == 0) {
 		if (address_family(&addr) != family)
 			r = err_set(err, -EINVAL, "--from and --to are of two families");

@@ -129,6 +129,23 @@ int dataplane_listen(struct dataplane *dp, uint32_t types, struct dp_listener **
 	return 0;
 }
 
+/* A server with another layout of the maps pins new ones: nobody writes to these any more. */
+static bool listener_is_stale(const struct dp_listener *l)
+{
+	struct bpf_map_info mine = {}, pinned = {};
+	uint32_t len = sizeof(mine);
+	_cleanup_close_ int fd = -1;
+	char path[DP_PATH_MAX];
+
+	if (maps_path(l->dp->pin_dir, DP_MAP_EVENT, path, sizeof(path)) < 0)
+		return true;
+	fd = bpf_obj_get(path);
+	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &pinned, &len) < 0)
+		return true;
+	len = sizeof(mine);
+	return bpf_obj_get_info_by_fd(l->dp->maps[DP_MAP_EVENT], &mine, &len) < 0 || mine.id != pinned.id;
+}
+
 int dp_listener_poll(struct dp_listener *l, int timeout_ms, dataplane_event_fn *fn, void *arg)
 {
 	int r;
@@ -138,7 +155,7 @@ int dp_listener_poll(struct dp_listener *l, int timeout_ms, dataplane_event_fn *
 	l->arg = arg;
 	r = ring_buffer__poll(l->ring, timeout_ms);
 	l->fn = NULL;
-	return r;
+	return r == 0 && listener_is_stale(l) ? -ESTALE : r;
 }
 
 uint64_t dp_listener_lost(const struct dp_listener *l)

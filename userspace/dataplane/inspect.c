@@ -96,6 +96,22 @@ bool dataplane_is_node_address(struct dataplane *dp, const struct dp_addr *addr)
 	return bpf_map_lookup_elem(dp->maps[DP_MAP_NODE], &a, &value) == 0;
 }
 
+struct dp_addr dataplane_node_address(struct dataplane *dp, enum dp_family family)
+{
+	struct k3c_addr addr, next;
+	bool first = true;
+
+	while (bpf_map_get_next_key(dp->maps[DP_MAP_NODE], first ? NULL : &addr, &next) == 0) {
+		addr = next;
+		first = false;
+		if (dp_addr_family(&addr) == family)
+			return dp_addr_out(&addr);
+	}
+	if (family == DP_V6)
+		return (struct dp_addr){ .b = { [15] = 1 } };
+	return (struct dp_addr){ .b = { [10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1 } };
+}
+
 /* ---- rules ---- */
 
 /* What a peer of a direction has open: a run of ports of one protocol. */

@@ -84,6 +84,8 @@ int dataplane_probe(struct dataplane *dp, const struct dp_addr *from, const stru
 int dataplane_service_get(struct dataplane *dp, const struct dp_addr *addr, uint16_t port, uint8_t proto,
 			  bool from_host, dataplane_service_fn *fn, void *arg);
 bool dataplane_is_node_address(struct dataplane *dp, const struct dp_addr *addr);
+/* One of that family; its loopback address where it has none. */
+struct dp_addr dataplane_node_address(struct dataplane *dp, enum dp_family family);
 
 /* ---- events ---- */
 
@@ -107,7 +109,8 @@ struct dp_listener;
 /* Programs write events while this is polled at least every few seconds. `types`: 1 << enum dp_event_type.
  * -EBUSY: somebody else listens. What an earlier listener left unread is thrown away. */
 int dataplane_listen(struct dataplane *dp, uint32_t types, struct dp_listener **ret, struct err *err);
-/* Calls back for each event that is there or comes within the time; returns how many, or -EINTR. */
+/* Calls back for each event that is there or comes within the time; returns how many, or -EINTR. -ESTALE: the maps are
+ * not the pinned ones any more: open the dataplane again, and listen again. */
 int dp_listener_poll(struct dp_listener *l, int timeout_ms, dataplane_event_fn *fn, void *arg);
 uint64_t dp_listener_lost(const struct dp_listener *l); /* events since the start that found no room */
 void dp_listener_close(struct dp_listener *l);          /* takes NULL; the programs fall silent */

@@ -120,7 +120,8 @@ static struct json *status_pod(struct arena *arena, struct netctl *nc, const str
 		if (!address_is_zero(a))
 			json_append(addresses, status_address(arena, a));
 	}
-	json_set(v, "address", json_clone(arena, json_first(addresses)));
+	if (json_count(addresses))
+		json_set(v, "address", json_clone(arena, json_first(addresses)));
 	json_set(v, "addresses", addresses);
 	json_set_int(arena, v, "identity", pod->identity);
 	json_set(v, "labels", status_labels(arena, pod));
@@ -136,6 +137,8 @@ static struct json *status_pod(struct arena *arena, struct netctl *nc, const str
 	json_set(v, "policies", policies);
 	json_set(v, "ingressPolicies", ingress);
 	json_set(v, "egressPolicies", egress);
+	if (pod->host_network)
+		json_set_bool(arena, v, "hostNetwork", true);
 	if (pod->virtual)
 		json_set_bool(arena, v, "virtual", true);
 	return v;
@@ -150,7 +153,7 @@ struct json *netctl_status_json(struct netctl *nc, struct arena *arena)
 	map_foreach(e, &nc->host_ports)
 		json_append(services, status_service(arena, nc, e->value));
 	list_foreach(pod, &nc->model.pods, struct net_pod, link)
-		if (pod->attached)
+		if (pod->attached || pod->host_network)
 			json_append(pods, status_pod(arena, nc, pod));
 	json_set(v, "services", services);
 	json_set(v, "pods", pods);
