@@ -222,6 +222,19 @@ int dataplane_maps(struct dataplane *dp, struct dp_map_info *ret, size_t max, si
 int dataplane_policy_each(struct dataplane *dp, void (*fn)(void *arg, const struct dp_policy_info *p), void *arg,
 			  struct err *err);
 
+/* How near each table is to its limit. A full one refuses what is written (-ENOSPC, with the map's name); those of
+ * connections and translations refuse nothing: `entries` are the ones in use, and once nearly all are, each new one
+ * costs a live one. `refused` and `full_since_ns` (monotonic; 0: is not full) are this process's own. */
+struct dp_pressure {
+	char name[64];
+	uint32_t entries, max_entries;
+	uint64_t refused, full_since_ns;
+	bool forgets;
+};
+int dataplane_pressure(struct dataplane *dp, struct dp_pressure *ret, size_t max, size_t *ret_n, struct err *err);
+/* A map that has become full since the last call; false: none. Cheap. */
+bool dataplane_pressure_news(struct dataplane *dp, const char **ret_map, uint32_t *ret_max);
+
 /* One line for each kernel feature that is missing; `required` ones stop the node. */
 struct dp_feature {
 	const char *name, *needed_for;

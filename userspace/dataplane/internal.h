@@ -82,6 +82,13 @@ enum dp_program {
 /* Set numbers are reserved ahead in the meta row, so that none is given twice over restarts. */
 #define DP_SETS_RESERVED 1024
 
+/* pressure.c */
+struct map_pressure {
+	uint64_t refused;
+	uint64_t full_since_ns; /* 0: is not */
+	bool news;              /* nobody was told */
+};
+
 struct dataplane {
 	char *pin_dir;
 	char *cgroup2_dir;
@@ -91,6 +98,7 @@ struct dataplane {
 	int old_maps[DP_MAP_COUNT]; /* -1: none. Those of the build before, until its programs are replaced */
 	bool maps_changed;          /* programs that are pinned use others */
 	bool maps_anew;             /* and what objects say is not in them yet */
+	struct map_pressure pressure[DP_MAP_COUNT];
 	bool unsettled;             /* the programs of the build before still run, see dataplane_settle() */
 	int programs[DP_PROGRAM_COUNT];
 	struct k3c_meta meta; /* the row as last written */

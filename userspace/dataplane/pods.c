@@ -20,6 +20,7 @@
 #include "userspace/base/encode.h"
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/pressure.h"
 #include "userspace/dataplane/links.h"
 
 #define POD_LINK_NAME "eth0"
@@ -301,8 +302,7 @@ static int pod_netns_note(struct dataplane *dp, const struct dp_pod *pod, int so
 	for (int f = 0; f < DP_FAMILIES; f++)
 		value.addrs[f] = dp_addr_in(&pod->addrs[f]);
 	if (bpf_map_update_elem(dp->maps[DP_MAP_NETNS], &cookie, &value, BPF_ANY) < 0)
-		return err_set(err, errno == E2BIG ? -ENOSPC : -errno, "write %s: %s", maps_name(DP_MAP_NETNS),
-			       strerror(errno));
+		return pressure_write_failed(dp, DP_MAP_NETNS, err);
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "userspace/dataplane/policy_state.h"
+#include "userspace/dataplane/pressure.h"
 
 /* Endpoints that wear it. */
 struct identity_worn {
@@ -64,8 +65,7 @@ int policy_endpoint_put(struct dataplane *dp, const struct k3c_addr *addr, const
 			struct err *err)
 {
 	if (bpf_map_update_elem(dp->maps[DP_MAP_ENDPOINT], addr, e, flags | BPF_F_LOCK) < 0)
-		return err_set(err, errno == E2BIG ? -ENOSPC : -errno, "write %s: %s", maps_name(DP_MAP_ENDPOINT),
-			       strerror(errno));
+		return pressure_write_failed(dp, DP_MAP_ENDPOINT, err);
 	return 0;
 }
 

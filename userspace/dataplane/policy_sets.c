@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "userspace/dataplane/policy_state.h"
+#include "userspace/dataplane/pressure.h"
 
 static struct str set_key(const uint32_t *number)
 {
@@ -89,11 +90,6 @@ void policy_sets_finish(struct rule_sets *sets)
 
 /* ---- the maps ---- */
 
-static int write_failed(enum dp_map map, struct err *err)
-{
-	return err_set(err, errno == E2BIG ? -ENOSPC : -errno, "write %s: %s", maps_name(map), strerror(errno));
-}
-
 static int rule_write(struct dataplane *dp, const struct rule_set *s, struct k3c_rule_key key, struct err *err)
 {
 	uint32_t one = 1;
@@ -101,7 +97,7 @@ static int rule_write(struct dataplane *dp, const struct rule_set *s, struct k3c
 	key.set = s->number;
 	dp->policy->sets.writes++;
 	if (bpf_map_update_elem(dp->maps[DP_MAP_RULE], &key, &one, BPF_ANY) < 0)
-		return write_failed(DP_MAP_RULE, err);
+		return pressure_write_failed(dp, DP_MAP_RULE, err);
 	return 0;
 }
 
@@ -144,7 +140,7 @@ static int set_write(struct dataplane *dp, const struct rule_set *s, struct err 
 		p.key.set = s->number;
 		dp->policy->sets.writes++;
 		if (bpf_map_update_elem(dp->maps[DP_MAP_PREFIX], &p.key, &p.class, BPF_ANY) < 0)
-			return write_failed(DP_MAP_PREFIX, err);
+			return pressure_write_failed(dp, DP_MAP_PREFIX, err);
 	}
 	return 0;
 }

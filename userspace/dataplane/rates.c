@@ -14,6 +14,7 @@
 #include "bpf/include/rate.h"
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/pressure.h"
 #include "userspace/dataplane/rates.h"
 
 #define RATES_NS_PER_S 1000000000ull
@@ -106,8 +107,7 @@ int rates_set(struct dataplane *dp, struct nl *inner, int host, int peer, uint64
 		flags |= K3C_EP_LIMIT_EGRESS;
 	if ((ingress_bits_s || egress_bits_s) && memcmp(&row, &before, sizeof(row)) != 0 &&
 	    bpf_map_update_elem(dp->maps[DP_MAP_RATE], &key, &row, BPF_ANY) < 0)
-		return err_set(err, errno == E2BIG ? -ENOSPC : -errno, "write %s: %s", maps_name(DP_MAP_RATE),
-			       strerror(errno));
+		return pressure_write_failed(dp, DP_MAP_RATE, err);
 	if (known && !ingress_bits_s && !egress_bits_s)
 		bpf_map_delete_elem(dp->maps[DP_MAP_RATE], &key);
 	*ret_flags = flags;

@@ -11,6 +11,7 @@
 #include "bpf/include/service.h"
 #include "userspace/dataplane/inspect.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/pressure.h"
 
 /* A set of backends, as the caller gives it. */
 struct backend_list {
@@ -54,11 +55,7 @@ static void services_backend(const struct dp_backend *b, struct k3c_backend *ret
 
 static int services_full(struct dataplane *dp, enum dp_map m, struct err *err)
 {
-	int code = errno;
-
-	if (code == E2BIG || code == ENOSPC)
-		return err_set(err, -ENOSPC, "map %s is full: raise its limit", maps_name(m));
-	return err_set(err, -code, "write %s: %s", maps_name(m), strerror(code));
+	return pressure_write_failed(dp, m, err);
 }
 
 static void services_delete_set(struct dataplane *dp, uint32_t set, uint32_t count, bool members)

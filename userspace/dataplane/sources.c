@@ -7,6 +7,7 @@
 
 #include "bpf/include/service.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/pressure.h"
 
 static void sources_key(const struct dp_net *net, uint32_t set, struct k3c_source_key *ret)
 {
@@ -104,11 +105,9 @@ int sources_write(struct dataplane *dp, const struct dp_service *s, uint32_t set
 		sources_key(&s->sources[i], set, &key);
 		if (bpf_map_update_elem(dp->maps[DP_MAP_SOURCE], &key, &key.prefixlen, BPF_ANY) == 0)
 			continue;
-		code = errno;
+		code = pressure_write_failed(dp, DP_MAP_SOURCE, err);
 		sources_delete(dp, set);
-		if (code == ENOSPC || code == E2BIG)
-			return err_set(err, -ENOSPC, "map %s is full", maps_name(DP_MAP_SOURCE));
-		return err_set(err, -code, "write %s: %s", maps_name(DP_MAP_SOURCE), strerror(code));
+		return code;
 	}
 	*ret_n = (uint16_t)distinct;
 	return 0;

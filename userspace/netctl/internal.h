@@ -155,4 +155,6 @@ void netctl_free_pods(struct netctl *nc);
 /* metrics.c */
 void netctl_time_note(struct netctl_time *t, int64_t ns);
 
+/* Maps that have become full: an Event of the node. */
+void netctl_tell_pressure(struct netctl *nc);
 void netctl_schedule(struct netctl *nc);

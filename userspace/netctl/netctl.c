@@ -17,6 +17,32 @@ void netctl_schedule(struct netctl *nc)
 	loop_defer(nc->loop, &nc->defer);
 }
 
+/* Never silent: the pod says which map has no room for it, the node that it filled. */
+static void netctl_policy_failed(void *arg, const struct net_pod *pod, const char *what, const struct err *err)
+{
+	struct netctl *nc = arg;
+	const struct object *o = registry_by_uid(nc->reg, pod->uid);
+
+	if (o)
+		registry_event(nc->reg, "k3c-bpf", o, "Warning", "FailedPolicyInstall", "%s not installed: %s", what,
+			       err_message(err));
+}
+
+void netctl_tell_pressure(struct netctl *nc)
+{
+	const struct object *node;
+	const char *map;
+	uint32_t max;
+
+	while (dataplane_pressure_news(nc->dp, &map, &max)) {
+		log_warn("map is full map=%s entries=%u", map, max);
+		node = registry_get(nc->reg, KIND_NODE, STR_NULL, str_of(nc->node_name));
+		if (node)
+			registry_event(nc->reg, "k3c-bpf", node, "Warning", "DataplaneMapFull",
+				       "%s is full (%u entries): what does not fit is not installed", map, max);
+	}
+}
+
 static void netctl_sync(struct loop_defer *defer)
 {
 	struct netctl *nc = container_of(defer, struct netctl, defer);
@@ -33,6 +59,7 @@ static void netctl_sync(struct loop_defer *defer)
 		netctl_time_note(&nc->stats.policy_time, end - between);
 	nc->stats.last_sync_ns = (uint64_t)(end - start);
 	netctl_drift_look(nc, DRIFT_EVERY_NS);
+	netctl_tell_pressure(nc);
 }
 
 static struct netctl *netctl_of(struct registry_watch *w, size_t i)
@@ -147,6 +174,8 @@ int netctl_create(struct loop *loop, struct registry *reg, struct dataplane *dp,
 	netctl_init_services(nc);
 	model_init(&nc->model);
 	policy_sync_init(&nc->policy, &nc->model, dp, nc->no_policy);
+	nc->policy.failed = netctl_policy_failed;
+	nc->policy.failed_arg = nc;
 	r = netctl_ranges(nc, options, err);
 	if (r < 0) {
 		netctl_destroy(nc);

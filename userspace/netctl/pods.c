@@ -265,6 +265,7 @@ int netctl_pod_attach(struct netctl *nc, const struct object *o, const char *net
 	if (r < 0) {
 		if (fresh)
 			netctl_pod_detach(nc, o->uid, NULL);
+		netctl_tell_pressure(nc);
 		return err_wrap(err, r, "attach pod to the network");
 	}
 	netctl_host_ports_touch(nc, o->uid);

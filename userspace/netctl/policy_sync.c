@@ -136,6 +136,8 @@ static void sync_failed(struct policy_sync *ps, const struct net_pod *pod, const
 	ps->errors++;
 	log_warn("%s not installed pod=%.*s/%.*s error=\"%s\"", what, STR_ARG(pod->ns), STR_ARG(pod->name),
 		 err_message(err));
+	if (ps->failed)
+		ps->failed(ps->failed_arg, pod, what, err);
 }
 
 static bool sync_group_has(const struct policy_group *g, const struct net_pod *pod)

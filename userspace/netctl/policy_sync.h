@@ -14,6 +14,9 @@ struct policy_sync {
 	struct dataplane *dp;
 	bool off;         /* NetworkPolicy is not enforced */
 	struct map marks; /* pod uid -> the identity that the kernel was told, as struct policy_mark */
+	/* A pod that keeps its old policy; may be NULL. */
+	void (*failed)(void *arg, const struct net_pod *pod, const char *what, const struct err *err);
+	void *failed_arg;
 	/* Work so far. */
 	uint64_t pods, groups, rules, errors;
 };
