@@ -105,6 +105,9 @@ static void xdp_detach_others(const struct dataplane *dp, const int *ifindexes, 
 
 void xdp_sync(struct dataplane *dp, const int *ifindexes, size_t n)
 {
+	/* Until the maps are filled for this build, what runs is the one before's. */
+	if (dp->unsettled)
+		return;
 	xdp_detach_others(dp, ifindexes, n);
 	if (dp->options.xdp == DP_XDP_OFF)
 		return;
