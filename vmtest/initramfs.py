@@ -5,19 +5,17 @@ import json
 import lzma
 import os
 import pathlib
-import py_compile
 import re
 import shutil
 import subprocess
-import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parent
 E2E = TOP / "tests/e2e"
 
-# Debian's own: what else is first in the PATH may not be py_compile's version.
+# Debian's own, not what else may be first in the PATH: its library is where we look.
 PYTHON = pathlib.Path("/usr/bin/python3").resolve()
-PYTHON_LIB = pathlib.Path(f"/usr/lib/python{sys.version_info.major}.{sys.version_info.minor}")
+PYTHON_LIB = pathlib.Path("/usr/lib") / PYTHON.name
 # What is imported only when it is wanted.
 PYTHON_MORE = ["unittest.main", "unittest.runner", "unittest.async_case", "encodings.idna", "encodings.latin_1",
                "encodings.ascii", "argparse", "gettext", "locale", "difflib", "pprint", "sysconfig"]
@@ -157,6 +155,14 @@ print(json.dumps(files()))
 """
 
 
+COMPILE = """
+import json, py_compile, sys
+for source, target in json.load(sys.stdin):
+    py_compile.compile(source, cfile=target, dfile=source, doraise=True,
+                       invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+"""
+
+
 def python_modules(programs):
     """Files of the standard library that the programs import, as the host's interpreter finds them: {in its library
     folder: file}. Of a package everything: some import their parts when they are wanted."""
@@ -173,17 +179,17 @@ def put_python(root, programs):
     """An interpreter with what the programs need of its library, compiled (an emulated machine compiles slowly);
     returns what wants libraries."""
     put(root, PYTHON, "/usr/bin/python3", strip=True)
-    wanting = [PYTHON]
+    wanting, to_compile = [PYTHON], []
     for name, source in python_modules(programs).items():
         target = PYTHON_LIB / name
         if source.suffix == ".py":
             path = root / str(target.with_suffix(".pyc")).lstrip("/")
             path.parent.mkdir(parents=True, exist_ok=True)
-            py_compile.compile(str(source), cfile=str(path), dfile=str(source), doraise=True,
-                               invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+            to_compile.append((str(source), str(path)))
         else:
             put(root, source, target, strip=True)
             wanting.append(source)
+    subprocess.run([PYTHON, "-B", "-c", COMPILE], input=json.dumps(to_compile), text=True, check=True)
     (root / str(PYTHON_LIB / "lib-dynload").lstrip("/")).mkdir(exist_ok=True)
     return wanting
 
