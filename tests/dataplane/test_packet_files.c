@@ -134,8 +134,8 @@ static void note_outcome(const struct run *r)
 		 type == 0x0800   ? "ip"
 		 : type == 0x86dd ? "ip6"
 				  : "other",
-		 verdict_name(r), r->verdict != TC_ACT_SHOT && is_changed(r) ? " changed" : "", r->reason[0] ? " " : "",
-		 r->reason);
+		 verdict_name(r), strcmp(verdict_name(r), "drop") != 0 && is_changed(r) ? " changed" : "",
+		 r->reason[0] ? " " : "", r->reason);
 	outcome_of(text)->hits++;
 }
 
@@ -427,10 +427,12 @@ static int tests(void)
 		cmocka_unit_test(test_files),
 		cmocka_unit_test(test_branches),
 	};
+	struct dataplane_options o = world_options();
 	int r;
 
 	world_uplink();
-	world_open();
+	o.xdp = DP_XDP_GENERIC; /* its programs are loaded only then */
+	ok(dataplane_open(&o, &world.dp, err));
 	state_open();
 	r = cmocka_run_group_tests(all, NULL, NULL);
 	state_close();

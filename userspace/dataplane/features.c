@@ -11,9 +11,10 @@
 #include <pthread.h>
 
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/rates.h"
 
 struct netns_abilities {
-	bool namespaces, veth, clsact;
+	bool namespaces, veth, clsact, fq;
 };
 
 /* In a namespace of its own, which ends with the thread. */
@@ -37,6 +38,8 @@ static void *features_try_netns(void *arg)
 	a->veth = nl_commit(nl, NULL) == 0;
 	nl_put_clsact(nl, 1, 0);
 	a->clsact = nl_commit(nl, NULL) == 0;
+	rates_put_fq(nl, 1, true);
+	a->fq = nl_commit(nl, NULL) == 0;
 	nl_close(nl);
 	return NULL;
 }
@@ -79,6 +82,7 @@ size_t dataplane_features(struct dp_feature *ret, size_t max)
 		{ "network-namespaces", "pods", true, net.namespaces },
 		{ "veth", "pod networking", true, net.veth },
 		{ "clsact", "pod networking, node ports and masquerade", true, net.clsact },
+		{ "fq", "delaying, not dropping, what pods send beyond kubernetes.io/egress-bandwidth", false, net.fq },
 		{ "bpf-ringbuf", "events", false, libbpf_probe_bpf_map_type(BPF_MAP_TYPE_RINGBUF, NULL) == 1 },
 		{ "btf", "events and iterators", false, access("/sys/kernel/btf/vmlinux", R_OK) == 0 },
 	};

@@ -34,7 +34,7 @@ static void rates_limit(struct k3c_rate_limit *l, uint64_t bits_s)
 	l->burst_ns = bytes_ns > RATES_BURST_NS ? bytes_ns : RATES_BURST_NS;
 }
 
-static void rates_put_fq(struct nl *inner, int ifindex, bool wanted)
+void rates_put_fq(struct nl *inner, int ifindex, bool wanted)
 {
 	struct nlmsghdr *h = nl_begin(inner, wanted ? RTM_NEWQDISC : RTM_DELQDISC,
 				      wanted ? NLM_F_CREATE | NLM_F_REPLACE : 0, "fq qdisc", wanted ? 0 : ENOENT);
