@@ -231,6 +231,8 @@ class Inspect(Case):
         self.assertGreater(figures['k3c_dataplane_sync_seconds_count{what="services"}'], 0)
         self.assertGreater(figures['k3c_dataplane_sync_seconds_count{what="policies"}'], 0)
         self.assertEqual(figures["k3c_dataplane_snat_exhausted_total"], 0)
+        self.assertEqual(figures['k3c_dataplane_map_refused_total{map="k3c_rule"}'], 0)
+        self.assertGreater(figures['k3c_dataplane_map_live_entries{map="k3c_conn"}'], 0)
         self.assertGreater(figures['k3c_dataplane_connections{table="policy"}'], 0)
         self.assertEqual(figures['k3c_dataplane_program_attached{program="pod_out"}'], 1)
         for name in ("k3c_dataplane_sync_errors_total", 'k3c_dataplane_drift_total{kind="frontend"}'):
@@ -263,7 +265,10 @@ class Inspect(Case):
         self.assertEqual(drift["found"]["frontend"], before + 1)
         self.assertEqual(drift["last"], {"frontend": 1})
         self.assertIn(gone[0], services.keys())
-        self.assertRegex(self.k3c("status"), r"(?m)^Drift +repaired \d+ s ago: 1 frontend$")
+        text = self.k3c("status")
+        self.assertRegex(text, r"(?m)^Drift +repaired \d+ s ago: 1 frontend$")
+        self.assertRegex(text, r"(?m)^Translated +\d+ flows to services by packet, \d+ flows of pods by masquerade$")
+        self.assertNotIn("Full ", text)
         self.assertEqual(self.ask("allowed").returncode, 0)
         self.assertIn("repaired frontend=1", self.node.log.read_text())
 

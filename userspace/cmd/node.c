@@ -458,6 +458,7 @@ void node_destroy(struct node *node)
 	token_keys_destroy(node->tokens);
 	arena_finish(&node->arena);
 	free(node->maps);
+	free(node->pressure);
 	if (node->lock_fd >= 0)
 		close(node->lock_fd);
 	free(node);

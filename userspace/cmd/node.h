@@ -55,6 +55,9 @@ struct node {
 	struct dp_map_info *maps; /* as last counted, for the figures */
 	size_t n_maps;
 	int64_t maps_counted_ns;
+	struct dp_pressure *pressure;
+	size_t n_pressure;
+	int64_t pressure_counted_ns;
 	bool started; /* every room is there */
 };
 
@@ -78,6 +81,7 @@ void node_live_changed(void *node);                                             
 /* node_dataplane.c: the dataplane's figures. */
 void node_write_dataplane(struct node *node, struct buf *out);
 /* What was changed in the kernel by hand, and when that was last found. */
+struct json *node_refused_json(struct node *node, struct arena *arena); /* map -> writes that it refused */
 struct json *node_drift_json(struct node *node, struct arena *arena);
 /* node_health.c: checks and figures. */
 void node_wire_health(struct node *node);

@@ -13,6 +13,7 @@
 #define DATAPLANE_DROPS_MAX 64
 #define DATAPLANE_ROWS_MAX 128
 #define DATAPLANE_COUNT_AGE_NS (5 * NS_PER_S)
+#define DATAPLANE_PRESSURE_AGE_NS (60 * NS_PER_S) /* connections are looked at one by one */
 
 static void write_drops(struct node *node, struct buf *out)
 {
@@ -45,6 +46,47 @@ static void count_maps(struct node *node)
 	if (dataplane_maps(node->dp, node->maps, DATAPLANE_ROWS_MAX, &node->n_maps, NULL) < 0)
 		node->n_maps = 0;
 	node->maps_counted_ns = now;
+}
+
+static void count_pressure(struct node *node)
+{
+	int64_t now = clock_monotonic_ns();
+
+	if (node->pressure && now - node->pressure_counted_ns < DATAPLANE_PRESSURE_AGE_NS)
+		return;
+	if (!node->pressure)
+		node->pressure = mem_new_array(struct dp_pressure, DATAPLANE_ROWS_MAX);
+	if (dataplane_pressure(node->dp, node->pressure, DATAPLANE_ROWS_MAX, &node->n_pressure, NULL) < 0)
+		node->n_pressure = 0;
+	node->pressure_counted_ns = now;
+}
+
+static void write_pressure(struct node *node, struct buf *out)
+{
+	count_pressure(node);
+	metrics_head(out, "k3c_dataplane_map_live_entries", "gauge",
+		     "Entries in use of a map that forgets its oldest ones when it is full.");
+	for (size_t i = 0; i < node->n_pressure; i++)
+		if (node->pressure[i].forgets)
+			buf_printf(out, "k3c_dataplane_map_live_entries{map=\"%s\"} %" PRIu32 "\n",
+				   node->pressure[i].name, node->pressure[i].entries);
+	metrics_head(out, "k3c_dataplane_map_refused_total", "counter", "Writes that a full map refused.");
+	for (size_t i = 0; i < node->n_pressure; i++)
+		if (!node->pressure[i].forgets)
+			buf_printf(out, "k3c_dataplane_map_refused_total{map=\"%s\"} %" PRIu64 "\n",
+				   node->pressure[i].name, node->pressure[i].refused);
+}
+
+struct json *node_refused_json(struct node *node, struct arena *a)
+{
+	struct json *v = json_new_object(a);
+
+	node->pressure_counted_ns = 0;
+	count_pressure(node);
+	for (size_t i = 0; i < node->n_pressure; i++)
+		if (node->pressure[i].refused)
+			json_set_int(a, v, arena_strdup(a, node->pressure[i].name), (int64_t)node->pressure[i].refused);
+	return v;
 }
 
 static uint64_t map_figure(const struct dp_map_info *m, int which)
@@ -139,6 +181,7 @@ void node_write_dataplane(struct node *node, struct buf *out)
 	}
 	write_drops(node, out);
 	write_maps(node, out);
+	write_pressure(node, out);
 	write_programs(node, out);
 }
 

@@ -162,5 +162,6 @@ struct json *node_status_json(struct node *node, struct arena *a)
 	json_set(v, "dns", status_dns(node, a));
 	json_set(v, "network", netctl_status_json(node->net, a));
 	json_set(v, "drift", node_drift_json(node, a));
+	json_set(v, "refused", node_refused_json(node, a));
 	return v;
 }

@@ -210,6 +210,27 @@ static struct json *kernel_maps(struct dataplane *dp, struct arena *a)
 	return rows;
 }
 
+/* How near each table is to its limit: of connections and translations those in use count. */
+static struct json *kernel_pressure(struct dataplane *dp, struct arena *a)
+{
+	struct dp_pressure *rows = arena_new_array(a, struct dp_pressure, STATUS_ROWS_MAX);
+	struct json *list = json_new_array(a);
+	size_t n = 0;
+
+	if (dataplane_pressure(dp, rows, STATUS_ROWS_MAX, &n, NULL) < 0)
+		return list;
+	for (size_t i = 0; i < n; i++) {
+		struct json *v = json_new_object(a);
+
+		json_set_cstr(a, v, "map", arena_strdup(a, rows[i].name));
+		json_set_int(a, v, "entries", rows[i].entries);
+		json_set_int(a, v, "maxEntries", rows[i].max_entries);
+		json_set_bool(a, v, "forgets", rows[i].forgets);
+		json_append(list, v);
+	}
+	return list;
+}
+
 static void kernel_translation(void *arg, const struct dp_translation *t)
 {
 	int64_t *counts = arg;
@@ -247,6 +268,7 @@ void status_add_kernel(const struct config *config, struct arena *a, struct json
 	json_set(kernel, "drops", kernel_drops(dp, a));
 	json_set(kernel, "programs", kernel_programs(dp, a));
 	json_set(kernel, "maps", kernel_maps(dp, a));
+	json_set(kernel, "pressure", kernel_pressure(dp, a));
 	json_set(kernel, "translations", kernel_translations(dp, a));
 	json_set(status, "dataplane", kernel);
 	dataplane_close(dp);

@@ -167,19 +167,20 @@ static int64_t print_total(const struct json *list, const char *key)
 	return n;
 }
 
-/* Those that hold what objects ask for; the others forget what is oldest. */
-static void print_full_maps(const struct json *maps)
+static void print_full_maps(const struct json *pressure, const struct json *refused)
 {
-	static const char *const names[] = { "k3c_service",  "k3c_backend", "k3c_source",
-					     "k3c_endpoint", "k3c_rule",    "k3c_prefix" };
-
-	json_foreach(m, maps) {
+	json_foreach(m, pressure) {
 		int64_t entries = json_get_int(m, "entries", 0), max = json_get_int(m, "maxEntries", 0);
+		struct str name = json_get_str(m, "map");
+		int64_t no = json_int(json_get_n(refused, name), 0);
 
-		for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-			if (str_is(json_get_str(m, "name"), names[i]) && max && entries * 100 >= max * STATUS_FILL_WARN)
-				printf("Full        !! %s holds %" PRId64 " of %" PRId64 " entries: raise its limit\n",
-				       names[i], entries, max);
+		if (!no && (!max || entries * 100 < max * STATUS_FILL_WARN))
+			continue;
+		printf("Full        !! %.*s: %" PRId64 " of %" PRId64 " entries%s", STR_ARG(name), entries, max,
+		       json_get_bool(m, "forgets", false) ? " in use, new ones cost old ones" : "");
+		if (no)
+			printf(", %" PRId64 " writes refused", no);
+		printf("\n");
 	}
 }
 
@@ -199,7 +200,7 @@ static void print_drift(const struct json *drift)
 	printf("\n");
 }
 
-static void print_dataplane(const struct json *d)
+static void print_dataplane(const struct json *d, const struct json *refused)
 {
 	const struct json *programs = json_get(d, "programs"), *maps = json_get(d, "maps");
 	bool any = false;
@@ -219,7 +220,7 @@ static void print_dataplane(const struct json *d)
 	printf("%s\n", any ? " packets" : "none");
 	printf("Translated  %" PRId64 " flows to services by packet, %" PRId64 " flows of pods by masquerade\n",
 	       json_at_int(d, "translations.services", 0), json_at_int(d, "translations.masquerade", 0));
-	print_full_maps(maps);
+	print_full_maps(json_get(d, "pressure"), refused);
 	printf("Programs    %zu loaded, ", json_count(programs));
 	print_bytes(print_total(programs, "memoryBytes"));
 	printf("\n");
@@ -245,7 +246,7 @@ void status_print(const struct json *s)
 	print_store(json_get(s, "store"));
 	print_services(json_get(s, "services"));
 	print_policies(json_get(s, "policies"));
-	print_dataplane(json_get(s, "dataplane"));
+	print_dataplane(json_get(s, "dataplane"), json_get(s, "refused"));
 	print_drift(json_get(s, "drift"));
 	printf("\n");
 	json_foreach(c, json_get(s, "certificates"))
