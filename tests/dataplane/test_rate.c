@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Limits of pods in the kernel: paced where it has fq, else policed; changed and lifted while the pod runs, kept over a
+ * restart, gone with the pod. What single packets cost is in packets/rate.packets. */
+#include "tests/dataplane/world.h"
+
+#include <bpf/bpf.h>
+
+#include "bpf/include/endpoint.h"
+#include "bpf/include/rate.h"
+
+static struct test_pod a, b;
+
+static bool has_fq(void)
+{
+	struct dp_feature f[32];
+	size_t n = dataplane_features(f, 32);
+
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(f[i].name, "fq") == 0)
+			return f[i].present;
+	fail_msg("no such feature");
+	return false;
+}
+
+static bool row_of(const struct test_pod *p, struct k3c_rate *ret)
+{
+	uint32_t key = (uint32_t)p->ifindex;
+
+	return bpf_map_lookup_elem(world.dp->maps[DP_MAP_RATE], &key, ret) == 0;
+}
+
+static uint16_t flags_of(const struct test_pod *p, const char *addr)
+{
+	struct dp_addr d = ip(addr);
+	struct k3c_addr key = dp_addr_in(&d);
+	struct k3c_endpoint e;
+
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_ENDPOINT], &key, &e), 0);
+	return e.flags;
+}
+
+static void limits_are(const struct test_pod *p, uint64_t in, uint64_t out)
+{
+	uint16_t want = (uint16_t)((in ? K3C_EP_LIMIT_INGRESS : 0) | (out && !has_fq() ? K3C_EP_LIMIT_EGRESS : 0));
+	struct k3c_rate row = { 0 };
+
+	assert_int_equal(row_of(p, &row), in || out);
+	assert_int_equal(row.limit[DP_INGRESS].bits_s, in);
+	assert_int_equal(row.limit[DP_EGRESS].bits_s, out);
+	assert_int_equal(row.paced != 0, out && has_fq());
+	assert_int_equal(flags_of(p, p->addr), want);
+	assert_int_equal(flags_of(p, p->addr6), want);
+}
+
+static void talk(void)
+{
+	int server = server_in(b.ns, SOCK_STREAM, b.addr, 80), client, conn;
+
+	assert_int_equal(client_in(a.ns, SOCK_STREAM, b.addr, 80, &client), 0);
+	conn = accept_from(server, NULL);
+	pass_bytes(client, conn, "question");
+	pass_bytes(conn, client, "answer");
+	close(client);
+	close(conn);
+	close(server);
+}
+
+static void test_life(void **state)
+{
+	struct dp_pod pod = { .key = a.key, .netns_path = a.netns_path, .egress_bits_s = 8000000 };
+
+	limits_are(&a, 0, 0);
+	ok(dataplane_pod_bandwidth(world.dp, a.key, 16000000, 8000000, err));
+	limits_are(&a, 16000000, 8000000);
+	talk();
+	dataplane_close(world.dp);
+	world_open();
+	limits_are(&a, 16000000, 8000000);
+	talk();
+	/* attached again, as after a restart of the server */
+	pod_addrs_of(&a, pod.addrs);
+	ok(dataplane_pod_attach(world.dp, &pod, err));
+	limits_are(&a, 0, 8000000);
+	talk();
+	ok(dataplane_pod_bandwidth(world.dp, a.key, 0, 0, err));
+	limits_are(&a, 0, 0);
+	talk();
+	assert_int_equal(dataplane_pod_bandwidth(world.dp, "nobody", 0, 1000, NULL), -ENOENT);
+}
+
+static void test_gone_with_the_pod(void **state)
+{
+	struct k3c_rate row;
+
+	ok(dataplane_pod_bandwidth(world.dp, b.key, 1000, 0, err));
+	assert_true(row_of(&b, &row));
+	pod_drop(&b);
+	assert_false(row_of(&b, &row));
+}
+
+/* Far more than the limit allows at once: what is too much is dropped or waits, and that is counted. */
+static void test_excess_is_dropped(void **state)
+{
+	uint64_t before = drops("rate-egress");
+	struct sockaddr_in to = sin_of(OUTSIDE_IP, 9);
+	int fd = sock_in(a.ns, SOCK_DGRAM);
+	static const char data[1000];
+
+	ok(dataplane_pod_bandwidth(world.dp, a.key, 0, 1000, err));
+	/* a thousand bits a second: one of these takes eight seconds */
+	for (int i = 0; i < 200; i++)
+		(void)sendto(fd, data, sizeof(data), MSG_DONTWAIT, (struct sockaddr *)&to, sizeof(to));
+	await_drop("rate-egress", before);
+	close(fd);
+}
+
+static int tests(void)
+{
+	const struct CMUnitTest all[] = {
+		cmocka_unit_test(test_life),
+		cmocka_unit_test(test_gone_with_the_pod),
+		cmocka_unit_test(test_excess_is_dropped),
+	};
+	int r;
+
+	world_uplink();
+	world_open();
+	pod_make_dual(&a, "rate-a", "10.42.7.1", "fd42::7:1", 0);
+	pod_make_dual(&b, "rate-b", "10.42.7.2", "fd42::7:2", 0);
+	r = cmocka_run_group_tests(all, NULL, NULL);
+	pod_drop(&a);
+	dataplane_close(world.dp);
+	return r;
+}
+
+int main(void)
+{
+	return world_run(tests);
+}
