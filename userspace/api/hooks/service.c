@@ -96,7 +96,7 @@ static void service_prepare_update(struct arena *arena, struct json *service, co
 			json_remove(p, "nodePort");
 	}
 	if (!type_is(spec, "LoadBalancer") && type_is(was, "LoadBalancer")) {
-		json_set(service, "status", json_new_object(arena));
+		json_set(json_ensure_object(arena, service, "status"), "loadBalancer", json_new_object(arena));
 		if (hooks_same(json_get(spec, "allocateLoadBalancerNodePorts"),
 			       json_get(was, "allocateLoadBalancerNodePorts")))
 			json_remove(spec, "allocateLoadBalancerNodePorts");
