@@ -294,6 +294,8 @@ int dataplane_open(const struct dataplane_options *options, struct dataplane **r
 		r = maps_open(dp, err);
 	if (r == 0)
 		r = dataplane_start(dp, err);
+	dp->options.direct_nets = NULL; /* the caller's */
+	dp->options.n_direct_nets = 0;
 	if (r < 0)
 		return err_wrap(err, r, "dataplane");
 	*ret = TAKE_PTR(dp);

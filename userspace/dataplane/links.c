@@ -42,7 +42,7 @@ struct host_link {
 	struct k3c_addr addr[DP_FAMILIES];
 	int rank[DP_FAMILIES]; /* of that address among the link's */
 	enum link_kind kind;
-	bool up;
+	bool up, has_address; /* any, also one that is not to masquerade with */
 };
 
 struct host_view {
@@ -213,6 +213,7 @@ static int view_address(const struct nlmsghdr *h, void *arg)
 		return 0;
 	if (v->n_addrs < LINKS_ADDRESSES_MAX)
 		v->addrs[v->n_addrs++] = a;
+	link->has_address = true;
 	f = dp_addr_family(&a);
 	rank = view_rank(v->dp, &a, i, attrs.flags);
 	if (rank > link->rank[f]) {
@@ -279,9 +280,9 @@ static void links_source(const struct host_view *v, const struct host_link *l, s
 	}
 }
 
-static bool links_has_address(const struct host_link *l)
+static bool links_carries(const struct host_link *l)
 {
-	return !dp_addr_is_zero(&l->addr[DP_V4]) || !dp_addr_is_zero(&l->addr[DP_V6]);
+	return l->kind != LINK_OTHER && l->up && l->has_address;
 }
 
 /* Again: replacing under the same handle. */
@@ -316,7 +317,7 @@ static int links_follow(struct dataplane *dp, const struct host_view *v, const s
 	if (dp->options.pod_nets[DP_V6].bits && links_accept_router_advertisements(l->ifindex, true))
 		row.flags |= K3C_LINK_RAISED_RA;
 	links_source(v, l, row.addr);
-	if (l->kind != LINK_OTHER && l->up && links_has_address(l) && !dp->unsettled)
+	if (links_carries(l) && !dp->unsettled)
 		r = links_attach(dp, l, &row, err);
 	if (row.flags && memcmp(&row, &before, sizeof(row)) != 0 &&
 	    bpf_map_update_elem(dp->maps[DP_MAP_LINK], &ifindex, &row, BPF_ANY) < 0 && r == 0)
@@ -362,14 +363,13 @@ int links_sync(struct dataplane *dp, struct err *err)
 		const struct host_link *l = &v->links[i];
 		struct err one = ERR_INIT;
 
-		if (l->kind != LINK_OTHER && l->up && links_has_address(l) && l->mtu >= LINKS_MTU_MIN &&
-		    (!mtu || l->mtu < mtu))
+		if (links_carries(l) && l->mtu >= LINKS_MTU_MIN && (!mtu || l->mtu < mtu))
 			mtu = l->mtu;
 		/* One odd link must not keep the others from working. */
 		if (links_follow(dp, v, l, &one) < 0)
 			log_warn("node ports do not work on a link link=%s error=%s", l->name, err_message(&one));
 		err_finish(&one);
-		if (l->kind == LINK_ETHERNET && l->up && links_has_address(l))
+		if (l->kind == LINK_ETHERNET && links_carries(l))
 			ethernet[n_ethernet++] = l->ifindex;
 	}
 	xdp_sync(dp, ethernet, n_ethernet);

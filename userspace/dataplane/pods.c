@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/rtnetlink.h>
-#include <linux/veth.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,22 +19,17 @@
 #include "userspace/base/encode.h"
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/veth.h"
 #include "userspace/dataplane/pressure.h"
 #include "userspace/dataplane/links.h"
 
-#define POD_LINK_NAME "eth0"
 #define POD_ALIAS_MAX 255
-#define POD_CARRIER_PAUSE_NS 100000
-#define POD_CARRIER_TRIES 1000
-#define POD_OPER_UP 6 /* RFC 2863; linux/if.h does not go with net/if.h */
 
 /* The host end, as the pod knows it: 169.254.1.1 and fe80::1. */
 static const struct k3c_addr pod_gateways[DP_FAMILIES] = {
 	[DP_V4] = { .b = { [10] = 0xff, 0xff, 169, 254, 1, 1 } },
 	[DP_V6] = { .b = { 0xfe, 0x80, [15] = 1 } },
 };
-
-static const uint8_t pod_host_mac[6] = { 0x02, 0x6b, 0x33, 0x63, 0x00, 0x01 };
 
 static void pod_state_free(struct pod_state *s)
 {
@@ -75,78 +69,6 @@ static void pod_names(const char *key, char ret_link[static IFNAMSIZ], uint8_t r
 	ret_mac[0] = (uint8_t)((ret_mac[0] & 0xfcu) | 0x02u);
 }
 
-/* ---- looking at links ---- */
-
-struct link_look {
-	int ifindex, peer;
-	uint8_t operstate;
-};
-
-static int link_attr(const struct nlattr *attr, void *arg)
-{
-	struct link_look *l = arg;
-
-	if (mnl_attr_get_type(attr) == IFLA_LINK)
-		l->peer = (int)mnl_attr_get_u32(attr);
-	if (mnl_attr_get_type(attr) == IFLA_OPERSTATE)
-		l->operstate = mnl_attr_get_u8(attr);
-	return MNL_CB_OK;
-}
-
-static int link_seen(const struct nlmsghdr *h, void *arg)
-{
-	struct link_look *l = arg;
-
-	l->ifindex = ((const struct ifinfomsg *)mnl_nlmsg_get_payload(h))->ifi_index;
-	mnl_attr_parse(h, sizeof(struct ifinfomsg), link_attr, l);
-	return 0;
-}
-
-/* 0 fields: no such link. */
-static struct link_look link_by_name(struct nl *nl, const char *name)
-{
-	struct link_look l = { 0 };
-	struct nlmsghdr *h = nl_request(nl, RTM_GETLINK, 0);
-
-	mnl_nlmsg_put_extra_header(h, sizeof(struct ifinfomsg));
-	mnl_attr_put_strz(h, IFLA_IFNAME, name);
-	if (nl_query(nl, link_seen, &l, NULL) < 0)
-		return (struct link_look){ 0 };
-	return l;
-}
-
-/* ---- making ---- */
-
-static void put_veth(struct nl *nl, const char *name, const uint8_t *mac, int netns_fd, uint32_t mtu)
-{
-	struct nlmsghdr *h = nl_begin(nl, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, "make the veth pair", 0);
-	struct nlattr *info, *data, *peer;
-	struct ifinfomsg *i;
-
-	mnl_nlmsg_put_extra_header(h, sizeof(struct ifinfomsg));
-	mnl_attr_put_strz(h, IFLA_IFNAME, name);
-	mnl_attr_put(h, IFLA_ADDRESS, 6, pod_host_mac);
-	mnl_attr_put_u32(h, IFLA_MTU, mtu);
-	mnl_attr_put_u32(h, IFLA_NUM_TX_QUEUES, 1);
-	mnl_attr_put_u32(h, IFLA_NUM_RX_QUEUES, 1);
-	info = mnl_attr_nest_start(h, IFLA_LINKINFO);
-	mnl_attr_put_strz(h, IFLA_INFO_KIND, "veth");
-	data = mnl_attr_nest_start(h, IFLA_INFO_DATA);
-	peer = mnl_attr_nest_start(h, VETH_INFO_PEER);
-	i = (struct ifinfomsg *)((char *)h + MNL_ALIGN(h->nlmsg_len));
-	memset(i, 0, sizeof(*i));
-	h->nlmsg_len = MNL_ALIGN(h->nlmsg_len) + (uint32_t)sizeof(*i);
-	mnl_attr_put_strz(h, IFLA_IFNAME, POD_LINK_NAME);
-	mnl_attr_put(h, IFLA_ADDRESS, 6, mac);
-	mnl_attr_put_u32(h, IFLA_MTU, mtu);
-	mnl_attr_put_u32(h, IFLA_NUM_TX_QUEUES, 1);
-	mnl_attr_put_u32(h, IFLA_NUM_RX_QUEUES, 1);
-	mnl_attr_put_u32(h, IFLA_NET_NS_FD, (uint32_t)netns_fd);
-	mnl_attr_nest_end(h, peer);
-	mnl_attr_nest_end(h, data);
-	mnl_attr_nest_end(h, info);
-}
-
 static void pod_addrs(const struct dp_pod *pod, struct k3c_addr ret[static DP_FAMILIES])
 {
 	for (int f = 0; f < DP_FAMILIES; f++)
@@ -182,7 +104,7 @@ static int pod_inner_setup(struct nl *inner, const struct k3c_addr addrs[static 
 			continue;
 		if (f == DP_V4)
 			nl_put_route(inner, RTM_NEWROUTE, &gateway, 0);
-		nl_put_neighbour(inner, ifindex, &pod_gateways[f], pod_host_mac);
+		nl_put_neighbour(inner, ifindex, &pod_gateways[f], veth_host_mac);
 		nl_put_route(inner, RTM_NEWROUTE, &world, 0);
 	}
 	return nl_commit(inner, err);
@@ -372,24 +294,24 @@ static int pod_link_delete_later(int ifindex, struct err *err)
 static int pod_pair(struct dataplane *dp, const char *name, const uint8_t *mac, int netns_fd, struct nl *inner,
 		    int *ret_host, int *ret_inner, struct err *err)
 {
-	struct link_look host = link_by_name(dp->nl, name);
-	struct link_look peer = { 0 };
+	struct veth_look host = veth_look(dp->nl, name);
+	struct veth_look peer = { 0 };
 	int r;
 
 	if (host.ifindex) {
-		peer = link_by_name(inner, POD_LINK_NAME);
+		peer = veth_look(inner, VETH_POD_NAME);
 		if (!peer.ifindex || peer.peer != host.ifindex || host.peer != peer.ifindex) {
 			pod_link_delete(dp, host.ifindex);
-			host = (struct link_look){ 0 };
+			host = (struct veth_look){ 0 };
 		}
 	}
 	if (!host.ifindex) {
-		put_veth(dp->nl, name, mac, netns_fd, dp->mtu);
+		veth_put(dp->nl, name, mac, netns_fd, dp->mtu);
 		r = nl_commit(dp->nl, err);
 		if (r < 0)
 			return r;
-		host = link_by_name(dp->nl, name);
-		peer = link_by_name(inner, POD_LINK_NAME);
+		host = veth_look(dp->nl, name);
+		peer = veth_look(inner, VETH_POD_NAME);
 	}
 	if (!host.ifindex || !peer.ifindex)
 		return err_set(err, -ENODEV, "the veth pair %s vanished", name);
@@ -401,19 +323,6 @@ static int pod_pair(struct dataplane *dp, const char *name, const uint8_t *mac, 
 static void nl_closep(struct nl **nl)
 {
 	nl_close(*nl);
-}
-
-/* An end that was up before its other end gets its queue from a kernel worker; until then it drops what is sent.
- * Usually a fraction of a millisecond; a worker that takes longer than the limit costs a packet, not the pod. */
-static void pod_await_carrier(struct nl *inner)
-{
-	struct timespec pause = { .tv_nsec = POD_CARRIER_PAUSE_NS };
-
-	for (int i = 0; i < POD_CARRIER_TRIES; i++) {
-		if (link_by_name(inner, POD_LINK_NAME).operstate == POD_OPER_UP)
-			return;
-		nanosleep(&pause, NULL);
-	}
 }
 
 int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct err *err)
@@ -462,7 +371,7 @@ int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct 
 		return err_wrap(err, r, "pod %s", pod->key);
 	}
 	pod_drops_begin(dp, host);
-	pod_await_carrier(inner);
+	veth_await_carrier(inner);
 	if (!dp_addr_is_zero(&addrs[DP_V6]))
 		nl_await_address(inner, &addrs[DP_V6]);
 	pod_remember(dp, pod->key, pod->netns_path, addrs, host);
@@ -472,13 +381,13 @@ int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct 
 int dataplane_pod_detach(struct dataplane *dp, const char *key, const struct dp_addr *addrs, struct err *err)
 {
 	struct pod_state *s = map_get(&dp->pods, str_of(key));
-	struct link_look host;
+	struct veth_look host;
 	char name[IFNAMSIZ];
 	uint8_t mac[6];
 	int r = 0;
 
 	pod_names(key, name, mac);
-	host = link_by_name(dp->nl, name);
+	host = veth_look(dp->nl, name);
 	/* The address may be another pod's already: only this pod's own entry goes. */
 	for (int f = 0; f < DP_FAMILIES && (host.ifindex || s); f++) {
 		struct k3c_addr a = addrs ? dp_addr_in(&addrs[f]) : s ? s->addrs[f] : (struct k3c_addr){ 0 };
