@@ -45,6 +45,31 @@ struct service {
 	struct objects slices; /* existing */
 };
 
+static struct json *hint_new(struct arena *arena, struct json *object, const char *list)
+{
+	struct json *v = json_new_object(arena);
+
+	json_append(json_ensure_array(arena, object, list), v);
+	return v;
+}
+
+/* trafficDistribution: clients in the endpoint's zone, or on its node, are to come to it. */
+static void build_hints(struct service *s, const struct backend *b, struct json *endpoint)
+{
+	struct str how = json_at_str(s->json, "spec.trafficDistribution"), zone = json_get_str(endpoint, "zone");
+	bool node = str_is(how, "PreferSameNode");
+	struct json *hints = json_new_object(s->ctx->arena);
+
+	if (!b->ready || !(node || str_is(how, "PreferSameZone") || str_is(how, "PreferClose")))
+		return;
+	if (zone.n > 0)
+		json_set_str(s->ctx->arena, hint_new(s->ctx->arena, hints, "forZones"), "name", zone);
+	if (node && b->node.n > 0)
+		json_set_str(s->ctx->arena, hint_new(s->ctx->arena, hints, "forNodes"), "name", b->node);
+	if (json_count(hints) > 0)
+		json_set(endpoint, "hints", hints);
+}
+
 static struct json *build_endpoint(struct service *s, const struct backend *b, int family)
 {
 	struct arena *arena = s->ctx->arena;
@@ -65,6 +90,7 @@ static struct json *build_endpoint(struct service *s, const struct backend *b, i
 	node = b->node.n > 0 ? registry_get(s->ctx->reg, KIND_NODE, STR_NULL, b->node) : NULL;
 	if (node && object_label(node, STR("topology.kubernetes.io/zone")).n > 0)
 		json_set_str(arena, e, "zone", object_label(node, STR("topology.kubernetes.io/zone")));
+	build_hints(s, b, e);
 	return e;
 }
 
