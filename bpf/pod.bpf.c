@@ -5,29 +5,10 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-#include "bpf/lib/event_packet.h"
+#include "bpf/lib/pod_drop.h"
 #include "bpf/lib/policy.h"
 #include "bpf/lib/packet_service.h"
 #include "bpf/lib/rate.h"
-
-K3C_MAP_POD_DROP;
-
-/* `ifindex`: of the pod that loses it. */
-static __always_inline int pod_drop(struct __sk_buff *skb, const struct packet *p, __u32 reason, __u32 ifindex,
-				    __u32 src_identity, __u32 dst_identity)
-{
-	struct k3c_pod_drop *d = bpf_map_lookup_elem(&k3c_pod_drop, &ifindex);
-
-	if (d) {
-		__sync_fetch_and_add(reason == K3C_DROP_POLICY_INGRESS  ? &d->ingress
-				     : reason == K3C_DROP_POLICY_EGRESS ? &d->egress
-									: &d->other,
-				     1);
-		__sync_fetch_and_add(&d->bytes, skb->len);
-	}
-	drop_packet(skb, p, reason, src_identity, dst_identity);
-	return TC_ACT_SHOT;
-}
 
 /* Neighbours are fixed on both sides: no ARP, no neighbour discovery; what an interface says to its link on its own
  * is not worth counting. */

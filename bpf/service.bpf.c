@@ -7,7 +7,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-#include "bpf/lib/event_packet.h"
+#include "bpf/lib/pod_drop.h"
 #include "bpf/lib/maps.h"
 
 K3C_MAP_META;
@@ -18,8 +18,7 @@ K3C_MAP_ENDPOINT;
 
 static __always_inline int service_drop(struct __sk_buff *skb, const struct packet *p, __u32 reason)
 {
-	drop_packet(skb, p, reason, 0, 0);
-	return TC_ACT_SHOT;
+	return pod_drop(skb, p, reason, skb->ifindex, 0, 0);
 }
 
 static __always_inline int service_pass(struct __sk_buff *skb)
