@@ -169,6 +169,52 @@ static void test_masquerade(void **state)
 	close(fd);
 }
 
+static bool has_sctp(void)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_SCTP);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+static void expect_sctp(int from, int at, const char *own, uint16_t own_port, const char *addr, uint16_t port,
+			const char *seen)
+{
+	union any_addr here = any_of(own, own_port), there = any_of(addr, port), peer;
+	int server = sock_in_domain(at, here.sa.sa_family, SOCK_STREAM, IPPROTO_SCTP);
+	int client = sock_in_domain(from, there.sa.sa_family, SOCK_STREAM, IPPROTO_SCTP), conn;
+
+	assert_int_equal(bind(server, &here.sa, any_len(&here)), 0);
+	assert_int_equal(listen(server, 4), 0);
+	if (connect(client, &there.sa, any_len(&there)) < 0)
+		fail_msg("SCTP to %s: %s", addr, strerror(errno));
+	conn = accept_any(server, &peer);
+	assert_true(any_is(&peer, seen, 0));
+	pass_bytes(client, conn, "question");
+	pass_bytes(conn, client, "answer");
+	close(conn);
+	close(client);
+	close(server);
+}
+
+static void test_sctp(void **state)
+{
+	const struct family *f = *state;
+	struct dp_backend to = { ip(f->a), 13868 };
+	struct dp_service s = node_port(f, IPPROTO_SCTP, 30038, &to);
+
+	if (!has_sctp()) {
+		print_message("no SCTP sockets here\n");
+		skip();
+	}
+	ok(dataplane_service_set(world.dp, &s, err));
+	expect_sctp(a.ns, b.ns, f->b, 3868, f->b, 3868, f->a);
+	expect_sctp(world.outside, a.ns, f->a, 13868, f->node, 30038, f->outside);
+	expect_sctp(a.ns, world.outside, f->outside, 3868, f->outside, 3868, f->node);
+	ok(dataplane_service_delete(world.dp, &s, err));
+}
+
 static uint16_t internet_sum(const void *data, size_t n)
 {
 	const uint16_t *w = data;
@@ -339,6 +385,7 @@ static int tests(void)
 		BOTH(test_node_port_refused),
 		BOTH(test_masquerade),
 		BOTH(test_echo),
+		BOTH(test_sctp),
 		BOTH(test_policy),
 		BOTH(test_spoof),
 		cmocka_unit_test_setup_teardown(test_link_local, setup, teardown),
