@@ -9,10 +9,12 @@
 
 #include "bpf/include/conn.h"
 
-#define ROUNDS 20
+#define ROUNDS 20 /* unless K3C_UPGRADE_ROUNDS says otherwise */
 #define SERVERS 2
 #define CONNECTIONS_MAX 64
 #define DENIED_PORT 9
+
+static int rounds = ROUNDS;
 
 static struct test_pod client, servers[SERVERS], closed;
 static atomic_bool stop, servers_stop; /* clients first */
@@ -342,7 +344,7 @@ static void test_back_and_forth(void **state)
 		pthread_create(&new[i].thread, NULL, load_new, &new[i]);
 	}
 	pthread_create(&denied.thread, NULL, load_denied, &denied);
-	for (int round = 0; round < ROUNDS; round++) {
+	for (int round = 0; round < rounds; round++) {
 		change(round, &o);
 		dataplane_close(world.dp);
 		ok(dataplane_open(&o, &world.dp, err));
@@ -366,7 +368,7 @@ static void test_back_and_forth(void **state)
 		close(s[i].listener);
 	}
 	report("established", old, ARRAY_SIZE(old), 0);
-	report("new", new, ARRAY_SIZE(new), ROUNDS / 5);
+	report("new", new, ARRAY_SIZE(new), rounds / 5);
 	print_message("denied: %u datagrams from a pod and from outside each\n", denied.rounds);
 	assert_true(denied.rounds > 0);
 	assert_true(recv(sink, &byte, 1, MSG_DONTWAIT) < 0);
@@ -378,10 +380,20 @@ static void test_back_and_forth(void **state)
 	dataplane_close(world.dp);
 }
 
+/* Each kind of change once is enough where programs load slowly. */
+static void rounds_of_environment(void)
+{
+	const char *text = getenv("K3C_UPGRADE_ROUNDS");
+
+	if (text && atoi(text) > 0)
+		rounds = atoi(text);
+}
+
 static int tests(void)
 {
 	const struct CMUnitTest all[] = { cmocka_unit_test(test_back_and_forth) };
 
+	rounds_of_environment();
 	world_uplink();
 	return cmocka_run_group_tests(all, NULL, NULL);
 }
