@@ -15,7 +15,7 @@ _Static_assert(sizeof(struct k3c_options) == 144, "k3c_options");
 
 enum k3c_meta_flags {
 	K3C_META_HOST_BACKENDS =
-		1, /* some frontend leads to the host itself: answers of the host may need translation */
+		1,             /* some frontend leads to the host itself: answers of the host may need translation */
 	K3C_META_EXTERNAL = 2, /* some frontend has an address that is not of the service net */
 };
 

@@ -21,7 +21,7 @@ enum k3c_nat_flags {
 	K3C_NAT_SERVICE = 1,
 	K3C_NAT_MASQUERADE = 2,
 	K3C_NAT_CLOSING = 4,
-	K3C_NAT_REUSED = 8, /* took the place of an expired one */
+	K3C_NAT_REUSED = 8,   /* took the place of an expired one */
 	K3C_NAT_REMOTE = 16,  /* the backend is on another host: its answers must come back here */
 	K3C_NAT_HAIRPIN = 32, /* of a pod with itself: both ends change */
 };
