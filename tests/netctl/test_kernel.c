@@ -125,6 +125,28 @@ static void test_vanished_object(void **state)
 	pod_end(&b);
 }
 
+/* Rules stand before a pod has its link: what it first sends is allowed, and what it first receives is judged. */
+static void test_first_packet(void **state)
+{
+	struct pod web, friend, stranger;
+	uint64_t before;
+
+	create(KIND_NETWORKPOLICY, "{'metadata':{'name':'p'},'spec':{'podSelector':{'matchLabels':{'app':'web'}},"
+				   "'ingress':[{'from':[{'podSelector':{'matchLabels':{'app':'friend'}}}]}]}}");
+	pod_add(&stranger, "stranger");
+	pod_add(&web, "web");
+	expect_drop(&stranger, &web, 80, "policy-ingress");
+	before = drops("policy-ingress");
+	pod_add(&friend, "friend");
+	/* a first SYN that was dropped would be sent again */
+	expect_reach(&friend, &web, 80);
+	assert_int_equal(drops("policy-ingress"), before);
+	delete (KIND_NETWORKPOLICY, "p");
+	pod_end(&web);
+	pod_end(&friend);
+	pod_end(&stranger);
+}
+
 static void count_policy(void *arg, const struct dp_policy_info *p)
 {
 	*(unsigned *)arg += p->isolated_ingress || p->isolated_egress;
@@ -230,6 +252,7 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_exhaustion, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_restart, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_vanished_object, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_first_packet, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_policy, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_services, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_contended_place, setup, teardown),
