@@ -372,6 +372,7 @@ static void test_connections(void **state)
 {
 	int server = server_in(b.ns, SOCK_STREAM, b.addr, 4444), client;
 	struct conns_seen s = { .port = 4444 };
+	uint64_t before;
 
 	assert_int_equal(client_in(a.ns, SOCK_STREAM, b.addr, 4444, &client), 0);
 	ok(dataplane_conn_each(world.dp, see_conn, &s, err));
@@ -383,8 +384,9 @@ static void test_connections(void **state)
 	assert_true(s.last.quiet_ms < WORLD_WAIT_MS);
 	/* Cut, as soon as a packet is judged again. */
 	policy(&b, true, false, NULL, 0);
+	before = drops("policy-ingress");
 	assert_int_equal(send(client, "x", 1, MSG_NOSIGNAL), 1);
-	await_pod_drop(&b, 1, 0);
+	await_drop("policy-ingress", before);
 	s.n = 0;
 	ok(dataplane_conn_each(world.dp, see_conn, &s, err));
 	assert_int_equal(s.last.state, DP_CONN_CUT);
