@@ -18,11 +18,13 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -507,7 +509,10 @@ static inline int world_run(int (*tests)(void))
 		return 1;
 	child = fork();
 	if (child == 0) {
-		int r = world_enter();
+		int r;
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* whoever ends the test at its limit knows only the parent */
+		r = world_enter();
 
 		if (r < 0) {
 			fprintf(stderr, "the test's world: %s\n", strerror(-r));
