@@ -146,6 +146,7 @@ static void test_policies(void **state)
 static void test_connections(void **state)
 {
 	struct timespec t;
+	const uint64_t dead_ns = (K3C_CONN_CLOSING_TIMEOUT_S + 10) * 1000000000ull;
 	uint64_t now;
 	uint32_t max;
 
@@ -158,11 +159,12 @@ static void test_connections(void **state)
 		struct k3c_conn c = { .last_ns = now, .flags = i & 1 ? K3C_CONN_CLOSING : 0 };
 
 		if (i & 1)
-			c.last_ns -= (K3C_CONN_CLOSING_TIMEOUT_S + 10) * 1000000000ull;
+			c.last_ns =
+				now > dead_ns ? now - dead_ns : now; /* on a host that just came up nothing is dead */
 		assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_CONN], &key, &c, BPF_ANY), 0);
 	}
 	assert_true(pressure_of("k3c_conn").forgets);
-	assert_int_equal(pressure_of("k3c_conn").entries, max / 8);
+	assert_int_equal(pressure_of("k3c_conn").entries, now > dead_ns ? max / 8 : max / 4);
 	assert_true(pressure_of("k3c_conn").full_since_ns == 0);
 	assert_int_equal(pressure_of("k3c_nat").entries, 0);
 	dataplane_close(world.dp);

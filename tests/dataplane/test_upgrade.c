@@ -260,7 +260,7 @@ static void change(int round, struct dataplane_options *o)
 		o->service_nets[DP_V4].bits = (uint8_t)(96 + 16 + (round / 5) % 2);
 		break;
 	case 1:
-		o->max_connections = round % 2 ? 98304 : 65536;
+		o->max_connections = round % 2 ? 49152 : 32768;
 		o->max_services = round % 2 ? 512 : 700;
 		break;
 	case 2:
@@ -320,11 +320,12 @@ static void test_back_and_forth(void **state)
 	struct load old[ARRAY_SIZE(frontends)] = { { 0 } }, new[ARRAY_SIZE(frontends)] = { { 0 } }, denied = { 0 };
 	struct dataplane_options o = world_options();
 	struct server s[SERVERS];
-	int sink;
+	time_t begun = time(NULL);
+	int sink, round = 0;
 	char byte;
 
 	/* So many that none of the short connections pushes another out before its end. */
-	o.max_connections = 65536;
+	o.max_connections = 32768;
 	ok(dataplane_open(&o, &world.dp, err));
 	route_outside();
 	pod_make(&client, "up-client", "10.42.5.1", 0);
@@ -367,6 +368,7 @@ static void test_back_and_forth(void **state)
 		pthread_join(s[i].thread, NULL);
 		close(s[i].listener);
 	}
+	print_message("%d builds\n", round);
 	report("established", old, ARRAY_SIZE(old), 0);
 	report("new", new, ARRAY_SIZE(new), rounds / 5);
 	print_message("denied: %u datagrams from a pod and from outside each\n", denied.rounds);
