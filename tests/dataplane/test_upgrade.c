@@ -320,8 +320,7 @@ static void test_back_and_forth(void **state)
 	struct load old[ARRAY_SIZE(frontends)] = { { 0 } }, new[ARRAY_SIZE(frontends)] = { { 0 } }, denied = { 0 };
 	struct dataplane_options o = world_options();
 	struct server s[SERVERS];
-	time_t begun = time(NULL);
-	int sink, round = 0;
+	int sink;
 	char byte;
 
 	/* So many that none of the short connections pushes another out before its end. */
@@ -368,7 +367,6 @@ static void test_back_and_forth(void **state)
 		pthread_join(s[i].thread, NULL);
 		close(s[i].listener);
 	}
-	print_message("%d builds\n", round);
 	report("established", old, ARRAY_SIZE(old), 0);
 	report("new", new, ARRAY_SIZE(new), rounds / 5);
 	print_message("denied: %u datagrams from a pod and from outside each\n", denied.rounds);

@@ -155,7 +155,7 @@ int dataplane_pressure(struct dataplane *dp, struct dp_pressure *ret, size_t max
 		if (!forgets && !pressure_refuses(m))
 			continue;
 		*out = (struct dp_pressure){ .entries = maps[m].entries, .max_entries = maps[m].max_entries };
-		snprintf(out->name, sizeof(out->name), "%s", maps[m].name);
+		snprintf(out->name, sizeof(out->name), "%s", maps_name(m));
 		if (forgets) {
 			out->entries = pressure_live(dp, m, out->max_entries);
 			out->forgets = true;
