@@ -12,7 +12,7 @@ import threading
 import time
 import unittest
 
-from harness import Case, Node, Outside, container, pids_of, wait_for
+from harness import CLUSTER_CIDR, SERVICE_CIDR, Case, Node, Outside, container, pids_of, wait_for
 from network import (SCTP, TCP, UDP, Asker, Objects, Place, Probe, Servers, Talk, dropped, make_socket, outside_place,
                      protocols)
 
@@ -126,7 +126,8 @@ class Chance(random.Random):
         bits = self.choice([0, 8, longest - 4, longest - 3, longest - 2, longest - 1, longest])
         cidr = ipaddress.ip_network((address, bits), strict=False)
         excepts = []
-        for other in self.sample(addresses, self.randint(0, min(3, len(addresses)))):
+        mine = [a for a in addresses if (":" in a) == (address.version == 6)]
+        for other in self.sample(mine, self.randint(0, min(3, len(mine)))):
             length = min(longest, bits + self.randint(1, longest - bits)) if bits < longest else None
             if length is None or self.random() < 0.3:
                 continue
@@ -190,6 +191,7 @@ class Policies(Case):
     # The outside host knows the way to pods, so they answer it with their own address.
     flags = {"K3C_NON_MASQUERADE_CIDRS": "198.51.100.0/24"}
     drop_reasons = "policy-ingress", "policy-egress"
+    seeds = SEEDS
 
     @classmethod
     def setUpClass(cls):
@@ -285,7 +287,7 @@ class Policies(Case):
             v == "outside" for v in self.asker.ask([Probe(p, self.outside.addresses[0], TCP, PORTS[0])
                                                     for p in self.places.values()]).values()))
         flows = self.compare("no policy")
-        for seed in SEEDS:
+        for seed in self.seeds:
             chance = Chance(seed)
             for i in range(POLICIES):
                 self.policy_create(chance, i)
@@ -459,6 +461,14 @@ class Policies(Case):
         self.node.wait_pod("over", lambda p: p["status"]["phase"] in ("Succeeded", "Failed"), ns="red")
         wait_for("the address to be nobody's", lambda: not known())
         self.objects.delete(pod)
+
+
+class TwoFamilies(Policies):
+    """The same truth with an address of each family, blocks of both among the peers."""
+    flags = {**Policies.flags, "K3C_CLUSTER_CIDR": f"{CLUSTER_CIDR},fd42:e2e::/64",
+             "K3C_SERVICE_CIDR": f"{SERVICE_CIDR},fd43:e2e::/112"}
+    seeds = SEEDS[:1]
+    test_established = test_finished_pod = test_rewritten_under_traffic = test_service = None
 
 
 if __name__ == "__main__":
