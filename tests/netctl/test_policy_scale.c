@@ -120,7 +120,7 @@ static void one_of_many(void)
 	put_pod(18, 2, true);
 }
 
-/* What every pod should have, translated and compiled anew in a second model, is what it has. */
+/* What the maps hold for all addresses together. */
 static unsigned n_entries, n_isolated;
 
 static void count(void *arg, const struct dp_policy_info *p)
