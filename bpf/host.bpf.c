@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /* The host's own links. host_in: what arrives for a node port or external address goes to a backend (chosen once a
  * flow, the client's address stays), answers to masqueraded traffic go back to their pod. host_out: the backend's
- * answers get the frontend's address again, other traffic of pods to the world leaves with the link's address.
- * Everything is behind this hook when policy looks at it, so policy sees true addresses. */
+ * answers get the frontend's address again, what pods begin towards the world leaves with the link's address (of what
+ * the world began, answers keep the pod's). Everything is behind this hook when policy looks at it, so policy sees true
+ * addresses. */
 #include <linux/bpf.h>
+#include <linux/errno.h>
 #include <bpf/bpf_helpers.h>
 
+#include "bpf/lib/conn.h"
 #include "bpf/lib/event_packet.h"
 #include "bpf/lib/lb.h"
 #include "bpf/lib/nat.h"
 #include "bpf/lib/options.h"
+#include "bpf/lib/used.h"
 
 K3C_MAP_LINK;
 K3C_MAP_DIRECT;
@@ -59,9 +63,12 @@ static __always_inline int host_new_service_flow(struct __sk_buff *skb, const st
 	n.addr = choice.backend.addr;
 	n.port = choice.backend.port;
 	n.last_ns = bpf_ktime_get_ns();
-	if (!host_is_pod(p, &n.addr) && !bpf_map_lookup_elem(&k3c_node, &n.addr)) {
-		n.flags |= K3C_NAT_REMOTE;
-		host_take_answers(skb, &n);
+	if (!host_is_pod(p, &n.addr)) {
+		used_note(K3C_USED_BY_HOST);
+		if (!bpf_map_lookup_elem(&k3c_node, &n.addr)) {
+			n.flags |= K3C_NAT_REMOTE;
+			host_take_answers(skb, &n);
+		}
 	}
 	if (nat_pair(key, &n, BPF_ANY) < 0)
 		return host_drop(skb, p, K3C_DROP_NAT_FULL);
@@ -101,6 +108,28 @@ int host_in(struct __sk_buff *skb)
 	return host_new_service_flow(skb, &p, &key);
 }
 
+/* A port whose flow ended long ago. One processor takes it over; its old owner then has no translation left, and no
+ * claim to the answers. */
+static __always_inline bool host_take_expired(const struct k3c_nat_key *key, const struct k3c_nat *n,
+					      struct k3c_nat *expired)
+{
+	struct k3c_nat_key owner = {
+		.src = expired->addr,
+		.sport = expired->port,
+		.dst = key->dst,
+		.dport = key->dport,
+		.proto = key->proto,
+		.kind = K3C_NAT_OUT,
+	};
+	__u64 last_ns = expired->last_ns;
+
+	if (!nat_expired(expired, key->proto, n->last_ns) ||
+	    __sync_val_compare_and_swap(&expired->last_ns, last_ns, n->last_ns) != last_ns)
+		return false;
+	bpf_map_delete_elem(&k3c_nat, &owner);
+	return true;
+}
+
 /* A port whose answers are nobody else's (any more). Global: verified once. */
 __attribute__((noinline)) int host_free_port(const struct k3c_nat_key *key, struct k3c_nat *n)
 {
@@ -121,7 +150,7 @@ __attribute__((noinline)) int host_free_port(const struct k3c_nat_key *key, stru
 		other = bpf_map_lookup_elem(&k3c_nat, &mirror);
 		if (!other)
 			return true;
-		if (nat_expired(other, key->proto, n->last_ns)) {
+		if (host_take_expired(key, n, other)) {
 			n->flags |= K3C_NAT_REUSED;
 			return true;
 		}
@@ -142,7 +171,8 @@ static __always_inline int host_masquerade(struct __sk_buff *skb, const struct p
 {
 	__u32 ifindex = skb->ifindex, family = p->v6 ? K3C_V6 : K3C_V4;
 	struct k3c_link *link = bpf_map_lookup_elem(&k3c_link, &ifindex);
-	struct k3c_nat n = { .flags = K3C_NAT_MASQUERADE };
+	struct k3c_nat n = {};
+	int r = -EEXIST;
 
 	if (!link)
 		return TC_ACT_OK;
@@ -155,21 +185,44 @@ static __always_inline int host_masquerade(struct __sk_buff *skb, const struct p
 	if (p->icmp_error || !nat_check_offset(p) || (packet_is_icmp(p->flow.proto) && !p->flow.sport))
 		return host_drop(skb, p, K3C_DROP_UNSUPPORTED);
 	n.last_ns = bpf_ktime_get_ns();
-	if (!host_free_port(key, &n))
-		return host_drop(skb, p, K3C_DROP_SNAT_EXHAUSTED);
-	/* Two processors that found the same port free: one is dropped, and comes again. */
-	if (nat_pair(key, &n, n.flags & K3C_NAT_REUSED ? BPF_ANY : BPF_NOEXIST) < 0)
-		return host_drop(skb, p, K3C_DROP_SNAT_EXHAUSTED);
+	/* Two processors may find the same port free: one looks again. */
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < K3C_SNAT_RACES; i++) {
+		n.flags = K3C_NAT_MASQUERADE;
+		if (!host_free_port(key, &n))
+			return host_drop(skb, p, K3C_DROP_SNAT_EXHAUSTED);
+		r = nat_pair(key, &n, n.flags & K3C_NAT_REUSED ? BPF_ANY : BPF_NOEXIST);
+		if (r != -EEXIST)
+			break;
+	}
+	if (r < 0)
+		return host_drop(skb, p, r == -EEXIST ? K3C_DROP_SNAT_EXHAUSTED : K3C_DROP_NAT_FULL);
 	event_translate(skb, p, K3C_VIA_MASQUERADE, &n.addr, n.port);
 	return nat_rewrite_src(skb, p, &n) < 0 ? host_drop(skb, p, K3C_DROP_MALFORMED) : TC_ACT_OK;
 }
 
+/* Some frontend leads to the host itself or beyond it, or did so for somebody outside. */
 static __always_inline bool host_has_backends(void)
 {
 	__u32 zero = 0;
 	struct k3c_meta *m = bpf_map_lookup_elem(&k3c_meta, &zero);
 
-	return m && (m->flags & K3C_META_HOST_BACKENDS);
+	return (m && (m->flags & K3C_META_HOST_BACKENDS)) || used_by(K3C_USED_BY_HOST);
+}
+
+/* Of a connection that the other end began: whoever knows a way to the pod expects its address. What nobody remembers
+ * counts as the pod's own: under another port the peer refuses it, and the pod hears of it at once. */
+static __always_inline bool host_is_answer(const struct packet *p)
+{
+	struct k3c_conn_key key = {};
+	struct k3c_conn *c;
+	__u8 src_end;
+
+	if (packet_is_syn(p))
+		return false;
+	src_end = conn_key(&p->flow, &key);
+	c = bpf_map_lookup_elem(&k3c_conn, &key);
+	return c && c->initiator != src_end;
 }
 
 /* Not to what this cluster or node is itself, nor to where pods are known by their own addresses. */
@@ -204,7 +257,7 @@ int host_out(struct __sk_buff *skb)
 		nat_touch(&p, &key, n);
 		return nat_rewrite_src(skb, &p, &to) < 0 ? host_drop(skb, &p, K3C_DROP_MALFORMED) : TC_ACT_OK;
 	}
-	if (marked || (from_pod && host_wants_masquerade(&p)))
+	if (marked || (from_pod && host_wants_masquerade(&p) && !host_is_answer(&p)))
 		return host_masquerade(skb, &p, &key);
 	return TC_ACT_OK;
 }

@@ -92,7 +92,7 @@ static __always_inline enum service_step service_new_flow(struct __sk_buff *skb,
 	n->port = choice.backend.port;
 	n->flags = K3C_NAT_SERVICE;
 	n->last_ns = bpf_ktime_get_ns();
-	service_use();
+	used_note(K3C_USED_BY_PODS);
 	if (addr_eq(&n->addr, &p->src)) {
 		n->flags |= K3C_NAT_HAIRPIN;
 		r = service_pair_hairpin(p, key, n);

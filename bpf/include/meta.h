@@ -19,6 +19,12 @@ enum k3c_meta_flags {
 	K3C_META_EXTERNAL = 2, /* some frontend has an address that is not of the service net */
 };
 
+/* Bits of the one row of k3c_tc_used, set by programs, never taken back. */
+enum k3c_used {
+	K3C_USED_BY_PODS = 1, /* packets of pods were translated by packet_service.h */
+	K3C_USED_BY_HOST = 2, /* somebody outside reached a backend that is no pod: its answers need translation */
+};
+
 struct k3c_meta {
 	__u32 generation; /* of the policies and identities */
 	__u32 flags;

@@ -40,6 +40,7 @@ _Static_assert(sizeof(struct k3c_nat) == 32, "k3c_nat");
 #define K3C_SNAT_PORT_MIN 61001
 #define K3C_SNAT_PORT_MAX 65535
 #define K3C_SNAT_TRIES 32
+#define K3C_SNAT_RACES 4 /* searches, when another processor was quicker */
 
 #define K3C_NAT_TCP_TIMEOUT_S 7200
 #define K3C_NAT_UDP_TIMEOUT_S 180

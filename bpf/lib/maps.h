@@ -47,7 +47,7 @@
 #define K3C_MAP_RATE K3C_MAP(k3c_rate, BPF_MAP_TYPE_HASH, __u32, struct k3c_rate, BPF_F_NO_PREALLOC)
 #define K3C_MAP_POD_DROP K3C_MAP(k3c_pod_drop, BPF_MAP_TYPE_HASH, __u32, struct k3c_pod_drop, BPF_F_NO_PREALLOC)
 #define K3C_MAP_LISTEN K3C_MAP(k3c_listen, BPF_MAP_TYPE_ARRAY, __u32, struct k3c_listen, BPF_F_MMAPABLE)
-/* Not 0: packets of pods were translated by packet_service.h. */
+/* enum k3c_used */
 #define K3C_MAP_TC_USED K3C_MAP(k3c_tc_used, BPF_MAP_TYPE_ARRAY, __u32, __u32, 0)
 #define K3C_MAP_TAIL K3C_MAP(k3c_tail, BPF_MAP_TYPE_PROG_ARRAY, __u32, __u32, 0)
 #define K3C_MAP_META K3C_MAP(k3c_meta, BPF_MAP_TYPE_ARRAY, __u32, struct k3c_meta, 0)

@@ -8,26 +8,9 @@
 #include "bpf/lib/lb.h"
 #include "bpf/lib/nat.h"
 #include "bpf/lib/options.h"
+#include "bpf/lib/used.h"
 
-K3C_MAP_TC_USED;
 K3C_MAP_TAIL;
-
-static __always_inline bool service_used(void)
-{
-	__u32 zero = 0;
-	__u32 *used = bpf_map_lookup_elem(&k3c_tc_used, &zero);
-
-	return used && *used;
-}
-
-static __always_inline void service_use(void)
-{
-	__u32 zero = 0;
-	__u32 *used = bpf_map_lookup_elem(&k3c_tc_used, &zero);
-
-	if (used && !*used)
-		*used = 1;
-}
 
 static __always_inline bool service_is_of_net(const struct packet *p)
 {
@@ -90,7 +73,7 @@ static __always_inline bool service_concerns(const struct packet *p)
 
 	if (p->no_ports || addr_in_nets(&p->dst, p->v6, k3c_options.pod_net, k3c_options.pod_mask))
 		return false;
-	if (service_used() && service_is_known(p))
+	if (used_by(K3C_USED_BY_PODS) && service_is_known(p))
 		return true;
 	if (!service_may_begin(p))
 		return false;
@@ -103,7 +86,7 @@ static __always_inline bool service_answers(const struct packet *p)
 {
 	struct k3c_nat_key key = {};
 
-	if (!service_used() || p->no_ports)
+	if (!used_by(K3C_USED_BY_PODS) || p->no_ports)
 		return false;
 	nat_key(&p->flow, K3C_NAT_OUT, &key);
 	return bpf_map_lookup_elem(&k3c_nat, &key) != NULL;

@@ -2,16 +2,14 @@
 /* May this packet pass? Connection look-up, then the policy of both ends that live here. */
 #pragma once
 
+#include "bpf/lib/conn.h"
 #include "bpf/lib/maps.h"
 #include "bpf/lib/packet.h"
 
 K3C_MAP_ENDPOINT;
 K3C_MAP_RULE;
 K3C_MAP_PREFIX;
-K3C_MAP_CONN;
 K3C_MAP_META;
-
-#define POLICY_NS_PER_S 1000000000ULL
 
 /* One end of a flow. `pod`: NULL unless it is a pod of this node whose policy counts here. */
 struct side {
@@ -95,38 +93,6 @@ static __always_inline bool policy_isolates(const struct side *s)
 	return s->pod && (s->pod->flags & (K3C_EP_ISOLATED_INGRESS | K3C_EP_ISOLATED_EGRESS));
 }
 
-/* Returns which end of the key the flow's source is: 0 a, 1 b. */
-static __always_inline __u8 conn_key(const struct flow *f, struct k3c_conn_key *key)
-{
-	bool swap;
-
-	if (f->src.q[0] != f->dst.q[0])
-		swap = f->src.q[0] > f->dst.q[0];
-	else if (f->src.q[1] != f->dst.q[1])
-		swap = f->src.q[1] > f->dst.q[1];
-	else
-		swap = f->sport > f->dport;
-	key->a = swap ? f->dst : f->src;
-	key->b = swap ? f->src : f->dst;
-	key->a_port = swap ? f->dport : f->sport;
-	key->b_port = swap ? f->sport : f->dport;
-	key->proto = f->proto;
-	return swap;
-}
-
-static __always_inline bool conn_expired(const struct k3c_conn *c, __u8 proto, __u64 now)
-{
-	__u64 age = now - c->last_ns;
-
-	if (c->flags & K3C_CONN_CLOSING)
-		return age > K3C_CONN_CLOSING_TIMEOUT_S * POLICY_NS_PER_S;
-	if (packet_is_stateful(proto))
-		return false; /* quiet connections live until the table needs their place */
-	if (proto == IPPROTO_UDP)
-		return age > K3C_CONN_UDP_TIMEOUT_S * POLICY_NS_PER_S;
-	return age > K3C_CONN_OTHER_TIMEOUT_S * POLICY_NS_PER_S;
-}
-
 /* What policy_check did on the way. */
 enum policy_did {
 	POLICY_NEW = 1,    /* the packet begins a connection that may be */
@@ -148,7 +114,7 @@ static __always_inline __u32 policy_known(struct k3c_conn *c, const struct packe
 	__u32 reason, judged;
 
 	if (!p->icmp_error) {
-		if (now - c->last_ns > K3C_CONN_TOUCH_S * POLICY_NS_PER_S)
+		if (now - c->last_ns > K3C_CONN_TOUCH_S * CONN_NS_PER_S)
 			c->last_ns = now;
 		if (packet_is_closing(p) && !(c->flags & K3C_CONN_CLOSING))
 			c->flags |= K3C_CONN_CLOSING;

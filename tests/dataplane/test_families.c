@@ -259,6 +259,65 @@ static void test_echo(void **state)
 	expect_echo(f, world_host_ns(), f->a);
 }
 
+/* Whom nothing listens for, and who hears of it. */
+static void expect_refused(int from, const char *addr)
+{
+	char buf[4];
+	int fd;
+
+	assert_int_equal(client_in(from, SOCK_DGRAM, addr, 9, &fd), 0);
+	assert_int_equal(send(fd, "x", 1, 0), 1);
+	assert_int_equal(recv(fd, buf, sizeof(buf), 0), -1);
+	assert_int_equal(errno, ECONNREFUSED);
+	close(fd);
+	assert_int_equal(client_in(from, SOCK_STREAM, addr, 9, &fd), -ECONNREFUSED);
+	close(fd);
+}
+
+/* A host that knows a way to the cluster's own addresses: pods answer with theirs. What pods begin themselves is
+ * masqueraded for it all the same. */
+static void test_routed(void **state)
+{
+	const struct family *f = *state;
+	bool v6 = f == &families[DP_V6];
+	const char *services = v6 ? "fd43::" : "10.43.0.0", *in_pod = v6 ? "fd43::80" : "10.43.0.80",
+		   *in_host = v6 ? "fd43::1" : "10.43.0.1";
+	struct dp_backend pod = { ip(f->a), 8080 }, host = { ip(f->node), 6443 };
+	struct dp_service to_pod = { .id = v6 ? 7 : 8,
+				     .kind = DP_CLUSTER_IP,
+				     .proto = IPPROTO_TCP,
+				     .port = 80,
+				     .addr = ip(in_pod),
+				     .backends = &pod,
+				     .n_backends = 1 };
+	struct dp_service to_host = { .id = v6 ? 9 : 10,
+				      .kind = DP_CLUSTER_IP,
+				      .proto = IPPROTO_TCP,
+				      .port = 443,
+				      .addr = ip(in_host),
+				      .backends = &host,
+				      .n_backends = 1 };
+
+	route_in(world.outside, v6 ? "fd42::" : "10.42.0.0", v6 ? 64 : 16, f->node, NULL);
+	route_in(world.outside, services, v6 ? 112 : 16, f->node, NULL);
+	ok(dataplane_service_set(world.dp, &to_pod, err));
+	ok(dataplane_service_set(world.dp, &to_host, err));
+	expect_tcp(world.outside, a.ns, f->a, 80, f->a, 80, f->outside);
+	expect_udp(world.outside, a.ns, f->a, 53, f->a, 53, f->outside, 100);
+	expect_udp(world.outside, a.ns, f->a, 53, f->a, 53, f->outside, 4000);
+	expect_echo(f, world.outside, f->a);
+	expect_refused(world.outside, f->a);
+	if (has_sctp())
+		expect_sctp(world.outside, a.ns, f->a, 3868, f->a, 3868, f->outside);
+	expect_tcp(world.outside, a.ns, f->a, 8080, in_pod, 80, f->outside);
+	expect_tcp(world.outside, world_host_ns(), f->node, 6443, in_host, 443, f->outside);
+	expect_tcp(a.ns, world.outside, f->outside, 443, f->outside, 443, f->node);
+	expect_udp(a.ns, world.outside, f->outside, 53, f->outside, 53, f->node, 4000);
+	expect_echo(f, a.ns, f->outside);
+	ok(dataplane_service_delete(world.dp, &to_pod, err));
+	ok(dataplane_service_delete(world.dp, &to_host, err));
+}
+
 static void policy(const char *pod, const struct dp_policy_rule *rules, size_t n)
 {
 	struct dp_policy p = {
@@ -386,6 +445,7 @@ static int tests(void)
 		BOTH(test_masquerade),
 		BOTH(test_echo),
 		BOTH(test_sctp),
+		BOTH(test_routed),
 		BOTH(test_policy),
 		BOTH(test_spoof),
 		cmocka_unit_test_setup_teardown(test_link_local, setup, teardown),

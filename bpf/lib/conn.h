@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* The table of pods' connections: one key for both directions, and how long an entry says anything. */
+#pragma once
+
+#include "bpf/lib/maps.h"
+#include "bpf/lib/packet.h"
+
+K3C_MAP_CONN;
+
+#define CONN_NS_PER_S 1000000000ULL
+
+/* Returns which end of the key the flow's source is: 0 a, 1 b. */
+static __always_inline __u8 conn_key(const struct flow *f, struct k3c_conn_key *key)
+{
+	bool swap;
+
+	if (f->src.q[0] != f->dst.q[0])
+		swap = f->src.q[0] > f->dst.q[0];
+	else if (f->src.q[1] != f->dst.q[1])
+		swap = f->src.q[1] > f->dst.q[1];
+	else
+		swap = f->sport > f->dport;
+	key->a = swap ? f->dst : f->src;
+	key->b = swap ? f->src : f->dst;
+	key->a_port = swap ? f->dport : f->sport;
+	key->b_port = swap ? f->sport : f->dport;
+	key->proto = f->proto;
+	return swap;
+}
+
+static __always_inline bool conn_expired(const struct k3c_conn *c, __u8 proto, __u64 now)
+{
+	__u64 age = now - c->last_ns;
+
+	if (c->flags & K3C_CONN_CLOSING)
+		return age > K3C_CONN_CLOSING_TIMEOUT_S * CONN_NS_PER_S;
+	if (packet_is_stateful(proto))
+		return false; /* quiet connections live until the table needs their place */
+	if (proto == IPPROTO_UDP)
+		return age > K3C_CONN_UDP_TIMEOUT_S * CONN_NS_PER_S;
+	return age > K3C_CONN_OTHER_TIMEOUT_S * CONN_NS_PER_S;
+}
