@@ -26,13 +26,22 @@ static void write_drops(struct node *node, struct buf *out)
 	for (size_t i = 0; i < n; i++)
 		buf_printf(out, "k3c_dataplane_drops_total{reason=\"%s\"} %" PRIu64 "\n", drops[i].reason,
 			   drops[i].packets);
-	for (size_t i = 0; i < n; i++) {
-		if (strcmp(drops[i].reason, "snat-exhausted") != 0)
-			continue;
-		metrics_head(out, "k3c_dataplane_snat_exhausted_total", "counter",
-			     "Packets for which no port was free to leave with.");
-		buf_printf(out, "k3c_dataplane_snat_exhausted_total %" PRIu64 "\n", drops[i].packets);
-	}
+}
+
+static void write_snat(struct node *node, struct buf *out)
+{
+	struct dp_snat s;
+
+	if (dataplane_snat(node->dp, &s, NULL) < 0)
+		return;
+	metrics_head(out, "k3c_dataplane_snat_searches_total", "counter",
+		     "Flows of pods that looked for a port of the node to leave with.");
+	buf_printf(out, "k3c_dataplane_snat_searches_total %" PRIu64 "\n", s.searches);
+	metrics_head(out, "k3c_dataplane_snat_collisions_total", "counter", "Ports looked at that were in use.");
+	buf_printf(out, "k3c_dataplane_snat_collisions_total %" PRIu64 "\n", s.collisions);
+	metrics_head(out, "k3c_dataplane_snat_exhausted_total", "counter",
+		     "Packets for which no port was free to leave with.");
+	buf_printf(out, "k3c_dataplane_snat_exhausted_total %" PRIu64 "\n", s.exhausted);
 }
 
 static void count_maps(struct node *node)
@@ -180,6 +189,7 @@ void node_write_dataplane(struct node *node, struct buf *out)
 		write_syncs(node, out);
 	}
 	write_drops(node, out);
+	write_snat(node, out);
 	write_maps(node, out);
 	write_pressure(node, out);
 	write_programs(node, out);

@@ -216,6 +216,11 @@ struct dp_policy_info {
 };
 
 int dataplane_open_readonly(const char *pin_dir, struct dataplane **ret, struct err *err); /* -ENOENT: nothing pinned */
+/* Ports for masqueraded flows: collisions by searches is how full the range is towards those that are asked most. */
+struct dp_snat {
+	uint64_t searches, collisions, exhausted;
+};
+int dataplane_snat(struct dataplane *dp, struct dp_snat *ret, struct err *err);
 int dataplane_drops(struct dataplane *dp, struct dp_drop *ret, size_t max, size_t *ret_n, struct err *err);
 int dataplane_programs(struct dataplane *dp, struct dp_program_info *ret, size_t max, size_t *ret_n, struct err *err);
 int dataplane_maps(struct dataplane *dp, struct dp_map_info *ret, size_t max, size_t *ret_n, struct err *err);

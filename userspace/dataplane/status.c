@@ -9,6 +9,7 @@
 
 #include "bpf/include/conn.h"
 #include "bpf/include/endpoint.h"
+#include "bpf/include/nat.h"
 #include "userspace/base/fs.h"
 #include "userspace/dataplane/inspect.h"
 #include "userspace/dataplane/internal.h"
@@ -61,6 +62,27 @@ int dataplane_drops(struct dataplane *dp, struct dp_drop *ret, size_t max, size_
 		n++;
 	}
 	*ret_n = n;
+	return 0;
+}
+
+int dataplane_snat(struct dataplane *dp, struct dp_snat *ret, struct err *err)
+{
+	int cpus = libbpf_num_possible_cpus();
+	_cleanup_free_ struct k3c_snat *values = NULL;
+	uint32_t zero = 0;
+	struct dp_snat all = { 0 };
+
+	if (cpus < 0)
+		return err_set(err, cpus, "count the processors: %s", strerror(-cpus));
+	values = mem_new_array(struct k3c_snat, (size_t)cpus);
+	if (bpf_map_lookup_elem(dp->maps[DP_MAP_SNAT], &zero, values) < 0)
+		return err_set(err, -errno, "read %s: %s", maps_name(DP_MAP_SNAT), strerror(errno));
+	for (int i = 0; i < cpus; i++) {
+		all.searches += values[i].searches;
+		all.collisions += values[i].collisions;
+		all.exhausted += values[i].exhausted;
+	}
+	*ret = all;
 	return 0;
 }
 

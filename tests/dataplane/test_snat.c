@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ports to masquerade with, towards one server that is asked by more flows than there are: what finds none is dropped
+ * and counted, no port is given twice, and what stands goes on. Both processors search at once. */
+#include "tests/dataplane/world.h"
+
+#include <bpf/bpf.h>
+
+#include "bpf/include/nat.h"
+
+#define FLOWS 4000             /* of each of two pods; more than there are ports */
+#define FIRST_PORT 10000       /* theirs */
+#define SNAT_CONNECTIONS 32768 /* room for all of them */
+#define PORTS (K3C_SNAT_PORT_MAX - K3C_SNAT_PORT_MIN + 1)
+_Static_assert(2 * FLOWS > PORTS, "more flows than ports");
+
+struct family {
+	const char *node, *outside, *other, *a, *b;
+};
+
+static struct family families[DP_FAMILIES] = {
+	[DP_V4] = { NODE_IP, OUTSIDE_IP, "172.30.0.3", "10.42.8.1", "10.42.8.2" },
+	[DP_V6] = { NODE_IP6, OUTSIDE_IP6, "fd30::3", "fd42::8:1", "fd42::8:2" },
+};
+
+static struct test_pod a, b;
+
+static int nat_fd(void)
+{
+	return world.dp->maps[DP_MAP_NAT];
+}
+
+static void nat_clear(void)
+{
+	struct k3c_nat_key key;
+
+	while (bpf_map_get_next_key(nat_fd(), NULL, &key) == 0)
+		assert_int_equal(bpf_map_delete_elem(nat_fd(), &key), 0);
+}
+
+static int setup(void **state)
+{
+	pod_make_dual(&a, "pod-a", families[DP_V4].a, families[DP_V6].a, 0);
+	pod_make_dual(&b, "pod-b", families[DP_V4].b, families[DP_V6].b, 0);
+	nat_clear();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	pod_drop(&a);
+	pod_drop(&b);
+	return 0;
+}
+
+struct flood {
+	int ns;
+	const char *to;
+	int r;
+};
+
+static int flood_one(const union any_addr *to, uint16_t port)
+{
+	union any_addr from = { .v6 = { .sin6_family = to->sa.sa_family, .sin6_port = htons(port) } };
+	int fd = socket(to->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0), r = 0;
+
+	if (fd < 0 || bind(fd, &from.sa, any_len(&from)) < 0 || sendto(fd, "x", 1, 0, &to->sa, any_len(to)) != 1)
+		r = -errno;
+	if (fd >= 0)
+		close(fd);
+	return r;
+}
+
+static int flood_in_ns(void *arg)
+{
+	struct flood *f = arg;
+	union any_addr to = any_of(f->to, 53);
+	int r = 0;
+
+	for (uint16_t i = 0; i < FLOWS && r == 0; i++)
+		r = flood_one(&to, FIRST_PORT + i);
+	return r;
+}
+
+static void *flood_run(void *arg)
+{
+	struct flood *f = arg;
+
+	f->r = netns_run(f->ns, flood_in_ns, f);
+	return NULL;
+}
+
+/* All datagrams of both pods were sent when this returns, and have passed the link. */
+static void flood(const char *to)
+{
+	struct flood of[] = { { .ns = a.ns, .to = to }, { .ns = b.ns, .to = to } };
+	pthread_t threads[ARRAY_SIZE(of)];
+
+	for (size_t i = 0; i < ARRAY_SIZE(of); i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, flood_run, &of[i]), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(of); i++) {
+		pthread_join(threads[i], NULL);
+		assert_int_equal(of[i].r, 0);
+	}
+}
+
+/* Flows to that server that have a port; each its own, and the answers lead back. */
+static uint32_t count_ports(const struct family *f)
+{
+	struct dp_addr node = ip(f->node), server = ip(f->outside);
+	struct k3c_addr node_addr = dp_addr_in(&node), server_addr = dp_addr_in(&server);
+	bool taken[PORTS] = { false };
+	struct k3c_nat_key key, next;
+	uint32_t n = 0;
+
+	for (bool first = true; bpf_map_get_next_key(nat_fd(), first ? NULL : &key, &next) == 0; first = false) {
+		struct k3c_nat_key mirror = { .src = server_addr, .dst = node_addr, .kind = K3C_NAT_IN };
+		struct k3c_nat value, back;
+		uint16_t port;
+
+		key = next;
+		if (key.kind != K3C_NAT_OUT || key.proto != IPPROTO_UDP || key.dport != htons(53) ||
+		    memcmp(&key.dst, &server_addr, sizeof(key.dst)) != 0)
+			continue;
+		assert_int_equal(bpf_map_lookup_elem(nat_fd(), &key, &value), 0);
+		port = ntohs(value.port);
+		assert_in_range(port, K3C_SNAT_PORT_MIN, K3C_SNAT_PORT_MAX);
+		assert_false(taken[port - K3C_SNAT_PORT_MIN]);
+		taken[port - K3C_SNAT_PORT_MIN] = true;
+		mirror.sport = key.dport;
+		mirror.dport = value.port;
+		mirror.proto = key.proto;
+		assert_int_equal(bpf_map_lookup_elem(nat_fd(), &mirror, &back), 0);
+		assert_memory_equal(&back.addr, &key.src, sizeof(back.addr));
+		assert_int_equal(back.port, key.sport);
+		n++;
+	}
+	return n;
+}
+
+static void drain(int fd)
+{
+	char buf[8];
+
+	while (recv(fd, buf, sizeof(buf), MSG_DONTWAIT) >= 0)
+		;
+}
+
+/* There and back; the server sees the same port as before (*port; 0: tell). */
+static void talk(int client, int server, uint16_t *port)
+{
+	union any_addr peer;
+	socklen_t len = sizeof(peer);
+	char buf[8];
+
+	drain(server);
+	assert_int_equal(send(client, "ask", 3, 0), 3);
+	assert_int_equal(recvfrom(server, buf, sizeof(buf), 0, &peer.sa, &len), 3);
+	if (*port)
+		assert_int_equal(any_port(&peer), *port);
+	*port = any_port(&peer);
+	assert_int_equal(sendto(server, "say", 3, 0, &peer.sa, len), 3);
+	assert_int_equal(recv(client, buf, sizeof(buf), 0), 3);
+}
+
+static void test_exhausted(void **state)
+{
+	const struct family *f = *state;
+	int server = server_in(world.outside, SOCK_DGRAM, f->outside, 53), tcp, client, conn, old, new;
+	int other_server = server_in(world.outside, SOCK_DGRAM, f->other, 53), other;
+	uint64_t before = drops("snat-exhausted");
+	uint16_t port = 0, other_port = 0;
+	struct dp_snat was, now;
+	uint32_t n;
+
+	tcp = server_in(world.outside, SOCK_STREAM, f->outside, 53);
+	assert_int_equal(client_in(a.ns, SOCK_STREAM, f->outside, 53, &client), 0);
+	conn = accept_any(tcp, NULL);
+	assert_int_equal(client_in(a.ns, SOCK_DGRAM, f->outside, 53, &old), 0);
+	talk(old, server, &port);
+	ok(dataplane_snat(world.dp, &was, err));
+	flood(f->outside);
+	ok(dataplane_snat(world.dp, &now, err));
+	n = count_ports(f);
+	assert_true(drops("snat-exhausted") > before);
+	assert_int_equal(n + (drops("snat-exhausted") - before), 2 * FLOWS + 1);
+	assert_int_equal(now.exhausted - was.exhausted, drops("snat-exhausted") - before);
+	assert_true(now.collisions > was.collisions);
+	print_message("%u of %d ports taken, %u flows dropped, %.1f ports looked at by each\n", n, PORTS,
+		      2 * FLOWS + 1 - n, 1 + (double)(now.collisions - was.collisions) / (2 * FLOWS));
+	/* what stood goes on, and other servers are reached */
+	talk(old, server, &port);
+	pass_bytes(client, conn, "question");
+	pass_bytes(conn, client, "answer");
+	assert_int_equal(client_in(b.ns, SOCK_DGRAM, f->other, 53, &other), 0);
+	talk(other, other_server, &other_port);
+	/* once flows are gone there is room again */
+	nat_clear();
+	assert_int_equal(client_in(b.ns, SOCK_DGRAM, f->outside, 53, &new), 0);
+	port = 0;
+	talk(new, server, &port);
+	close(new);
+	close(other);
+	close(other_server);
+	close(old);
+	close(conn);
+	close(client);
+	close(tcp);
+	close(server);
+}
+
+/* Every port is held by a flow of pod b that ended long ago. */
+static void take_all(const struct family *f, uint64_t age_s)
+{
+	struct dp_addr node = ip(f->node), server = ip(f->outside), owner = ip(f->b);
+	struct timespec t;
+	uint64_t then;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	then = (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec - age_s * 1000000000ULL;
+	for (uint32_t p = K3C_SNAT_PORT_MIN; p <= K3C_SNAT_PORT_MAX; p++) {
+		struct k3c_nat_key in = { .src = dp_addr_in(&server),
+					  .dst = dp_addr_in(&node),
+					  .sport = htons(53),
+					  .dport = htons((uint16_t)p),
+					  .proto = IPPROTO_UDP,
+					  .kind = K3C_NAT_IN };
+		struct k3c_nat_key out = { .src = dp_addr_in(&owner),
+					   .dst = dp_addr_in(&server),
+					   .sport = htons((uint16_t)p),
+					   .dport = htons(53),
+					   .proto = IPPROTO_UDP,
+					   .kind = K3C_NAT_OUT };
+		struct k3c_nat back = {
+			.addr = out.src, .port = out.sport, .flags = K3C_NAT_MASQUERADE, .last_ns = then
+		};
+		struct k3c_nat to = { .addr = in.dst, .port = in.dport, .flags = K3C_NAT_MASQUERADE, .last_ns = then };
+
+		assert_int_equal(bpf_map_update_elem(nat_fd(), &in, &back, BPF_ANY), 0);
+		assert_int_equal(bpf_map_update_elem(nat_fd(), &out, &to, BPF_ANY), 0);
+	}
+}
+
+/* A flow that ended long ago gives its port to another; should it come to life again, it gets another one itself. */
+static void test_expired(void **state)
+{
+	const struct family *f = *state;
+	int server = server_in(world.outside, SOCK_DGRAM, f->outside, 53), client, revived;
+	uint16_t port = 0, revived_port = 0;
+	union any_addr from;
+	uint64_t before;
+
+	take_all(f, K3C_NAT_UDP_TIMEOUT_S + 20);
+	assert_int_equal(client_in(a.ns, SOCK_DGRAM, f->outside, 53, &client), 0);
+	talk(client, server, &port);
+	from = any_of(f->b, port);
+	revived = sock_in_domain(b.ns, from.sa.sa_family, SOCK_DGRAM, 0);
+	assert_int_equal(bind(revived, &from.sa, any_len(&from)), 0);
+	from = any_of(f->outside, 53);
+	assert_int_equal(connect(revived, &from.sa, any_len(&from)), 0);
+	talk(revived, server, &revived_port);
+	assert_int_not_equal(revived_port, port);
+	talk(client, server, &port);
+	close(revived);
+	close(client);
+	/* those that are alive keep theirs */
+	take_all(f, 0);
+	assert_int_equal(client_in(a.ns, SOCK_DGRAM, f->outside, 53, &client), 0);
+	drain(server);
+	before = drops("snat-exhausted");
+	assert_int_equal(send(client, "x", 1, 0), 1);
+	await_drop("snat-exhausted", before);
+	assert_false(readable(server, 0));
+	close(client);
+	close(server);
+}
+
+#define BOTH(test_)                                                                                                    \
+	{ #test_ " IPv4", test_, setup, teardown, &families[DP_V4] },                                                  \
+	{                                                                                                              \
+#test_ " IPv6", test_, setup, teardown, &families[DP_V6]                                               \
+	}
+
+static int tests(void)
+{
+	const struct CMUnitTest all[] = {
+		BOTH(test_exhausted),
+		BOTH(test_expired),
+	};
+	struct dataplane_options o;
+	int r;
+
+	world_uplink();
+	link_setup(world.outside, "eth0", families[DP_V4].other, 24);
+	link_setup(world.outside, "eth0", families[DP_V6].other, 64);
+	o = world_options();
+	o.max_connections = SNAT_CONNECTIONS;
+	ok(dataplane_open(&o, &world.dp, err));
+	r = cmocka_run_group_tests(all, NULL, NULL);
+	dataplane_close(world.dp);
+	return r;
+}
+
+int main(void)
+{
+	return world_run(tests);
+}
