@@ -5,6 +5,7 @@ import ctypes
 import functools
 import mmap
 import os
+import pathlib
 import platform
 import signal
 import subprocess
@@ -38,7 +39,8 @@ def tsc_khz():
 
 class Result:
     def __init__(self, test):
-        self.test, self.output, self.status, self.seconds = test, [], None, 0.0
+        self.test, self.output, self.status = test, [], None
+        self.seconds = self.processor_s = 0.0  # of the guest's clock; of the emulator's processors
 
     @property
     def passed(self):
@@ -62,7 +64,7 @@ class Guest:
         self.kernel, self.initramfs, self.console = kernel, initramfs, console
         self.limit_s, self.on_result = limit_s, on_result
         self.results, self.problem, self.process = [], None, None
-        self.booted_s = self.all_s = 0.0
+        self.booted_s = self.all_s = self.processor_s = 0.0
 
     @property
     def good(self):
@@ -79,6 +81,11 @@ class Guest:
                 "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-kernel", str(self.kernel.image),
                 "-initrd", str(self.initramfs), "-append", arguments, "-serial", f"file:{self.console}",
                 "-chardev", "stdio,id=results,signal=off", "-serial", "chardev:results"]
+
+    def used_s(self):
+        """Seconds of processor that the emulator has used: on a busy machine the only time that says something."""
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def run(self):
         begun = time.monotonic()
@@ -98,6 +105,7 @@ class Guest:
         finally:
             alarm.cancel()
             boot.cancel()
+            self.processor_s = self.used_s()
             self.end(None)
             self.process.wait()
             self.process.stdout.close()
@@ -115,10 +123,11 @@ class Guest:
                 boot.cancel()
                 self.booted_s = time.monotonic() - begun
             elif line.startswith("@begin ") and len(words) == 2:
-                current = Result(words[1])
+                current, before = Result(words[1]), self.used_s()
                 self.results.append(current)
             elif line.startswith("@end ") and len(words) == 4 and current and words[1] == current.test:
                 current.status, current.seconds = int(words[2]), float(words[3])
+                current.processor_s = self.used_s() - before
                 self.on_result(self, current)
                 current = None
             elif line.startswith("@done"):

@@ -29,6 +29,7 @@ def table(guests):
     rows = [["test"] + [f"{g.kernel.name} ({g.kernel.version})" for g in guests]]
     rows += [[test] + [cell(g, test) for g in guests] for test in names(guests)]
     rows.append(["all (boot)"] + [f"{'ok' if g.good else 'FAIL'} {g.all_s:.0f} s ({g.booted_s:.0f} s)" for g in guests])
+    rows.append(["seconds of processor"] + [f"{g.processor_s:.0f}" for g in guests])
     return aligned(rows)
 
 

@@ -3,6 +3,7 @@
 that runs on the host nor leaves anything behind, also when the test fails or is killed by a signal."""
 import atexit
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -71,7 +72,7 @@ class Node:
         self.kubeconfig = self.dir / "kubeconfig"
         self.log = self.dir / "server.log"
         self.flags = list(flags)
-        self.server = None
+        self.server = self.tls = None
         self.kubectl_path = newest_kubectl()
         self.env = dict(os.environ, KUBECONFIG=str(self.kubeconfig), K3C_DATA_DIR=str(self.dir / "data"),
                         K3C_RUN_DIR=str(self.run_dir), K3C_LOG_DIR=str(self.dir / "logs"), K3C_PIN_DIR=self.pin_dir,
@@ -90,6 +91,7 @@ class Node:
     # ---- life ----
 
     def start(self):
+        self.tls = None  # it may come with other certificates
         with open(self.log, "ab") as log:
             self.server = subprocess.Popen([*self.enter, BIN, "server", *self.flags], stdout=log, stderr=log, env=self.env,
                                            stdin=subprocess.DEVNULL, start_new_session=True)
@@ -178,7 +180,7 @@ class Node:
 
     def api(self):
         """A connection of its own to the API server, as administrator."""
-        if not hasattr(self, "tls"):
+        if not self.tls:
             view = json.loads(self.k("config view --raw -o json"))
             user = view["users"][0]["user"]
             ca = base64.b64decode(view["clusters"][0]["cluster"]["certificate-authority-data"]).decode()
@@ -191,7 +193,17 @@ class Node:
         return http.client.HTTPSConnection("127.0.0.1", PORT, context=self.tls, timeout=30)
 
     def pod(self, name, ns="default"):
-        return self.get("pod", name, "-n", ns)
+        """Asked often, while something is awaited: not by a kubectl where there is another way."""
+        if self.enter:
+            return self.get("pod", name, "-n", ns)
+        connection = self.api()
+        with contextlib.closing(connection):
+            connection.request("GET", f"/api/v1/namespaces/{ns}/pods/{name}", headers={"Accept": "application/json"})
+            answer = connection.getresponse()
+            body = answer.read()
+        if answer.status != 200:
+            raise AssertionError(f"pod {ns}/{name}: {answer.status} {body[:300]!r}")
+        return json.loads(body)
 
     def wait_pod(self, name, check, what=None, ns="default", timeout=60):
         """Until check(pod) is truthy; the pod."""

@@ -5,17 +5,18 @@ pod, a pod that is a backend itself, a pod on the host's network, the host, an o
 sockets, and compared with a reference that reads the rules as Kubernetes documents them."""
 import collections
 import itertools
+import os
 import subprocess
 import unittest
 
 from harness import CLUSTER_CIDR, DNS, NODE_PORT, SERVICE_CIDR, SLOT, Case, Node, Outside, wait_for
-from network import TCP, UDP, Asker, Objects, Place, Servers, dropped, outside_place, protocols
+from network import SCTP, TCP, UDP, Asker, Objects, Place, Servers, dropped, outside_place, protocols
 
 PODS_V6, SERVICES_V6 = f"fd00:c3c:{52 + SLOT}::/64", f"fd00:c3c:{72 + SLOT}::/112"
 OUTSIDE_V6, HOST_V6 = "2001:db8:aa::2", "2001:db8:aa::1"
 EXTERNAL, EXTERNAL_V6 = "203.0.113.{}", "2001:db8:ee::{:x}"
 SERVER_PORT = 7001
-TRIES = 6  # of each flow: a backend that must not answer has so many chances
+TRIES = int(os.environ.get("K3C_TABLE_TRIES", "6"))  # of each flow: a backend that must not answer has so many chances
 AT_ONCE = 3000
 
 Ask = collections.namedtuple("Ask", "place address protocol port n")
@@ -39,6 +40,14 @@ BACKENDS = {
     "remote-left": [endpoint("default/a0", state="terminating"), endpoint("outside", local=False)],
 }
 SELECTED = {"pods": {"app": "a"}, "host": {"app": "h"}}
+# An emulated machine has no time for all of them.
+CHOSEN = os.environ.get("K3C_TABLE_BACKENDS", ",".join(BACKENDS)).split(",")
+
+
+def unsupported(place, protocol):
+    """The kernel asks no program of a control group when SCTP connects, and what the host's own sockets send passes no
+    link of a pod: nobody translates it. The README names the gap."""
+    return protocol == SCTP and place in ("host", "hostnet")
 
 
 class Wanted:
@@ -82,7 +91,7 @@ class Wanted:
 
 def table():
     n = itertools.count(1)
-    for backends in BACKENDS:
+    for backends in CHOSEN:
         for internal in "Cluster", "Local":
             yield Wanted(next(n), "ClusterIP", backends, internal, None)
             for kind in "NodePort", "LoadBalancer", "ExternalIP":
@@ -205,6 +214,8 @@ class Table(Case):
                 if name == "a1" or (kind == "loopback" and name not in ("host", "hostnet")):
                     continue
                 for protocol, port in ports.items():
+                    if unsupported(name, protocol):
+                        continue
                     yield ((place, address, protocol, port),
                            w.expected(name, "node" if kind == "loopback" else kind), f"{w.__dict__} {kind}")
 
