@@ -76,6 +76,29 @@ static __always_inline int host_new_service_flow(struct __sk_buff *skb, const st
 	return nat_rewrite_dst(skb, p, &n) < 0 ? host_drop(skb, p, K3C_DROP_MALFORMED) : TC_ACT_OK;
 }
 
+static __always_inline bool host_is_moving(void)
+{
+	__u32 zero = 0;
+	struct k3c_meta *m = bpf_map_lookup_elem(&k3c_meta, &zero);
+
+	return m && (m->flags & K3C_META_MOVING);
+}
+
+/* A connection's packet that belongs to no translation is the host's own or nobody's, unless the other build's
+ * programs know better: the stack would reset it. */
+static __always_inline int host_in_unknown(const struct packet *p)
+{
+	struct k3c_service_key key = {
+		.addr = p->dst, .port = p->flow.dport, .proto = p->flow.proto, .scope = K3C_SCOPE_ADDR
+	};
+
+	if (!host_is_moving())
+		return TC_ACT_OK;
+	if (bpf_ntohs(p->flow.dport) >= K3C_SNAT_PORT_MIN && bpf_map_lookup_elem(&k3c_node, &p->dst))
+		return TC_ACT_SHOT;
+	return lb_find(&p->dst, false, &key) ? TC_ACT_SHOT : TC_ACT_OK;
+}
+
 SEC("tc")
 int host_in(struct __sk_buff *skb)
 {
@@ -102,9 +125,10 @@ int host_in(struct __sk_buff *skb)
 		host_take_answers(skb, &to);
 		return nat_rewrite_dst(skb, &p, &to) < 0 ? host_drop(skb, &p, K3C_DROP_MALFORMED) : TC_ACT_OK;
 	}
-	if (p.icmp_error || p.later_fragment || packet_is_icmp(p.flow.proto) ||
-	    (packet_is_stateful(p.flow.proto) && !packet_is_syn(&p)))
+	if (p.icmp_error || p.later_fragment || packet_is_icmp(p.flow.proto))
 		return TC_ACT_OK;
+	if (packet_is_stateful(p.flow.proto) && !packet_is_syn(&p))
+		return host_in_unknown(&p);
 	return host_new_service_flow(skb, &p, &key);
 }
 
@@ -257,6 +281,8 @@ int host_out(struct __sk_buff *skb)
 		nat_touch(&p, &key, n);
 		return nat_rewrite_src(skb, &p, &to) < 0 ? host_drop(skb, &p, K3C_DROP_MALFORMED) : TC_ACT_OK;
 	}
+	if (packet_is_stateful(p.flow.proto) && !packet_is_syn(&p) && !p.icmp_error && host_is_moving())
+		return TC_ACT_SHOT;
 	if (marked || (from_pod && host_wants_masquerade(&p) && !host_is_answer(&p)))
 		return host_masquerade(skb, &p, &key);
 	return TC_ACT_OK;

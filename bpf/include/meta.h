@@ -17,6 +17,9 @@ enum k3c_meta_flags {
 	K3C_META_HOST_BACKENDS =
 		1,             /* some frontend leads to the host itself: answers of the host may need translation */
 	K3C_META_EXTERNAL = 2, /* some frontend has an address that is not of the service net */
+	/* Programs of two builds run, each with a table of its own: a packet of a connection that is not known may be
+	 * of one that the other knows. It is dropped, and known when it comes again. */
+	K3C_META_MOVING = 4,
 };
 
 /* Bits of the one row of k3c_tc_used, set by programs, never taken back. */

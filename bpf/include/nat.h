@@ -24,6 +24,8 @@ enum k3c_nat_flags {
 	K3C_NAT_REUSED = 8,   /* took the place of an expired one */
 	K3C_NAT_REMOTE = 16,  /* the backend is on another host: its answers must come back here */
 	K3C_NAT_HAIRPIN = 32, /* of a pod with itself: both ends change */
+	K3C_NAT_FIN = 64,     /* this direction has said its last */
+	K3C_NAT_CLOSED = 128, /* both have, or one was reset */
 };
 
 struct k3c_nat {
@@ -35,6 +37,17 @@ struct k3c_nat {
 	__u64 last_ns;
 };
 _Static_assert(sizeof(struct k3c_nat) == 32, "k3c_nat");
+
+/* Connections that ended wait in a queue: their places are given back in order, the oldest's first, so that the short
+ * ones of a busy service push no quiet one out of the table. The queue is the time that a late packet (a FIN said
+ * again) still finds its translation. */
+struct k3c_closed {
+	struct k3c_nat_key key; /* of either half */
+	__u64 since_ns;
+};
+_Static_assert(sizeof(struct k3c_closed) == 48, "k3c_closed");
+#define K3C_CLOSED_SHARE 8  /* so many times as many translations as flows in the queue */
+#define K3C_CLOSED_LATE_S 2 /* one that is used later than that after its end has not ended: a stranger's reset */
 
 /* Above Linux' default ip_local_port_range and above every node port, so neither can collide. */
 #define K3C_SNAT_PORT_MIN 61001

@@ -147,6 +147,22 @@ static __always_inline enum lb_result lb_choose(enum lb_where where, const struc
 	return r == LB_FOUND ? LB_NO_BACKEND : r;
 }
 
+/* What stands there for this destination; *key: under which key. */
+static __always_inline struct k3c_service *lb_find(const struct k3c_addr *dst, bool loopback,
+						   struct k3c_service_key *key)
+{
+	struct k3c_service *s = bpf_map_lookup_elem(&k3c_service, key);
+
+	if (s || (!loopback && !bpf_map_lookup_elem(&k3c_node, dst)))
+		return s;
+	key->scope = K3C_SCOPE_NODE;
+	if (addr_is_v4(dst))
+		addr_set_v4(&key->addr, 0);
+	else
+		key->addr.q[0] = key->addr.q[1] = 0;
+	return bpf_map_lookup_elem(&k3c_service, key);
+}
+
 /* 127.0.0.0/8 and ::1 carry node ports (and host ports bound to them) for sockets of the host only: in a pod they are
  * the pod's own, and on a link nobody's. */
 static __always_inline enum lb_result lb_by_address(enum lb_where where, const struct k3c_addr *dst, __be16 port,
@@ -158,14 +174,6 @@ static __always_inline enum lb_result lb_by_address(enum lb_where where, const s
 
 	if (loopback && (where != LB_AT_SOCKET || who->client.q[0] != k3c_options.host_netns_cookie))
 		return LB_NOT_A_SERVICE;
-	s = bpf_map_lookup_elem(&k3c_service, &key);
-	if (!s && (loopback || bpf_map_lookup_elem(&k3c_node, dst))) {
-		key.scope = K3C_SCOPE_NODE;
-		if (addr_is_v4(dst))
-			addr_set_v4(&key.addr, 0);
-		else
-			key.addr.q[0] = key.addr.q[1] = 0;
-		s = bpf_map_lookup_elem(&k3c_service, &key);
-	}
+	s = lb_find(dst, loopback, &key);
 	return lb_choose(where, &key, s, who, ret);
 }

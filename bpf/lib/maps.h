@@ -52,6 +52,14 @@
 #define K3C_MAP_TAIL K3C_MAP(k3c_tail, BPF_MAP_TYPE_PROG_ARRAY, __u32, __u32, 0)
 #define K3C_MAP_META K3C_MAP(k3c_meta, BPF_MAP_TYPE_ARRAY, __u32, struct k3c_meta, 0)
 
+/* Flows whose translations are to go. */
+#define K3C_MAP_CLOSED                                                                                                 \
+	struct {                                                                                                       \
+		__uint(type, BPF_MAP_TYPE_QUEUE);                                                                      \
+		__uint(max_entries, 1);                                                                                \
+		__type(value, struct k3c_closed);                                                                      \
+	} k3c_closed SEC(".maps")
+
 /* Socket storage has no max_entries. */
 #define K3C_MAP_SOCK                                                                                                   \
 	struct {                                                                                                       \

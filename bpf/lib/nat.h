@@ -9,6 +9,7 @@
 #include "bpf/lib/sctp.h"
 
 K3C_MAP_NAT;
+K3C_MAP_CLOSED;
 
 #define NAT_NS_PER_S 1000000000ULL
 
@@ -228,15 +229,52 @@ static __always_inline int nat_pair(const struct k3c_nat_key *key, struct k3c_na
 	return bpf_map_update_elem(&k3c_nat, key, n, BPF_ANY);
 }
 
+/* The places of one that ended, unless it goes on or its ports are another's by now. */
+static __always_inline void nat_release(const struct k3c_closed *c)
+{
+	struct k3c_nat *n = bpf_map_lookup_elem(&k3c_nat, &c->key), *m;
+	struct k3c_nat_key mirror;
+
+	if (!n || !(n->flags & K3C_NAT_CLOSED))
+		return;
+	nat_mirror(&c->key, n, &mirror);
+	m = bpf_map_lookup_elem(&k3c_nat, &mirror);
+	if (n->last_ns > c->since_ns + K3C_CLOSED_LATE_S * NAT_NS_PER_S) {
+		n->flags &= ~K3C_NAT_CLOSED;
+		if (m)
+			m->flags &= ~K3C_NAT_CLOSED;
+		return;
+	}
+	if (m && (m->flags & K3C_NAT_CLOSED))
+		bpf_map_delete_elem(&k3c_nat, &mirror);
+	bpf_map_delete_elem(&k3c_nat, &c->key);
+}
+
+/* Into the queue; where it is full, its oldest goes. Global: verified once. */
+__attribute__((noinline)) int nat_close(const struct k3c_nat_key *key, __u64 now)
+{
+	struct k3c_closed c = { .since_ns = now }, oldest = {};
+
+	if (!key)
+		return 0;
+	c.key = *key;
+	if (bpf_map_push_elem(&k3c_closed, &c, 0) == 0)
+		return 0;
+	if (bpf_map_pop_elem(&k3c_closed, &oldest) == 0)
+		nat_release(&oldest);
+	bpf_map_push_elem(&k3c_closed, &c, 0);
+	return 0;
+}
+
 /* Keeps both halves young, so that traffic of one direction does not lose the other half to the LRU. */
 static __always_inline void nat_touch(const struct packet *p, const struct k3c_nat_key *key, struct k3c_nat *n)
 {
 	__u64 now = bpf_ktime_get_ns();
+	bool closed = n->flags & K3C_NAT_CLOSED, closing = packet_is_closing(p) && !closed;
 	struct k3c_nat_key mirror;
 	struct k3c_nat *m;
-	bool closing = packet_is_closing(p) && !(n->flags & K3C_NAT_CLOSING);
 
-	if (!closing && now - n->last_ns < K3C_NAT_TOUCH_S * NAT_NS_PER_S)
+	if (!closing && !closed && now - n->last_ns < K3C_NAT_TOUCH_S * NAT_NS_PER_S)
 		return;
 	n->last_ns = now;
 	nat_mirror(key, n, &mirror);
@@ -245,7 +283,10 @@ static __always_inline void nat_touch(const struct packet *p, const struct k3c_n
 		m->last_ns = now;
 	if (!closing)
 		return;
-	n->flags |= K3C_NAT_CLOSING;
+	closed = (p->flags & PACKET_RST) || (m && (m->flags & K3C_NAT_FIN));
+	n->flags |= K3C_NAT_CLOSING | K3C_NAT_FIN | (closed ? K3C_NAT_CLOSED : 0);
 	if (m)
-		m->flags |= K3C_NAT_CLOSING;
+		m->flags |= K3C_NAT_CLOSING | (closed ? K3C_NAT_CLOSED : 0);
+	if (closed)
+		nat_close(key, now);
 }

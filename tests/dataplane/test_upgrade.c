@@ -295,8 +295,7 @@ static void route_outside(void)
 	nl_close(nl);
 }
 
-/* `in_flight`: connections from outside that may be lost, each in its handshake while a table moves to another size. */
-static void report(const char *what, const struct load *l, size_t n, unsigned in_flight)
+static void report(const char *what, const struct load *l, size_t n)
 {
 	struct load sum = { 0 };
 
@@ -310,9 +309,11 @@ static void report(const char *what, const struct load *l, size_t n, unsigned in
 	}
 	print_message("%s: %u questions, %u connections, %u wrong backends, %u broken, %u refused\n", what, sum.rounds,
 		      sum.connections, sum.wrong, sum.broken, sum.refused);
-	assert_int_equal(sum.wrong + sum.refused, 0);
 	for (size_t i = 0; i < n; i++)
-		assert_true(l[i].broken <= (frontends[l[i].frontend].outside ? in_flight : 0));
+		if (l[i].wrong + l[i].refused + l[i].broken)
+			print_error("%s:%u: %u wrong, %u broken, %u refused\n", frontends[l[i].frontend].addr,
+				    frontends[l[i].frontend].port, l[i].wrong, l[i].broken, l[i].refused);
+	assert_int_equal(sum.wrong + sum.refused + sum.broken, 0);
 }
 
 static void test_back_and_forth(void **state)
@@ -367,8 +368,8 @@ static void test_back_and_forth(void **state)
 		pthread_join(s[i].thread, NULL);
 		close(s[i].listener);
 	}
-	report("established", old, ARRAY_SIZE(old), 0);
-	report("new", new, ARRAY_SIZE(new), rounds / 5);
+	report("established", old, ARRAY_SIZE(old));
+	report("new", new, ARRAY_SIZE(new));
 	print_message("denied: %u datagrams from a pod and from outside each\n", denied.rounds);
 	assert_true(denied.rounds > 0);
 	assert_true(recv(sink, &byte, 1, MSG_DONTWAIT) < 0);

@@ -193,11 +193,21 @@ static int dataplane_load_programs(struct dataplane *dp, struct err *err)
 	return 0;
 }
 
-static void dataplane_forget_old(struct dataplane *dp)
+/* From before the first program is replaced until the last one is and the tables are one again. */
+static int dataplane_moving(struct dataplane *dp, bool moving, struct err *err)
+{
+	uint32_t before = dp->meta.flags;
+
+	dp->meta.flags = moving ? before | K3C_META_MOVING : before & ~(uint32_t)K3C_META_MOVING;
+	return dp->meta.flags != before ? dataplane_meta_write(dp, err) : 0;
+}
+
+static int dataplane_forget_old(struct dataplane *dp, struct err *err)
 {
 	strangers_drop(dp);
 	maps_settle(dp);
 	dp->maps_changed = dp->maps_anew = false;
+	return dataplane_moving(dp, false, err);
 }
 
 /* A process that died between laying the maps out and filling them leaves them as they are: not to be trusted. */
@@ -231,7 +241,10 @@ static int dataplane_start(struct dataplane *dp, struct err *err)
 	if (r == 0)
 		r = services_collect_orphans(dp, err);
 	if (r == 0 && !dp->unsettled) {
+		r = dataplane_moving(dp, dp->maps_changed, err);
 		maps_refresh(dp);
+	}
+	if (r == 0 && !dp->unsettled) {
 		r = programs_attach_cgroup(dp, err);
 	}
 	if (r == 0)
@@ -243,7 +256,7 @@ static int dataplane_start(struct dataplane *dp, struct err *err)
 	if (r == 0)
 		r = links_routes(dp, err);
 	if (r == 0 && !dp->unsettled)
-		dataplane_forget_old(dp);
+		r = dataplane_forget_old(dp, err);
 	return r;
 }
 
@@ -258,7 +271,11 @@ int dataplane_settle(struct dataplane *dp, struct err *err)
 	if (r == 0)
 		r = dataplane_meta_write(dp, err);
 	if (r == 0)
+		r = dataplane_moving(dp, true, err);
+	if (r == 0) {
+		maps_refresh(dp);
 		r = programs_attach_cgroup(dp, err);
+	}
 	if (r == 0)
 		r = pods_filters(dp, err);
 	if (r == 0)
@@ -268,8 +285,7 @@ int dataplane_settle(struct dataplane *dp, struct err *err)
 		return err_wrap(err, r, "replace the programs of another build");
 	}
 	rates_adopt(dp);
-	dataplane_forget_old(dp);
-	return 0;
+	return dataplane_forget_old(dp, err);
 }
 
 int dataplane_open(const struct dataplane_options *options, struct dataplane **ret, struct err *err)

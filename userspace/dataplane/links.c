@@ -285,6 +285,23 @@ static bool links_carries(const struct host_link *l)
 	return l->kind != LINK_OTHER && l->up && l->has_address;
 }
 
+/* What leaves goes by the new tables before what arrives does: an answer then never meets a program that cannot know
+ * its question. */
+static void links_replace_out(struct dataplane *dp, const struct host_view *v)
+{
+	for (size_t i = 0; i < v->n_links; i++) {
+		const struct host_link *l = &v->links[i];
+		enum dp_program out = l->kind == LINK_L3 ? DP_PROGRAM_HOST_L3_OUT : DP_PROGRAM_HOST_OUT;
+		uint32_t ifindex = (uint32_t)l->ifindex;
+		struct k3c_link row;
+
+		if (links_carries(l) && bpf_map_lookup_elem(dp->maps[DP_MAP_LINK], &ifindex, &row) == 0 &&
+		    (row.flags & K3C_LINK_HAS_PROGRAMS))
+			nl_put_filter(dp->nl, l->ifindex, false, dp->programs[out], programs_name(out));
+		(void)nl_commit(dp->nl, NULL); /* its own turn comes, and tells */
+	}
+}
+
 /* Again: replacing under the same handle. */
 static int links_attach(struct dataplane *dp, const struct host_link *l, struct k3c_link *row, struct err *err)
 {
@@ -359,6 +376,8 @@ int links_sync(struct dataplane *dp, struct err *err)
 		return r;
 	changed = links_sync_addresses(dp, v);
 	links_forget_gone(dp, v);
+	if (dp->maps_changed && !dp->unsettled)
+		links_replace_out(dp, v);
 	for (size_t i = 0; i < v->n_links; i++) {
 		const struct host_link *l = &v->links[i];
 		struct err one = ERR_INIT;

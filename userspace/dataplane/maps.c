@@ -33,6 +33,7 @@ const struct map_row map_rows[DP_MAP_COUNT] = {
 	[DP_MAP_CONN] = { "k3c_conn", 1, MAP_PRESERVE, 8192 },
 	[DP_MAP_FRAG] = { "k3c_frag", 2, MAP_PRESERVE, 1024 },
 	[DP_MAP_NAT] = { "k3c_nat", 1, MAP_PRESERVE, 8192 },
+	[DP_MAP_CLOSED] = { "k3c_closed", 1, MAP_PRESERVE, 8192 / K3C_CLOSED_SHARE },
 	[DP_MAP_DIRECT] = { "k3c_direct", 1, MAP_REBUILD, 256 },
 	[DP_MAP_SNAT] = { "k3c_snat", 1, MAP_PRESERVE, 1 },
 	[DP_MAP_NODE] = { "k3c_node", 1, MAP_REBUILD, 256 },
@@ -76,6 +77,8 @@ static uint32_t maps_entries(const struct dataplane *dp, enum dp_map m)
 	case DP_MAP_CONN:
 	case DP_MAP_NAT:
 		return o->max_connections ? o->max_connections : map_rows[m].entries;
+	case DP_MAP_CLOSED:
+		return maps_entries(dp, DP_MAP_NAT) / K3C_CLOSED_SHARE;
 	case DP_MAP_RULE:
 	case DP_MAP_PREFIX:
 		return o->max_policy_entries ? o->max_policy_entries : map_rows[m].entries;

@@ -124,7 +124,8 @@ void maps_look(const char *pin_dir, enum dp_map m, const struct bpf_map *map, ui
 		bool table = carry_is_table(info.type);
 
 		ret->found = MAP_FOUND_SAME;
-		if (!entries || info.max_entries == entries || (!table && info.type != BPF_MAP_TYPE_PERCPU_ARRAY))
+		if (!entries || info.max_entries == entries ||
+		    (!table && info.type != BPF_MAP_TYPE_PERCPU_ARRAY && info.type != BPF_MAP_TYPE_QUEUE))
 			return;
 		if (info.type != BPF_MAP_TYPE_LRU_HASH && table && carry_count(ret->fd, &info) > entries)
 			log_warn(
