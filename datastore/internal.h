@@ -33,7 +33,8 @@
 #define STORE_HISTORY_EVENTS_DEFAULT 16384
 #define STORE_HISTORY_BYTES_DEFAULT (4u << 20)
 #define STORE_WAL_BYTES_DEFAULT (8u << 20)
-#define STORE_VACUUM_FREE_PAGES 1024 /* start giving pages back above this */
+#define STORE_CHECKPOINT_QUIET_NS (20 * NS_PER_MS) /* without a write, before the log goes into the database */
+#define STORE_VACUUM_FREE_PAGES 1024               /* start giving pages back above this */
 #define STORE_VACUUM_STEP_PAGES 256
 #define STORE_REWRITE_STEP 64                   /* rows written again in one transaction */
 #define STORE_REWRITE_BYTES_MAX (1u << 20)      /* and their bytes, about */

@@ -4,11 +4,14 @@
  *
  * Invariants: transactions reach the disk in the order of submission. After a failure everything of the
  * same epoch fails too, untried: it was decided on states that never came to be. The loop begins a new
- * epoch when it hears of the failure. A checkpoint runs only when nobody waits, unless the log is at its cap. */
+ * epoch when it hears of the failure. A checkpoint runs only when nobody has come for a while, unless the log is at its
+ * cap: what follows from a write (a Service's slices) comes right after it, and should not stand behind a checkpoint.
+ */
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <time.h>
 
 #include "datastore/internal.h"
 #include "userspace/base/clock.h"
@@ -293,12 +296,9 @@ static void checkpoint(struct writer *w)
 	vacuum_step(w->db);
 }
 
-static void maybe_checkpoint(struct writer *w, bool idle)
+static uint64_t log_bytes(const struct writer *w)
 {
-	uint64_t bytes = (uint64_t)w->db->wal_pages * (uint64_t)w->db->page_size;
-
-	if (bytes >= w->wal_bytes_max || (idle && bytes >= w->wal_bytes_max / 4))
-		checkpoint(w);
+	return (uint64_t)w->db->wal_pages * (uint64_t)w->db->page_size;
 }
 
 /* ---- the thread ---- */
@@ -317,30 +317,45 @@ static struct txn *take_group(struct writer *w)
 	return first;
 }
 
+/* Under the lock: until somebody comes. False: nobody did for as long as a checkpoint that is due waits. */
+static bool await_work(struct writer *w, bool due)
+{
+	struct timespec until;
+	int r = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += STORE_CHECKPOINT_QUIET_NS;
+	if (until.tv_nsec >= NS_PER_S) {
+		until.tv_nsec -= NS_PER_S;
+		until.tv_sec++;
+	}
+	while (!w->queue && !w->stop && r == 0)
+		r = due ? pthread_cond_timedwait(&w->wake, &w->lock, &until) : pthread_cond_wait(&w->wake, &w->lock);
+	return w->queue || w->stop;
+}
+
 static void *writer_main(void *arg)
 {
 	struct writer *w = arg;
 	uint32_t failed_epoch = 0; /* epochs start at 1 */
 	char *last_error = NULL;
 	int last_code = 0;
+	bool due = false;
 
 	prctl(PR_SET_NAME, "store-writer");
 	pthread_mutex_lock(&w->lock);
 	for (;;) {
-		struct txn *txns;
-		bool idle;
+		bool work = await_work(w, due);
+		struct txn *txns = work && w->queue ? take_group(w) : NULL;
 
-		while (!w->queue && !w->stop)
-			pthread_cond_wait(&w->wake, &w->lock);
-		if (!w->queue)
+		if (work && !txns)
 			break;
-		txns = take_group(w);
 		pthread_mutex_unlock(&w->lock);
-		handle_group(w, txns, &failed_epoch, &last_error, &last_code);
-		pthread_mutex_lock(&w->lock);
-		idle = !w->queue && !w->stop;
-		pthread_mutex_unlock(&w->lock);
-		maybe_checkpoint(w, idle);
+		if (txns)
+			handle_group(w, txns, &failed_epoch, &last_error, &last_code);
+		if (!txns || log_bytes(w) >= w->wal_bytes_max)
+			checkpoint(w);
+		due = txns && log_bytes(w) >= w->wal_bytes_max / 4;
 		pthread_mutex_lock(&w->lock);
 	}
 	pthread_mutex_unlock(&w->lock);
@@ -351,11 +366,16 @@ static void *writer_main(void *arg)
 void writer_init(struct writer *w, struct loop *loop, struct database *db, uint64_t wal_bytes_max,
 		 struct writer_wake *wake)
 {
+	pthread_condattr_t clock;
+
 	*w = (struct writer){ .loop = loop, .db = db, .wal_bytes_max = wal_bytes_max, .wake_msg = wake };
 	w->queue_end = &w->queue;
 	w->done_end = &w->done;
 	pthread_mutex_init(&w->lock, NULL);
-	pthread_cond_init(&w->wake, NULL);
+	pthread_condattr_init(&clock);
+	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+	pthread_cond_init(&w->wake, &clock);
+	pthread_condattr_destroy(&clock);
 }
 
 static void start(struct writer *w)
