@@ -93,6 +93,10 @@ def put_modules(root, kernel):
         depends = re.search(rb"\0depends=([^\0]*)\0", data)
         for other in depends.group(1).decode().split(",") if depends else []:
             add(other.replace("-", "_"))
+        for softly in re.findall(rb"\0softdep=pre: ([^\0]*)", data):  # an algorithm's name, mostly
+            for other in softly.decode().replace("-", "_").split():
+                add(other)
+                add(other + "_generic")
         (root / "modules" / f"{len(done):02}_{name}.ko").write_bytes(data)
         done.append(name)
 

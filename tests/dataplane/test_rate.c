@@ -7,6 +7,9 @@
 
 #include "bpf/include/endpoint.h"
 #include "bpf/include/rate.h"
+#include "userspace/base/clock.h"
+
+#define NS_PER_S 1000000000LL
 
 static struct test_pod a, b;
 
@@ -114,10 +117,45 @@ static void test_excess_is_dropped(void **state)
 	close(fd);
 }
 
+/* Sent at once, in time below the horizon: with fq everything arrives, without what exceeds the burst is dropped; never
+ * does it arrive sooner than the limit allows. A slow machine only takes longer. */
+static void test_shaped(void **state)
+{
+	enum { DATAGRAMS = 40, BYTES = 1000, BITS_S = 400000 };
+	int64_t each_ns = 8 * BYTES * NS_PER_S / BITS_S, begun, took;
+	int server = server_in(b.ns, SOCK_DGRAM, b.addr, 9000), client, arrived = 0;
+	uint64_t before = drops("rate-egress"), lost = 0;
+	struct k3c_rate row = { 0 };
+	char data[BYTES] = { 0 };
+
+	ok(dataplane_pod_bandwidth(world.dp, a.key, 0, BITS_S, err));
+	assert_true(row_of(&a, &row));
+	assert_int_equal(client_in(a.ns, SOCK_DGRAM, b.addr, 9000, &client), 0);
+	begun = clock_monotonic_ns();
+	for (int i = 0; i < DATAGRAMS; i++)
+		assert_int_equal(send(client, data, sizeof(data), 0), sizeof(data));
+	while (arrived + lost < DATAGRAMS) {
+		if (readable(server, 20) && recv(server, data, sizeof(data), 0) == sizeof(data))
+			arrived++;
+		lost = drops("rate-egress") - before;
+	}
+	took = clock_monotonic_ns() - begun;
+	print_message("%d of %d arrived in %lld ms, %s\n", arrived, DATAGRAMS, (long long)(took / 1000000),
+		      row.paced ? "paced" : "policed");
+	if (row.paced)
+		assert_int_equal(lost, 0);
+	else
+		took += (int64_t)row.limit[DP_EGRESS].burst_ns;
+	assert_true(took >= (arrived - 1) * each_ns);
+	close(client);
+	close(server);
+}
+
 static int tests(void)
 {
 	const struct CMUnitTest all[] = {
 		cmocka_unit_test(test_life),
+		cmocka_unit_test(test_shaped),
 		cmocka_unit_test(test_gone_with_the_pod),
 		cmocka_unit_test(test_excess_is_dropped),
 	};
