@@ -6,6 +6,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "tests/datastore/store_fixture.h"
 
@@ -153,6 +154,59 @@ static void test_owner_index(void **state)
 	assert_int_equal(n, 0);
 	store_each_owned(f->store, STR("u2"), owned, &n);
 	assert_int_equal(n, 2);
+}
+
+/* ---- the log ---- */
+
+#define LOG_MAX (512u << 10)
+#define CHECKPOINT_LATEST_NS (30 * NS_PER_S)
+
+static uint64_t checkpoints(struct fixture *f)
+{
+	struct store_stats stats;
+
+	store_get_stats(f->store, &stats);
+	return stats.checkpoints;
+}
+
+/* Some pages each, of its own. */
+static void write_some(struct fixture *f, int first, int n)
+{
+	_cleanup_free_ char *value = mem_zalloc(4097);
+	char name[32];
+
+	memset(value, 'v', 4096);
+	for (int i = first; i < first + n; i++) {
+		snprintf(name, sizeof(name), "log-%d", i);
+		fixture_put(f, name, value);
+		fixture_wait(f);
+	}
+}
+
+static void test_log_goes_into_the_database(void **state)
+{
+	const struct timespec moment = { .tv_nsec = NS_PER_MS };
+	struct fixture *f = *state;
+	int64_t until;
+
+	f->options.wal_bytes_max = LOG_MAX;
+	fixture_reopen(f);
+	assert_int_equal(checkpoints(f), 0);
+	/* Half of it: nobody writes any more, then it goes. */
+	write_some(f, 0, 40);
+	until = clock_monotonic_ns() + CHECKPOINT_LATEST_NS;
+	while (checkpoints(f) == 0 && clock_monotonic_ns() < until)
+		nanosleep(&moment, NULL);
+	assert_true(checkpoints(f) > 0);
+	/* Never longer than its cap, however busily it is written to. */
+	for (int i = 0; i < 8; i++) {
+		struct store_stats stats;
+
+		write_some(f, 40 + 40 * i, 40);
+		store_get_stats(f->store, &stats);
+		assert_in_range(stats.wal_bytes, 0, 2 * LOG_MAX);
+	}
+	assert_true(checkpoints(f) > 2);
 }
 
 /* ---- laziness ---- */
@@ -448,6 +502,7 @@ int main(void)
 		T(test_transaction_is_whole),
 		T(test_group_commit),
 		T(test_owner_index),
+		T(test_log_goes_into_the_database),
 		T(test_heartbeats_write_nothing),
 		T(test_lazy_survives_clean_close),
 		T(test_lazy_timer),
