@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What came out: a table (kernel x test), JUnit XML, and the verifier's figures as Markdown."""
+"""What came out: a table (kernel x test), JUnit XML, and Markdown for docs/kernels.md."""
 import pathlib
 import re
 import xml.etree.ElementTree as xml
 
 # A line of dataplane/test_verifier.
 VERIFIER = re.compile(r"verifier (\S+) instructions=(\d+) states=(\d+) peak=(\d+) bytes=(\d+)")
+
+# A line of `k3c-bpf check-config`.
+FEATURE = re.compile(r"(ok|absent|MISSING)\s{2,}(\S.*?)\s{2,}(\S.*)")
 
 BUDGETS = pathlib.Path(__file__).resolve().parent.parent / "tests/dataplane/verifier_budgets.inc"
 
@@ -58,8 +61,25 @@ def figures(guests):
     return found
 
 
+def feature_table(guests):
+    """What the node finds in each kernel."""
+    found, what = {}, {}
+    for guest in guests:
+        for line in next((r.output for r in guest.results if r.test == "node/check-config"), []):
+            match = FEATURE.fullmatch(line.strip())
+            if match:
+                found.setdefault(match.group(2), {})[guest.kernel.name] = match.group(1)
+                what[match.group(2)] = match.group(3)
+    rows = [["feature"] + [g.kernel.name for g in guests] + ["for"]]
+    rows += [[feature] + [by_kernel.get(g.kernel.name, "-") for g in guests] + [what[feature]]
+             for feature, by_kernel in found.items()]
+    return aligned(rows) if found else []
+
+
 def verifier_table(guests):
+    """One column for a kernel that was booted in several ways."""
     found, limits = figures(guests), budgets()
+    guests = list({g.kernel.version: g for g in reversed(guests)}.values())[::-1]
     rows = [["program", "budget: instructions, states"] +
             [f"{g.kernel.name}: instructions, states, bytes" for g in guests]]
     for program, by_kernel in found.items():
@@ -67,6 +87,19 @@ def verifier_table(guests):
                     [", ".join(f"{n:,}" for n in by_kernel[g.kernel.name]) if g.kernel.name in by_kernel else "-"
                      for g in guests])
     return aligned(rows) if found else []
+
+
+def document(guests, path):
+    """Puts the tables between their marks: "<!-- NAME -->" and "<!-- /NAME -->"."""
+    text = path.read_text()
+    for name, lines in (("matrix", table(guests)), ("features", feature_table(guests)),
+                        ("verifier", verifier_table(guests))):
+        before, begin, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- /{name} -->")
+        if not begin or not end:
+            raise ValueError(f"{path} has no place for {name}")
+        text = before + begin + "\n".join(lines) + "\n" + end + after
+    path.write_text(text)
 
 
 def good(guests):

@@ -108,6 +108,26 @@ class Report(unittest.TestCase):
         instructions, states = report.budgets()["pod_out"]
         self.assertRegex(text, rf"\| `pod_out` \| {instructions:,}, {states:,} +\| 12, 3, 96")
 
+    def test_document(self):
+        """Tables come into the text, and only there; a second writing replaces the first."""
+        found = 'echo "@begin node/check-config"; echo "absent   fq     pacing, by time"; echo "@end node/check-config 0 1"\n'
+        guest = Fake(GOOD + found + DONE)
+        guest.run()
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "kernels.md"
+            path.write_text("".join(f"{n} before\n<!-- {n} -->\nold {n}\n<!-- /{n} -->\n" for n in (
+                "matrix", "features", "verifier")) + "the end\n")
+            report.document([guest], path)
+            once = path.read_text()
+            report.document([guest], path)
+            self.assertEqual(path.read_text(), once)
+            self.assertNotIn("old", once)
+            self.assertRegex(once, r"\| fq +\| absent +\| pacing, by time \|")
+            self.assertRegex(once, r"matrix before\n<!-- matrix -->\n\| test ")
+            self.assertTrue(once.endswith("<!-- /verifier -->\nthe end\n"))
+            path.write_text("nothing")
+            self.assertRaises(ValueError, report.document, [guest], path)
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)
