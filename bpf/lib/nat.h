@@ -253,15 +253,17 @@ static __always_inline void nat_release(const struct k3c_closed *c)
 /* Into the queue; where it is full, its oldest goes. Global: verified once. */
 __attribute__((noinline)) int nat_close(const struct k3c_nat_key *key, __u64 now)
 {
-	struct k3c_closed c = { .since_ns = now }, oldest = {};
+	struct k3c_closed c = { .since_ns = now };
 
 	if (!key)
 		return 0;
 	c.key = *key;
 	if (bpf_map_push_elem(&k3c_closed, &c, 0) == 0)
 		return 0;
-	if (bpf_map_pop_elem(&k3c_closed, &oldest) == 0)
-		nat_release(&oldest);
+	if (bpf_map_pop_elem(&k3c_closed, &c) == 0)
+		nat_release(&c);
+	c.key = *key;
+	c.since_ns = now;
 	bpf_map_push_elem(&k3c_closed, &c, 0);
 	return 0;
 }
