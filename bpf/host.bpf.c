@@ -10,7 +10,7 @@
 
 #include "bpf/lib/conn.h"
 #include "bpf/lib/event_packet.h"
-#include "bpf/lib/lb.h"
+#include "bpf/lib/lb_packet.h"
 #include "bpf/lib/nat.h"
 #include "bpf/lib/options.h"
 #include "bpf/lib/used.h"
@@ -40,13 +40,10 @@ static __always_inline void host_take_answers(struct __sk_buff *skb, const struc
 static __always_inline int host_new_service_flow(struct __sk_buff *skb, const struct packet *p,
 						 const struct k3c_nat_key *key)
 {
-	struct k3c_affinity_key who = { .client = p->src };
 	struct lb_choice choice = {};
 	struct k3c_nat n = { .flags = K3C_NAT_SERVICE };
-	enum lb_result r;
 
-	r = lb_by_address(LB_OUTSIDE, &p->dst, p->flow.dport, p->flow.proto, &who, &choice);
-	switch (r) {
+	switch (lb_packet(p, false, &choice)) {
 	case LB_NOT_A_SERVICE:
 		return TC_ACT_OK;
 	case LB_NO_BACKEND:

@@ -7,6 +7,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
+#include "bpf/lib/lb_packet.h"
 #include "bpf/lib/pod_drop.h"
 #include "bpf/lib/maps.h"
 
@@ -67,11 +68,10 @@ static __always_inline enum service_step service_new_flow(struct __sk_buff *skb,
 							  const struct k3c_nat_key *key, struct k3c_nat *n,
 							  __u32 *ret_reason)
 {
-	struct k3c_affinity_key who = { .client = p->src };
 	struct lb_choice choice = {};
 	int r;
 
-	switch (lb_by_address(LB_OF_POD, &p->dst, p->flow.dport, p->flow.proto, &who, &choice)) {
+	switch (lb_packet(p, true, &choice)) {
 	case LB_NOT_A_SERVICE:
 		return SERVICE_PASS;
 	case LB_NO_BACKEND:

@@ -7,7 +7,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "bpf/lib/drop.h"
-#include "bpf/lib/lb.h"
+#include "bpf/lib/lb_packet.h"
 #include "bpf/lib/nat.h"
 #include "bpf/lib/options.h"
 
@@ -69,7 +69,6 @@ static __always_inline bool xdp_transport(void *end, union xdp_transport *l4, __
 
 static __always_inline enum xdp_step xdp_step(const struct packet *p, __u64 bytes, struct k3c_nat *to)
 {
-	struct k3c_affinity_key who = { .client = p->src };
 	struct lb_choice choice = {};
 	struct k3c_nat_key key = {};
 	struct k3c_nat *n;
@@ -87,7 +86,7 @@ static __always_inline enum xdp_step xdp_step(const struct packet *p, __u64 byte
 	}
 	if (packet_is_stateful(p->flow.proto) && !packet_is_syn(p))
 		return XDP_STEP_PASS;
-	switch (lb_by_address(LB_OUTSIDE, &p->dst, p->flow.dport, p->flow.proto, &who, &choice)) {
+	switch (lb_packet(p, false, &choice)) {
 	case LB_NOT_A_SERVICE:
 	case LB_NO_BACKEND:
 		return XDP_STEP_PASS;

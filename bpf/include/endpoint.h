@@ -49,6 +49,6 @@ enum k3c_link_flags {
 struct k3c_link {
 	struct k3c_addr addr[K3C_FAMILIES]; /* what masqueraded traffic leaves with; zero: none */
 	__u32 flags;
-	__u32 pad;
+	struct bpf_spin_lock lock; /* as of k3c_endpoint */
 };
 _Static_assert(sizeof(struct k3c_link) == 40, "k3c_link");

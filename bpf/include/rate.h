@@ -3,7 +3,7 @@
  * time at which everything sent so far is paid for: to send before it is to owe. */
 #pragma once
 
-#include <linux/types.h>
+#include <linux/bpf.h>
 
 struct k3c_rate_limit {
 	__u64 bits_s;   /* 0: none */
@@ -13,8 +13,8 @@ struct k3c_rate_limit {
 
 struct k3c_rate {
 	struct k3c_rate_limit limit[2]; /* enum k3c_direction */
-	__u32 paced; /* ifindex of the pod's end when fq there keeps to the egress limit; 0: policed */
-	__u32 pad;
+	__u32 paced;               /* ifindex of the pod's end when fq there keeps to the egress limit; 0: policed */
+	struct bpf_spin_lock lock; /* as of k3c_endpoint */
 };
 _Static_assert(sizeof(struct k3c_rate) == 56, "k3c_rate");
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Services: a frontend names a *set* of backends. A set is never changed: an update writes a new set under a new
- * number, then replaces the frontend's value, then deletes the old set; a reader that lost the race looks the
- * frontend up again. So no reader ever sees half of an update. */
+ * number, then changes the frontend where it stands, then deletes the old set. Number and size are one word, read and
+ * written at once; a reader whose set went away meanwhile chooses again. */
 #pragma once
+
+#include <linux/bpf.h>
 
 #include "bpf/include/addr.h"
 
@@ -27,19 +29,27 @@ enum k3c_service_flags {
 	K3C_SERVICE_OUTSIDE = 4,  /* outsiders have a choice of their own; where it is empty they are dropped unheard */
 };
 
+union k3c_service_set {
+	__u64 word;
+	struct {
+		__u32 set;
+		__u32 count; /* 0: refuse */
+	};
+};
+
 struct k3c_service {
-	__u32 set;
-	__u32 count;       /* 0: refuse */
-	__u32 outside_set; /* the same as set where outsiders are served alike */
-	__u32 outside_count;
-	__u32 sources; /* number of its set of ranges in k3c_source; 0: everyone may come */
+	union k3c_service_set inside;
+	union k3c_service_set outside; /* the same as inside where outsiders are served alike */
+	__u32 sources;                 /* number of its set of ranges in k3c_source; 0: everyone may come */
 	__u32 affinity_s;
 	__u32 id; /* the caller's, stable over updates: affinity hangs on it */
 	__u16 n_sources;
 	__u8 flags;
-	__u8 kind; /* enum dp_frontend_kind, for whoever lists the map */
+	__u8 kind;                 /* enum dp_frontend_kind, for whoever lists the map */
+	struct bpf_spin_lock lock; /* as of k3c_endpoint */
+	__u32 pad;
 };
-_Static_assert(sizeof(struct k3c_service) == 32, "k3c_service");
+_Static_assert(sizeof(struct k3c_service) == 40, "k3c_service");
 
 /* Who may come. A set is never changed either, and keeps its number while the ranges stay the same. */
 struct k3c_source_key {
@@ -120,8 +130,8 @@ _Static_assert(sizeof(struct k3c_sock) == 168, "k3c_sock");
 
 /* A network namespace of a pod, by cookie. */
 struct k3c_netns {
-	__u32 ifindex; /* host end of the veth */
-	__u32 pad;
-	struct k3c_addr addrs[2]; /* as enum dp_family; zero: none */
+	__u32 ifindex;             /* host end of the veth */
+	struct bpf_spin_lock lock; /* as of k3c_endpoint */
+	struct k3c_addr addrs[2];  /* as enum dp_family; zero: none */
 };
 _Static_assert(sizeof(struct k3c_netns) == 40, "k3c_netns");

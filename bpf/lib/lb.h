@@ -3,6 +3,8 @@
  * sockets, tc and XDP choose alike. */
 #pragma once
 
+#include <stddef.h>
+
 #include "bpf/lib/addr.h"
 #include "bpf/lib/maps.h"
 #include "bpf/lib/options.h"
@@ -31,10 +33,18 @@ enum lb_where {
 	LB_OUTSIDE,   /* a packet of the world; the client is its address */
 };
 
+/* What is remembered begins as a backend does: one place on the stack for both. */
 struct lb_choice {
-	struct k3c_backend backend;
+	union {
+		struct k3c_backend backend;
+		struct k3c_affinity stick;
+	};
 	__u32 set;
 };
+_Static_assert(offsetof(struct k3c_affinity, addr) == offsetof(struct k3c_backend, addr) &&
+		       offsetof(struct k3c_affinity, port) == offsetof(struct k3c_backend, port) &&
+		       offsetof(struct k3c_affinity, last_ns) == sizeof(struct k3c_backend),
+	       "k3c_affinity begins as k3c_backend does");
 
 static __always_inline bool lb_is_loopback(const struct k3c_addr *a)
 {
@@ -54,21 +64,21 @@ static __always_inline bool lb_stick(__u32 affinity_s, __u32 set, struct k3c_aff
 	now = bpf_ktime_get_ns();
 	if (now - a->last_ns > (__u64)affinity_s * LB_NS_PER_S)
 		return false;
+	ret->addr = a->addr;
+	ret->port = a->port;
 	key.set = set;
-	key.index = k3c_backend_hash(&a->addr, a->port);
+	key.index = k3c_backend_hash(&ret->addr, ret->port);
 	b = bpf_map_lookup_elem(&k3c_backend, &key);
-	if (!b || !addr_eq(&b->addr, &a->addr) || b->port != a->port)
+	if (!b || !addr_eq(&b->addr, &ret->addr) || b->port != ret->port)
 		return false;
 	a->last_ns = now;
-	*ret = *b;
 	return true;
 }
 
-static __always_inline void lb_remember(struct k3c_affinity_key *who, const struct k3c_backend *b)
+static __always_inline void lb_remember(struct k3c_affinity_key *who, struct lb_choice *choice)
 {
-	struct k3c_affinity a = { .addr = b->addr, .port = b->port, .last_ns = bpf_ktime_get_ns() };
-
-	bpf_map_update_elem(&k3c_affinity, who, &a, BPF_ANY);
+	choice->stick.last_ns = bpf_ktime_get_ns();
+	bpf_map_update_elem(&k3c_affinity, who, &choice->stick, BPF_ANY);
 }
 
 static __always_inline bool lb_in_sources(__u32 set, const struct k3c_addr *source)
@@ -100,6 +110,16 @@ static __always_inline enum lb_result lb_admits(enum lb_where where, const struc
 	return !s->sources || lb_in_sources(s->sources, source) ? LB_FOUND : LB_DENIED;
 }
 
+/* Written as one word, so it is read as one. */
+static __always_inline union k3c_service_set lb_set(enum lb_where where, const struct k3c_service *s)
+{
+	union k3c_service_set set = {
+		.word = *(const volatile __u64 *)(where == LB_OUTSIDE ? &s->outside.word : &s->inside.word),
+	};
+
+	return set;
+}
+
 /* `s`: what stands under `key` (NULL: nothing). `who`: client filled in, service not yet. */
 static __always_inline enum lb_result lb_choose(enum lb_where where, const struct k3c_service_key *key,
 						struct k3c_service *s, struct k3c_affinity_key *who,
@@ -108,11 +128,11 @@ static __always_inline enum lb_result lb_choose(enum lb_where where, const struc
 	enum lb_result r = LB_NO_BACKEND;
 	__u32 denied = 0;
 
-	/* More than once: between two look-ups an update may have replaced what the first one named. */
+	/* More than once: between two look-ups an update may have deleted what the first one named. */
 	for (int i = 0; i < LB_TRIES; i++) {
-		struct k3c_backend_key slot = {};
+		struct k3c_backend_key slot = { .index = bpf_get_prandom_u32() };
+		union k3c_service_set now;
 		struct k3c_backend *b;
-		__u32 count;
 
 		if (i)
 			s = bpf_map_lookup_elem(&k3c_service, key);
@@ -125,23 +145,26 @@ static __always_inline enum lb_result lb_choose(enum lb_where where, const struc
 			denied = s->sources;
 			continue;
 		}
-		count = where == LB_OUTSIDE ? s->outside_count : s->count;
-		slot.set = where == LB_OUTSIDE ? s->outside_set : s->set;
-		if (!count)
+		now = lb_set(where, s);
+		if (!now.count)
 			return where == LB_OUTSIDE && (s->flags & K3C_SERVICE_OUTSIDE) ? LB_SILENT : LB_NO_BACKEND;
-		ret->set = slot.set;
+		ret->set = slot.set = now.set;
+		slot.index %= now.count;
 		if (s->affinity_s) {
 			who->service = s->id;
 			if (lb_stick(s->affinity_s, slot.set, who, &ret->backend))
 				return LB_FOUND;
 		}
-		slot.index = bpf_get_prandom_u32() % count;
 		b = bpf_map_lookup_elem(&k3c_backend, &slot);
 		if (!b)
 			continue;
 		ret->backend = *b;
+		barrier();
+		/* Then it was deleted, and may have become a backend of another service, before it was read. */
+		if (lb_set(where, s).set != ret->set)
+			continue;
 		if (s->affinity_s)
-			lb_remember(who, b);
+			lb_remember(who, ret);
 		return LB_FOUND;
 	}
 	return r == LB_FOUND ? LB_NO_BACKEND : r;

@@ -113,7 +113,7 @@ static void test_frontends(void **state)
 	expect_right();
 	/* a backend of another address, a frontend that nobody asks for */
 	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_SERVICE], &key, &value), 0);
-	slot.set = value.set;
+	slot.set = value.inside.set;
 	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_BACKEND], &slot, &backend), 0);
 	backend.addr.b[15] ^= 1;
 	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_BACKEND], &slot, &backend, BPF_ANY), 0);

@@ -337,7 +337,7 @@ static int links_follow(struct dataplane *dp, const struct host_view *v, const s
 	if (links_carries(l) && !dp->unsettled)
 		r = links_attach(dp, l, &row, err);
 	if (row.flags && memcmp(&row, &before, sizeof(row)) != 0 &&
-	    bpf_map_update_elem(dp->maps[DP_MAP_LINK], &ifindex, &row, BPF_ANY) < 0 && r == 0)
+	    bpf_map_update_elem(dp->maps[DP_MAP_LINK], &ifindex, &row, BPF_F_LOCK) < 0 && r == 0)
 		return err_set(err, -errno, "write %s: %s", maps_name(DP_MAP_LINK), strerror(errno));
 	return r;
 }
@@ -563,7 +563,7 @@ int links_keep_router_advertisements(struct dataplane *dp, struct err *err)
 		if (bpf_map_lookup_elem(dp->maps[DP_MAP_LINK], &ifindex, &row) < 0)
 			row = (struct k3c_link){ 0 };
 		row.flags |= K3C_LINK_RAISED_RA;
-		if (bpf_map_update_elem(dp->maps[DP_MAP_LINK], &ifindex, &row, BPF_ANY) < 0)
+		if (bpf_map_update_elem(dp->maps[DP_MAP_LINK], &ifindex, &row, BPF_F_LOCK) < 0)
 			r = err_set(err, -errno, "write %s: %s", maps_name(DP_MAP_LINK), strerror(errno));
 	}
 	return r;

@@ -22,7 +22,7 @@
 
 /* Entries are the defaults of a small box; LRU maps are allocated whole, the others as they fill. */
 const struct map_row map_rows[DP_MAP_COUNT] = {
-	[DP_MAP_SERVICE] = { "k3c_service", 2, MAP_REBUILD, 16384 },
+	[DP_MAP_SERVICE] = { "k3c_service", 3, MAP_REBUILD, 16384 },
 	[DP_MAP_BACKEND] = { "k3c_backend", 1, MAP_REBUILD, 32768 },
 	[DP_MAP_SOURCE] = { "k3c_source", 1, MAP_REBUILD, 4096 },
 	[DP_MAP_AFFINITY] = { "k3c_affinity", 1, MAP_PRESERVE, 2048 },
@@ -37,10 +37,10 @@ const struct map_row map_rows[DP_MAP_COUNT] = {
 	[DP_MAP_DIRECT] = { "k3c_direct", 1, MAP_REBUILD, 256 },
 	[DP_MAP_SNAT] = { "k3c_snat", 1, MAP_PRESERVE, 1 },
 	[DP_MAP_NODE] = { "k3c_node", 1, MAP_REBUILD, 256 },
-	[DP_MAP_NETNS] = { "k3c_netns", 2, MAP_REBUILD, 4096 },
-	[DP_MAP_LINK] = { "k3c_link", 2, MAP_REBUILD, 256 },
+	[DP_MAP_NETNS] = { "k3c_netns", 3, MAP_REBUILD, 4096 },
+	[DP_MAP_LINK] = { "k3c_link", 3, MAP_REBUILD, 256 },
 	[DP_MAP_DROP] = { "k3c_drop", 2, MAP_PRESERVE, K3C_DROP_MAX },
-	[DP_MAP_RATE] = { "k3c_rate", 1, MAP_REBUILD, 4096 },
+	[DP_MAP_RATE] = { "k3c_rate", 2, MAP_REBUILD, 4096 },
 	[DP_MAP_POD_DROP] = { "k3c_pod_drop", 1, MAP_REBUILD, 4096 },
 	[DP_MAP_EVENT] = { "k3c_event", 1, MAP_REBUILD, MAPS_EVENT_BYTES },
 	[DP_MAP_LISTEN] = { "k3c_listen", 1, MAP_REBUILD, 1 },

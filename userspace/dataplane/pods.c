@@ -215,7 +215,7 @@ static void pod_endpoint_forget(struct dataplane *dp, const struct k3c_addr *add
 static int pod_netns_note(struct dataplane *dp, const struct dp_pod *pod, int socket_inside, int ifindex,
 			  struct err *err)
 {
-	struct k3c_netns value = { .ifindex = (uint32_t)ifindex };
+	struct k3c_netns value = { .ifindex = (uint32_t)ifindex }, before;
 	uint64_t cookie = 0;
 	socklen_t len = sizeof(cookie);
 
@@ -223,7 +223,10 @@ static int pod_netns_note(struct dataplane *dp, const struct dp_pod *pod, int so
 		return err_set(err, -errno, "namespace cookie: %s", strerror(errno));
 	for (int f = 0; f < DP_FAMILIES; f++)
 		value.addrs[f] = dp_addr_in(&pod->addrs[f]);
-	if (bpf_map_update_elem(dp->maps[DP_MAP_NETNS], &cookie, &value, BPF_ANY) < 0)
+	if (bpf_map_lookup_elem(dp->maps[DP_MAP_NETNS], &cookie, &before) == 0 &&
+	    memcmp(&before, &value, sizeof(value)) == 0)
+		return 0;
+	if (bpf_map_update_elem(dp->maps[DP_MAP_NETNS], &cookie, &value, BPF_F_LOCK) < 0)
 		return pressure_write_failed(dp, DP_MAP_NETNS, err);
 	return 0;
 }

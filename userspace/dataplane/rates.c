@@ -106,7 +106,7 @@ int rates_set(struct dataplane *dp, struct nl *inner, int host, int peer, uint64
 	if (egress_bits_s && !row.paced)
 		flags |= K3C_EP_LIMIT_EGRESS;
 	if ((ingress_bits_s || egress_bits_s) && memcmp(&row, &before, sizeof(row)) != 0 &&
-	    bpf_map_update_elem(dp->maps[DP_MAP_RATE], &key, &row, BPF_ANY) < 0)
+	    bpf_map_update_elem(dp->maps[DP_MAP_RATE], &key, &row, BPF_F_LOCK) < 0)
 		return pressure_write_failed(dp, DP_MAP_RATE, err);
 	if (known && !ingress_bits_s && !egress_bits_s)
 		bpf_map_delete_elem(dp->maps[DP_MAP_RATE], &key);

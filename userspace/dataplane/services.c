@@ -78,10 +78,10 @@ static void services_delete_set(struct dataplane *dp, uint32_t set, uint32_t cou
 /* What only `s` names; `but` is what stays in use (NULL: nothing). */
 static void services_delete_sets(struct dataplane *dp, const struct k3c_service *s, const struct k3c_service *but)
 {
-	if (!but || s->set != but->set)
-		services_delete_set(dp, s->set, s->count, s->affinity_s);
-	if (s->outside_set != s->set)
-		services_delete_set(dp, s->outside_set, s->outside_count, s->affinity_s);
+	if (!but || s->inside.set != but->inside.set)
+		services_delete_set(dp, s->inside.set, s->inside.count, s->affinity_s);
+	if (s->outside.set != s->inside.set)
+		services_delete_set(dp, s->outside.set, s->outside.count, s->affinity_s);
 	if (!but || s->sources != but->sources)
 		sources_delete(dp, s->sources);
 }
@@ -132,9 +132,10 @@ static bool services_same(struct dataplane *dp, const struct dp_service *s, cons
 	if (old->affinity_s != s->affinity_s || old->id != s->id || old->kind != s->kind ||
 	    old->flags != services_flags(s))
 		return false;
-	return services_same_set(dp, (struct backend_list){ s->backends, s->n_backends }, old->set, old->count) &&
+	return services_same_set(dp, (struct backend_list){ s->backends, s->n_backends }, old->inside.set,
+				 old->inside.count) &&
 	       (!s->outside_differs || services_same_set(dp, (struct backend_list){ s->outside, s->n_outside },
-							 old->outside_set, old->outside_count)) &&
+							 old->outside.set, old->outside.count)) &&
 	       sources_same(dp, s, old->sources, old->n_sources);
 }
 
@@ -190,20 +191,20 @@ static int services_write_sets(struct dataplane *dp, const struct dp_service *s,
 	struct backend_list inside = { s->backends, s->n_backends }, outside = { s->outside, s->n_outside };
 	int r;
 
-	value->set = dataplane_next_set(dp);
-	r = services_write_set(dp, inside, value->set, value->affinity_s, err);
+	value->inside.set = dataplane_next_set(dp);
+	r = services_write_set(dp, inside, value->inside.set, value->affinity_s, err);
 	if (r < 0)
 		return r;
-	value->count = (uint32_t)inside.n;
-	value->outside_set = value->set;
-	value->outside_count = value->count;
+	value->inside.count = (uint32_t)inside.n;
+	value->outside.set = value->inside.set;
+	value->outside.count = value->inside.count;
 	if (s->outside_differs) {
 		uint32_t set = dataplane_next_set(dp);
 
 		r = services_write_set(dp, outside, set, value->affinity_s, err);
 		if (r == 0) {
-			value->outside_set = set;
-			value->outside_count = (uint32_t)outside.n;
+			value->outside.set = set;
+			value->outside.count = (uint32_t)outside.n;
 		}
 	}
 	if (r == 0 && old && old->sources && sources_same(dp, s, old->sources, old->n_sources)) {
@@ -244,7 +245,7 @@ int dataplane_service_set(struct dataplane *dp, const struct dp_service *s, stru
 	r = services_write_sets(dp, s, had ? &old : NULL, &value, err);
 	if (r < 0)
 		return r;
-	if (bpf_map_update_elem(dp->maps[DP_MAP_SERVICE], &key, &value, BPF_ANY) < 0) {
+	if (bpf_map_update_elem(dp->maps[DP_MAP_SERVICE], &key, &value, BPF_F_LOCK) < 0) {
 		r = services_full(dp, DP_MAP_SERVICE, err);
 		services_delete_sets(dp, &value, &old);
 		return r;
@@ -300,9 +301,9 @@ static void services_report(struct dataplane *dp, const struct k3c_service_key *
 		.outside_differs = value->flags & K3C_SERVICE_OUTSIDE,
 	};
 
-	s.backends = backends = services_read_set(dp, value->set, value->count, &s.n_backends);
+	s.backends = backends = services_read_set(dp, value->inside.set, value->inside.count, &s.n_backends);
 	if (s.outside_differs)
-		s.outside = outside = services_read_set(dp, value->outside_set, value->outside_count, &s.n_outside);
+		s.outside = outside = services_read_set(dp, value->outside.set, value->outside.count, &s.n_outside);
 	s.sources = sources = sources_read(dp, value->sources, &s.n_sources);
 	fn(arg, &s);
 }
@@ -363,8 +364,8 @@ int services_collect_orphans(struct dataplane *dp, struct err *err)
 		first = false;
 		if (bpf_map_lookup_elem(dp->maps[DP_MAP_SERVICE], &key, &value) < 0)
 			continue;
-		map_put(&used, str_make((char *)&value.set, sizeof(value.set)), dp);
-		map_put(&used, str_make((char *)&value.outside_set, sizeof(value.outside_set)), dp);
+		map_put(&used, str_make((char *)&value.inside.set, sizeof(value.inside.set)), dp);
+		map_put(&used, str_make((char *)&value.outside.set, sizeof(value.outside.set)), dp);
 		map_put(&used, str_make((char *)&value.sources, sizeof(value.sources)), dp);
 	}
 	sources_collect_orphans(dp, &used);
