@@ -5,16 +5,18 @@
  * bench-connect ask ADDRESS PORT SECONDS    64 bytes there and back over one connection, one after the other
  * bench-connect stream ADDRESS PORT SECONDS sends as fast as it can over one connection, to an echo that reads along
  *
- * The loop closes with a reset, so that no port stays in TIME_WAIT. Each prints one JSON object: how many, the rate (of
- * the stream: bytes a second), quantiles of one in microseconds, and the processor time of one that this process itself
- * used. Start it where the traffic shall come from (nsenter --net).
+ * The loop closes with a reset, so that no port stays in TIME_WAIT. Each prints one JSON object: how many (of the
+ * stream: blocks of 64 KiB), the rate (of the stream: bytes a second), quantiles of one in microseconds, and the
+ * processor time of one that this process itself used. Start it where the traffic shall come from (nsenter --net).
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -39,11 +41,13 @@ static double now_s(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* Servers go with whoever started them. */
 static int listen_on(int port)
 {
 	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0 || listen(fd, BACKLOG) < 0)
 		die("listen");
@@ -116,12 +120,20 @@ static void ask_once(int fd)
 		die("ask");
 }
 
+static double cpu_s(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+	       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
 /* With `kept`, a connected socket: asks over it; else connects. */
 static void loop(const struct sockaddr_in *to, int kept, double seconds)
 {
 	float *took_us = malloc(sizeof(*took_us) * CONNECTS_MAX);
-	double start = now_s(), now = start, cpu;
-	struct rusage usage;
+	double start = now_s(), now = start, cpu = cpu_s();
 	size_t n = 0;
 
 	while (now - start < seconds && n < CONNECTS_MAX) {
@@ -134,11 +146,9 @@ static void loop(const struct sockaddr_in *to, int kept, double seconds)
 		now = now_s();
 		took_us[n++] = (float)((now - then) * 1e6);
 	}
-	getrusage(RUSAGE_SELF, &usage);
-	cpu = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-	      (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+	cpu = cpu_s() - cpu;
 	qsort(took_us, n, sizeof(*took_us), compare);
-	printf("{\"connects\": %zu, \"rate\": %.1f, \"p50_us\": %.1f, \"p99_us\": %.1f, \"cpu_us\": %.1f}\n", n,
+	printf("{\"n\": %zu, \"rate\": %.1f, \"p50_us\": %.2f, \"p99_us\": %.1f, \"cpu_us\": %.3f}\n", n,
 	       (double)n / (now - start), (double)took_us[n / 2], (double)took_us[n * 99 / 100], cpu * 1e6 / (double)n);
 	free(took_us);
 }
@@ -156,7 +166,7 @@ static void stream(const struct sockaddr_in *to, double seconds)
 {
 	static char bytes[STREAM_BYTES];
 	int fd = connected(to);
-	double start = now_s(), now = start, sent = 0;
+	double start = now_s(), now = start, cpu = cpu_s(), sent = 0;
 
 	while (now - start < seconds) {
 		ssize_t n = send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL);
@@ -166,9 +176,10 @@ static void stream(const struct sockaddr_in *to, double seconds)
 		sent += (double)n;
 		now = now_s();
 	}
+	cpu = cpu_s() - cpu;
 	close(fd);
-	printf("{\"bytes\": %.0f, \"rate\": %.0f, \"p50_us\": 0, \"p99_us\": 0, \"cpu_us\": 0}\n", sent,
-	       sent / (now - start));
+	printf("{\"n\": %.0f, \"rate\": %.0f, \"p50_us\": 0, \"p99_us\": 0, \"cpu_us\": %.3f}\n", sent / STREAM_BYTES,
+	       sent / (now - start), cpu * 1e6 * STREAM_BYTES / sent);
 }
 
 int main(int argc, char **argv)

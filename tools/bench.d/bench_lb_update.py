@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """One more Service of two endpoints where others stand: from before its POST until a connect to it succeeds. The peers:
-how long their tool takes to add the rules of one service, with nobody's API before it."""
+how long their tool takes to add the rules of one service, with nobody's API and no disk before it.
+
+On the way lie two commits to the disk, one after the other: the Service's, and its slice's. So beside the figure stands
+what two such commits took on the same disk in the same minutes, without anything else."""
+import os
+import time
+
 from bench_lb import NAMES, grow, install
 from common import BenchNode, emit, median, request
 from paths import FLAVOURS, NS, SERVICES, Ends, peers, service, until_connects
 
-import time
-
 ADDED, PEER_ADDED = 300, 5
 GOAL_P99_MS = 5
+PAUSE_S = 0.05  # after each is deleted again
+DISK_BLOCK, DISK_FILE = 40960, 8 << 20
 
 
 def p99(values):
@@ -21,16 +27,38 @@ def free_addresses(writer, n):
     return [a for _, a in zip(range(n), (a for a in every if a not in taken))]
 
 
-def add_many(writer, addresses):
-    """Each with an address told beforehand, so that the connects can begin with the POST."""
-    took = []
+class Disk:
+    """What the disk itself takes: a file beside the store's, written to and made durable as often as one Service needs."""
+
+    def __init__(self, path):
+        self.fd, self.at = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), 0
+        os.write(self.fd, bytes(DISK_FILE))
+        os.fsync(self.fd)
+
+    def commits_ms(self, n):
+        start = time.monotonic()
+        for _ in range(n):
+            os.pwrite(self.fd, bytes([self.at // DISK_BLOCK % 256]) * DISK_BLOCK, self.at)
+            os.fdatasync(self.fd)
+            self.at = (self.at + DISK_BLOCK) % DISK_FILE
+        return (time.monotonic() - start) * 1e3
+
+
+def add_many(writer, addresses, disk):
+    """Each with an address told beforehand, so that the connects can begin with the POST. What it takes, how much of that
+    until the POST's answer, and what the disk took for two commits just then."""
+    took, answered, commits = [], [], []
     for i, address in enumerate(addresses):
         start = time.monotonic()
         request(writer, "POST", SERVICES, service(f"one-more-{i}", clusterIP=address))
+        answer = time.monotonic()
         until_connects(address)
         took.append((time.monotonic() - start) * 1e3)
+        answered.append((answer - start) * 1e3)
         request(writer, "DELETE", f"{SERVICES}/one-more-{i}")
-    return took
+        time.sleep(PAUSE_S)
+        commits.append(disk.commits_ms(2))
+    return took, answered, commits
 
 
 def measure(options):
@@ -49,11 +77,12 @@ def measure(options):
         for name in ("first", "second"):
             ends.serve(name)
         grow(node, writer, 0, options.services)
-        took = add_many(writer, free_addresses(writer, ADDED))
+        took, answered, commits = add_many(writer, free_addresses(writer, ADDED), Disk(node.dir / "disk"))
     finally:
         ends.close()
     emit("service_added_to_connectable_p99", p99(took), "ms", len(took), goal=("<=", GOAL_P99_MS),
-         services=options.services, p50=median(took))
+         services=options.services, p50=median(took), answered_p50=median(answered), answered_p99=p99(answered),
+         two_disk_commits_p50=median(commits), two_disk_commits_p99=p99(commits))
     for flavour, ms in added.items():
         emit("service_added_to_connectable", median(took), "ms", len(took), NAMES[flavour], ms, services=options.services)
     node.close()

@@ -9,23 +9,53 @@ their measurements interleave. Where the rules cannot be had from this kernel, i
 """
 import atexit
 import ipaddress
+import json
+import pathlib
 import subprocess
 import time
 
 CLIENT_IP, BACKEND_IP, GATEWAY = "198.18.0.2", "198.18.0.3", "198.18.0.1"
 FIRST_SERVICE = ipaddress.IPv4Address("198.19.0.0")
 PORT, ECHO_PORT, SERVICE_PORT = 8080, 8081, 80
-# what forwarded packets meet beside the nat table
-FILTER = ("*filter", ":KUBE-FORWARD - [0:0]", ":KUBE-SERVICES - [0:0]", ":KUBE-PROXY-FIREWALL - [0:0]",
-          "-A FORWARD -m conntrack --ctstate NEW -j KUBE-PROXY-FIREWALL", "-A FORWARD -j KUBE-FORWARD",
-          "-A FORWARD -m conntrack --ctstate NEW -j KUBE-SERVICES",
+NOTE = "-m comment --comment"
+NEW = "-m conntrack --ctstate NEW"
+PORTALS = f'{NOTE} "kubernetes service portals" -j KUBE-SERVICES'
+# what packets meet beside the nat table
+FILTER = ("*filter", *(f":KUBE-{c} - [0:0]" for c in ("FORWARD", "SERVICES", "EXTERNAL-SERVICES", "NODEPORTS", "FIREWALL",
+                                                      "PROXY-FIREWALL")),
+          f'-A INPUT {NEW} {NOTE} "kubernetes load balancer firewall" -j KUBE-PROXY-FIREWALL',
+          f'-A INPUT {NOTE} "kubernetes health check service ports" -j KUBE-NODEPORTS',
+          f'-A INPUT {NEW} {NOTE} "kubernetes externally-visible service portals" -j KUBE-EXTERNAL-SERVICES',
+          "-A INPUT -j KUBE-FIREWALL",
+          f'-A FORWARD {NEW} {NOTE} "kubernetes load balancer firewall" -j KUBE-PROXY-FIREWALL',
+          f'-A FORWARD {NOTE} "kubernetes forwarding rules" -j KUBE-FORWARD',
+          f"-A FORWARD {NEW} {PORTALS}",
+          f'-A FORWARD {NEW} {NOTE} "kubernetes externally-visible service portals" -j KUBE-EXTERNAL-SERVICES',
+          f'-A OUTPUT {NEW} {NOTE} "kubernetes load balancer firewall" -j KUBE-PROXY-FIREWALL',
+          f"-A OUTPUT {NEW} {PORTALS}", "-A OUTPUT -j KUBE-FIREWALL",
           "-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP",
-          "-A KUBE-FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT",
-          "-A KUBE-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", "COMMIT")
+          f'-A KUBE-FORWARD {NOTE} "kubernetes forwarding rules" -m mark --mark 0x4000/0x4000 -j ACCEPT',
+          f'-A KUBE-FORWARD {NOTE} "kubernetes forwarding conntrack rule" '
+          "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", "COMMIT")
+NODE_PORTS = (f'-A KUBE-SERVICES {NOTE} "kubernetes service nodeports; NOTE: this must be the last rule in this chain" '
+              "-m addrtype --dst-type LOCAL -j KUBE-NODEPORTS")
 
 
 def sh(line, check=True, **kw):
     return subprocess.run(line.split(), check=check, capture_output=True, text=True, **kw)
+
+
+def processor_ns(process):
+    """What a process of one thread has had of the processors, by the scheduler's own count."""
+    return int(pathlib.Path(f"/proc/{process.pid}/schedstat").read_text().split()[0])
+
+
+def measured(argv, backends):
+    """Runs the client; what it prints, with the backends' processor time added to its own."""
+    before = sum(map(processor_ns, backends))
+    got = json.loads(subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    got["cpu_us"] += (sum(map(processor_ns, backends)) - before) / 1e3 / got["n"]
+    return got
 
 
 def service_ip(i):
@@ -55,12 +85,13 @@ def rules_of(n):
         c, r = service_lines(i, PORT if i < n else ECHO_PORT)
         chains += c
         rules += r
-    return "\n".join(["*nat", ":KUBE-SERVICES - [0:0]", ":KUBE-POSTROUTING - [0:0]", ":KUBE-MARK-MASQ - [0:0]",
-                      *chains, "-A PREROUTING -j KUBE-SERVICES", "-A OUTPUT -j KUBE-SERVICES",
-                      "-A POSTROUTING -j KUBE-POSTROUTING",
+    return "\n".join(["*nat", *(f":KUBE-{c} - [0:0]" for c in ("SERVICES", "NODEPORTS", "POSTROUTING", "MARK-MASQ")),
+                      *chains, f"-A PREROUTING {PORTALS}", f"-A OUTPUT {PORTALS}",
+                      f'-A POSTROUTING {NOTE} "kubernetes postrouting rules" -j KUBE-POSTROUTING',
                       "-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN",
-                      "-A KUBE-POSTROUTING -j MASQUERADE",
-                      "-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000", *rules, "COMMIT", *FILTER, ""])
+                      "-A KUBE-POSTROUTING -j MARK --xor-mark 0x4000",
+                      f'-A KUBE-POSTROUTING {NOTE} "kubernetes service traffic requiring SNAT" -j MASQUERADE',
+                      "-A KUBE-MARK-MASQ -j MARK --or-mark 0x4000", *rules, NODE_PORTS, "COMMIT", *FILTER, ""])
 
 
 VMAP_POD_RANGE = "198.18.0.0/24"
@@ -174,8 +205,9 @@ class Peer:
         else:
             self.inside(self.host, ["nft", "flush", "ruleset"])
 
-    def client(self, *argv):
-        return self.inside(self.client_ns, [self.program, *argv], check=True).stdout
+    def run(self, what, address, port, seconds):
+        return measured([*self.pinned(), "nsenter", f"--net=/run/netns/{self.client_ns}", self.program, what, address,
+                         str(port), str(seconds)], self.backends)
 
     def close(self):
         for backend in self.backends:
