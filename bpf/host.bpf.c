@@ -49,7 +49,7 @@ static __always_inline int host_new_service_flow(struct __sk_buff *skb, const st
 	case LB_NO_BACKEND:
 		/* The node's own stack refuses (RST, port unreachable); nobody does for other addresses. */
 		drop_packet(skb, p, K3C_DROP_NO_BACKEND, 0, 0);
-		return bpf_map_lookup_elem(&k3c_node, &p->dst) ? TC_ACT_OK : TC_ACT_SHOT;
+		return node_has(&p->dst) ? TC_ACT_OK : TC_ACT_SHOT;
 	case LB_SILENT:
 		return host_drop(skb, p, K3C_DROP_NO_BACKEND);
 	case LB_DENIED:
@@ -62,7 +62,7 @@ static __always_inline int host_new_service_flow(struct __sk_buff *skb, const st
 	n.last_ns = bpf_ktime_get_ns();
 	if (!host_is_pod(p, &n.addr)) {
 		used_note(K3C_USED_BY_HOST);
-		if (!bpf_map_lookup_elem(&k3c_node, &n.addr)) {
+		if (!node_has(&n.addr)) {
 			n.flags |= K3C_NAT_REMOTE;
 			host_take_answers(skb, &n);
 		}
@@ -91,7 +91,7 @@ static __always_inline int host_in_unknown(const struct packet *p)
 
 	if (!host_is_moving())
 		return TC_ACT_OK;
-	if (bpf_ntohs(p->flow.dport) >= K3C_SNAT_PORT_MIN && bpf_map_lookup_elem(&k3c_node, &p->dst))
+	if (bpf_ntohs(p->flow.dport) >= K3C_SNAT_PORT_MIN && node_has(&p->dst))
 		return TC_ACT_SHOT;
 	return lb_find(&p->dst, false, &key) ? TC_ACT_SHOT : TC_ACT_OK;
 }
@@ -231,8 +231,8 @@ static __always_inline bool host_has_backends(void)
 	return (m && (m->flags & K3C_META_HOST_BACKENDS)) || used_by(K3C_USED_BY_HOST);
 }
 
-/* Of a connection that the other end began: whoever knows a way to the pod expects its address. What nobody remembers
- * counts as the pod's own: under another port the peer refuses it, and the pod hears of it at once. */
+/* Of a connection that the other end began: whoever knows a way to the pod expects its address. What nobody remembers,
+ * and might be the pod's own, leaves under another port: the peer refuses it, and the pod hears of it at once. */
 static __always_inline bool host_is_answer(const struct packet *p)
 {
 	struct k3c_conn_key key = {};
@@ -243,15 +243,15 @@ static __always_inline bool host_is_answer(const struct packet *p)
 		return false;
 	src_end = conn_key(&p->flow, &key);
 	c = bpf_map_lookup_elem(&k3c_conn, &key);
-	return c && c->initiator != src_end;
+	return c ? c->initiator != src_end : conn_looks_answer(p);
 }
 
 /* Not to what this cluster or node is itself, nor to where pods are known by their own addresses. */
 static __always_inline bool host_wants_masquerade(const struct packet *p)
 {
 	return !host_is_pod(p, &p->dst) &&
-	       !addr_in_nets(&p->dst, p->v6, k3c_options.service_net, k3c_options.service_mask) &&
-	       !bpf_map_lookup_elem(&k3c_node, &p->dst) && !host_is_direct(&p->dst);
+	       !addr_in_nets(&p->dst, p->v6, k3c_options.service_net, k3c_options.service_mask) && !node_has(&p->dst) &&
+	       !host_is_direct(&p->dst);
 }
 
 SEC("tc")

@@ -78,7 +78,7 @@ static __always_inline enum service_step service_new_flow(struct __sk_buff *skb,
 	case LB_SILENT:
 		*ret_reason = K3C_DROP_NO_BACKEND;
 		/* The stack refuses for the node, and knows no way to services that are not there. */
-		if (!service_is_of_net(p) && !bpf_map_lookup_elem(&k3c_node, &p->dst))
+		if (!service_is_of_net(p) && !node_has(&p->dst))
 			return SERVICE_DROP;
 		drop_count(K3C_DROP_NO_BACKEND, skb->len);
 		return SERVICE_PASS;

@@ -60,4 +60,5 @@ _Static_assert(sizeof(struct k3c_frag) == 8, "k3c_frag");
 #define K3C_CONN_UDP_TIMEOUT_S 180
 #define K3C_CONN_OTHER_TIMEOUT_S 60
 #define K3C_CONN_CLOSING_TIMEOUT_S 60
-#define K3C_CONN_TOUCH_S 1 /* last_ns is not written more often */
+#define K3C_CONN_TOUCH_S 1             /* last_ns is not written more often */
+#define K3C_CONN_CLIENT_PORT_MIN 32768 /* of Linux' default ip_local_port_range */

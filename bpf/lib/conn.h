@@ -40,3 +40,13 @@ static __always_inline bool conn_expired(const struct k3c_conn *c, __u8 proto, _
 		return age > K3C_CONN_UDP_TIMEOUT_S * CONN_NS_PER_S;
 	return age > K3C_CONN_OTHER_TIMEOUT_S * CONN_NS_PER_S;
 }
+
+/* Of a connection that nobody remembers (its entry was given to another): does the packet come from the end that
+ * serves? Clients get their ports from Linux, servers have lower ones. What begins connections is never taken for an
+ * answer; where ports do not tell, the sender counts as who began. Not of UDP: any of its packets may be the first. */
+static __always_inline bool conn_looks_answer(const struct packet *p)
+{
+	return packet_is_stateful(p->flow.proto) && !packet_is_syn(p) && !p->fragment &&
+	       bpf_ntohs(p->flow.sport) < K3C_CONN_CLIENT_PORT_MIN &&
+	       bpf_ntohs(p->flow.dport) >= K3C_CONN_CLIENT_PORT_MIN;
+}

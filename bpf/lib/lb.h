@@ -7,13 +7,13 @@
 
 #include "bpf/lib/addr.h"
 #include "bpf/lib/maps.h"
+#include "bpf/lib/node.h"
 #include "bpf/lib/options.h"
 
 K3C_MAP_SERVICE;
 K3C_MAP_BACKEND;
 K3C_MAP_SOURCE;
 K3C_MAP_AFFINITY;
-K3C_MAP_NODE;
 K3C_MAP_NETNS;
 
 #define LB_NS_PER_S 1000000000ULL
@@ -176,7 +176,7 @@ static __always_inline struct k3c_service *lb_find(const struct k3c_addr *dst, b
 {
 	struct k3c_service *s = bpf_map_lookup_elem(&k3c_service, key);
 
-	if (s || (!loopback && !bpf_map_lookup_elem(&k3c_node, dst)))
+	if (s || (!loopback && !node_has(&key->addr))) /* not `dst`: old verifiers want keys on the stack */
 		return s;
 	key->scope = K3C_SCOPE_NODE;
 	if (addr_is_v4(dst))

@@ -42,7 +42,7 @@ static __always_inline bool service_has_frontend(const struct packet *p, bool of
 
 	if (bpf_map_lookup_elem(&k3c_service, &key))
 		return true;
-	if (of_net || !bpf_map_lookup_elem(&k3c_node, &p->dst))
+	if (of_net || !node_has(&p->dst))
 		return false;
 	key.scope = K3C_SCOPE_NODE;
 	if (p->v6)

@@ -4,6 +4,7 @@
 
 #include "bpf/lib/conn.h"
 #include "bpf/lib/maps.h"
+#include "bpf/lib/node.h"
 #include "bpf/lib/packet.h"
 
 K3C_MAP_ENDPOINT;
@@ -106,12 +107,13 @@ static __always_inline bool policy_moved(__u32 did, __u32 generation)
 	return (did & POLICY_JUDGED) && policy_generation() != generation;
 }
 
-/* A packet of a known connection. */
-static __always_inline __u32 policy_known(struct k3c_conn *c, const struct packet *p, const struct side *src,
-					  const struct side *dst, bool is_answer, __u32 generation, __u64 now,
-					  __u32 *ret_did)
+/* What is not known, or was judged under other policies. */
+#define POLICY_UNDECIDED -1
+
+/* A packet of a known connection: what was said of it last, if that still counts. */
+static __always_inline int policy_known(struct k3c_conn *c, const struct packet *p, __u32 generation, __u64 now)
 {
-	__u32 reason, judged;
+	__u32 judged;
 
 	if (!p->icmp_error) {
 		if (now - c->last_ns > K3C_CONN_TOUCH_S * CONN_NS_PER_S)
@@ -122,56 +124,48 @@ static __always_inline __u32 policy_known(struct k3c_conn *c, const struct packe
 	if (c->flags & K3C_CONN_HOST)
 		return K3C_DROP_NONE;
 	judged = *(volatile __u32 *)&c->judged;
-	if ((judged & ~K3C_CONN_VERDICT) == K3C_CONN_JUDGED(generation, 0)) {
-		if (!(judged & K3C_CONN_VERDICT))
-			return K3C_DROP_NONE;
-		return judged & K3C_CONN_CUT_EGRESS ? K3C_DROP_POLICY_EGRESS : K3C_DROP_POLICY_INGRESS;
-	}
-	*ret_did |= POLICY_JUDGED;
-	if (is_answer)
-		reason = policy_judge(dst, src, p->flow.proto, p->flow.sport);
-	else
-		reason = policy_judge(src, dst, p->flow.proto, p->flow.dport);
-	judged = K3C_CONN_JUDGED(generation, reason == K3C_DROP_NONE            ? K3C_CONN_ALLOWED
-					     : reason == K3C_DROP_POLICY_EGRESS ? K3C_CONN_CUT_EGRESS
-										: K3C_CONN_CUT_INGRESS);
-	*(volatile __u32 *)&c->judged = judged;
-	return reason;
+	if ((judged & ~K3C_CONN_VERDICT) != K3C_CONN_JUDGED(generation, 0))
+		return POLICY_UNDECIDED;
+	if (!(judged & K3C_CONN_VERDICT))
+		return K3C_DROP_NONE;
+	return judged & K3C_CONN_CUT_EGRESS ? K3C_DROP_POLICY_EGRESS : K3C_DROP_POLICY_INGRESS;
 }
 
-/* `from_host`: made by this node itself (the kubelet's probes among it), which no policy stops. */
-static __always_inline __u32 policy_new(const struct packet *p, const struct k3c_conn_key *key, const struct side *src,
-					const struct side *dst, __u8 src_end, bool from_host, __u32 generation,
-					__u64 now, __u32 *ret_did)
+static __always_inline void policy_note(struct k3c_conn *c, __u32 generation, __u32 reason)
 {
-	struct k3c_conn c = { .last_ns = now, .judged = K3C_CONN_JUDGED(generation, 0), .initiator = src_end };
-	__u32 reason;
+	*(volatile __u32 *)&c->judged =
+		K3C_CONN_JUDGED(generation, reason == K3C_DROP_NONE            ? K3C_CONN_ALLOWED
+					    : reason == K3C_DROP_POLICY_EGRESS ? K3C_CONN_CUT_EGRESS
+									       : K3C_CONN_CUT_INGRESS);
+}
 
-	if (from_host) {
-		c.flags = K3C_CONN_HOST;
-	} else {
-		*ret_did |= POLICY_JUDGED;
-		reason = policy_judge(src, dst, p->flow.proto, p->flow.dport);
-		if (reason)
-			return reason;
-	}
+/* Allowed. `flags`: enum k3c_conn_flags. */
+static __always_inline __u32 policy_begin(const struct packet *p, const struct k3c_conn_key *key, __u8 initiator,
+					  __u8 flags, bool isolated, __u32 generation, __u64 now, __u32 *ret_did)
+{
+	struct k3c_conn c = {
+		.last_ns = now, .judged = K3C_CONN_JUDGED(generation, 0), .initiator = initiator, .flags = flags
+	};
+
 	if (p->icmp_error)
 		return K3C_DROP_NONE;
 	if (packet_is_closing(p))
 		c.flags |= K3C_CONN_CLOSING;
 	/* Only where a policy stands must the answers find an entry. */
-	if (bpf_map_update_elem(&k3c_conn, key, &c, BPF_ANY) < 0 && (policy_isolates(src) || policy_isolates(dst)))
+	if (bpf_map_update_elem(&k3c_conn, key, &c, BPF_ANY) < 0 && isolated)
 		return K3C_DROP_CONN_FULL;
 	*ret_did |= POLICY_NEW;
 	return K3C_DROP_NONE;
 }
 
-/* *ret_did: zero before; enum policy_did. */
+/* `from_host`: made by this node itself (the kubelet's probes among it), which no policy stops. *ret_did: zero before;
+ * enum policy_did. */
 static __always_inline __u32 policy_check(const struct packet *p, const struct side *src, const struct side *dst,
 					  bool from_host, __u32 generation, __u32 *ret_did)
 {
-	bool isolated = policy_isolates(src) || policy_isolates(dst);
+	bool isolated = policy_isolates(src) || policy_isolates(dst), is_answer;
 	struct k3c_conn_key key = {};
+	__u32 reason = K3C_DROP_NONE;
 	struct k3c_conn *c;
 	__u8 src_end;
 	__u64 now;
@@ -185,12 +179,30 @@ static __always_inline __u32 policy_check(const struct packet *p, const struct s
 	src_end = conn_key(&p->flow, &key);
 	now = bpf_ktime_get_ns();
 	c = bpf_map_lookup_elem(&k3c_conn, &key);
-	if (c && !conn_expired(c, p->flow.proto, now)) {
-		bool is_answer = c->initiator != src_end;
-
-		/* A new connection may reuse the ports of an old one, also from the other side. */
-		if (!packet_is_syn(p) || !(is_answer || (c->flags & K3C_CONN_CLOSING)))
-			return policy_known(c, p, src, dst, is_answer, generation, now, ret_did);
+	if (c && conn_expired(c, p->flow.proto, now))
+		c = NULL;
+	is_answer = c ? c->initiator != src_end : conn_looks_answer(p);
+	/* A new connection may reuse the ports of an old one, also from the other side. */
+	if (c && packet_is_syn(p) && (is_answer || (c->flags & K3C_CONN_CLOSING))) {
+		c = NULL;
+		is_answer = false;
 	}
-	return policy_new(p, &key, src, dst, src_end, from_host, generation, now, ret_did);
+	if (c) {
+		int known = policy_known(c, p, generation, now);
+
+		if (known != POLICY_UNDECIDED)
+			return known;
+	} else if (is_answer ? node_has(&p->flow.dst) : from_host) {
+		return policy_begin(p, &key, src_end ^ is_answer, K3C_CONN_HOST, isolated, generation, now, ret_did);
+	}
+	*ret_did |= POLICY_JUDGED;
+	if (is_answer)
+		reason = policy_judge(dst, src, p->flow.proto, p->flow.sport);
+	else
+		reason = policy_judge(src, dst, p->flow.proto, p->flow.dport);
+	if (c) {
+		policy_note(c, generation, reason);
+		return reason;
+	}
+	return reason ? reason : policy_begin(p, &key, src_end ^ is_answer, 0, isolated, generation, now, ret_did);
 }

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A table of connections so small that others push out what is known of the one that is looked at. What policies allow
+ * goes on, whichever end speaks next; what they cut stays cut. */
+#include "tests/dataplane/world.h"
+
+#include <bpf/bpf.h>
+
+#include "bpf/include/conn.h"
+
+#define TINY 256
+#define CROWD_PACKETS 3
+#define CROWD_MAX 20000 /* other flows, until nothing is known any more */
+#define CROWD_PORT 9
+
+struct family {
+	const char *node, *outside, *any, *a, *b, *c;
+};
+
+static struct family families[DP_FAMILIES] = {
+	[DP_V4] = { NODE_IP, OUTSIDE_IP, "0.0.0.0", "10.42.9.1", "10.42.9.2", "10.42.9.3" },
+	[DP_V6] = { NODE_IP6, OUTSIDE_IP6, "::", "fd42::9:1", "fd42::9:2", "fd42::9:3" },
+};
+
+static struct test_pod a, b, c;
+
+static int setup(void **state)
+{
+	pod_make_dual(&a, "pod-a", families[DP_V4].a, families[DP_V6].a, 100);
+	pod_make_dual(&b, "pod-b", families[DP_V4].b, families[DP_V6].b, 200);
+	pod_make_dual(&c, "pod-c", families[DP_V4].c, families[DP_V6].c, 300);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	pod_drop(&a);
+	pod_drop(&b);
+	pod_drop(&c);
+	return 0;
+}
+
+static bool tcp_is_known(void)
+{
+	int fd = world.dp->maps[DP_MAP_CONN];
+	struct k3c_conn_key key, next;
+
+	for (bool first = true; bpf_map_get_next_key(fd, first ? NULL : &key, &next) == 0; first = false) {
+		key = next;
+		if (key.proto == IPPROTO_TCP)
+			return true;
+	}
+	return false;
+}
+
+static int crowd_fn(void *arg)
+{
+	union any_addr to = any_of(arg, CROWD_PORT);
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	for (int i = 0; i < CROWD_MAX && tcp_is_known(); i++) {
+		/* each processor keeps some of the entries to itself */
+		cpu_set_t cpu;
+
+		CPU_ZERO(&cpu);
+		CPU_SET((size_t)(i / TINY % cpus), &cpu);
+		sched_setaffinity(0, sizeof(cpu), &cpu);
+		int fd = socket(to.sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+		/* more than once: what was of no further use would be the first to go */
+		if (fd < 0 || connect(fd, &to.sa, any_len(&to)) < 0)
+			return -errno;
+		for (int n = 0; n < CROWD_PACKETS; n++)
+			(void)!send(fd, "x", 1, 0); /* nobody listens: refused now and then */
+		close(fd);
+	}
+	return 0;
+}
+
+/* Flows of pod c, until no TCP connection is in the table. */
+static void push_out(const struct family *f)
+{
+	assert_int_equal(netns_run(c.ns, crowd_fn, (void *)f->node), 0);
+	assert_false(tcp_is_known());
+}
+
+static void policy(const char *pod, bool ingress, bool egress, const struct dp_policy_rule *rules, size_t n)
+{
+	struct dp_policy p = {
+		.pod = ip(pod), .isolated_ingress = ingress, .isolated_egress = egress, .rules = rules, .n_rules = n
+	};
+
+	ok(dataplane_policy_set(world.dp, &p, err));
+}
+
+static void no_policy(const char *pod)
+{
+	struct dp_addr addr = ip(pod);
+
+	ok(dataplane_policy_delete(world.dp, &addr, err));
+}
+
+struct talk {
+	int server, client, conn;
+};
+
+static void talk_open(struct talk *t, int from, int at, const char *own, uint16_t own_port, const char *addr,
+		      uint16_t port)
+{
+	t->server = server_in(at, SOCK_STREAM, own, own_port);
+	assert_int_equal(client_in(from, SOCK_STREAM, addr, port, &t->client), 0);
+	t->conn = accept_any(t->server, NULL);
+	pass_bytes(t->client, t->conn, "hello");
+	pass_bytes(t->conn, t->client, "hello");
+}
+
+static void talk_close(struct talk *t)
+{
+	struct linger now = { .l_onoff = 1 };
+
+	setsockopt(t->client, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	setsockopt(t->conn, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	close(t->conn);
+	close(t->client);
+	close(t->server);
+}
+
+/* Each end is the first to speak once. */
+static void goes_on(const struct family *f, struct talk *t)
+{
+	push_out(f);
+	pass_bytes(t->conn, t->client, "answer");
+	pass_bytes(t->client, t->conn, "question");
+	push_out(f);
+	pass_bytes(t->client, t->conn, "question");
+	pass_bytes(t->conn, t->client, "answer");
+}
+
+static void is_cut(const struct family *f, int from, int to, const char *reason)
+{
+	uint64_t before;
+
+	push_out(f);
+	before = drops(reason);
+	assert_int_equal(send(from, "x", 1, MSG_NOSIGNAL), 1);
+	await_drop(reason, before);
+	assert_false(readable(to, 0));
+}
+
+/* Nobody may begin anything towards the client, and the server begins nothing. */
+static void test_allowed(void **state)
+{
+	const struct family *f = *state;
+	struct dp_policy_rule in[] = {
+		{ .direction = DP_INGRESS, .proto = IPPROTO_TCP, .port = 80, .identity = 100 },
+		{ .direction = DP_INGRESS,
+		  .proto = IPPROTO_TCP,
+		  .port = 80,
+		  .prefix = ip(f->outside),
+		  .prefix_len = 128 },
+	};
+	struct dp_backend to = { ip(f->b), 80 };
+	struct dp_service s = { .id = f == &families[DP_V6] ? 2 : 1,
+				.kind = DP_NODE_PORT,
+				.proto = IPPROTO_TCP,
+				.port = 30080,
+				.addr = ip(f->any),
+				.backends = &to,
+				.n_backends = 1 };
+	struct talk t;
+
+	policy(f->a, true, false, NULL, 0);
+	policy(f->b, true, true, in, ARRAY_SIZE(in));
+	talk_open(&t, a.ns, b.ns, f->b, 80, f->b, 80);
+	goes_on(f, &t);
+	talk_close(&t);
+	/* the node itself always may */
+	talk_open(&t, world_host_ns(), b.ns, f->b, 81, f->b, 81);
+	goes_on(f, &t);
+	talk_close(&t);
+	ok(dataplane_service_set(world.dp, &s, err));
+	talk_open(&t, world.outside, b.ns, f->b, 80, f->node, 30080);
+	push_out(f);
+	pass_bytes(t.client, t.conn, "question");
+	pass_bytes(t.conn, t.client, "answer");
+	talk_close(&t);
+	ok(dataplane_service_delete(world.dp, &s, err));
+}
+
+/* Where only the policy of one end says no, and the other one might begin connections itself. */
+static void test_cut(void **state)
+{
+	const struct family *f = *state;
+	struct talk t;
+
+	talk_open(&t, a.ns, b.ns, f->b, 80, f->b, 80);
+	policy(f->a, false, true, NULL, 0);
+	is_cut(f, t.conn, t.client, "policy-egress");
+	is_cut(f, t.client, t.conn, "policy-egress");
+	talk_close(&t);
+	no_policy(f->a);
+	talk_open(&t, a.ns, b.ns, f->b, 80, f->b, 80);
+	policy(f->b, true, false, NULL, 0);
+	is_cut(f, t.conn, t.client, "policy-ingress");
+	is_cut(f, t.client, t.conn, "policy-ingress");
+	talk_close(&t);
+	no_policy(f->b);
+}
+
+/* The same between a pod and its node: what the node answers is no connection of its own. */
+static void test_cut_from_node(void **state)
+{
+	const struct family *f = *state;
+	struct talk t;
+
+	talk_open(&t, a.ns, world_host_ns(), f->node, 6443, f->node, 6443);
+	policy(f->a, false, true, NULL, 0);
+	is_cut(f, t.client, t.conn, "policy-egress");
+	is_cut(f, t.conn, t.client, "policy-egress");
+	talk_close(&t);
+}
+
+#define BOTH(test_)                                                                                                    \
+	{ #test_ " IPv4", test_, setup, teardown, &families[DP_V4] },                                                  \
+	{                                                                                                              \
+#test_ " IPv6", test_, setup, teardown, &families[DP_V6]                                               \
+	}
+
+static int tests(void)
+{
+	const struct CMUnitTest all[] = {
+		BOTH(test_allowed),
+		BOTH(test_cut),
+		BOTH(test_cut_from_node),
+	};
+	struct dataplane_options o;
+	int r;
+
+	world_uplink();
+	o = world_options();
+	o.max_connections = TINY;
+	ok(dataplane_open(&o, &world.dp, err));
+	r = cmocka_run_group_tests(all, NULL, NULL);
+	dataplane_close(world.dp);
+	return r;
+}
+
+int main(void)
+{
+	return world_run(tests);
+}
