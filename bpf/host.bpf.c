@@ -40,10 +40,10 @@ static __always_inline void host_take_answers(struct __sk_buff *skb, const struc
 static __always_inline int host_new_service_flow(struct __sk_buff *skb, const struct packet *p,
 						 const struct k3c_nat_key *key)
 {
-	struct lb_choice choice = {};
+	struct k3c_backend backend = {};
 	struct k3c_nat n = { .flags = K3C_NAT_SERVICE };
 
-	switch (lb_packet(p, false, &choice)) {
+	switch (lb_packet(p, false, &backend)) {
 	case LB_NOT_A_SERVICE:
 		return TC_ACT_OK;
 	case LB_NO_BACKEND:
@@ -57,8 +57,8 @@ static __always_inline int host_new_service_flow(struct __sk_buff *skb, const st
 	case LB_FOUND:
 		break;
 	}
-	n.addr = choice.backend.addr;
-	n.port = choice.backend.port;
+	n.addr = backend.addr;
+	n.port = backend.port;
 	n.last_ns = bpf_ktime_get_ns();
 	if (!host_is_pod(p, &n.addr)) {
 		used_note(K3C_USED_BY_HOST);

@@ -68,10 +68,10 @@ static __always_inline enum service_step service_new_flow(struct __sk_buff *skb,
 							  const struct k3c_nat_key *key, struct k3c_nat *n,
 							  __u32 *ret_reason)
 {
-	struct lb_choice choice = {};
+	struct k3c_backend backend = {};
 	int r;
 
-	switch (lb_packet(p, true, &choice)) {
+	switch (lb_packet(p, true, &backend)) {
 	case LB_NOT_A_SERVICE:
 		return SERVICE_PASS;
 	case LB_NO_BACKEND:
@@ -88,8 +88,8 @@ static __always_inline enum service_step service_new_flow(struct __sk_buff *skb,
 	case LB_FOUND:
 		break;
 	}
-	n->addr = choice.backend.addr;
-	n->port = choice.backend.port;
+	n->addr = backend.addr;
+	n->port = backend.port;
 	n->flags = K3C_NAT_SERVICE;
 	n->last_ns = bpf_ktime_get_ns();
 	used_note(K3C_USED_BY_PODS);

@@ -69,7 +69,7 @@ static __always_inline bool xdp_transport(void *end, union xdp_transport *l4, __
 
 static __always_inline enum xdp_step xdp_step(const struct packet *p, __u64 bytes, struct k3c_nat *to)
 {
-	struct lb_choice choice = {};
+	struct k3c_backend backend = {};
 	struct k3c_nat_key key = {};
 	struct k3c_nat *n;
 
@@ -86,7 +86,7 @@ static __always_inline enum xdp_step xdp_step(const struct packet *p, __u64 byte
 	}
 	if (packet_is_stateful(p->flow.proto) && !packet_is_syn(p))
 		return XDP_STEP_PASS;
-	switch (lb_packet(p, false, &choice)) {
+	switch (lb_packet(p, false, &backend)) {
 	case LB_NOT_A_SERVICE:
 	case LB_NO_BACKEND:
 		return XDP_STEP_PASS;
@@ -99,10 +99,10 @@ static __always_inline enum xdp_step xdp_step(const struct packet *p, __u64 byte
 	case LB_FOUND:
 		break;
 	}
-	if (!xdp_is_pod(p, &choice.backend.addr))
+	if (!xdp_is_pod(p, &backend.addr))
 		return XDP_STEP_PASS;
-	to->addr = choice.backend.addr;
-	to->port = choice.backend.port;
+	to->addr = backend.addr;
+	to->port = backend.port;
 	to->flags = K3C_NAT_SERVICE;
 	to->last_ns = bpf_ktime_get_ns();
 	return nat_pair(&key, to, BPF_ANY) < 0 ? XDP_STEP_PASS : XDP_STEP_REWRITE;
