@@ -245,7 +245,8 @@ static __always_inline enum packet_kind packet_inner(struct __sk_buff *skb, stru
 		p->no_ports = true;
 		return PACKET_IP;
 	}
-	if (bpf_skb_load_bytes(skb, h.l4, &l4, sizeof(l4)) < 0)
+	/* Behind the end the link may have padded: no part of what the error's checksum is of. */
+	if (h.l4 + sizeof(l4) > p->end || bpf_skb_load_bytes(skb, h.l4, &l4, sizeof(l4)) < 0)
 		return PACKET_MALFORMED;
 	if (packet_is_icmp(h.proto)) {
 		packet_echo(p->v6, &l4, &p->flow.dport, &p->flow.sport);

@@ -5,12 +5,10 @@
 #include "tests/dataplane/world.h"
 
 #include <bpf/bpf.h>
-#include <dirent.h>
-#include <fnmatch.h>
-#include <limits.h>
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 
+#include "tests/dataplane/packet_files.h"
 #include "tests/dataplane/packet_state.h"
 
 #define OUTCOMES_MAX 256
@@ -332,35 +330,15 @@ static void run_file(const char *dir, const char *name)
 	fclose(f);
 }
 
-/* Beside the program (in vmtest's guests), or in the tree. */
-static const char *packets_dir(void)
-{
-	static char beside[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", beside, sizeof(beside) - sizeof("packets"));
-
-	if (n > 0) {
-		beside[n] = 0;
-		strcpy(strrchr(beside, '/') + 1, "packets");
-		if (access(beside, R_OK) == 0)
-			return beside;
-	}
-	return K3C_SOURCE_DIR "/tests/dataplane/packets";
-}
-
-static int is_packet_file(const struct dirent *d)
-{
-	return fnmatch("*.packets", d->d_name, 0) == 0;
-}
-
 static void test_files(void **state)
 {
 	struct dirent **names;
-	int n = scandir(packets_dir(), &names, is_packet_file, alphasort);
+	int n = scandir(packet_files_dir(), &names, packet_files_one, alphasort);
 
 	if (n <= 0)
-		fail_msg("no packet files in %s", packets_dir());
+		fail_msg("no packet files in %s", packet_files_dir());
 	for (int i = 0; i < n; i++) {
-		run_file(packets_dir(), names[i]->d_name);
+		run_file(packet_files_dir(), names[i]->d_name);
 		free(names[i]);
 	}
 	free(names);
@@ -393,7 +371,7 @@ static void test_branches(void **state)
 	size_t missing = 0;
 	FILE *f;
 
-	snprintf(path, sizeof(path), "%s/branches", packets_dir());
+	snprintf(path, sizeof(path), "%s/branches", packet_files_dir());
 	f = fopen(path, "re");
 	if (!f)
 		fail_msg("%s: %s", path, strerror(errno));
