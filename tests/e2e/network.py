@@ -13,6 +13,7 @@ import select
 import selectors
 import socket
 import struct
+import subprocess
 import threading
 import time
 
@@ -330,7 +331,16 @@ def dropped(node, *reasons):
     return lambda: sum(d["packets"] for d in node.status()["dataplane"]["drops"] if d["reason"] in reasons)
 
 
-def outside_place(outside):
-    """An outside host that knows the way to the pods."""
-    outside.run("ip", "route", "add", "default", "via", Outside.HOST)
-    return Place("outside", f"/run/netns/{outside.name}", [Outside.ADDRESS])
+OUTSIDE_V6, HOST_V6, OUTSIDE_NET_V6 = "2001:db8:aa::2", "2001:db8:aa::1", "2001:db8:aa::/64"
+
+
+def outside_place(outside, dual=False):
+    """An outside host that knows the way to the pods (of each family)."""
+    outside.run("ip", "route", "add", "default", "via", Outside.HOST, check=True)
+    place = Place("outside", f"/run/netns/{outside.name}", [Outside.ADDRESS])
+    if dual:
+        subprocess.run(f"ip addr add {HOST_V6}/64 dev {outside.link} nodad".split(), check=True)
+        outside.run(*f"ip addr add {OUTSIDE_V6}/64 dev eth0 nodad".split(), check=True)
+        outside.run(*f"ip -6 route add default via {HOST_V6}".split(), check=True)
+        place.addresses.append(OUTSIDE_V6)
+    return place

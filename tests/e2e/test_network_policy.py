@@ -13,8 +13,8 @@ import time
 import unittest
 
 from harness import CLUSTER_CIDR, SERVICE_CIDR, Case, Node, Outside, container, pids_of, wait_for
-from network import (SCTP, TCP, UDP, Asker, Objects, Place, Probe, Servers, Talk, dropped, make_socket, outside_place,
-                     protocols)
+from network import (OUTSIDE_NET_V6, SCTP, TCP, UDP, Asker, Objects, Place, Probe, Servers, Talk, dropped, make_socket,
+                     outside_place, protocols)
 
 SEEDS = [int(s) for s in os.environ.get("K3C_POLICY_SEEDS", "1 2 3").split()]
 NAMESPACES = {"red": {"team": "a", "env": "prod"}, "green": {"team": "b", "env": "prod"}, "blue": {"team": "b", "env": "test"}}
@@ -190,6 +190,7 @@ class Chance(random.Random):
 class Policies(Case):
     # The outside host knows the way to pods, so they answer it with their own address.
     flags = {"K3C_NON_MASQUERADE_CIDRS": "198.51.100.0/24"}
+    dual = False
     drop_reasons = "policy-ingress", "policy-egress"
     seeds = SEEDS
 
@@ -214,7 +215,7 @@ class Policies(Case):
             cls.places[key] = cls.objects.place(pod)
         cls.host = Place("host", None, [cls.objects.get(pod)["status"]["hostIP"]])
         cls.net = Outside("k3c-e2e-policy", "e2e-policy0")
-        cls.outside = outside_place(cls.net)
+        cls.outside = outside_place(cls.net, cls.dual)
         for place in [*cls.places.values(), cls.host, cls.outside]:
             cls.servers.listen(place, ports)
         cls.ports = ports
@@ -284,8 +285,8 @@ class Policies(Case):
 
     def test_truth_table(self):
         wait_for("the node to know the outside link", lambda: all(
-            v == "outside" for v in self.asker.ask([Probe(p, self.outside.addresses[0], TCP, PORTS[0])
-                                                    for p in self.places.values()]).values()))
+            v == "outside" for v in self.asker.ask([Probe(p, a, TCP, PORTS[0]) for p in self.places.values()
+                                                    for a in self.outside.addresses]).values()))
         flows = self.compare("no policy")
         for seed in self.seeds:
             chance = Chance(seed)
@@ -464,9 +465,10 @@ class Policies(Case):
 
 
 class TwoFamilies(Policies):
-    """The same truth with an address of each family, blocks of both among the peers."""
-    flags = {**Policies.flags, "K3C_CLUSTER_CIDR": f"{CLUSTER_CIDR},fd42:e2e::/64",
-             "K3C_SERVICE_CIDR": f"{SERVICE_CIDR},fd43:e2e::/112"}
+    """The same truth with an address of each family, also outside, and blocks of both among the peers."""
+    dual = True
+    flags = {"K3C_NON_MASQUERADE_CIDRS": f"198.51.100.0/24,{OUTSIDE_NET_V6}",
+             "K3C_CLUSTER_CIDR": f"{CLUSTER_CIDR},fd42:e2e::/64", "K3C_SERVICE_CIDR": f"{SERVICE_CIDR},fd43:e2e::/112"}
     seeds = SEEDS[:1]
     test_established = test_finished_pod = test_rewritten_under_traffic = test_service = None
 

@@ -6,14 +6,12 @@ sockets, and compared with a reference that reads the rules as Kubernetes docume
 import collections
 import itertools
 import os
-import subprocess
 import unittest
 
 from harness import CLUSTER_CIDR, DNS, NODE_PORT, SERVICE_CIDR, SLOT, Case, Node, Outside, wait_for
-from network import SCTP, TCP, UDP, Asker, Objects, Place, Servers, dropped, outside_place, protocols
+from network import HOST_V6, SCTP, TCP, UDP, Asker, Objects, Place, Servers, dropped, outside_place, protocols
 
 PODS_V6, SERVICES_V6 = f"fd00:c3c:{52 + SLOT}::/64", f"fd00:c3c:{72 + SLOT}::/112"
-OUTSIDE_V6, HOST_V6 = "2001:db8:aa::2", "2001:db8:aa::1"
 EXTERNAL, EXTERNAL_V6 = "203.0.113.{}", "2001:db8:ee::{:x}"
 SERVER_PORT = 7001
 TRIES = int(os.environ.get("K3C_TABLE_TRIES", "6"))  # of each flow: a backend that must not answer has so many chances
@@ -122,20 +120,9 @@ class Table(Case):
         cls.node_addresses = cls.places["hostnet"].addresses
         cls.places["host"] = Place("host", None, cls.node_addresses)
         cls.net = Outside("k3c-e2e-table", "e2e-table0")
-        cls.places["outside"] = cls.beyond(cls.net)
+        cls.places["outside"] = outside_place(cls.net, dual=True)
         for name in "a0", "a1", "host", "outside":
             cls.servers.listen(cls.places[name], [(p, SERVER_PORT) for p in cls.protocols])
-
-    @classmethod
-    def beyond(cls, net):
-        """The outside host with an address of each family, and its way to everything by this node."""
-        for line in (f"ip addr add {HOST_V6}/64 dev {net.link} nodad",
-                     f"ip -n {net.name} addr add {OUTSIDE_V6}/64 dev eth0 nodad",
-                     f"ip -6 -n {net.name} route add default via {HOST_V6}"):
-            subprocess.run(line.split(), check=True)
-        place = outside_place(net)
-        place.addresses.append(OUTSIDE_V6)
-        return place
 
     @classmethod
     def tearDownClass(cls):

@@ -75,6 +75,20 @@ static void note_rule(void *arg, const struct dp_rule_info *r)
 	json_append(p->rules, v);
 }
 
+static void limits_json(struct arena *a, struct json *v, const struct dp_endpoint *e)
+{
+	struct json *limits = json_new_object(a);
+
+	if (e->ingress_bits_s)
+		json_set_int(a, limits, "ingressBitsPerSecond", (int64_t)e->ingress_bits_s);
+	if (e->egress_bits_s) {
+		json_set_int(a, limits, "egressBitsPerSecond", (int64_t)e->egress_bits_s);
+		json_set_bool(a, limits, "egressDelayed", e->paced);
+	}
+	if (json_count(limits))
+		json_set(v, "bandwidth", limits);
+}
+
 static struct json *endpoint_json(struct policy_get *p, const struct dp_endpoint *e, struct err *err)
 {
 	struct arena *a = &p->in.arena;
@@ -94,6 +108,7 @@ static struct json *endpoint_json(struct policy_get *p, const struct dp_endpoint
 	json_set_int(a, drops, "other", (int64_t)e->dropped_other);
 	json_set_int(a, drops, "bytes", (int64_t)e->dropped_bytes);
 	json_set(v, "drops", drops);
+	limits_json(a, v, e);
 	return v;
 }
 
@@ -164,6 +179,23 @@ static void endpoint_cells(struct table *t, struct arena *a, const struct json *
 		    json_get_int(drops, "egress", 0), json_get_int(drops, "other", 0));
 }
 
+/* Once: the addresses of a pod share them. */
+static void limits_print(const struct json *endpoint)
+{
+	const struct json *limits = json_get(endpoint, "bandwidth");
+	int64_t in = json_get_int(limits, "ingressBitsPerSecond", 0),
+		out = json_get_int(limits, "egressBitsPerSecond", 0);
+
+	if (!limits)
+		return;
+	printf("\nBandwidth: ");
+	if (in)
+		printf("receives %" PRId64 " bits a second%s", in, out ? ", " : "\n");
+	if (out)
+		printf("sends %" PRId64 " bits a second, more is %s\n", out,
+		       json_get_bool(limits, "egressDelayed", false) ? "delayed" : "dropped");
+}
+
 static void policy_print(struct policy_get *p, const struct json *v)
 {
 	static const char *const heads[] = { "NAMESPACE",
@@ -183,6 +215,7 @@ static void policy_print(struct policy_get *p, const struct json *v)
 		endpoint_cells(&t, &p->in.arena, v, e);
 	table_print(&t);
 	table_finish(&t);
+	limits_print(json_first(json_get(v, "endpoints")));
 	/* Addresses of one pod have one set of rules each, but for prefixes they say the same. */
 	json_foreach(e, json_get(v, "endpoints"))
 		rules_print(p, e);

@@ -11,6 +11,7 @@
 #include "bpf/include/endpoint.h"
 #include "bpf/include/event.h"
 #include "bpf/include/policy.h"
+#include "bpf/include/rate.h"
 #include "bpf/include/service.h"
 #include "userspace/dataplane/internal.h"
 
@@ -29,6 +30,7 @@ static void endpoint_out(struct dataplane *dp, const struct k3c_addr *addr, cons
 {
 	const struct k3c_endpoint_policy *policy = endpoint_policy(dp, e);
 	struct k3c_pod_drop drop;
+	struct k3c_rate rate;
 
 	*ret = (struct dp_endpoint){
 		.addr = dp_addr_out(addr),
@@ -38,7 +40,14 @@ static void endpoint_out(struct dataplane *dp, const struct k3c_addr *addr, cons
 		.isolated_egress = policy->flags & K3C_EP_ISOLATED_EGRESS,
 		.set = policy->set,
 	};
-	if (!e->ifindex || bpf_map_lookup_elem(dp->maps[DP_MAP_POD_DROP], &e->ifindex, &drop) < 0)
+	if (!e->ifindex)
+		return;
+	if (bpf_map_lookup_elem(dp->maps[DP_MAP_RATE], &e->ifindex, &rate) == 0) {
+		ret->ingress_bits_s = rate.limit[K3C_INGRESS].bits_s;
+		ret->egress_bits_s = rate.limit[K3C_EGRESS].bits_s;
+		ret->paced = rate.paced;
+	}
+	if (bpf_map_lookup_elem(dp->maps[DP_MAP_POD_DROP], &e->ifindex, &drop) < 0)
 		return;
 	ret->dropped_ingress = drop.ingress;
 	ret->dropped_egress = drop.egress;

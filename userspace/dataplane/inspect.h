@@ -17,6 +17,8 @@ struct dp_endpoint {
 	uint32_t set; /* of its rules; 0: none */
 	/* Packets lost to its own policies, to anything else; of the pod, all its addresses together. */
 	uint64_t dropped_ingress, dropped_egress, dropped_other, dropped_bytes;
+	uint64_t ingress_bits_s, egress_bits_s; /* of the pod, all its addresses together; 0: no limit */
+	bool paced;                             /* what it sends beyond the limit is delayed, not dropped */
 };
 typedef void dataplane_endpoint_fn(void *arg, const struct dp_endpoint *e);
 int dataplane_endpoint_each(struct dataplane *dp, dataplane_endpoint_fn *fn, void *arg, struct err *err);

@@ -32,6 +32,7 @@ struct net_pod {
 	bool stale;        /* its rules may differ from those last translated; the owner clears it */
 	uint32_t identity; /* of namespace, labels and named ports */
 	uint64_t ingress_bits_s, egress_bits_s; /* as its link was told; 0: no limit */
+	bool bandwidth_refused;                 /* its annotations are no limits (any more), and it was told so */
 };
 
 /* Also there, without labels (and so in no namespaceSelector), while only its pods and policies are. */

@@ -36,8 +36,8 @@ void netctl_sync_policies(struct netctl *nc)
 		policies_sync(nc, NULL, NULL);
 }
 
-/* Another limit in the annotations of a pod that runs; one that is no limit leaves the old. */
-static void bandwidth_changed(struct netctl *nc, struct net_pod *pod, const struct json *tree)
+/* Another limit in the annotations of a pod that runs; one that is no limit leaves the old, and is told of once. */
+static void bandwidth_changed(struct netctl *nc, struct net_pod *pod, const struct object *o, const struct json *tree)
 {
 	_cleanup_err_ struct err err = ERR_INIT;
 	_cleanup_free_ char *key = NULL;
@@ -47,16 +47,21 @@ static void bandwidth_changed(struct netctl *nc, struct net_pod *pod, const stru
 	if (!pod || !pod->attached || pod->virtual)
 		return;
 	r = bandwidth_parse(tree, &ingress, &egress, &err);
-	if (r == 0 && ingress == pod->ingress_bits_s && egress == pod->egress_bits_s)
+	if (r == 0 && ingress == pod->ingress_bits_s && egress == pod->egress_bits_s) {
+		pod->bandwidth_refused = false;
 		return;
+	}
 	key = str_dup(pod->uid);
 	if (r == 0)
 		r = dataplane_pod_bandwidth(nc->dp, key, ingress, egress, &err);
 	if (r < 0) {
-		log_warn("bandwidth not changed pod=%.*s/%.*s error=\"%s\"", STR_ARG(pod->ns), STR_ARG(pod->name),
-			 err_message(&err));
+		if (!pod->bandwidth_refused)
+			registry_event(nc->reg, "k3c-bpf", o, "Warning", "FailedBandwidthChange",
+				       "Limits stay as they are: %s", err_message(&err));
+		pod->bandwidth_refused = true;
 		return;
 	}
+	pod->bandwidth_refused = false;
 	pod->ingress_bits_s = ingress;
 	pod->egress_bits_s = egress;
 }
@@ -70,7 +75,7 @@ void netctl_pod_changed(struct netctl *nc, const struct object *o, bool removed)
 	if (!removed) {
 		const struct json *tree = registry_parse(&arena, o);
 
-		bandwidth_changed(nc, model_set_pod(&nc->model, tree), tree);
+		bandwidth_changed(nc, model_set_pod(&nc->model, tree), o, tree);
 		netctl_host_ports_changed(nc, o, tree);
 	} else {
 		netctl_host_ports_removed(nc, o->uid);
