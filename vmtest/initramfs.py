@@ -116,8 +116,8 @@ def put_etc(root):
     (etc / "resolv.conf").write_text("")
 
 
-def put_node(root, build, kubectl):
-    """The node with its OCI runtime, a kubectl and what the quickstart's demo needs; returns what wants libraries."""
+def put_node(root, build, kubectl, demo):
+    """The node with its OCI runtime, a kubectl and the quickstart's demo; returns what wants libraries."""
     programs = [pathlib.Path(build) / "k3c-bpf", pathlib.Path(shutil.which("crun") or "/usr/bin/crun")]
     for program in programs:
         if not program.exists():
@@ -125,7 +125,8 @@ def put_node(root, build, kubectl):
         put(root, program, f"/usr/bin/{program.name}", strip=True)
     put(root, kubectl, "/usr/bin/kubectl")
     put(root, TOP / "docs/demo.yaml", "/node/demo.yaml")
-    put(root, HERE / "node", "/node/run")
+    if demo:
+        put(root, HERE / "node", "/node/run")
     subprocess.run([TOP / "tools/demo-image", root / "node/demo-image.tar"], check=True)
     return programs
 
@@ -198,9 +199,8 @@ def put_python(root, programs):
     return wanting
 
 
-def put_e2e(root, build):
+def put_e2e(root, chosen):
     """/k3c is the tree as the harness sees it; /e2e the programs to run, in order."""
-    chosen = read_e2e()
     tree = root / "k3c"
     shutil.copytree(E2E, tree / "tests/e2e", ignore=shutil.ignore_patterns("__pycache__"))
     for folder in ("bpf", "docs"):
@@ -221,8 +221,9 @@ def put_e2e(root, build):
     return wanting
 
 
-def pack(kernel, build, tests, node, target, e2e=True):
-    """`tests`: paths of test programs; `node`: path of a kubectl, or None to leave the node (and `e2e`) out."""
+def pack(kernel, target, build, tests, kubectl, demo, e2e):
+    """`tests`: paths of test programs; `kubectl`: its path, or None to leave the node out; `demo`: run the steps of
+    `node`; `e2e`: what to run of read_e2e()."""
     root = pathlib.Path(str(target) + ".root")
     shutil.rmtree(root, ignore_errors=True)
     try:
@@ -236,9 +237,9 @@ def pack(kernel, build, tests, node, target, e2e=True):
         for test in tests:
             put(root, test, f"/tests/{test.name}", strip=True)
         shutil.copytree(TOP / "tests/dataplane/packets", root / "tests/packets")
-        if node:
-            programs += put_node(root, build, node)
-            programs += put_e2e(root, build) if e2e else []
+        if kubectl:
+            programs += put_node(root, build, kubectl, demo)
+            programs += put_e2e(root, e2e) if e2e else []
         for library in libraries_of(programs):
             put(root, library, library, strip=True)
         with open(target, "wb") as out:

@@ -329,7 +329,8 @@ class Policies(Case):
         wait_for("a drop", lambda: self.drops() > before, every=0.01)
         self.assertFalse(talk.hears(0.05))
 
-    def expect_alive(self, talk, seconds=10):
+    def expect_alive(self, talk, seconds=60):
+        """What was lost on the way is sent again ever more slowly, with SCTP only after seconds."""
         talk.say()
         self.assertTrue(talk.hears(seconds))
 
