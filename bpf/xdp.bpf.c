@@ -6,7 +6,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-#include "bpf/lib/drop.h"
+#include "bpf/lib/event_packet.h"
 #include "bpf/lib/lb_packet.h"
 #include "bpf/lib/nat.h"
 #include "bpf/lib/options.h"
@@ -18,6 +18,10 @@ union xdp_transport {
 };
 
 enum xdp_step { XDP_STEP_PASS, XDP_STEP_DROP, XDP_STEP_REWRITE };
+
+struct xdp_frame {
+	__u32 bytes, ifindex;
+};
 
 static __always_inline __u16 xdp_fold(__u64 sum)
 {
@@ -67,7 +71,35 @@ static __always_inline bool xdp_transport(void *end, union xdp_transport *l4, __
 	return check != xdp_fold(pseudo);
 }
 
-static __always_inline enum xdp_step xdp_step(const struct packet *p, __u64 bytes, struct k3c_nat *to)
+static __always_inline enum xdp_step xdp_drop(const struct packet *p, const struct xdp_frame *f, __u32 reason)
+{
+	struct k3c_event *e;
+
+	drop_count(reason, f->bytes);
+	e = event_begin(K3C_EVENT_DROP);
+	if (e) {
+		event_fill(e, p, f->ifindex, f->bytes);
+		e->reason = reason;
+		event_end(e);
+	}
+	return XDP_STEP_DROP;
+}
+
+static __always_inline void xdp_tell_translation(const struct packet *p, const struct xdp_frame *f,
+						 const struct k3c_nat *to)
+{
+	struct k3c_event *e = event_begin(K3C_EVENT_TRANSLATE);
+
+	if (!e)
+		return;
+	event_fill(e, p, f->ifindex, f->bytes);
+	e->via = K3C_VIA_LINK;
+	e->to = to->addr;
+	e->to_port = to->port;
+	event_end(e);
+}
+
+static __always_inline enum xdp_step xdp_step(const struct packet *p, const struct xdp_frame *f, struct k3c_nat *to)
 {
 	struct k3c_backend backend = {};
 	struct k3c_nat_key key = {};
@@ -91,11 +123,9 @@ static __always_inline enum xdp_step xdp_step(const struct packet *p, __u64 byte
 	case LB_NO_BACKEND:
 		return XDP_STEP_PASS;
 	case LB_SILENT:
-		drop_count(K3C_DROP_NO_BACKEND, bytes);
-		return XDP_STEP_DROP;
+		return xdp_drop(p, f, K3C_DROP_NO_BACKEND);
 	case LB_DENIED:
-		drop_count(K3C_DROP_SOURCE_RANGE, bytes);
-		return XDP_STEP_DROP;
+		return xdp_drop(p, f, K3C_DROP_SOURCE_RANGE);
 	case LB_FOUND:
 		break;
 	}
@@ -105,7 +135,10 @@ static __always_inline enum xdp_step xdp_step(const struct packet *p, __u64 byte
 	to->port = backend.port;
 	to->flags = K3C_NAT_SERVICE;
 	to->last_ns = bpf_ktime_get_ns();
-	return nat_pair(&key, to, BPF_ANY) < 0 ? XDP_STEP_PASS : XDP_STEP_REWRITE;
+	if (nat_pair(&key, to, BPF_ANY) < 0)
+		return XDP_STEP_PASS;
+	xdp_tell_translation(p, f, to);
+	return XDP_STEP_REWRITE;
 }
 
 static __always_inline __u16 xdp_sum(__u16 check, __u32 difference, __be16 old_port, __be16 new_port)
@@ -139,7 +172,7 @@ static __always_inline int xdp_done(enum xdp_step step)
 	return step == XDP_STEP_DROP ? XDP_DROP : XDP_PASS;
 }
 
-static __always_inline int xdp_v4(struct iphdr *ip, void *end, __u64 bytes)
+static __always_inline int xdp_v4(struct iphdr *ip, void *end, const struct xdp_frame *f)
 {
 	union xdp_transport *l4 = (void *)(ip + 1);
 	struct packet p = {};
@@ -156,7 +189,7 @@ static __always_inline int xdp_v4(struct iphdr *ip, void *end, __u64 bytes)
 	p.flow.proto = ip->protocol;
 	if (!xdp_transport(end, l4, bpf_ntohs(ip->tot_len) - sizeof(*ip), &p))
 		return XDP_PASS;
-	step = xdp_step(&p, bytes, &to);
+	step = xdp_step(&p, f, &to);
 	if (step != XDP_STEP_REWRITE)
 		return xdp_done(step);
 	difference = nat_difference(&p.dst, &to.addr);
@@ -166,7 +199,7 @@ static __always_inline int xdp_v4(struct iphdr *ip, void *end, __u64 bytes)
 	return XDP_PASS;
 }
 
-static __always_inline int xdp_v6(struct ipv6hdr *ip, void *end, __u64 bytes)
+static __always_inline int xdp_v6(struct ipv6hdr *ip, void *end, const struct xdp_frame *f)
 {
 	union xdp_transport *l4 = (void *)(ip + 1);
 	struct packet p = { .v6 = true };
@@ -182,7 +215,7 @@ static __always_inline int xdp_v6(struct ipv6hdr *ip, void *end, __u64 bytes)
 	p.flow.proto = ip->nexthdr;
 	if (!xdp_transport(end, l4, bpf_ntohs(ip->payload_len), &p))
 		return XDP_PASS;
-	step = xdp_step(&p, bytes, &to);
+	step = xdp_step(&p, f, &to);
 	if (step != XDP_STEP_REWRITE)
 		return xdp_done(step);
 	xdp_rewrite_l4(l4, end, &p, &to, nat_difference(&p.dst, &to.addr));
@@ -194,14 +227,15 @@ SEC("xdp")
 int xdp_in(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct xdp_frame f = { .bytes = end - data, .ifindex = ctx->ingress_ifindex };
 	struct ethhdr *eth = data;
 
 	if ((void *)(eth + 1) > end)
 		return XDP_PASS;
 	if (eth->h_proto == bpf_htons(ETH_P_IP))
-		return xdp_v4((void *)(eth + 1), end, end - data);
+		return xdp_v4((void *)(eth + 1), end, &f);
 	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
-		return xdp_v6((void *)(eth + 1), end, end - data);
+		return xdp_v6((void *)(eth + 1), end, &f);
 	return XDP_PASS;
 }
 

@@ -5,15 +5,15 @@
 #include "bpf/lib/drop.h"
 #include "bpf/lib/packet.h"
 
-static __always_inline void event_fill(struct k3c_event *e, const struct __sk_buff *skb, const struct packet *p)
+static __always_inline void event_fill(struct k3c_event *e, const struct packet *p, __u32 ifindex, __u32 length)
 {
 	e->src = p->flow.src;
 	e->dst = p->flow.dst;
 	e->sport = p->flow.sport;
 	e->dport = p->flow.dport;
 	e->proto = p->flow.proto;
-	e->ifindex = skb->ifindex;
-	e->length = skb->len;
+	e->ifindex = ifindex;
+	e->length = length;
 }
 
 /* Global, so that each is verified once and not at every place that drops. */
@@ -30,7 +30,7 @@ __attribute__((noinline)) int drop_packet(struct __sk_buff *skb, const struct pa
 	e = event_begin(K3C_EVENT_DROP);
 	if (!e)
 		return TC_ACT_SHOT;
-	event_fill(e, skb, p);
+	event_fill(e, p, skb->ifindex, skb->len);
 	e->reason = reason;
 	e->src_identity = src_identity;
 	e->dst_identity = dst_identity;
@@ -48,7 +48,7 @@ __attribute__((noinline)) int event_flow(struct __sk_buff *skb, const struct pac
 	e = event_begin(K3C_EVENT_FLOW);
 	if (!e)
 		return 0;
-	event_fill(e, skb, p);
+	event_fill(e, p, skb->ifindex, skb->len);
 	e->src_identity = src_identity;
 	e->dst_identity = dst_identity;
 	event_end(e);
@@ -65,7 +65,7 @@ __attribute__((noinline)) int event_translate(struct __sk_buff *skb, const struc
 	e = event_begin(K3C_EVENT_TRANSLATE);
 	if (!e)
 		return 0;
-	event_fill(e, skb, p);
+	event_fill(e, p, skb->ifindex, skb->len);
 	e->via = via;
 	e->to = *to;
 	e->to_port = to_port;

@@ -2,6 +2,7 @@
 /* Services at XDP, of both families: that it is XDP that translates shows by taking host_in away. And where it is
  * attached: on links that come and go, in the mode asked for, gone when switched off. */
 #include "tests/dataplane/world.h"
+#include "userspace/dataplane/inspect.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -176,6 +177,61 @@ static void unheard(const struct family *f, uint16_t port, const char *reason)
 	close(fd);
 }
 
+struct told {
+	uint32_t ifindex;
+	char reason[32];
+	unsigned drops, translations;
+};
+
+static void hear(void *arg, const struct dp_event *e)
+{
+	struct told *t = arg;
+
+	if (e->type == DP_EVENT_TRANSLATE)
+		t->translations++;
+	if (e->type != DP_EVENT_DROP)
+		return;
+	t->drops++;
+	t->ifindex = e->ifindex;
+	snprintf(t->reason, sizeof(t->reason), "%s", e->reason);
+}
+
+/* The listener hears of the reason, of the link, and of the flow that is translated. */
+static void test_told(void **state)
+{
+	const struct family *f = &families[DP_V4];
+	struct dp_backend u = { ip(f->pod), 5353 };
+	struct dp_service s = node_port(f, IPPROTO_UDP, 30055, &u);
+	struct dp_net range = { ip("203.0.113.0"), 96 + 24 };
+	uint32_t types = 1u << DP_EVENT_DROP | 1u << DP_EVENT_TRANSLATE;
+	struct dp_listener *l;
+	struct told t = { 0 };
+	int fd;
+
+	whole_sums(world.outside, "eth0", true);
+	ok(dataplane_service_set(world.dp, &s, err));
+	ok(dataplane_listen(world.dp, types, &l, err));
+	assert_int_equal(client_in(world.outside, SOCK_DGRAM, f->node, 30055, &fd), 0);
+	assert_int_equal(send(fd, "x", 1, 0), 1);
+	for (int i = 0; i < WORLD_WAIT_MS / 100 && !t.translations; i++)
+		assert_true(dp_listener_poll(l, 100, hear, &t) >= 0);
+	assert_int_equal(t.translations, 1);
+	close(fd);
+	s.sources = &range;
+	s.n_sources = 1;
+	ok(dataplane_service_set(world.dp, &s, err));
+	assert_int_equal(client_in(world.outside, SOCK_DGRAM, f->node, 30055, &fd), 0);
+	assert_int_equal(send(fd, "x", 1, 0), 1);
+	for (int i = 0; i < WORLD_WAIT_MS / 100 && !t.drops; i++)
+		assert_true(dp_listener_poll(l, 100, hear, &t) >= 0);
+	assert_string_equal(t.reason, "source-range");
+	assert_int_equal(t.ifindex, if_nametoindex("up0"));
+	close(fd);
+	dp_listener_close(l);
+	ok(dataplane_service_delete(world.dp, &s, err));
+	whole_sums(world.outside, "eth0", false);
+}
+
 static void test_early_drop(void **state)
 {
 	whole_sums(world.outside, "eth0", true);
@@ -325,6 +381,7 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_with_tc, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_generic, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_early_drop, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_left_to_tc, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_links, setup, teardown),
 		cmocka_unit_test(test_purge),
