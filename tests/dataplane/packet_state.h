@@ -339,6 +339,8 @@ static inline bool state_nat_words(struct packet_state *s, char **w, size_t n, s
 	for (size_t i = 7; i < n; i++) {
 		if (strcmp(w[i], "closing") == 0)
 			value->flags |= K3C_NAT_CLOSING;
+		else if (strcmp(w[i], "closed") == 0)
+			value->flags |= K3C_NAT_CLOSED;
 		else if (strcmp(w[i], "masquerade") == 0)
 			value->flags = (uint8_t)((value->flags & ~K3C_NAT_SERVICE) | K3C_NAT_MASQUERADE);
 		else if (strcmp(w[i], "age") == 0 && i + 1 < n)
@@ -361,6 +363,7 @@ static inline void state_translation(struct packet_state *s, struct pt_words *w)
 /* made translation ...: it is there, leads there, and closes or not as said */
 static inline void state_made_nat(struct packet_state *s, struct pt_words *w, bool wanted)
 {
+	const uint8_t judged = K3C_NAT_CLOSING | K3C_NAT_SERVICE | K3C_NAT_MASQUERADE | K3C_NAT_CLOSED;
 	struct k3c_nat_key key;
 	struct k3c_nat want, got;
 	char a[INET6_ADDRSTRLEN];
@@ -372,11 +375,22 @@ static inline void state_made_nat(struct packet_state *s, struct pt_words *w, bo
 	if (found != wanted) {
 		state_fail(s, wanted ? "no such translation" : "there is such a translation");
 	} else if (found && (memcmp(&got.addr, &want.addr, 16) != 0 || got.port != want.port ||
-			     (got.flags & (K3C_NAT_CLOSING | K3C_NAT_SERVICE | K3C_NAT_MASQUERADE)) !=
-				     (want.flags & (K3C_NAT_CLOSING | K3C_NAT_SERVICE | K3C_NAT_MASQUERADE)))) {
+			     (got.flags & judged) != (want.flags & judged))) {
 		inet_ntop(AF_INET6, got.addr.b, a, sizeof(a));
 		state_fail(s, "the translation leads to [%s]:%u, flags %u", a, ntohs(got.port), got.flags);
 	}
+}
+
+static inline void state_meta_flags(uint32_t set, uint32_t keep)
+{
+	world.dp->meta.flags = (world.dp->meta.flags & keep) | set;
+	ok(dataplane_meta_write(world.dp, err));
+}
+
+/* moving: as between two builds */
+static inline void state_moving(struct packet_state *s, struct pt_words *w)
+{
+	state_meta_flags(K3C_META_MOVING, ~0u);
 }
 
 /* PROTO END > END (who asked first) [closing] [cut] [age S]; the key has the smaller end first */
@@ -557,6 +571,7 @@ static const struct {
 	{ "connection", state_connection }, { "made", state_made },
 	{ "missing", state_made },          { "ports-taken", state_ports_taken },
 	{ "limit", state_limit },           { "charged", state_charged },
+	{ "moving", state_moving },
 };
 
 static inline bool state_step(struct packet_state *s, struct pt_words *w)
@@ -595,6 +610,7 @@ static inline void state_begin(struct packet_state *s, const char *file, const c
 		}
 		state_link_flags((int)i, 0, 0);
 	}
+	state_meta_flags(0, ~(uint32_t)K3C_META_MOVING);
 	state_clear(DP_MAP_CONN);
 	state_clear(DP_MAP_NAT);
 	state_clear(DP_MAP_FRAG);
@@ -602,8 +618,18 @@ static inline void state_begin(struct packet_state *s, const char *file, const c
 	state_clear(DP_MAP_RATE);
 }
 
+/* What all cases find: see README of the packet files. */
 static inline void state_open(void)
 {
+	static struct dp_net direct[2];
+	struct dataplane_options o = world_options();
+
+	direct[0] = (struct dp_net){ ip("198.51.100.0"), 96 + 24 };
+	direct[1] = (struct dp_net){ ip("2001:db8:99::"), 48 };
+	o.xdp = DP_XDP_GENERIC; /* its programs are loaded only then */
+	o.direct_nets = direct;
+	o.n_direct_nets = ARRAY_SIZE(direct);
+	ok(dataplane_open(&o, &world.dp, err));
 	pod_make_dual(&state_pods[0], "packet-a", "10.42.4.1", "fd42::1", 0);
 	pod_make_dual(&state_pods[1], "packet-b", "10.42.4.2", "fd42::2", 0);
 }
@@ -612,4 +638,5 @@ static inline void state_close(void)
 {
 	for (size_t i = 0; i < STATE_PODS; i++)
 		pod_drop(&state_pods[i]);
+	dataplane_close(world.dp);
 }

@@ -405,16 +405,12 @@ static int tests(void)
 		cmocka_unit_test(test_files),
 		cmocka_unit_test(test_branches),
 	};
-	struct dataplane_options o = world_options();
 	int r;
 
 	world_uplink();
-	o.xdp = DP_XDP_GENERIC; /* its programs are loaded only then */
-	ok(dataplane_open(&o, &world.dp, err));
 	state_open();
 	r = cmocka_run_group_tests(all, NULL, NULL);
 	state_close();
-	dataplane_close(world.dp);
 	return r;
 }
 

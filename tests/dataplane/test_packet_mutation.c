@@ -348,16 +348,12 @@ static void test_mutations(void **state)
 static int tests(void)
 {
 	const struct CMUnitTest all[] = { cmocka_unit_test(test_mutations) };
-	struct dataplane_options o = world_options();
 	int r;
 
 	world_uplink();
-	o.xdp = DP_XDP_GENERIC; /* its programs are loaded only then */
-	ok(dataplane_open(&o, &world.dp, err));
 	state_open();
 	r = cmocka_run_group_tests(all, NULL, NULL);
 	state_close();
-	dataplane_close(world.dp);
 	return r;
 }
 
