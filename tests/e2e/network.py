@@ -92,7 +92,10 @@ class Servers:
                 for protocol, port in ports:
                     s = make_socket(address, protocol)
                     s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    s.bind((address, port))
+                    try:
+                        s.bind((address, port))
+                    except OSError as e:
+                        raise OSError(e.errno, f"{os.strerror(e.errno)}: {place}, {address}") from e
                     if protocol != UDP:
                         s.listen(1024)
                     else:
