@@ -58,21 +58,75 @@ static int services_full(struct dataplane *dp, enum dp_map m, struct err *err)
 	return pressure_write_failed(dp, m, err);
 }
 
+/* A set of many backends is written and deleted in one call each. Room for both kinds of keys (service.h). */
+struct backend_batch {
+	struct k3c_backend_key *keys;
+	struct k3c_backend *values;
+	uint32_t n;
+};
+
+static void backend_batch_init(struct backend_batch *b, uint32_t backends, bool members)
+{
+	size_t max = (size_t)backends * (members ? 2 : 1) + 1; /* of none there is nothing to allocate */
+
+	b->keys = mem_new_array(struct k3c_backend_key, max);
+	b->values = mem_new_array(struct k3c_backend, max);
+	b->n = 0;
+}
+
+static void backend_batch_finish(struct backend_batch *b)
+{
+	free(b->keys);
+	free(b->values);
+}
+
+static void backend_batch_add(struct backend_batch *b, uint32_t set, uint32_t index, const struct k3c_backend *value)
+{
+	b->keys[b->n] = (struct k3c_backend_key){ .set = set, .index = index };
+	b->values[b->n++] = *value;
+}
+
+static int backend_batch_write(struct dataplane *dp, const struct backend_batch *b, uint32_t *ret_written)
+{
+	LIBBPF_OPTS(bpf_map_batch_opts, opts, .elem_flags = BPF_ANY);
+	uint32_t n = b->n;
+	int r = n ? bpf_map_update_batch(dp->maps[DP_MAP_BACKEND], b->keys, b->values, &n, &opts) : 0;
+
+	*ret_written = n;
+	return r;
+}
+
+/* The kernel stops at one that is not there; the others go all the same. */
+static void backend_batch_delete(struct dataplane *dp, const struct backend_batch *b)
+{
+	LIBBPF_OPTS(bpf_map_batch_opts, opts);
+
+	for (uint32_t done = 0; done < b->n;) {
+		uint32_t n = b->n - done;
+		int r = bpf_map_delete_batch(dp->maps[DP_MAP_BACKEND], b->keys + done, &n, &opts);
+
+		done += n;
+		if (r == 0 || errno != ENOENT)
+			return;
+		done++;
+	}
+}
+
 static void services_delete_set(struct dataplane *dp, uint32_t set, uint32_t count, bool members)
 {
+	_cleanup_(backend_batch_finish) struct backend_batch batch;
 	int fd = dp->maps[DP_MAP_BACKEND];
 
+	backend_batch_init(&batch, count, members);
 	for (uint32_t i = 0; i < count; i++) {
 		struct k3c_backend_key key = { .set = set, .index = i };
-		struct k3c_backend b;
+		struct k3c_backend b = { 0 };
 
-		if (members && bpf_map_lookup_elem(fd, &key, &b) == 0) {
-			struct k3c_backend_key member = { .set = set, .index = k3c_backend_hash(&b.addr, b.port) };
-
-			bpf_map_delete_elem(fd, &member);
-		}
-		bpf_map_delete_elem(fd, &key);
+		if (members && bpf_map_lookup_elem(fd, &key, &b) == 0)
+			backend_batch_add(&batch, set, k3c_backend_hash(&b.addr, b.port), &b);
+		backend_batch_add(&batch, set, i, &b);
 	}
+	backend_batch_delete(dp, &batch);
 }
 
 /* What only `s` names; `but` is what stays in use (NULL: nothing). */
@@ -89,26 +143,25 @@ static void services_delete_sets(struct dataplane *dp, const struct k3c_service 
 static int services_write_set(struct dataplane *dp, struct backend_list list, uint32_t set, bool members,
 			      struct err *err)
 {
-	int fd = dp->maps[DP_MAP_BACKEND];
+	_cleanup_(backend_batch_finish) struct backend_batch batch;
+	uint32_t written;
+	int r;
 
+	backend_batch_init(&batch, (uint32_t)list.n, members);
 	for (uint32_t i = 0; i < list.n; i++) {
-		struct k3c_backend_key key = { .set = set, .index = i };
 		struct k3c_backend b;
-		int r;
 
 		services_backend(&list.items[i], &b);
-		r = bpf_map_update_elem(fd, &key, &b, BPF_ANY);
-		if (r == 0 && members) {
-			key.index = k3c_backend_hash(&b.addr, b.port);
-			r = bpf_map_update_elem(fd, &key, &b, BPF_ANY);
-		}
-		if (r < 0) {
-			r = services_full(dp, DP_MAP_BACKEND, err);
-			services_delete_set(dp, set, i + 1, members);
-			return r;
-		}
+		backend_batch_add(&batch, set, i, &b);
+		if (members)
+			backend_batch_add(&batch, set, k3c_backend_hash(&b.addr, b.port), &b);
 	}
-	return 0;
+	if (backend_batch_write(dp, &batch, &written) == 0)
+		return 0;
+	r = services_full(dp, DP_MAP_BACKEND, err);
+	batch.n = written;
+	backend_batch_delete(dp, &batch);
+	return r;
 }
 
 static bool services_same_set(struct dataplane *dp, struct backend_list list, uint32_t set, uint32_t count)
@@ -349,12 +402,13 @@ int dataplane_service_get(struct dataplane *dp, const struct dp_addr *addr, uint
 }
 
 /* A server that died between writing a set and naming it in a frontend leaves the set: it goes at the next open. */
-int services_collect_orphans(struct dataplane *dp, struct err *err)
+uint32_t services_collect_orphans(struct dataplane *dp)
 {
 	_cleanup_(map_finish) struct map used = MAP_INIT;
 	struct k3c_service_key key, next;
 	struct k3c_backend_key *dead = NULL, slot, next_slot;
 	size_t n_dead = 0, cap = 0;
+	uint32_t n_sources;
 	bool first = true;
 
 	while (bpf_map_get_next_key(dp->maps[DP_MAP_SERVICE], first ? NULL : &key, &next) == 0) {
@@ -368,7 +422,7 @@ int services_collect_orphans(struct dataplane *dp, struct err *err)
 		map_put(&used, str_make((char *)&value.outside.set, sizeof(value.outside.set)), dp);
 		map_put(&used, str_make((char *)&value.sources, sizeof(value.sources)), dp);
 	}
-	sources_collect_orphans(dp, &used);
+	n_sources = sources_collect_orphans(dp, &used);
 	first = true;
 	while (bpf_map_get_next_key(dp->maps[DP_MAP_BACKEND], first ? NULL : &slot, &next_slot) == 0) {
 		slot = next_slot;
@@ -381,5 +435,5 @@ int services_collect_orphans(struct dataplane *dp, struct err *err)
 	for (size_t i = 0; i < n_dead; i++)
 		bpf_map_delete_elem(dp->maps[DP_MAP_BACKEND], &dead[i]);
 	free(dead);
-	return 0;
+	return n_sources + (uint32_t)n_dead;
 }
