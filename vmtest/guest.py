@@ -74,7 +74,6 @@ class Guest:
         # tsc: as its fallback the clock would be the HPET, for which QEMU stops at each look
         arguments = (f"console=ttyS0 quiet panic=-1 tsc=reliable k3c.cgroups={self.kernel.cgroups} "
                      f"k3c.limit={TEST_LIMIT_S}")
-        arguments += os.environ.get("K3C_VM_APPEND", "")
         if tsc_khz():
             arguments += f" tsc_early_khz={tsc_khz()}"
         return ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-M", "q35", "-cpu", self.kernel.cpu,
