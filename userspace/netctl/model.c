@@ -199,6 +199,9 @@ static struct net_pod *model_parse_pod(const struct json *pod, const struct net_
 		memcpy(p->addrs, old->addrs, sizeof(p->addrs));
 		p->has_addr = p->attached = true;
 		p->virtual = old->virtual;
+		p->ingress_bits_s = old->ingress_bits_s;
+		p->egress_bits_s = old->egress_bits_s;
+		p->bandwidth_refused = old->bandwidth_refused;
 	} else if (!str_is(phase, "Succeeded") && !str_is(phase, "Failed")) {
 		/* The addresses of a finished pod may be another's by now. */
 		model_pod_address(p, json_get_str(status, "podIP"));
