@@ -6,9 +6,12 @@
 #include <bpf/bpf.h>
 #include <linux/if_addr.h>
 #include <linux/if_tun.h>
+#include <netinet/icmp6.h>
 #include <netinet/ip.h>
 #include <netinet/ip6.h>
 #include <netinet/udp.h>
+
+#include "bpf/include/endpoint.h"
 
 #define DIRECT_IP "198.51.100.7"
 #define DIRECT_IP6 "2001:db8:51::7"
@@ -436,6 +439,80 @@ static void test_router_advertisements(void **state)
 	links_heard();
 }
 
+/* ---- a link that gets its address from a router ---- */
+
+#define ROUTER_NET "2001:db8:9::"
+#define ROUTER_IP6 "2001:db8:9::1"
+
+/* The router says which net its link is. */
+static void router_advertise(int router)
+{
+	struct {
+		struct nd_router_advert ra;
+		struct nd_opt_prefix_info net;
+	} say = {
+		.ra = { .nd_ra_hdr = { .icmp6_type = ND_ROUTER_ADVERT } },
+		.net = { .nd_opt_pi_type = ND_OPT_PREFIX_INFORMATION,
+			 .nd_opt_pi_len = sizeof(struct nd_opt_prefix_info) / 8,
+			 .nd_opt_pi_prefix_len = 64,
+			 .nd_opt_pi_flags_reserved = ND_OPT_PI_FLAG_ONLINK | ND_OPT_PI_FLAG_AUTO,
+			 .nd_opt_pi_valid_time = htonl(3600),
+			 .nd_opt_pi_preferred_time = htonl(3600) },
+	};
+	int fd = sock_in_domain(router, AF_INET6, SOCK_RAW, IPPROTO_ICMPV6), hops = 255;
+	union any_addr all = any_of("ff02::1", 0);
+	struct dp_addr net = ip(ROUTER_NET);
+
+	memcpy(&say.net.nd_opt_pi_prefix, net.b, sizeof(net.b));
+	all.v6.sin6_scope_id = (uint32_t)ifindex_in(router, "eth0");
+	assert_int_equal(setsockopt(fd, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, &hops, sizeof(hops)), 0);
+	(void)!sendto(fd, &say, sizeof(say), 0, &all.sa,
+		      sizeof(all.v6)); /* the link may not be ready: it says it again */
+	close(fd);
+}
+
+static bool link_has_programs(const char *name)
+{
+	uint32_t ifindex = if_nametoindex(name);
+	struct k3c_link row;
+
+	return bpf_map_lookup_elem(world.dp->maps[DP_MAP_LINK], &ifindex, &row) == 0 &&
+	       (row.flags & K3C_LINK_HAS_PROGRAMS);
+}
+
+/* An uplink of IPv6 alone: nothing is done for its link-local address (every idle link has one), everything once a
+ * router gave it another. */
+static void test_advertised_address(void **state)
+{
+	int router = ns_new(), server, client;
+	union any_addr peer;
+	socklen_t len = sizeof(peer);
+	char buf[8];
+
+	nl_veth_to(router, "up8", "eth0");
+	link_flag("up8", IFF_UP, true);
+	link_setup(router, "eth0", ROUTER_IP6, 64);
+	links_heard();
+	assert_false(link_has_programs("up8"));
+	for (int i = 0; i < WORLD_WAIT_MS / 100 && !link_has_programs("up8"); i++) {
+		router_advertise(router);
+		if (readable(dataplane_links_fd(world.dp), 100))
+			ok(dataplane_links_process(world.dp, err));
+	}
+	assert_true(link_has_programs("up8"));
+	server = server_in(router, SOCK_DGRAM, ROUTER_IP6, 53);
+	assert_int_equal(client_in(pod.ns, SOCK_DGRAM, ROUTER_IP6, 53, &client), 0);
+	assert_int_equal(send(client, "ask", 3, 0), 3);
+	assert_int_equal(recvfrom(server, buf, sizeof(buf), 0, &peer.sa, &len), 3);
+	assert_memory_equal(&peer.v6.sin6_addr, ip(ROUTER_NET).b, 8);
+	assert_int_equal(sendto(server, "say", 3, 0, &peer.sa, len), 3);
+	assert_int_equal(recv(client, buf, sizeof(buf), 0), 3);
+	close(client);
+	close(server);
+	close(router);
+	links_heard();
+}
+
 static int tests(void)
 {
 	const struct CMUnitTest all[] = {
@@ -447,6 +524,7 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_unreachable, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_direct_nets, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_router_advertisements, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_advertised_address, setup, teardown),
 	};
 	struct dataplane_options o;
 	int r;
