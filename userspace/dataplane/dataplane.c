@@ -239,7 +239,7 @@ static int dataplane_start(struct dataplane *dp, struct err *err)
 	if (r == 0)
 		r = policy_load_sets(dp, err);
 	if (r == 0)
-		r = services_collect_orphans(dp, err);
+		(void)services_collect_orphans(dp);
 	if (r == 0 && !dp->unsettled) {
 		r = dataplane_moving(dp, dp->maps_changed, err);
 		maps_refresh(dp);
@@ -284,7 +284,7 @@ int dataplane_settle(struct dataplane *dp, struct err *err)
 		dp->unsettled = true;
 		return err_wrap(err, r, "replace the programs of another build");
 	}
-	rates_adopt(dp);
+	(void)rates_adopt(dp);
 	return dataplane_forget_old(dp, err);
 }
 

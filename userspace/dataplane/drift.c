@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Links, routes, programs and addresses; policy is policy_drift.c's. See drift.h. */
+/* Links, routes and programs; the host's side is drift_host.c's, policy is policy_drift.c's. See drift.h. */
 #include "userspace/dataplane/drift.h"
 
 #include <bpf/bpf.h>
@@ -16,14 +16,13 @@
 #include "userspace/dataplane/links.h"
 #include "userspace/dataplane/policy_state.h"
 
-#define DRIFT_ADDRESSES_MAX 512 /* of the node, that are compared */
-
 const char *dataplane_drift_name(enum dp_drift_kind kind)
 {
 	static const char *const names[DP_DRIFT_KINDS] = {
 		[DP_DRIFT_FRONTEND] = "frontend", [DP_DRIFT_ENDPOINT] = "endpoint", [DP_DRIFT_RULE] = "rule",
 		[DP_DRIFT_PROGRAM] = "program",   [DP_DRIFT_FILTER] = "filter",     [DP_DRIFT_ADDRESS] = "address",
-		[DP_DRIFT_ROUTE] = "route",       [DP_DRIFT_STATE] = "state",
+		[DP_DRIFT_ROUTE] = "route",       [DP_DRIFT_STATE] = "state",       [DP_DRIFT_LINK] = "link",
+		[DP_DRIFT_NETNS] = "namespace",   [DP_DRIFT_LIMIT] = "limit",       [DP_DRIFT_SET] = "set",
 	};
 
 	return names[kind];
@@ -147,57 +146,6 @@ static int drift_filters(struct dataplane *dp, struct dp_drift *add, struct err 
 	return r == 0 && host ? links_sync(dp, err) : r;
 }
 
-/* ---- addresses of the node ---- */
-
-static size_t drift_addresses_read(struct dataplane *dp, struct k3c_addr ret[static DRIFT_ADDRESSES_MAX])
-{
-	struct k3c_addr key, next;
-	bool first = true;
-	size_t n = 0;
-
-	while (n < DRIFT_ADDRESSES_MAX &&
-	       bpf_map_get_next_key(dp->maps[DP_MAP_NODE], first ? NULL : &key, &next) == 0) {
-		key = next;
-		first = false;
-		ret[n++] = key;
-	}
-	return n;
-}
-
-static uint32_t drift_addresses_not_in(const struct k3c_addr *a, size_t n_a, const struct k3c_addr *b, size_t n_b)
-{
-	uint32_t missing = 0;
-
-	for (size_t i = 0; i < n_a; i++) {
-		bool found = false;
-
-		for (size_t k = 0; k < n_b && !found; k++)
-			found = memcmp(&a[i], &b[k], sizeof(a[i])) == 0;
-		missing += !found;
-	}
-	return missing;
-}
-
-/* One full look at the links writes them anew. What rtnetlink has told of already is no drift. */
-static int drift_addresses(struct dataplane *dp, struct dp_drift *add, struct err *err)
-{
-	_cleanup_free_ struct k3c_addr *before = mem_new_array(struct k3c_addr, DRIFT_ADDRESSES_MAX);
-	_cleanup_free_ struct k3c_addr *after = mem_new_array(struct k3c_addr, DRIFT_ADDRESSES_MAX);
-	size_t n_before, n_after;
-	int r = dataplane_links_process(dp, err);
-
-	if (r < 0)
-		return r;
-	n_before = drift_addresses_read(dp, before);
-	r = links_sync(dp, err);
-	if (r < 0)
-		return r;
-	n_after = drift_addresses_read(dp, after);
-	add->n[DP_DRIFT_ADDRESS] += drift_addresses_not_in(before, n_before, after, n_after) +
-				    drift_addresses_not_in(after, n_after, before, n_before);
-	return 0;
-}
-
 /* ---- routes ---- */
 
 struct route_attrs {
@@ -315,8 +263,12 @@ bool drift_is_suspect(struct dataplane *dp, const struct nlmsghdr *h)
 	const struct rtmsg *m = mnl_nlmsg_get_payload(h);
 	const struct tcmsg *t = mnl_nlmsg_get_payload(h);
 	struct route_attrs r = { 0 };
+	struct nl_address a;
 
 	switch (h->nlmsg_type) {
+	case RTM_DELADDR:
+		return mnl_nlmsg_get_payload_len(h) >= sizeof(struct ifaddrmsg) &&
+		       links_own_address(h, dp->pin_dir, &a) && local_addresses_has(dp, &a.addr);
 	case RTM_DELROUTE:
 		if (mnl_nlmsg_get_payload_len(h) < sizeof(*m) || m->rtm_protocol != DP_ROUTE_PROTOCOL)
 			return false;
@@ -335,7 +287,9 @@ int drift_links(struct dataplane *dp, struct err *err)
 {
 	int r = drift_filters(dp, &dp->links_drift, err);
 
-	return r < 0 ? r : drift_routes(dp, &dp->links_drift, err);
+	if (r == 0)
+		r = drift_routes(dp, &dp->links_drift, err);
+	return r < 0 ? r : local_addresses_repair(dp, &dp->links_drift.n[DP_DRIFT_ADDRESS], err);
 }
 
 void dataplane_drift_of_links(struct dataplane *dp, struct dp_drift *add)
@@ -345,10 +299,23 @@ void dataplane_drift_of_links(struct dataplane *dp, struct dp_drift *add)
 	dp->links_drift = (struct dp_drift){ 0 };
 }
 
+/* Rows that nobody refers to cost only their place; a namespace without a row has no services. */
+static int drift_maps(struct dataplane *dp, struct dp_drift *add, struct err *err)
+{
+	uint32_t sets = services_collect_orphans(dp);
+
+	/* those of a frontend that was taken away were named a moment ago */
+	if (!add->n[DP_DRIFT_FRONTEND])
+		add->n[DP_DRIFT_SET] += sets;
+	add->n[DP_DRIFT_NETNS] += pod_netns_repair(dp);
+	add->n[DP_DRIFT_LIMIT] += rates_adopt(dp);
+	return 0;
+}
+
 int dataplane_drift(struct dataplane *dp, struct dp_drift *add, struct err *err)
 {
 	static int (*const looks[])(struct dataplane *, struct dp_drift *, struct err *) = {
-		drift_state, policy_drift, drift_programs, drift_filters, drift_addresses, drift_routes,
+		drift_state, policy_drift, drift_programs, drift_filters, drift_host, drift_routes, drift_maps,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(looks); i++) {

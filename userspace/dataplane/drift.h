@@ -10,11 +10,15 @@ enum dp_drift_kind {
 	DP_DRIFT_FRONTEND, /* frontends and their backends; counted by the caller */
 	DP_DRIFT_ENDPOINT, /* identities, policy flags, links of addresses */
 	DP_DRIFT_RULE,     /* rules and prefixes of policies */
-	DP_DRIFT_PROGRAM,  /* at the cgroup */
+	DP_DRIFT_PROGRAM,  /* at the cgroup, XDP on links */
 	DP_DRIFT_FILTER,   /* on links of pods and of the host */
-	DP_DRIFT_ADDRESS,  /* of the node, in the maps */
+	DP_DRIFT_ADDRESS,  /* of the node, in the maps; on `lo` */
 	DP_DRIFT_ROUTE,    /* of pods and of the ranges */
 	DP_DRIFT_STATE,    /* the row of generation and flags */
+	DP_DRIFT_LINK,     /* rows of the host's links: what traffic is masqueraded with */
+	DP_DRIFT_NETNS,    /* rows of pods' namespaces */
+	DP_DRIFT_LIMIT,    /* bandwidth of links that are no pod's */
+	DP_DRIFT_SET,      /* backends and source ranges that no frontend names */
 	DP_DRIFT_KINDS,
 };
 

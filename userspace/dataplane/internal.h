@@ -80,6 +80,7 @@ enum dp_program {
 #define DP_POD_LINK_NAME "eth0"
 #define DP_MTU_DEFAULT 1500
 #define DP_PATH_MAX 512
+#define DP_LOCAL_MAX 8 /* addresses on `lo` that are watched */
 /* Set numbers are reserved ahead in the meta row, so that none is given twice over restarts. */
 #define DP_SETS_RESERVED 1024
 
@@ -100,17 +101,19 @@ struct dataplane {
 	bool maps_changed;          /* programs that are pinned use others */
 	bool maps_anew;             /* and what objects say is not in them yet */
 	struct map_pressure pressure[DP_MAP_COUNT];
-	bool unsettled;             /* the programs of the build before still run, see dataplane_settle() */
+	bool unsettled; /* the programs of the build before still run, see dataplane_settle() */
 	int programs[DP_PROGRAM_COUNT];
 	struct k3c_meta meta; /* the row as last written */
 	uint32_t next_set;
 	struct nl *nl;
 	struct nl *links; /* subscribed */
 	uint32_t mtu;
-	struct sockets_worker *sockets; /* NULL: never needed */
-	struct map pods;                /* key -> struct pod_state */
-	struct policy_state *policy;    /* policy_state.h */
-	struct dp_drift links_drift;    /* found by what rtnetlink told, not yet reported */
+	struct sockets_worker *sockets;      /* NULL: never needed */
+	struct k3c_addr local[DP_LOCAL_MAX]; /* asked for on `lo` */
+	size_t n_local;
+	struct map pods;             /* key -> struct pod_state */
+	struct policy_state *policy; /* policy_state.h */
+	struct dp_drift links_drift; /* found by what rtnetlink told, not yet reported */
 };
 
 struct pod_state {
@@ -203,13 +206,14 @@ bool programs_is_at_cgroup(enum dp_program p);
 bool programs_is_attached(struct dataplane *dp, enum dp_program p);
 
 /* services.c */
-int services_collect_orphans(struct dataplane *dp, struct err *err);
+/* Backends and source ranges of sets that no frontend names go; how many. */
+uint32_t services_collect_orphans(struct dataplane *dp);
 
 /* sources.c: the number of a set that holds just these ranges; 0: none, everyone may come */
 bool sources_same(struct dataplane *dp, const struct dp_service *s, uint32_t set, uint16_t n);
 int sources_write(struct dataplane *dp, const struct dp_service *s, uint32_t set, uint16_t *ret_n, struct err *err);
 void sources_delete(struct dataplane *dp, uint32_t set);
-void sources_collect_orphans(struct dataplane *dp, struct map *used);
+uint32_t sources_collect_orphans(struct dataplane *dp, struct map *used);
 /* On the heap; NULL: none. */
 struct dp_net *sources_read(struct dataplane *dp, uint32_t set, size_t *ret_n);
 
@@ -220,8 +224,8 @@ void sockets_finish(struct dataplane *dp);
 /* policy.c */
 struct k3c_endpoint;
 /* Where it stands, so that no look-up misses it meanwhile. `flags`: BPF_EXIST. */
-int policy_endpoint_put(struct dataplane *dp, const struct k3c_addr *addr, const struct k3c_endpoint *e,
-			uint64_t flags, struct err *err);
+int policy_endpoint_put(struct dataplane *dp, const struct k3c_addr *addr, const struct k3c_endpoint *e, uint64_t flags,
+			struct err *err);
 int policy_load_sets(struct dataplane *dp, struct err *err);
 void policy_unload_sets(struct dataplane *dp);
 
@@ -237,6 +241,9 @@ struct dp_drift;
 bool drift_is_suspect(struct dataplane *dp, const struct nlmsghdr *h);
 int drift_links(struct dataplane *dp, struct err *err);
 
+/* drift_host.c */
+int drift_host(struct dataplane *dp, struct dp_drift *add, struct err *err);
+
 /* policy_drift.c */
 int policy_drift(struct dataplane *dp, struct dp_drift *add, struct err *err);
 
@@ -249,12 +256,23 @@ int pods_adopt(struct dataplane *dp, struct err *err);
 int pods_filters(struct dataplane *dp, struct err *err);
 void pods_forget(struct dataplane *dp);
 
+/* pod_netns.c */
+int pod_netns_note(struct dataplane *dp, const struct k3c_addr addrs[static DP_FAMILIES], int socket_inside,
+		   int ifindex, struct err *err);
+/* By the path of its namespace. */
+int pod_netns_enter(struct dataplane *dp, const struct pod_state *s, struct err *err);
+/* The rows of this link, or (0) of every link that is no pod's; how many. */
+uint32_t pod_netns_forget(struct dataplane *dp, int ifindex);
+/* Strangers go, missing ones come back; how many. */
+uint32_t pod_netns_repair(struct dataplane *dp);
+
 /* rates.c */
 /* `inner`: in the pod's namespace, where its end is `peer`. 0: no limit. Flags for the pod's endpoints. */
 int rates_set(struct dataplane *dp, struct nl *inner, int host, int peer, uint64_t ingress_bits_s,
 	      uint64_t egress_bits_s, uint16_t *ret_flags, struct err *err);
 void rates_forget(struct dataplane *dp, int host);
-void rates_adopt(struct dataplane *dp);
+/* Paced pods get the program as it is now; rows of links that are no pod's go: how many. */
+uint32_t rates_adopt(struct dataplane *dp);
 
 /* links.c */
 int links_open(struct dataplane *dp, struct err *err);
@@ -276,7 +294,8 @@ int links_direct_nets(struct dataplane *dp, struct err *err);
 /* The program on exactly these links, as the options say; the others lose it. */
 void xdp_sync(struct dataplane *dp, const int *ifindexes, size_t n);
 void xdp_purge(const char *pin_dir);
-bool xdp_is_attached(const struct dataplane *dp);
+/* On how many links. */
+uint32_t xdp_attached(const struct dataplane *dp);
 
 /* netns.c */
 /* Runs fn on a thread of its own inside the namespace; its return value. */

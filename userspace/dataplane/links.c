@@ -21,7 +21,6 @@
 
 #define LINKS_MAX 256
 #define LINKS_ADDRESSES_MAX 256
-#define LINKS_OWN_ADDRESSES_MAX 64 /* on `lo`, of this node */
 #define LINKS_UNREACHABLE_METRIC 0xff000000u
 #define LINKS_MTU_MIN 1280
 
@@ -143,7 +142,7 @@ static int view_address_attr(const struct nlattr *attr, void *arg)
 	return MNL_CB_OK;
 }
 
-static bool links_is_node(const struct dataplane *dp, const struct k3c_addr *a)
+bool links_is_node(const struct dataplane *dp, const struct k3c_addr *a)
 {
 	return memcmp(a, dp->options.node_ips[dp_addr_family(a)].b, sizeof(*a)) == 0;
 }
@@ -606,75 +605,6 @@ bool links_own_address(const struct nlmsghdr *h, const char *pin_dir, struct nl_
 		return false;
 	*ret = found;
 	return true;
-}
-
-/* Host scope: the kernel must never choose such an address as the source of anything by itself. */
-static int links_local_address(struct dataplane *dp, uint16_t type, const struct dp_addr *addr, int ignored,
-			       struct err *err)
-{
-	struct nl_address a = { .addr = dp_addr_in(addr), .ifindex = 1 };
-	bool is_node = links_is_node(dp, &a.addr), v4 = dp_addr_is_v4(&a.addr);
-	char label[DP_ADDRESS_LABEL_SIZE];
-	int r;
-
-	links_address_label(dp->pin_dir, label);
-	a.bits = v4 ? 32 : 128;
-	a.scope = is_node ? RT_SCOPE_UNIVERSE : RT_SCOPE_HOST;
-	a.label = label;
-	a.protocol = DP_ROUTE_PROTOCOL;
-	a.metric = links_address_metric(dp->pin_dir);
-	a.never_source = !is_node;
-	nl_put_address(dp->nl, type, &a, ignored);
-	r = nl_commit(dp->nl, err);
-	if (r == 0 && type == RTM_NEWADDR)
-		nl_await_address(dp->nl, &a.addr);
-	return r == 0 && is_node ? links_sync(dp, err) : r;
-}
-
-int dataplane_local_address_add(struct dataplane *dp, const struct dp_addr *addr, struct err *err)
-{
-	return links_local_address(dp, RTM_NEWADDR, addr, EEXIST, err);
-}
-
-int dataplane_local_address_delete(struct dataplane *dp, const struct dp_addr *addr, struct err *err)
-{
-	return links_local_address(dp, RTM_DELADDR, addr, EADDRNOTAVAIL, err);
-}
-
-struct own_addresses {
-	struct dataplane *dp;
-	struct nl_address items[LINKS_OWN_ADDRESSES_MAX];
-	size_t n;
-};
-
-static int own_address(const struct nlmsghdr *h, void *arg)
-{
-	struct own_addresses *own = arg;
-
-	if (own->n < LINKS_OWN_ADDRESSES_MAX && links_own_address(h, own->dp->pin_dir, &own->items[own->n]))
-		own->n++;
-	return 0;
-}
-
-int dataplane_local_addresses_keep(struct dataplane *dp, const struct dp_addr *addrs, size_t n, struct err *err)
-{
-	struct nlmsghdr *h = nl_request(dp->nl, RTM_GETADDR, NLM_F_DUMP);
-	struct own_addresses own = { .dp = dp };
-	int r;
-
-	mnl_nlmsg_put_extra_header(h, sizeof(struct ifaddrmsg));
-	r = nl_query(dp->nl, own_address, &own, err);
-	for (size_t i = 0; r == 0 && i < own.n; i++) {
-		bool keep = false;
-
-		for (size_t k = 0; k < n && !keep; k++)
-			keep = memcmp(&own.items[i].addr, addrs[k].b, sizeof(own.items[i].addr)) == 0;
-		if (keep)
-			continue;
-		nl_put_address(dp->nl, RTM_DELADDR, &own.items[i], EADDRNOTAVAIL);
-		r = nl_commit(dp->nl, err);
-	}
-	return r;
 }
 
 int dataplane_set_node_ips(struct dataplane *dp, const struct dp_addr ips[static DP_FAMILIES], struct err *err)

@@ -211,55 +211,6 @@ static void pod_endpoint_forget(struct dataplane *dp, const struct k3c_addr *add
 		bpf_map_delete_elem(dp->maps[DP_MAP_ENDPOINT], addr);
 }
 
-/* The namespace belongs to a pod: node ports are translated there too. */
-static int pod_netns_note(struct dataplane *dp, const struct dp_pod *pod, int socket_inside, int ifindex,
-			  struct err *err)
-{
-	struct k3c_netns value = { .ifindex = (uint32_t)ifindex }, before;
-	uint64_t cookie = 0;
-	socklen_t len = sizeof(cookie);
-
-	if (getsockopt(socket_inside, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) < 0)
-		return err_set(err, -errno, "namespace cookie: %s", strerror(errno));
-	for (int f = 0; f < DP_FAMILIES; f++)
-		value.addrs[f] = dp_addr_in(&pod->addrs[f]);
-	if (bpf_map_lookup_elem(dp->maps[DP_MAP_NETNS], &cookie, &before) == 0 &&
-	    memcmp(&before, &value, sizeof(value)) == 0)
-		return 0;
-	if (bpf_map_update_elem(dp->maps[DP_MAP_NETNS], &cookie, &value, BPF_F_LOCK) < 0)
-		return pressure_write_failed(dp, DP_MAP_NETNS, err);
-	return 0;
-}
-
-/* Those of this link, or (0) of every link that is no pod's. */
-static void pod_netns_forget(struct dataplane *dp, int ifindex)
-{
-	uint64_t cookie, next, *gone = NULL;
-	size_t n = 0, cap = 0;
-	bool first = true;
-
-	while (bpf_map_get_next_key(dp->maps[DP_MAP_NETNS], first ? NULL : &cookie, &next) == 0) {
-		struct k3c_netns value = { 0 };
-		bool keep = false;
-
-		cookie = next;
-		first = false;
-		bpf_map_lookup_elem(dp->maps[DP_MAP_NETNS], &cookie, &value);
-		if (ifindex)
-			keep = value.ifindex != (uint32_t)ifindex;
-		else
-			map_foreach(e, &dp->pods)
-				keep = keep || ((struct pod_state *)e->value)->ifindex == (int)value.ifindex;
-		if (keep)
-			continue;
-		mem_grow(gone, cap, n + 1);
-		gone[n++] = cookie;
-	}
-	for (size_t i = 0; i < n; i++)
-		bpf_map_delete_elem(dp->maps[DP_MAP_NETNS], &gone[i]);
-	free(gone);
-}
-
 static void pod_link_delete(struct dataplane *dp, int ifindex)
 {
 	nl_put_link_delete(dp->nl, ifindex);
@@ -359,7 +310,7 @@ int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct 
 	for (int f = 0; r == 0 && f < DP_FAMILIES; f++)
 		r = pod_endpoint(dp, &pod->addrs[f], pod->identity, host, mac, flags, err);
 	if (r == 0)
-		r = pod_netns_note(dp, pod, nl_fd(inner), host, err);
+		r = pod_netns_note(dp, addrs, nl_fd(inner), host, err);
 	if (r == 0)
 		r = pod_inner_setup(inner, addrs, peer, err);
 	/* routes of an end without carrier are accepted; the default route lives as long as the end is up */
@@ -368,7 +319,7 @@ int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct 
 	if (r < 0) {
 		for (int f = 0; f < DP_FAMILIES; f++)
 			pod_endpoint_forget(dp, &addrs[f], host);
-		pod_netns_forget(dp, host);
+		(void)pod_netns_forget(dp, host);
 		rates_forget(dp, host);
 		pod_link_delete(dp, host);
 		return err_wrap(err, r, "pod %s", pod->key);
@@ -398,7 +349,7 @@ int dataplane_pod_detach(struct dataplane *dp, const char *key, const struct dp_
 		pod_endpoint_forget(dp, &a, host.ifindex ? host.ifindex : s->ifindex);
 	}
 	if (host.ifindex || s)
-		pod_netns_forget(dp, host.ifindex ? host.ifindex : s->ifindex);
+		(void)pod_netns_forget(dp, host.ifindex ? host.ifindex : s->ifindex);
 	if (host.ifindex || s)
 		pod_drops_forget(dp, host.ifindex ? host.ifindex : s->ifindex);
 	if (host.ifindex || s)
@@ -607,12 +558,9 @@ static void adopt_anew(struct dataplane *dp)
 	mnl_nlmsg_put_extra_header(h, sizeof(struct rtmsg));
 	(void)nl_query(dp->nl, adopt_route, dp, NULL);
 	map_foreach(e, &dp->pods) {
-		struct pod_state *s = e->value;
-		struct dp_pod pod = { .addrs = { dp_addr_out(&s->addrs[DP_V4]), dp_addr_out(&s->addrs[DP_V6]) } };
-		_cleanup_close_ int netns = open(s->netns_path, O_RDONLY | O_CLOEXEC), fd = -1;
+		const struct pod_state *s = e->value;
 
-		if (netns < 0 || netns_socket(netns, NETLINK_ROUTE, &fd) < 0 ||
-		    pod_netns_note(dp, &pod, fd, s->ifindex, NULL) < 0)
+		if (pod_netns_enter(dp, s, NULL) < 0)
 			log_warn("namespace of a pod not taken over pod=%s", e->key);
 	}
 }
@@ -631,9 +579,9 @@ int pods_adopt(struct dataplane *dp, struct err *err)
 		adopt_anew(dp);
 	if (r == 0) {
 		adopt_endpoints(dp);
-		pod_netns_forget(dp, 0);
+		(void)pod_netns_forget(dp, 0);
 		pod_drops_prune(dp);
-		rates_adopt(dp);
+		(void)rates_adopt(dp);
 	}
 	return r;
 }

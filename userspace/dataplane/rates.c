@@ -194,7 +194,7 @@ bool rates_any_paced(struct dataplane *dp)
 }
 
 /* After a restart: rows of links that are gone go too; paced pods get the program as it is now. */
-void rates_adopt(struct dataplane *dp)
+uint32_t rates_adopt(struct dataplane *dp)
 {
 	uint32_t key, next, *gone = NULL;
 	size_t n = 0, cap = 0;
@@ -225,4 +225,5 @@ void rates_adopt(struct dataplane *dp)
 	for (size_t i = 0; i < n; i++)
 		bpf_map_delete_elem(dp->maps[DP_MAP_RATE], &gone[i]);
 	free(gone);
+	return (uint32_t)n;
 }

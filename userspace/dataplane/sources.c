@@ -63,7 +63,7 @@ bool sources_same(struct dataplane *dp, const struct dp_service *s, uint32_t set
 	return true;
 }
 
-static void sources_scan(struct dataplane *dp, bool (*fn)(void *arg, const struct k3c_source_key *key), void *arg)
+static uint32_t sources_scan(struct dataplane *dp, bool (*fn)(void *arg, const struct k3c_source_key *key), void *arg)
 {
 	struct k3c_source_key key, next, *dead = NULL;
 	int fd = dp->maps[DP_MAP_SOURCE];
@@ -79,6 +79,7 @@ static void sources_scan(struct dataplane *dp, bool (*fn)(void *arg, const struc
 	for (size_t i = 0; i < n; i++)
 		bpf_map_delete_elem(fd, &dead[i]);
 	free(dead);
+	return (uint32_t)n;
 }
 
 static bool sources_of_set(void *arg, const struct k3c_source_key *key)
@@ -89,7 +90,7 @@ static bool sources_of_set(void *arg, const struct k3c_source_key *key)
 void sources_delete(struct dataplane *dp, uint32_t set)
 {
 	if (set)
-		sources_scan(dp, sources_of_set, &set);
+		(void)sources_scan(dp, sources_of_set, &set);
 }
 
 int sources_write(struct dataplane *dp, const struct dp_service *s, uint32_t set, uint16_t *ret_n, struct err *err)
@@ -118,9 +119,9 @@ static bool sources_unused(void *arg, const struct k3c_source_key *key)
 	return !map_has(arg, str_make((const char *)&key->set, sizeof(key->set)));
 }
 
-void sources_collect_orphans(struct dataplane *dp, struct map *used)
+uint32_t sources_collect_orphans(struct dataplane *dp, struct map *used)
 {
-	sources_scan(dp, sources_unused, used);
+	return sources_scan(dp, sources_unused, used);
 }
 
 struct sources_list {
@@ -146,7 +147,7 @@ struct dp_net *sources_read(struct dataplane *dp, uint32_t set, size_t *ret_n)
 	struct sources_list l = { .set = set };
 
 	if (set)
-		sources_scan(dp, sources_listed, &l);
+		(void)sources_scan(dp, sources_listed, &l);
 	*ret_n = l.n;
 	return l.nets;
 }

@@ -126,7 +126,7 @@ static bool status_attached(struct dataplane *dp, enum dp_program p)
 		}
 		return false;
 	case DP_PROGRAM_XDP_IN:
-		return xdp_is_attached(dp);
+		return xdp_attached(dp) > 0;
 	case DP_PROGRAM_POD_PACE:
 		return rates_any_paced(dp);
 	default:

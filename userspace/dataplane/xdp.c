@@ -131,17 +131,27 @@ void xdp_purge(const char *pin_dir)
 	xdp_detach_others(&dp, NULL, 0);
 }
 
-bool xdp_is_attached(const struct dataplane *dp)
+uint32_t xdp_attached(const struct dataplane *dp)
 {
 	_cleanup_free_ char *dir = mem_printf("%s/links", dp->pin_dir);
 	DIR *d = opendir(dir);
-	bool found = false;
+	uint32_t n = 0;
 	struct dirent *e;
 
 	if (!d)
-		return false;
-	while (!found && (e = readdir(d)))
-		found = strncmp(e->d_name, XDP_PIN, strlen(XDP_PIN)) == 0;
+		return 0;
+	while ((e = readdir(d))) {
+		struct bpf_link_info info = {};
+		uint32_t len = sizeof(info);
+		_cleanup_close_ int link = -1;
+		char path[DP_PATH_MAX];
+
+		if (strncmp(e->d_name, XDP_PIN, strlen(XDP_PIN)) != 0 ||
+		    (size_t)snprintf(path, sizeof(path), "%s/%s", dir, e->d_name) >= sizeof(path))
+			continue;
+		link = bpf_obj_get(path);
+		n += link >= 0 && bpf_obj_get_info_by_fd(link, &info, &len) == 0 && info.xdp.ifindex != 0;
+	}
 	closedir(d);
-	return found;
+	return n;
 }
