@@ -7,7 +7,9 @@
 
 #include "bpf/include/endpoint.h"
 #include "bpf/include/policy.h"
+#include "bpf/include/rate.h"
 #include "bpf/include/service.h"
+#include "userspace/base/clock.h"
 #include "userspace/dataplane/inspect.h"
 #include "userspace/netctl/drift.h"
 
@@ -228,6 +230,94 @@ static void test_state(void **state)
 	expect_right();
 }
 
+/* Rows that say what links, namespaces and limits are, and those that nobody refers to. */
+static void test_rows(void **state)
+{
+	uint32_t up0 = (uint32_t)ifindex_in(world_host_ns(), "up0"), nobody = 99999, one = 1;
+	struct k3c_rate rate = { .limit = { { .bits_s = 1000000 } } };
+	struct k3c_source_key source = { .prefixlen = K3C_SOURCE_BITS_FIXED + 128, .set = 0x7fffffff };
+	struct k3c_netns ns;
+	struct dp_drift found;
+	struct k3c_link row;
+	uint64_t cookie;
+
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_LINK], &up0, &row), 0);
+	row.addr[DP_V4].b[15] ^= 1;
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_LINK], &up0, &row, BPF_ANY), 0);
+	found = look();
+	expect_found(&found, DP_DRIFT_LINK, 1);
+	/* one lost, one that is nobody's */
+	assert_int_equal(bpf_map_get_next_key(world.dp->maps[DP_MAP_NETNS], NULL, &cookie), 0);
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_NETNS], &cookie, &ns), 0);
+	assert_int_equal(bpf_map_delete_elem(world.dp->maps[DP_MAP_NETNS], &cookie), 0);
+	ns.ifindex = nobody;
+	cookie = nobody;
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_NETNS], &cookie, &ns, BPF_ANY), 0);
+	found = look();
+	expect_found(&found, DP_DRIFT_NETNS, 2);
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_RATE], &nobody, &rate, BPF_ANY), 0);
+	found = look();
+	expect_found(&found, DP_DRIFT_LIMIT, 1);
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_SOURCE], &source, &one, BPF_ANY), 0);
+	found = look();
+	expect_found(&found, DP_DRIFT_SET, 1);
+	expect_right();
+}
+
+static void on_lo(struct nl *nl, uint16_t type, const char *addr)
+{
+	struct dp_addr a = ip(addr);
+	struct nl_address put = { .addr = dp_addr_in(&a), .bits = 32, .ifindex = 1 };
+
+	nl_put_address(nl, type, &put, 0);
+	ok(nl_commit(nl, err));
+}
+
+/* Such as the cluster DNS's. */
+static void test_local_address(void **state)
+{
+	struct dp_addr dns = ip("10.43.0.10");
+	struct dp_drift found;
+	struct nl *other;
+
+	ok(nl_open(NETLINK_ROUTE, &other, err));
+	ok(dataplane_local_address_add(world.dp, &dns, err));
+	settle();
+	expect_nothing();
+	on_lo(other, RTM_DELADDR, "10.43.0.10");
+	found = look();
+	expect_found(&found, DP_DRIFT_ADDRESS, 1);
+	expect_nothing();
+	ok(dataplane_local_address_delete(world.dp, &dns, err));
+	expect_nothing();
+	nl_close(other);
+}
+
+/* What a look costs the loop: K3C_DRIFT_SERVICES says with how many. */
+static void test_cost(void **state)
+{
+	const char *text = getenv("K3C_DRIFT_SERVICES");
+	unsigned n = text && atoi(text) > 0 ? (unsigned)atoi(text) : 200;
+	int64_t begun, took, longest = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		char name[32], addr[32];
+
+		snprintf(name, sizeof(name), "cost-%u", i);
+		snprintf(addr, sizeof(addr), "10.43.%u.%u", 16 + i / 250, 1 + i % 250);
+		service(name, addr, 80, "");
+		slice(name, web.addr, 8080);
+	}
+	settle();
+	for (int i = 0; i < 5; i++) {
+		begun = clock_monotonic_ns();
+		expect_nothing();
+		took = clock_monotonic_ns() - begun;
+		longest = took > longest ? took : longest;
+	}
+	print_message("a look at %u Services and what else there is: at most %lld us\n", n, (long long)longest / 1000);
+}
+
 static void turns_until_found(enum dp_drift_kind kind, uint64_t n)
 {
 	const struct netctl_drift *d = netctl_get_drift(node.nc);
@@ -240,7 +330,7 @@ static void turns_until_found(enum dp_drift_kind kind, uint64_t n)
 /* What the kernel tells of is put right without anybody looking. */
 static void test_told_by_the_kernel(void **state)
 {
-	struct dp_addr addr = ip(web.addr);
+	struct dp_addr addr = ip(web.addr), dns = ip("10.43.0.10");
 	struct nl_route route = {
 		.family = AF_INET, .dst = dp_addr_in(&addr), .bits = 32, .type = RTN_UNICAST, .scope = RT_SCOPE_LINK
 	};
@@ -259,6 +349,14 @@ static void test_told_by_the_kernel(void **state)
 	ok(nl_commit(other, err));
 	turns_until_found(DP_DRIFT_FILTER, 3);
 	nl_close(other);
+	ok(dataplane_local_address_add(world.dp, &dns, err));
+	settle();
+	ok(nl_open(NETLINK_ROUTE, &other, err));
+	on_lo(other, RTM_DELADDR, "10.43.0.10");
+	turns_until_found(DP_DRIFT_ADDRESS, 1);
+	nl_close(other);
+	ok(dataplane_local_address_delete(world.dp, &dns, err));
+	settle();
 	assert_int_equal(netctl_get_drift(node.nc)->looks, 0);
 	expect_right();
 	/* A pod that goes takes its own away. */
@@ -298,6 +396,9 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_programs_and_filters, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_addresses_and_routes, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_state, drift_setup, drift_teardown),
+		cmocka_unit_test_setup_teardown(test_rows, drift_setup, drift_teardown),
+		cmocka_unit_test_setup_teardown(test_local_address, drift_setup, drift_teardown),
+		cmocka_unit_test_setup_teardown(test_cost, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_told_by_the_kernel, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_when, drift_setup, drift_teardown),
 	};
