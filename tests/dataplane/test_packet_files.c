@@ -367,7 +367,7 @@ static size_t reasons_missing(void)
 
 static void test_branches(void **state)
 {
-	char path[PATH_MAX], line[256];
+	char path[PATH_MAX + sizeof("/branches")], line[256];
 	size_t missing = 0;
 	FILE *f;
 
