@@ -258,19 +258,23 @@ static void policy_emit_rules(struct policy_out *out, uint8_t direction, const s
 void policy_of_pod(struct arena *arena, const struct net_pod *pod, struct policy_selection *ret)
 {
 	struct policy_selection s = { 0 };
-	size_t n = 0;
+	size_t cap = 0;
 
-	if (!pod->host_network)
-		list_foreach(p, &pod->home->policies, struct net_policy, link)
-			n += selector_matches(&p->selector, pod->labels, pod->n_labels);
-	s.policies = arena_new_array(arena, struct net_policy *, n);
-	if (n)
-		list_foreach(p, &pod->home->policies, struct net_policy, link) {
-			if (!selector_matches(&p->selector, pod->labels, pod->n_labels))
-				continue;
-			s.policies[s.n++] = p;
-			s.named = s.named || p->named_ingress;
+	list_foreach(p, &pod->home->policies, struct net_policy, link) {
+		if (pod->host_network || !selector_matches(&p->selector, pod->labels, pod->n_labels))
+			continue;
+		if (s.n == cap) {
+			struct net_policy **policies;
+
+			cap = cap ? cap * 2 : 16;
+			policies = arena_new_array(arena, struct net_policy *, cap);
+			if (s.n)
+				memcpy(policies, s.policies, s.n * sizeof(*policies));
+			s.policies = policies;
 		}
+		s.policies[s.n++] = p;
+		s.named = s.named || p->named_ingress;
+	}
 	*ret = s;
 }
 
