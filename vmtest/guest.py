@@ -60,9 +60,9 @@ class Guest:
     lock = threading.Lock()
     stopping = False
 
-    def __init__(self, kernel, initramfs, console, limit_s, on_result):
+    def __init__(self, kernel, initramfs, console, limit_s, on_result, on_boot=lambda guest: None):
         self.kernel, self.initramfs, self.console = kernel, initramfs, console
-        self.limit_s, self.on_result = limit_s, on_result
+        self.limit_s, self.on_result, self.on_boot = limit_s, on_result, on_boot
         self.results, self.problem, self.process = [], None, None
         self.booted_s = self.all_s = self.processor_s = 0.0
 
@@ -122,6 +122,7 @@ class Guest:
             if line.startswith("@kernel "):
                 boot.cancel()
                 self.booted_s = time.monotonic() - begun
+                self.on_boot(self)
             elif line.startswith("@begin ") and len(words) == 2:
                 current, before = Result(words[1]), self.used_s()
                 self.results.append(current)

@@ -221,9 +221,16 @@ def put_e2e(root, chosen):
     return wanting
 
 
-def pack(kernel, target, build, tests, kubectl, demo, e2e):
-    """`tests`: paths of test programs; `kubectl`: its path, or None to leave the node out; `demo`: run the steps of
-    `node`; `e2e`: what to run of read_e2e()."""
+def archive(root, target):
+    with open(target, "wb") as out:
+        names = subprocess.run(["find", ".", "-print0"], cwd=root, check=True, capture_output=True).stdout
+        subprocess.run(["cpio", "-0", "-o", "-H", "newc", "--quiet", "-R", "0:0"], cwd=root, check=True, input=names,
+                       stdout=out)
+
+
+def pack(target, build, tests, kubectl, demo, e2e):
+    """What all guests have. `tests`: paths of test programs; `kubectl`: its path, or None to leave the node out; `demo`:
+    run the steps of `node`; `e2e`: what to run of read_e2e()."""
     root = pathlib.Path(str(target) + ".root")
     shutil.rmtree(root, ignore_errors=True)
     try:
@@ -232,7 +239,6 @@ def pack(kernel, target, build, tests, kubectl, demo, e2e):
         put(root, "/bin/busybox", "/bin/busybox")
         put(root, HERE / "init", "/init")
         put_etc(root)
-        put_modules(root, kernel)
         programs = list(tests)
         for test in tests:
             put(root, test, f"/tests/{test.name}", strip=True)
@@ -242,10 +248,23 @@ def pack(kernel, target, build, tests, kubectl, demo, e2e):
             programs += put_e2e(root, e2e) if e2e else []
         for library in libraries_of(programs):
             put(root, library, library, strip=True)
+        archive(root, target)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def pack_kernel(kernel, base, target):
+    """The kernel's own modules after what all have: an initramfs may be several archives. Returns its size."""
+    root = pathlib.Path(str(target) + ".root")
+    try:
+        root.mkdir()
+        put_modules(root, kernel)
+        archive(root, str(target) + ".modules")
         with open(target, "wb") as out:
-            names = subprocess.run(["find", ".", "-print0"], cwd=root, check=True, capture_output=True).stdout
-            subprocess.run(["cpio", "-0", "-o", "-H", "newc", "--quiet", "-R", "0:0"], cwd=root, check=True,
-                           input=names, stdout=out)
+            for part in base, str(target) + ".modules":
+                with open(part, "rb") as f:
+                    shutil.copyfileobj(f, out)
+        os.unlink(str(target) + ".modules")
     finally:
         shutil.rmtree(root, ignore_errors=True)
     return os.path.getsize(target)
