@@ -6,9 +6,12 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "bpf/include/nat.h"
 #include "bpf/include/service.h"
+#include "userspace/dataplane/batch.h"
 #include "userspace/dataplane/inspect.h"
 #include "userspace/dataplane/internal.h"
 #include "userspace/dataplane/pressure.h"
@@ -322,7 +325,86 @@ int dataplane_service_delete(struct dataplane *dp, const struct dp_service *fron
 	return 0;
 }
 
-static struct dp_backend *services_read_set(struct dataplane *dp, uint32_t set, uint32_t count, size_t *ret_n)
+/* What stood in both maps a moment ago; backends in the order of their keys. */
+struct services_all {
+	struct k3c_service_key *keys;
+	struct k3c_service *values;
+	struct services_slot {
+		struct k3c_backend_key key;
+		struct k3c_backend backend;
+	} * slots;
+	size_t n, n_slots, cap_keys, cap_values, cap_slots;
+};
+
+static void services_all_frontends(void *arg, const char *keys, const char *values, uint32_t n)
+{
+	struct services_all *all = arg;
+
+	mem_grow(all->keys, all->cap_keys, all->n + n);
+	mem_grow(all->values, all->cap_values, all->n + n);
+	memcpy(all->keys + all->n, keys, n * sizeof(*all->keys));
+	memcpy(all->values + all->n, values, n * sizeof(*all->values));
+	all->n += n;
+}
+
+static void services_all_backends(void *arg, const char *keys, const char *values, uint32_t n)
+{
+	struct services_all *all = arg;
+
+	mem_grow(all->slots, all->cap_slots, all->n_slots + n);
+	for (uint32_t i = 0; i < n; i++) {
+		struct services_slot *slot = &all->slots[all->n_slots++];
+
+		memcpy(&slot->key, keys + i * sizeof(slot->key), sizeof(slot->key));
+		memcpy(&slot->backend, values + i * sizeof(slot->backend), sizeof(slot->backend));
+	}
+}
+
+static int services_slot_compare(const void *x, const void *y)
+{
+	const struct k3c_backend_key *a = x, *b = y;
+
+	if (a->set != b->set)
+		return a->set < b->set ? -1 : 1;
+	return a->index < b->index ? -1 : a->index > b->index;
+}
+
+static void services_all_finish(struct services_all *all)
+{
+	free(all->keys);
+	free(all->values);
+	free(all->slots);
+}
+
+static int services_all_read(struct dataplane *dp, struct services_all *all)
+{
+	int r = batch_each(dp->maps[DP_MAP_SERVICE], services_all_frontends, all);
+
+	if (r == 0)
+		r = batch_each(dp->maps[DP_MAP_BACKEND], services_all_backends, all);
+	if (r == 0 && all->n_slots)
+		qsort(all->slots, all->n_slots, sizeof(*all->slots), services_slot_compare);
+	return r;
+}
+
+/* `all`: NULL, one at a time from the map. */
+static bool services_read_slot(struct dataplane *dp, const struct services_all *all, const struct k3c_backend_key *key,
+			       struct k3c_backend *ret)
+{
+	const struct services_slot *slot;
+
+	if (!all)
+		return bpf_map_lookup_elem(dp->maps[DP_MAP_BACKEND], key, ret) == 0;
+	if (!all->n_slots)
+		return false;
+	slot = bsearch(key, all->slots, all->n_slots, sizeof(*slot), services_slot_compare);
+	if (slot)
+		*ret = slot->backend;
+	return slot;
+}
+
+static struct dp_backend *services_read_set(struct dataplane *dp, const struct services_all *all, uint32_t set,
+					    uint32_t count, size_t *ret_n)
 {
 	struct dp_backend *list = mem_new_array(struct dp_backend, (size_t)count + 1);
 	size_t n = 0;
@@ -331,7 +413,7 @@ static struct dp_backend *services_read_set(struct dataplane *dp, uint32_t set, 
 		struct k3c_backend_key slot = { .set = set, .index = i };
 		struct k3c_backend b;
 
-		if (bpf_map_lookup_elem(dp->maps[DP_MAP_BACKEND], &slot, &b) < 0)
+		if (!services_read_slot(dp, all, &slot, &b))
 			continue;
 		list[n++] = (struct dp_backend){ .addr = dp_addr_out(&b.addr), .port = ntohs(b.port) };
 	}
@@ -339,8 +421,8 @@ static struct dp_backend *services_read_set(struct dataplane *dp, uint32_t set, 
 	return list;
 }
 
-static void services_report(struct dataplane *dp, const struct k3c_service_key *key, const struct k3c_service *value,
-			    dataplane_service_fn *fn, void *arg)
+static void services_report(struct dataplane *dp, const struct services_all *all, const struct k3c_service_key *key,
+			    const struct k3c_service *value, dataplane_service_fn *fn, void *arg)
 {
 	_cleanup_free_ struct dp_backend *backends = NULL, *outside = NULL;
 	_cleanup_free_ struct dp_net *sources = NULL;
@@ -354,14 +436,16 @@ static void services_report(struct dataplane *dp, const struct k3c_service_key *
 		.outside_differs = value->flags & K3C_SERVICE_OUTSIDE,
 	};
 
-	s.backends = backends = services_read_set(dp, value->inside.set, value->inside.count, &s.n_backends);
+	s.backends = backends = services_read_set(dp, all, value->inside.set, value->inside.count, &s.n_backends);
 	if (s.outside_differs)
-		s.outside = outside = services_read_set(dp, value->outside.set, value->outside.count, &s.n_outside);
+		s.outside = outside =
+			services_read_set(dp, all, value->outside.set, value->outside.count, &s.n_outside);
 	s.sources = sources = sources_read(dp, value->sources, &s.n_sources);
 	fn(arg, &s);
 }
 
-int dataplane_service_each(struct dataplane *dp, dataplane_service_fn *fn, void *arg, struct err *err)
+/* Entry by entry. */
+static int services_each_slowly(struct dataplane *dp, dataplane_service_fn *fn, void *arg, struct err *err)
 {
 	int fd = dp->maps[DP_MAP_SERVICE];
 	struct k3c_service_key key, next;
@@ -373,9 +457,20 @@ int dataplane_service_each(struct dataplane *dp, dataplane_service_fn *fn, void 
 		key = next;
 		first = false;
 		if (bpf_map_lookup_elem(fd, &key, &value) == 0)
-			services_report(dp, &key, &value, fn, arg);
+			services_report(dp, NULL, &key, &value, fn, arg);
 	}
 	return errno == ENOENT ? 0 : err_set(err, -errno, "read %s: %s", maps_name(DP_MAP_SERVICE), strerror(errno));
+}
+
+int dataplane_service_each(struct dataplane *dp, dataplane_service_fn *fn, void *arg, struct err *err)
+{
+	_cleanup_(services_all_finish) struct services_all all = { 0 };
+
+	if (services_all_read(dp, &all) < 0)
+		return services_each_slowly(dp, fn, arg, err);
+	for (size_t i = 0; i < all.n; i++)
+		services_report(dp, &all, &all.keys[i], &all.values[i], fn, arg);
+	return 0;
 }
 
 /* As lb_by_address() of bpf/lib/lb.h finds it. */
@@ -397,43 +492,37 @@ int dataplane_service_get(struct dataplane *dp, const struct dp_addr *addr, uint
 		if (bpf_map_lookup_elem(dp->maps[DP_MAP_SERVICE], &key, &value) < 0)
 			return -ENOENT;
 	}
-	services_report(dp, &key, &value, fn, arg);
+	services_report(dp, NULL, &key, &value, fn, arg);
 	return 0;
 }
 
-/* A server that died between writing a set and naming it in a frontend leaves the set: it goes at the next open. */
+static void services_name_sets(struct map *used, const struct k3c_service *s)
+{
+	map_put(used, str_make((const char *)&s->inside.set, sizeof(s->inside.set)), used);
+	map_put(used, str_make((const char *)&s->outside.set, sizeof(s->outside.set)), used);
+	map_put(used, str_make((const char *)&s->sources, sizeof(s->sources)), used);
+}
+
+/* A server that died between writing a set and naming it in a frontend leaves the set; somebody may have written
+ * others by hand. A kernel that does not read whole maps keeps them. */
 uint32_t services_collect_orphans(struct dataplane *dp)
 {
+	_cleanup_(services_all_finish) struct services_all all = { 0 };
 	_cleanup_(map_finish) struct map used = MAP_INIT;
-	struct k3c_service_key key, next;
-	struct k3c_backend_key *dead = NULL, slot, next_slot;
-	size_t n_dead = 0, cap = 0;
-	uint32_t n_sources;
-	bool first = true;
+	uint32_t n;
 
-	while (bpf_map_get_next_key(dp->maps[DP_MAP_SERVICE], first ? NULL : &key, &next) == 0) {
-		struct k3c_service value;
+	if (services_all_read(dp, &all) < 0)
+		return 0;
+	for (size_t i = 0; i < all.n; i++)
+		services_name_sets(&used, &all.values[i]);
+	n = sources_collect_orphans(dp, &used);
+	for (size_t i = 0; i < all.n_slots; i++) {
+		const struct k3c_backend_key *slot = &all.slots[i].key;
 
-		key = next;
-		first = false;
-		if (bpf_map_lookup_elem(dp->maps[DP_MAP_SERVICE], &key, &value) < 0)
+		if (map_has(&used, str_make((const char *)&slot->set, sizeof(slot->set))))
 			continue;
-		map_put(&used, str_make((char *)&value.inside.set, sizeof(value.inside.set)), dp);
-		map_put(&used, str_make((char *)&value.outside.set, sizeof(value.outside.set)), dp);
-		map_put(&used, str_make((char *)&value.sources, sizeof(value.sources)), dp);
+		bpf_map_delete_elem(dp->maps[DP_MAP_BACKEND], slot);
+		n++;
 	}
-	n_sources = sources_collect_orphans(dp, &used);
-	first = true;
-	while (bpf_map_get_next_key(dp->maps[DP_MAP_BACKEND], first ? NULL : &slot, &next_slot) == 0) {
-		slot = next_slot;
-		first = false;
-		if (map_has(&used, str_make((char *)&slot.set, sizeof(slot.set))))
-			continue;
-		mem_grow(dead, cap, n_dead + 1);
-		dead[n_dead++] = slot;
-	}
-	for (size_t i = 0; i < n_dead; i++)
-		bpf_map_delete_elem(dp->maps[DP_MAP_BACKEND], &dead[i]);
-	free(dead);
-	return n_sources + (uint32_t)n_dead;
+	return n;
 }

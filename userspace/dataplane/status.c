@@ -11,12 +11,12 @@
 #include "bpf/include/endpoint.h"
 #include "bpf/include/nat.h"
 #include "userspace/base/fs.h"
+#include "userspace/dataplane/batch.h"
 #include "userspace/dataplane/inspect.h"
 #include "userspace/dataplane/internal.h"
 #include "userspace/dataplane/rates.h"
 
 #define STATUS_KEY_MAX 64
-#define STATUS_BATCH 1024
 
 static const char *const drop_names[K3C_DROP_MAX] = {
 	[K3C_DROP_NONE] = "none",
@@ -160,28 +160,9 @@ int dataplane_programs(struct dataplane *dp, struct dp_program_info *ret, size_t
 	return 0;
 }
 
-/* Whole runs of a hash at a time: a scrape must not cost a call for each entry. false: the kernel does not like it. */
-static bool status_count_batch(int fd, const struct bpf_map_info *info, uint32_t *ret)
+static void status_count(void *arg, const char *keys, const char *values, uint32_t n)
 {
-	_cleanup_free_ char *keys = mem_new_array(char, (size_t)STATUS_BATCH * info->key_size);
-	_cleanup_free_ char *values = mem_new_array(char, (size_t)STATUS_BATCH * info->value_size);
-	_Alignas(8) char at[STATUS_KEY_MAX];
-	uint32_t total = 0;
-	bool first = true;
-
-	for (uint32_t turn = 0; turn <= info->max_entries; turn++) {
-		uint32_t n = STATUS_BATCH;
-		int r = bpf_map_lookup_batch(fd, first ? NULL : at, at, keys, values, &n, NULL);
-
-		if (r < 0 && errno != ENOENT)
-			return false;
-		total += n;
-		first = false;
-		if (r < 0)
-			break;
-	}
-	*ret = total;
-	return true;
+	*(uint32_t *)arg += n;
 }
 
 /* Arrays are full by nature; the others are counted. */
@@ -195,7 +176,7 @@ static uint32_t status_entries(int fd, const struct bpf_map_info *info)
 	if (info->type == BPF_MAP_TYPE_SK_STORAGE || info->key_size > STATUS_KEY_MAX)
 		return 0;
 	if ((info->type == BPF_MAP_TYPE_HASH || info->type == BPF_MAP_TYPE_LRU_HASH) &&
-	    status_count_batch(fd, info, &n))
+	    batch_each(fd, status_count, &n) == 0)
 		return n;
 	n = 0;
 	while (bpf_map_get_next_key(fd, n ? key : NULL, next) == 0 && n <= info->max_entries) {
