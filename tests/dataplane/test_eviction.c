@@ -7,7 +7,7 @@
 
 #include "bpf/include/nat.h"
 
-#define EVICTION_ENTRIES 8192
+#define EVICTION_ENTRIES 8192    /* and in proportion when it says so */
 #define EVICTION_QUIET 100       /* half of each kind */
 #define EVICTION_SHORT 12000     /* unless K3C_EVICTION_CONNECTIONS says otherwise: of each, two entries */
 #define EVICTION_SERVER_MAX 4096 /* connections at a time */
@@ -129,7 +129,7 @@ static int tests(void)
 	int r;
 
 	world_uplink();
-	o.max_connections = EVICTION_ENTRIES;
+	o.max_connections = EVICTION_ENTRIES * short_ones() / EVICTION_SHORT;
 	ok(dataplane_open(&o, &world.dp, err));
 	pod_make(&pod, "eviction", "10.42.6.1", 0);
 	r = cmocka_run_group_tests(all, NULL, NULL);

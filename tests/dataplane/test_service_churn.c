@@ -11,7 +11,7 @@
 #define CHURN_FRONTENDS 16 /* and as many buckets */
 #define CHURN_BACKENDS 3
 #define CHURN_THREADS 2
-#define CHURN_CONNECTS 20000 /* a thread */
+#define CHURN_CONNECTS 20000 /* a thread, unless K3C_CHURN_CONNECTS says otherwise */
 #define CHURN_LOOKUPS 200000 /* a thread and frontend: where entries are replaced, a handful of all miss */
 #define CHURN_REPEAT 20000   /* of them at once, then perhaps on another processor */
 #define CHURN_PORT 9000
@@ -180,9 +180,11 @@ static void connect_one(int fd, unsigned i, struct reader *r)
 
 static void *connects_run(void *arg)
 {
+	const char *text = getenv("K3C_CHURN_CONNECTS");
+	unsigned connects = text && atoi(text) > 0 ? (unsigned)atoi(text) : CHURN_CONNECTS;
 	int fd = sock_in(world_host_ns(), SOCK_DGRAM);
 
-	for (unsigned n = 0; n < CHURN_CONNECTS; n++)
+	for (unsigned n = 0; n < connects; n++)
 		connect_one(fd, n % CHURN_FRONTENDS, arg);
 	close(fd);
 	return NULL;
