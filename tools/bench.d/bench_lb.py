@@ -13,7 +13,7 @@ import iptables_peer
 from common import CONNECTIONS, BenchNode, emit, request, wait_quiet
 from paths import CONNECT_PORT, ECHO_PORT, FLAVOURS, NS, SERVICES, Ends, interleave, peers, service, until_connects
 
-ROUNDS = 7
+ROUNDS = 9
 SIZES = (1, 100, 1000, 10000)
 NAMES = {"service": "k3c-bpf", "direct": "direct to the pod", "legacy": "iptables-legacy", "nft": "iptables-nft",
          "vmap": "nftables verdict map", "bare": "two plain veths and a route"}

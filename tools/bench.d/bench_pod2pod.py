@@ -6,7 +6,7 @@ from bench_lb import NAMES
 from common import BenchNode, emit
 from paths import ECHO_PORT, NS, Ends, interleave, peers
 
-ROUNDS = 7
+ROUNDS = 9
 
 
 def measure(options):

@@ -6,7 +6,7 @@ import time
 from common import BenchNode, emit, request
 from paths import CONNECT_PORT, ECHO_PORT, NS, Ends, interleave
 
-ROUNDS = 7
+ROUNDS = 9
 PEERS = 1000
 POLICIES = f"/apis/networking.k8s.io/v1/namespaces/{NS}/networkpolicies"
 

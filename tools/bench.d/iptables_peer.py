@@ -111,32 +111,57 @@ def vmap_service(i, target=PORT):
 
 VMAP_FRAME = """add table ip kube-proxy
 add map ip kube-proxy service-ips { type ipv4_addr . inet_proto . inet_service : verdict ; }
+add map ip kube-proxy service-nodeports { type inet_proto . inet_service : verdict ; }
 add map ip kube-proxy firewall-ips { type ipv4_addr . inet_proto . inet_service : verdict ; }
+add map ip kube-proxy no-endpoint-services { type ipv4_addr . inet_proto . inet_service : verdict ; }
+add map ip kube-proxy no-endpoint-nodeports { type inet_proto . inet_service : verdict ; }
 add set ip kube-proxy cluster-ips { type ipv4_addr ; }
+add set ip kube-proxy nodeport-ips { type ipv4_addr ; }
+add element ip kube-proxy nodeport-ips { %s }
 add chain ip kube-proxy mark-for-masquerade
 add rule ip kube-proxy mark-for-masquerade meta mark set meta mark or 0x4000
+add chain ip kube-proxy masquerading
+add rule ip kube-proxy masquerading meta mark and 0x4000 == 0 return
+add rule ip kube-proxy masquerading meta mark set meta mark xor 0x4000
+add rule ip kube-proxy masquerading masquerade fully-random
 add chain ip kube-proxy services
 add rule ip kube-proxy services ip daddr . meta l4proto . th dport vmap @service-ips
+add rule ip kube-proxy services ip daddr @nodeport-ips meta l4proto . th dport vmap @service-nodeports
 add chain ip kube-proxy firewall-check
 add rule ip kube-proxy firewall-check ip daddr . meta l4proto . th dport vmap @firewall-ips
+add chain ip kube-proxy service-endpoints-check
+add rule ip kube-proxy service-endpoints-check ip daddr . meta l4proto . th dport vmap @no-endpoint-services
+add chain ip kube-proxy nodeport-endpoints-check
+add rule ip kube-proxy nodeport-endpoints-check ip daddr @nodeport-ips meta l4proto . th dport vmap @no-endpoint-nodeports
 add chain ip kube-proxy cluster-ips-check
 add rule ip kube-proxy cluster-ips-check ip daddr @cluster-ips reject
-add chain ip kube-proxy nat-prerouting { type nat hook prerouting priority dstnat ; }
+add chain ip kube-proxy filter-prerouting-pre-dnat { type filter hook prerouting priority -110 ; }
+add rule ip kube-proxy filter-prerouting-pre-dnat ct state new jump firewall-check
+add chain ip kube-proxy filter-output-pre-dnat { type filter hook output priority -110 ; }
+add rule ip kube-proxy filter-output-pre-dnat ct state new jump firewall-check
+add chain ip kube-proxy nat-prerouting { type nat hook prerouting priority -100 ; }
 add rule ip kube-proxy nat-prerouting jump services
 add chain ip kube-proxy nat-output { type nat hook output priority -100 ; }
 add rule ip kube-proxy nat-output jump services
-add chain ip kube-proxy nat-postrouting { type nat hook postrouting priority srcnat ; }
-add rule ip kube-proxy nat-postrouting meta mark and 0x4000 != 0 masquerade
-add chain ip kube-proxy filter-prerouting { type filter hook prerouting priority -110 ; }
-add rule ip kube-proxy filter-prerouting ct state new jump firewall-check
-add chain ip kube-proxy filter-forward { type filter hook forward priority -110 ; }
+add chain ip kube-proxy filter-input { type filter hook input priority 0 ; }
+add rule ip kube-proxy filter-input ct state new jump nodeport-endpoints-check
+add rule ip kube-proxy filter-input ct state new jump service-endpoints-check
+add chain ip kube-proxy filter-forward { type filter hook forward priority 0 ; }
+add rule ip kube-proxy filter-forward ct state new jump service-endpoints-check
 add rule ip kube-proxy filter-forward ct state new jump cluster-ips-check
-"""
+add chain ip kube-proxy filter-output { type filter hook output priority 0 ; }
+add rule ip kube-proxy filter-output ct state new jump service-endpoints-check
+add rule ip kube-proxy filter-output ct state new jump cluster-ips-check
+add chain ip kube-proxy nat-postrouting { type nat hook postrouting priority 100 ; }
+add rule ip kube-proxy nat-postrouting jump masquerading
+""" % GATEWAY
 
 
 def vmap_rules(n):
     chains, elements = zip(*(vmap_service(i, PORT if i < n else ECHO_PORT) for i in range(n + 1)))
-    return VMAP_FRAME + "".join(chains) + f"add element ip kube-proxy service-ips {{ {', '.join(elements)} }}\n"
+    addresses = ", ".join(service_ip(i) for i in range(n + 1))
+    return (VMAP_FRAME + "".join(chains) + f"add element ip kube-proxy cluster-ips {{ {addresses} }}\n"
+            f"add element ip kube-proxy service-ips {{ {', '.join(elements)} }}\n")
 
 
 class Peer:
@@ -190,7 +215,9 @@ class Peer:
         """How long it takes to add one service where the others stand."""
         if flavour == "vmap":
             chains, element = vmap_service(i)
-            text, program = chains + f"add element ip kube-proxy service-ips {{ {element} }}\n", ["nft", "-f", "-"]
+            text = (chains + f"add element ip kube-proxy cluster-ips {{ {service_ip(i)} }}\n"
+                    f"add element ip kube-proxy service-ips {{ {element} }}\n")
+            program = ["nft", "-f", "-"]
         else:
             chains, rules = service_lines(i)
             text = "\n".join(["*nat", *chains, *rules, "COMMIT", ""])

@@ -18,8 +18,10 @@
 #include "userspace/dataplane/rates.h"
 
 #define RATES_NS_PER_S 1000000000ull
-/* What may be saved up where packets are dropped: a tenth of a second, and at least what senders send at once. */
-#define RATES_BURST_NS (RATES_NS_PER_S / 10)
+/* What may be saved up where packets are dropped: a quarter of a second, and at least what senders send at once. TCP
+ * that loses the end of a burst is silent for its timeout, 200 ms at least: what is not saved up for as long is lost to
+ * it, half of the limit with a tenth of a second. */
+#define RATES_BURST_NS (RATES_NS_PER_S / 4)
 #define RATES_BURST_BYTES 131072ull
 
 static void rates_limit(struct k3c_rate_limit *l, uint64_t bits_s)
