@@ -355,6 +355,9 @@ def dropped(node, *reasons):
     return count
 
 
+OUTSIDE_V6, HOST_V6, OUTSIDE_NET_V6 = "2001:db8:aa::2", "2001:db8:aa::1", "2001:db8:aa::/64"
+
+
 def outside_place(outside, dual=False):
     """An outside host that knows the way to the pods (of each family)."""
     outside.run("ip", "route", "add", "default", "via", Outside.HOST, check=True)
