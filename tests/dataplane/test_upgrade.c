@@ -72,6 +72,7 @@ struct load {
 	int frontend;
 	pthread_t thread;
 	unsigned rounds, connections, wrong, broken, refused;
+	int why; /* of the last that was refused */
 };
 
 static bool ask(int fd, char *ret)
@@ -108,14 +109,18 @@ static void *load_new(void *arg)
 	while (!stop) {
 		struct linger now = { .l_onoff = 1 }; /* reset: no ports kept in TIME_WAIT */
 		char letter = 0;
-		int fd;
+		int fd, r;
 
-		if (client_in(ns, SOCK_STREAM, frontends[l->frontend].addr, frontends[l->frontend].port, &fd) < 0)
+		r = client_in(ns, SOCK_STREAM, frontends[l->frontend].addr, frontends[l->frontend].port, &fd);
+
+		if (r < 0) {
 			l->refused++;
-		else if (!ask(fd, &letter))
+			l->why = r;
+		} else if (!ask(fd, &letter)) {
 			l->broken++;
-		else if (letter != 'A' + frontends[l->frontend].server)
+		} else if (letter != 'A' + frontends[l->frontend].server) {
 			l->wrong++;
+		}
 		l->connections++;
 		setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 		close(fd);
@@ -311,8 +316,9 @@ static void report(const char *what, const struct load *l, size_t n)
 		      sum.connections, sum.wrong, sum.broken, sum.refused);
 	for (size_t i = 0; i < n; i++)
 		if (l[i].wrong + l[i].refused + l[i].broken)
-			print_error("%s:%u: %u wrong, %u broken, %u refused\n", frontends[l[i].frontend].addr,
-				    frontends[l[i].frontend].port, l[i].wrong, l[i].broken, l[i].refused);
+			print_error("%s:%u: %u wrong, %u broken, %u refused (%s)\n", frontends[l[i].frontend].addr,
+				    frontends[l[i].frontend].port, l[i].wrong, l[i].broken, l[i].refused,
+				    strerror(-l[i].why));
 	assert_int_equal(sum.wrong + sum.refused + sum.broken, 0);
 }
 
