@@ -2,6 +2,7 @@
 """What came out: a table (kernel x test), JUnit XML, and Markdown for docs/kernels.md."""
 import pathlib
 import re
+import types
 import xml.etree.ElementTree as xml
 
 # A line of dataplane/test_verifier.
@@ -134,6 +135,9 @@ def junit(guests, path):
         failures = sum(not r.passed for r in guest.results) + bool(guest.problem)
         suite = xml.SubElement(top, "testsuite", name=guest.kernel.name, tests=str(len(guest.results) + 1),
                                failures=str(failures), time=f"{guest.all_s:.1f}")
+        told = xml.SubElement(suite, "properties")
+        for name, value in ("version", guest.kernel.version), ("processor_s", f"{guest.processor_s:.1f}"):
+            xml.SubElement(told, "property", name=name, value=value)
         boot = xml.SubElement(suite, "testcase", classname=guest.kernel.name, name="guest",
                               time=f"{guest.booted_s:.1f}")
         if guest.problem:
@@ -145,3 +149,22 @@ def junit(guests, path):
             xml.SubElement(case, "system-out").text = text(r.output)
     path.parent.mkdir(parents=True, exist_ok=True)
     xml.ElementTree(top).write(path, encoding="utf-8", xml_declaration=True)
+
+
+class Past:
+    """A guest as its JUnit XML tells of it."""
+
+    def __init__(self, suite):
+        told = {p.get("name"): p.get("value") for p in suite.iter("property")}
+        self.kernel = types.SimpleNamespace(name=suite.get("name"), version=told["version"])
+        self.all_s, self.processor_s = float(suite.get("time")), float(told["processor_s"])
+        boot, *cases = suite.findall("testcase")
+        self.booted_s, self.good = float(boot.get("time")), suite.get("failures") == "0" and bool(cases)
+        self.results = [types.SimpleNamespace(
+            test=c.get("name"), passed=c.find("failure") is None, seconds=float(c.get("time")),
+            output=(c.findtext("system-out") or "").splitlines()) for c in cases]
+
+
+def read(paths):
+    """{kernel name: guest} of these files; of a kernel that is in several the last one."""
+    return {g.kernel.name: g for path in paths for g in map(Past, xml.parse(path).getroot().iter("testsuite"))}

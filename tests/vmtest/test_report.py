@@ -128,6 +128,19 @@ class Report(unittest.TestCase):
             path.write_text("nothing")
             self.assertRaises(ValueError, report.document, [guest], path)
 
+    def test_read(self):
+        """The tables are the same from the file that a run has written."""
+        guests = [Fake(GOOD + DONE, "6.1"), Fake(GOOD + 'echo "@begin a/b"; echo "@end a/b 1 2.0"\n' + DONE, "7")]
+        for guest in guests:
+            guest.run()
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "vmtest.xml"
+            report.junit(guests, path)
+            past = report.read([path, path])
+        self.assertEqual(list(past), ["6.1", "7"])
+        for table in report.table, report.verifier_table:
+            self.assertEqual(table(list(past.values())), table(guests))
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)
