@@ -184,8 +184,9 @@ __attribute__((noinline)) int host_free_port(const struct k3c_nat_key *key, stru
 static __always_inline bool host_is_direct(const struct k3c_addr *dst)
 {
 	struct k3c_direct_key key = { .prefixlen = K3C_DIRECT_BITS_FIXED + 128, .addr = *dst };
+	__u32 *direct = bpf_map_lookup_elem(&k3c_direct, &key);
 
-	return bpf_map_lookup_elem(&k3c_direct, &key) != NULL;
+	return direct && *direct;
 }
 
 static __always_inline int host_masquerade(struct __sk_buff *skb, const struct packet *p, const struct k3c_nat_key *key)

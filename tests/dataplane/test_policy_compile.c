@@ -61,9 +61,13 @@ static bool compiled_allows(const struct policy_compiled *c, uint8_t direction, 
 	return rule_match(c, &rule);
 }
 
+/* By family: what is IPv4 is so by its own first 96 bits. */
 static bool in_net(const struct k3c_addr *a, const struct dp_policy_rule *r)
 {
-	return dp_addr_in_net(a, &r->prefix, r->prefix_len);
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	bool v4 = memcmp(a->b, mapped, 12) == 0, net_v4 = r->prefix_len >= 96 && memcmp(r->prefix.b, mapped, 12) == 0;
+
+	return r->everyone || (v4 == net_v4 && bits_equal(a->b, r->prefix.b, r->prefix_len));
 }
 
 /* What the rules say, one by one. Excepts follow their allow rule here. */
@@ -87,6 +91,53 @@ static bool rules_allow(const struct dp_policy *p, uint8_t direction, uint32_t i
 	return false;
 }
 
+/* Prefixes of IPv6 of every length around the mapped addresses, and excepts out of them. */
+static struct dp_policy_rule random_wide(const struct dp_policy_rule *base, bool deny, unsigned min)
+{
+	struct dp_policy_rule r = *base;
+
+	r.deny = deny;
+	memset(&r.prefix, 0, sizeof(r.prefix));
+	if (min <= 96)
+		r.prefix_len = (uint8_t)(min + (unsigned)rand() % (97 - min));
+	if (min > 96 || rand() % 4 == 0)
+		r.prefix_len = (uint8_t)(min + (unsigned)rand() % (129 - min));
+	if (rand() % 2)
+		r.prefix.b[10] = (uint8_t)(rand() % 2 ? 0xff : 0xfe);
+	if (rand() % 2)
+		r.prefix.b[11] = (uint8_t)(rand() % 2 ? 0xfe : 0xfc);
+	for (unsigned bit = r.prefix_len; bit < 128; bit++)
+		r.prefix.b[bit / 8] &= (uint8_t) ~(0x80 >> bit % 8);
+	return r;
+}
+
+static size_t random_wides(struct dp_policy_rule *rules, struct dp_policy_rule base)
+{
+	struct dp_policy_rule e;
+	size_t n = 1;
+
+	rules[0] = random_wide(&base, false, rand() % 2 ? 0 : (unsigned)rand() % 96);
+	for (int k = 0; k < 2 && rules[0].prefix_len < 128; k++) {
+		e = random_wide(&rules[0], true, rules[0].prefix_len + 1u);
+		if (bits_equal(e.prefix.b, rules[0].prefix.b, rules[0].prefix_len))
+			rules[n++] = e;
+	}
+	return n;
+}
+
+static struct dp_addr random_addr(void)
+{
+	struct dp_addr a = v4((rand() % 10 ? 0x0a000000u : 0x0b000000u) | ((uint32_t)rand() & 0x1ff));
+
+	if (rand() % 3)
+		return a;
+	a.b[10] = (uint8_t)(rand() % 2 ? 0xff : 0xfe);
+	a.b[11] = (uint8_t)(rand() % 2 ? 0xfe : 0);
+	if (rand() % 4 == 0)
+		a.b[rand() % 8] ^= 1;
+	return a;
+}
+
 static size_t random_rules(struct dp_policy_rule *rules, size_t max)
 {
 	static const uint8_t protos[] = { 0, IPPROTO_TCP, IPPROTO_UDP };
@@ -103,6 +154,15 @@ static size_t random_rules(struct dp_policy_rule *rules, size_t max)
 		if (rand() % 3 == 0) {
 			r.identity = 1 + (uint32_t)rand() % 4;
 			rules[n++] = r;
+			continue;
+		}
+		if (rand() % 8 == 0) {
+			r.everyone = true;
+			rules[n++] = r;
+			continue;
+		}
+		if (rand() % 3 == 0) {
+			n += random_wides(rules + n, r);
 			continue;
 		}
 		r.prefix = v4(0x0a000000u | ((uint32_t)rand() & 0xff));
@@ -129,7 +189,7 @@ static void test_random(void **state)
 	static const uint8_t protos[] = { IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMP };
 
 	srand(7);
-	for (int round = 0; round < 60; round++) {
+	for (int round = 0; round < 300; round++) {
 		struct dp_policy_rule rules[14];
 		struct dp_policy p = { .rules = rules };
 		struct policy_compiled c;
@@ -137,7 +197,7 @@ static void test_random(void **state)
 		p.n_rules = random_rules(rules, 14);
 		assert_int_equal(policy_compile(&p, &c, NULL), 0);
 		for (int probe = 0; probe < 600; probe++) {
-			struct dp_addr a = v4((rand() % 10 ? 0x0a000000u : 0x0b000000u) | ((uint32_t)rand() & 0x1ff));
+			struct dp_addr a = random_addr();
 			struct k3c_addr addr = dp_addr_in(&a);
 			const struct dp_policy_rule *near = &rules[(size_t)rand() % p.n_rules];
 			uint8_t direction = (uint8_t)(rand() % 2), proto = protos[rand() % 3];

@@ -470,7 +470,7 @@ class TwoFamilies(Policies):
     dual = True
     flags = {"K3C_NON_MASQUERADE_CIDRS": f"198.51.100.0/24,{OUTSIDE_NET_V6}",
              "K3C_CLUSTER_CIDR": f"{CLUSTER_CIDR},fd42:e2e::/64", "K3C_SERVICE_CIDR": f"{SERVICE_CIDR},fd43:e2e::/112"}
-    seeds = SEEDS[:1]
+    seeds = [int(s) for s in os.environ.get("K3C_POLICY_SEEDS", "1 3").split()]  # 3 has a block ::/0
     test_established = test_finished_pod = test_rewritten_under_traffic = test_service = None
 
 

@@ -54,7 +54,9 @@ static inline bool rules_allow(const struct policy_result *p, uint8_t direction,
 
 		if (r->deny || r->direction != direction || !rule_ports(r, proto, port))
 			continue;
-		if (r->identity ? r->identity == far->identity : address_in(&far->addr, &r->prefix, r->prefix_len))
+		if (r->everyone   ? true
+		    : r->identity ? r->identity == far->identity
+				  : address_in(&far->addr, &r->prefix, r->prefix_len))
 			if (r->identity || !rule_excepts(p, i, far))
 				return true;
 	}

@@ -43,11 +43,14 @@ struct r_selector {
 	struct r_req reqs[REQS];
 };
 
-/* fd42::/96 and the 32 bits of addr, or IPv4. */
+/* fd42::/96 and the 32 bits of addr, or IPv4. `wide`: shorter than these 96 bits, of IPv6, around fd42:: or around
+ * what looks like IPv4. */
 struct r_block {
 	bool v6;
 	uint32_t addr;
 	unsigned len; /* of the 32 bits */
+	bool wide, mapped;
+	unsigned wide_len;
 };
 
 enum { R_TCP, R_UDP, R_SCTP, R_PROTOS };
@@ -113,6 +116,8 @@ static bool ref_labels(const struct r_selector *s, const struct r_labels *l)
 
 static bool ref_block(bool v6, uint32_t addr, const struct r_block *b)
 {
+	if (b->wide) /* the first bits of fd42:: are 0xfd, those around the mapped addresses are 0 */
+		return v6 && (!b->mapped || !b->wide_len);
 	return b->v6 == v6 && (!b->len || (addr ^ b->addr) >> (32 - b->len) == 0);
 }
 
@@ -208,6 +213,10 @@ static void random_peer(struct r_peer *p)
 	unsigned kind = rnd(4);
 
 	*p = (struct r_peer){ .has_block = kind == 3 };
+	if (kind == 3 && !rnd(4)) {
+		p->block = (struct r_block){ .v6 = true, .wide = true, .mapped = rnd(2), .wide_len = rnd(96) };
+		return;
+	}
 	if (kind == 0 || kind == 2)
 		random_selector(&p->pods);
 	if (kind == 1 || kind == 2)
@@ -294,6 +303,11 @@ static void write_selector(struct buf *out, const struct r_selector *s)
 
 static void write_block(struct buf *out, const struct r_block *b)
 {
+	if (b->wide) {
+		buf_printf(out, "'%s/%u'",
+			   !b->mapped || !b->wide_len ? (b->wide_len ? "fd42::" : "::") : "::", b->wide_len);
+		return;
+	}
 	if (b->v6) {
 		buf_printf(out, "'fd42::%x:%x/%u'", b->addr >> 16, b->addr & 0xffff, 96 + b->len);
 		return;

@@ -378,18 +378,6 @@ static int config_check_ranges(struct config *c, struct err *err)
 	return r < 0 ? r : config_check_node_ip(c, err);
 }
 
-/* ::/0 would contain the mapped IPv4 addresses: what is global or local unicast stands for it. */
-static void config_direct_everywhere(struct config *c)
-{
-	static const char *const nets[] = { "2000::/3", "fc00::/7" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(nets); i++) {
-		struct dp_net *net = &c->direct_nets[c->n_direct_nets++];
-
-		address_parse_prefix(str_of(nets[i]), &net->addr, &net->bits);
-	}
-}
-
 static int config_check_dataplane(struct config *c, struct err *err)
 {
 	static const char *const modes[] = { "off", "native", "generic" };
@@ -400,10 +388,7 @@ static int config_check_dataplane(struct config *c, struct err *err)
 
 		if (address_parse_prefix(str_of(text), &net.addr, &net.bits) < 0)
 			return err_set(err, -EINVAL, "non-masquerade-cidrs: \"%s\" is no address range", text);
-		if (!net.bits)
-			config_direct_everywhere(c);
-		else
-			c->direct_nets[c->n_direct_nets++] = net;
+		c->direct_nets[c->n_direct_nets++] = net;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(modes); i++)
 		if (strcmp(c->xdp, modes[i]) == 0) {

@@ -52,7 +52,7 @@ struct config {
 	enum dp_family primary;
 	struct dp_net pod_nets[DP_FAMILIES], service_nets[DP_FAMILIES];
 	struct dp_addr dns_addrs[DP_FAMILIES], node_ips[DP_FAMILIES];
-	struct dp_net direct_nets[2 * CONFIG_LIST_MAX];
+	struct dp_net direct_nets[CONFIG_LIST_MAX];
 	size_t n_direct_nets;
 	enum dp_xdp xdp_mode;
 	int node_port_min, node_port_max;

@@ -50,7 +50,7 @@ static struct json *rule_peer(struct policy_get *p, const struct dp_rule_info *r
 		}
 		return v;
 	}
-	if (r->prefix_len)
+	if (!r->everyone)
 		json_set_cstr(a, v, "cidr",
 			      arena_printf(a, "%s/%u", inspect_address(a, &r->prefix),
 					   r->prefix_len - (address_family(&r->prefix) == DP_V4 ? 96 : 0)));

@@ -13,6 +13,7 @@
 #include "userspace/base/fs.h"
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/legacy.h"
 #include "userspace/dataplane/strangers.h"
 
 #define DATAPLANE_IP_FORWARD "/proc/sys/net/ipv4/ip_forward"
@@ -31,6 +32,9 @@ bool dp_addr_in_net(const struct k3c_addr *a, const struct dp_addr *net, unsigne
 {
 	struct k3c_addr m = dp_mask(bits);
 
+	/* ::/0 and its like contain the mapped addresses only by the way these are written. */
+	if (bits < DP_V4_BITS && dp_addr_is_v4(a))
+		return false;
 	for (int i = 0; i < 16; i++)
 		if ((a->b[i] & m.b[i]) != (net->b[i] & m.b[i]))
 			return false;
@@ -121,6 +125,8 @@ void dataplane_close(struct dataplane *dp)
 {
 	if (!dp)
 		return;
+	if (dp->started && !dp->unsettled) /* else an older build's own are still there */
+		legacy_leave(dp);
 	sockets_finish(dp);
 	policy_unload_sets(dp);
 	pods_forget(dp);
@@ -314,6 +320,7 @@ int dataplane_open(const struct dataplane_options *options, struct dataplane **r
 	dp->options.n_direct_nets = 0;
 	if (r < 0)
 		return err_wrap(err, r, "dataplane");
+	dp->started = true;
 	*ret = TAKE_PTR(dp);
 	return 0;
 }

@@ -49,8 +49,8 @@ struct dataplane_options {
  * where pin_dir needs one, sets net.ipv4.ip_forward, routes unknown pod and service addresses to "unreachable", and
  * attaches to the host's links that have an address; they are followed by dataplane_links_process(). */
 int dataplane_open(const struct dataplane_options *options, struct dataplane **ret, struct err *err);
-/* After an upgrade that lays objects' maps out anew the old programs serve on, with the old maps, until the new ones are
- * filled: called once everything known was written. Otherwise there is nothing to do. */
+/* After an upgrade that lays objects' maps out anew the old programs serve on, with the old maps, until the new ones
+ * are filled: called once everything known was written. Otherwise there is nothing to do. */
 int dataplane_settle(struct dataplane *dp, struct err *err);
 /* Leaves everything in the kernel. */
 void dataplane_close(struct dataplane *dp);
@@ -107,6 +107,12 @@ int dataplane_service_each(struct dataplane *dp, dataplane_service_fn *fn, void 
  * there are logged). port 0: every port of the address. */
 int dataplane_backends_gone(struct dataplane *dp, const struct dp_backend *backends, size_t n, uint8_t proto,
 			    struct err *err);
+/* UDP flows and connected sockets whose frontend, as it stands in the maps now, does not lead to their backend any more
+ * end the same way: to be called after frontends lost backends, moved or went. */
+int dataplane_flows_check(struct dataplane *dp, struct err *err);
+/* The same once after a start, for what an earlier run did not come to; and of other protocols whatever leads neither
+ * to a pod of this node nor to one of the living, of any protocol. */
+int dataplane_flows_adopt(struct dataplane *dp, const struct dp_backend *living, size_t n, struct err *err);
 
 /* ---- pods ---- */
 
@@ -144,6 +150,10 @@ struct dp_policy_rule {
 	/* An `except`: carved out of the nearest allow rule before it with the same direction, proto and ports whose
 	 * prefix contains it (none: -EINVAL). Other allow rules are not touched: rules add up, as in NetworkPolicy. */
 	bool deny;
+	/* Every address of both families; identity and prefix are zero. A prefix holds addresses of its own family
+	 * only:
+	 * ::/0 holds none of IPv4, though these are written as mapped. */
+	bool everyone;
 };
 
 struct dp_policy {

@@ -212,14 +212,27 @@ static void rule_tell(const struct opening *o, dataplane_rule_fn *fn, void *arg,
 	fn(arg, r);
 }
 
+/* All of IPv6 under a rule that all of IPv4 is under as well. */
+static bool rule_is_everyone(struct dataplane *dp, const struct k3c_prefix_key *key, uint32_t class)
+{
+	struct k3c_prefix_key v4 = *key;
+	uint32_t theirs;
+
+	v4.prefixlen = K3C_PREFIX_BITS_FIXED + DP_V4_BITS;
+	v4.addr = dp_addr_v4(0);
+	return key->prefixlen == K3C_PREFIX_BITS_FIXED &&
+	       bpf_map_lookup_elem(dp->maps[DP_MAP_PREFIX], &v4, &theirs) == 0 && theirs == class;
+}
+
 /* A prefix opens what its class has. */
-static void rule_prefix(const struct k3c_prefix_key *key, uint32_t class, const struct openings *o,
-			dataplane_rule_fn *fn, void *arg)
+static void rule_prefix(struct dataplane *dp, const struct k3c_prefix_key *key, uint32_t class,
+			const struct openings *o, dataplane_rule_fn *fn, void *arg)
 {
 	const struct opening all = { .direction = key->direction, .last = UINT16_MAX };
 	struct dp_rule_info r = {
 		.prefix = dp_addr_out(&key->addr),
 		.prefix_len = (uint8_t)(key->prefixlen - K3C_PREFIX_BITS_FIXED),
+		.everyone = rule_is_everyone(dp, key, class),
 	};
 
 	if (class == K3C_CLASS_ALL) {
@@ -252,7 +265,7 @@ int dataplane_rule_each(struct dataplane *dp, uint32_t set, dataplane_rule_fn *f
 		key = next;
 		first = false;
 		if (key.set == set && bpf_map_lookup_elem(dp->maps[DP_MAP_PREFIX], &key, &class) == 0)
-			rule_prefix(&key, class, &o, fn, arg);
+			rule_prefix(dp, &key, class, &o, fn, arg);
 	}
 	free(o.items);
 	return errno == ENOENT ? 0 : err_set(err, -errno, "read %s: %s", maps_name(DP_MAP_PREFIX), strerror(errno));

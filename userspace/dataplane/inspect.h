@@ -34,6 +34,7 @@ struct dp_rule_info {
 	uint32_t identity;       /* 0: the prefix */
 	struct dp_addr prefix;
 	uint8_t prefix_len; /* of 128; an `except` was taken out: several prefixes stand for the block around it */
+	bool everyone;      /* of both families */
 };
 typedef void dataplane_rule_fn(void *arg, const struct dp_rule_info *r);
 /* Runs of ports are put together again; by direction, peer, protocol, port. */

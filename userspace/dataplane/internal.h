@@ -95,6 +95,7 @@ struct dataplane {
 	char *pin_dir;
 	char *cgroup2_dir;
 	bool readonly;
+	bool started; /* to the end: the maps are this process' to write */
 	struct dataplane_options options; /* strings: the two above */
 	int maps[DP_MAP_COUNT];
 	int old_maps[DP_MAP_COUNT]; /* -1: none. Those of the build before, until its programs are replaced */
@@ -141,6 +142,8 @@ static inline struct dp_addr dp_addr_out(const struct k3c_addr *a)
 	memcpy(r.b, a->b, 16);
 	return r;
 }
+
+#define DP_V4_BITS 96 /* the mapped prefix before an IPv4 address */
 
 static inline bool dp_addr_is_v4(const struct k3c_addr *a)
 {

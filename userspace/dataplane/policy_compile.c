@@ -19,8 +19,10 @@ struct ports {
 struct piece {
 	struct k3c_addr addr;
 	unsigned bits;
-	uint32_t ports; /* index into the list of distinct ports */
+	uint32_t ports; /* index into the list of distinct ports, or PORTS_NONE */
 };
+
+#define PORTS_NONE UINT32_MAX
 
 struct port_set {
 	uint32_t *ports; /* sorted, distinct */
@@ -54,6 +56,15 @@ static void compiler_reset(struct compiler *c)
 	free(c->pieces);
 	free(c->ports);
 	*c = (struct compiler){ 0 };
+}
+
+/* As the kernel's trie sees it, which knows no families. */
+static bool prefix_nests(const struct piece *a, const struct piece *b)
+{
+	struct k3c_addr mask = dp_mask(a->bits);
+
+	return a->bits <= b->bits && (b->addr.q[0] & mask.q[0]) == a->addr.q[0] &&
+	       (b->addr.q[1] & mask.q[1]) == a->addr.q[1];
 }
 
 static bool prefix_contains(const struct k3c_addr *a, unsigned bits, const struct k3c_addr *b, unsigned b_bits)
@@ -146,13 +157,26 @@ struct carve {
 	const size_t *excepts;
 	size_t n_excepts;
 	uint32_t ports;
+	bool v6;
 };
+
+static void compiler_piece(struct compiler *c, const struct k3c_addr *addr, unsigned bits, uint32_t ports)
+{
+	if (c->n_pieces >= POLICY_ENTRIES_MAX) {
+		c->too_many = true;
+		return;
+	}
+	mem_grow(c->pieces, c->cap_pieces, c->n_pieces + 1);
+	c->pieces[c->n_pieces++] = (struct piece){ .addr = *addr, .bits = bits, .ports = ports };
+}
 
 static void carve_prefix(struct carve *v, const struct k3c_addr *addr, unsigned bits)
 {
 	struct k3c_addr half = *addr;
 	bool touched = false;
 
+	if (v->v6 && bits >= DP_V4_BITS && dp_addr_is_v4(addr))
+		return;
 	for (size_t i = 0; i < v->n_excepts; i++) {
 		const struct dp_policy_rule *e = &v->rules[v->excepts[i]];
 		struct k3c_addr a = dp_addr_in(&e->prefix);
@@ -163,14 +187,7 @@ static void carve_prefix(struct carve *v, const struct k3c_addr *addr, unsigned 
 			touched = true;
 	}
 	if (!touched) {
-		struct compiler *c = v->c;
-
-		if (c->n_pieces >= POLICY_ENTRIES_MAX) {
-			c->too_many = true;
-			return;
-		}
-		mem_grow(c->pieces, c->cap_pieces, c->n_pieces + 1);
-		c->pieces[c->n_pieces++] = (struct piece){ .addr = *addr, .bits = bits, .ports = v->ports };
+		compiler_piece(v->c, addr, bits, v->ports);
 		return;
 	}
 	/* an except is longer than this prefix, so bits < 128 */
@@ -193,6 +210,8 @@ static void port_set_add(struct port_set *s, uint32_t ports)
 {
 	size_t i = 0;
 
+	if (ports == PORTS_NONE)
+		return;
 	while (i < s->n && s->ports[i] < ports)
 		i++;
 	if (i < s->n && s->ports[i] == ports)
@@ -203,7 +222,7 @@ static void port_set_add(struct port_set *s, uint32_t ports)
 	s->n++;
 }
 
-/* K3C_CLASS_ALL when one of the ports is "any". */
+/* K3C_CLASS_ALL when one of the ports is "any". A class of no ports has no rules: nothing passes. */
 static uint32_t compiler_class(struct compiler *c, const struct port_set *s)
 {
 	struct port_set *fresh;
@@ -212,7 +231,8 @@ static uint32_t compiler_class(struct compiler *c, const struct port_set *s)
 		if (ports_any(&c->ports[s->ports[i]]))
 			return K3C_CLASS_ALL;
 	for (size_t i = 0; i < c->n_classes; i++)
-		if (c->classes[i].n == s->n && memcmp(c->classes[i].ports, s->ports, s->n * sizeof(*s->ports)) == 0)
+		if (c->classes[i].n == s->n &&
+		    (!s->n || memcmp(c->classes[i].ports, s->ports, s->n * sizeof(*s->ports)) == 0))
 			return (uint32_t)i + 1;
 	mem_grow(c->classes, c->cap_classes, c->n_classes + 1);
 	fresh = &c->classes[c->n_classes++];
@@ -245,24 +265,44 @@ struct level {
 	uint32_t class;
 };
 
+/* Where an IPv6 prefix is around all of IPv4, a place of its own for IPv4, which takes nothing over. */
+static void compiler_part_families(struct compiler *c)
+{
+	const struct k3c_addr zero = dp_addr_v4(0);
+	const struct piece v4 = { .addr = zero, .bits = DP_V4_BITS };
+	bool around = false;
+
+	for (size_t i = 0; i < c->n_pieces && !around; i++)
+		around = c->pieces[i].bits < DP_V4_BITS && prefix_nests(&c->pieces[i], &v4);
+	if (around)
+		compiler_piece(c, &zero, DP_V4_BITS, PORTS_NONE);
+}
+
+/* Ports go down from prefix to prefix within a family only. */
+static bool piece_takes_over(const struct piece *from, const struct piece *to)
+{
+	return from->bits >= DP_V4_BITS || to->bits < DP_V4_BITS || !dp_addr_is_v4(&to->addr);
+}
+
 /* Sorted by address and length, prefixes nest like brackets: a stack holds what is around the current one. */
 static void compiler_prefixes(struct compiler *c)
 {
 	struct level *stack = mem_new_array(struct level, 130);
 	size_t depth = 0;
 
+	compiler_part_families(c);
 	if (c->n_pieces)
 		qsort(c->pieces, c->n_pieces, sizeof(*c->pieces), piece_compare);
 	for (size_t i = 0; i < c->n_pieces;) {
 		const struct piece *p = &c->pieces[i];
 		struct level *l;
 
-		while (depth &&
-		       !prefix_contains(&stack[depth - 1].piece->addr, stack[depth - 1].piece->bits, &p->addr, p->bits))
+		while (depth && !prefix_nests(stack[depth - 1].piece, p))
 			free(stack[--depth].set.ports);
 		l = &stack[depth];
 		*l = (struct level){ .piece = p };
-		for (size_t k = 0; depth && k < stack[depth - 1].set.n; k++)
+		for (size_t k = 0; depth && piece_takes_over(stack[depth - 1].piece, p) && k < stack[depth - 1].set.n;
+		     k++)
 			port_set_add(&l->set, stack[depth - 1].set.ports[k]);
 		for (; i < c->n_pieces && piece_compare(&c->pieces[i], p) == 0; i++)
 			port_set_add(&l->set, c->pieces[i].ports);
@@ -288,7 +328,7 @@ static long except_owner(const struct dp_policy *p, size_t at)
 		const struct dp_policy_rule *r = &p->rules[i];
 		struct k3c_addr a = dp_addr_in(&r->prefix);
 
-		if (!r->deny && !r->identity && r->direction == e->direction && r->proto == e->proto &&
+		if (!r->deny && !r->identity && !r->everyone && r->direction == e->direction && r->proto == e->proto &&
 		    r->port == e->port && r->end_port == e->end_port &&
 		    prefix_contains(&a, r->prefix_len, &addr, e->prefix_len))
 			return (long)i;
@@ -308,6 +348,14 @@ static int compile_rule(struct compiler *c, const struct dp_policy *p, size_t at
 		emit_ports(c, r->identity & ~K3C_PEER_CLASS, &ports);
 		return 0;
 	}
+	v.ports = compiler_ports(c, &ports);
+	if (r->everyone) {
+		const struct k3c_addr v4 = dp_addr_v4(0), v6 = { 0 };
+
+		compiler_piece(c, &v6, 0, v.ports);
+		compiler_piece(c, &v4, DP_V4_BITS, v.ports);
+		return 0;
+	}
 	for (size_t i = at + 1; i < p->n_rules; i++) {
 		if (owner[i] != (long)at)
 			continue;
@@ -317,7 +365,7 @@ static int compile_rule(struct compiler *c, const struct dp_policy *p, size_t at
 	net.q[0] &= mask.q[0];
 	net.q[1] &= mask.q[1];
 	v.excepts = excepts;
-	v.ports = compiler_ports(c, &ports);
+	v.v6 = r->prefix_len < DP_V4_BITS || !dp_addr_is_v4(&net);
 	carve_prefix(&v, &net, r->prefix_len);
 	free(excepts);
 	return 0;
@@ -332,7 +380,8 @@ static int compile_check(const struct dp_policy *p, long *owner, struct err *err
 
 		owner[i] = -1;
 		if (r->direction > DP_EGRESS || r->prefix_len > 128 || (r->end_port && r->end_port < r->port) ||
-		    (r->end_port && !r->port) || (r->identity & K3C_PEER_CLASS) || (r->deny && r->identity))
+		    (r->end_port && !r->port) || (r->identity & K3C_PEER_CLASS) || (r->deny && r->identity) ||
+		    (r->everyone && (r->deny || r->identity || r->prefix_len)))
 			return err_set(err, -EINVAL, "policy rule %zu is malformed", i);
 		if (!r->deny)
 			continue;

@@ -139,6 +139,9 @@ bool address_in(const struct dp_addr *a, const struct dp_addr *prefix, uint8_t l
 {
 	struct dp_addr masked = *a;
 
+	/* ::/0 and its like contain the mapped addresses only by the way these are written. */
+	if (len < ADDRESS_V4_BITS && address_family(a) == DP_V4)
+		return false;
 	address_clear_host_bits(&masked, len);
 	return address_equal(&masked, prefix);
 }

@@ -239,7 +239,7 @@ static void policy_emit_peer(struct policy_out *out, uint8_t direction, const st
 
 static void policy_emit_rules(struct policy_out *out, uint8_t direction, const struct net_rule *rules, size_t n)
 {
-	const struct dp_policy_rule everyone = { .direction = direction };
+	const struct dp_policy_rule everyone = { .direction = direction, .everyone = true };
 
 	for (size_t i = 0; i < n; i++) {
 		bool named = policy_has_named_port(&rules[i]);
