@@ -10,7 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bpf/include/endpoint.h"
 #include "userspace/base/log.h"
+#include "userspace/dataplane/legacy.h"
 #include "userspace/dataplane/maps.h"
 
 #define CARRY_KEY_MAX 64
@@ -18,30 +20,56 @@
 
 /* ---- older layouts ---- */
 
-struct meta_v1 {
-	uint32_t generation, flags;
-	uint8_t build_id[32];
-	int32_t saved_ip_forward;
-	uint32_t next_set;
-};
-_Static_assert(sizeof(struct meta_v1) == 48, "meta_v1");
-
 /* Before the node forwarded IPv6. Another build's programs are never this one's: no build_id. */
 static int carry_meta_v1(int from, int to)
 {
 	uint32_t zero = 0;
-	struct meta_v1 old;
+	struct legacy_meta old;
 	struct k3c_meta now;
 
 	if (bpf_map_lookup_elem(from, &zero, &old) < 0)
 		return -errno;
 	now = (struct k3c_meta){
 		.generation = old.generation,
-		.flags = old.flags,
+		.flags = old.flags & ~LEGACY_META_RAISED_IP6,
 		.saved_ip_forward = (int16_t)old.saved_ip_forward,
+		.raised_ip6_forward = old.flags & LEGACY_META_RAISED_IP6 ? 1 : 0,
 		.next_set = old.next_set,
 	};
 	return bpf_map_update_elem(to, &zero, &now, BPF_ANY) < 0 ? -errno : 0;
+}
+
+/* Only what nobody else knows: whose the clsact is, and what the link was like before. */
+static int carry_link_v1(int from, int to)
+{
+	uint32_t key, next;
+	bool first = true;
+
+	while (bpf_map_get_next_key(from, first ? NULL : &key, &next) == 0) {
+		struct k3c_link now = { 0 };
+		struct legacy_link old;
+
+		key = next;
+		first = false;
+		if (bpf_map_lookup_elem(from, &key, &old) < 0)
+			continue;
+		now.flags = old.flags & (K3C_LINK_OWN_CLSACT | K3C_LINK_RAISED_RA);
+		if (now.flags && bpf_map_update_elem(to, &key, &now, BPF_ANY) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+/* Fewer reasons, the same ones. */
+static int carry_drop_v1(int from, int to)
+{
+	return maps_copy(from, to, 0, NULL);
+}
+
+/* What is on its way in pieces is sent again. */
+static int carry_frag_v1(int from, int to)
+{
+	return 0;
 }
 
 static const struct map_carry {
@@ -49,7 +77,10 @@ static const struct map_carry {
 	unsigned version;
 	int (*fn)(int from, int to);
 } map_carries[] = {
-	{ DP_MAP_META, 1, carry_meta_v1 },
+	{ DP_MAP_META, LEGACY_VERSION, carry_meta_v1 },
+	{ DP_MAP_LINK, LEGACY_VERSION, carry_link_v1 },
+	{ DP_MAP_DROP, LEGACY_VERSION, carry_drop_v1 },
+	{ DP_MAP_FRAG, LEGACY_VERSION, carry_frag_v1 },
 };
 
 int maps_carry_older(enum dp_map m, int from, int to, struct err *err)
