@@ -46,15 +46,20 @@ def goals_table():
     the machine is shared) stand the medians of one operation as a clock saw it: where they disagree, look closer."""
     rows = [["metric", "at", "against", "value", "peer's", "ratio", "to reach", "holds", "p50s"]]
     for g in goals:
-        at = f"{g['services']:,} Services" if "services" in g else f"{g['limit']}" if "limit" in g else ""
+        n = g.get("services")
+        at = f"{n:,} Service{'s' * (n > 1)}" if n else g.get("limit", "")
         unit = g["unit"]
-        rows.append([g["metric"], at, g.get("peer", ""), f"{g['value']:,} {unit}",
-                     f"{g['peer_value']:,} {unit}" if "peer" in g else "", str(g.get("ratio", "")), g["goal"],
+        rows.append([g["metric"], at, g.get("peer", ""), f"{plain(g['value'])} {unit}",
+                     f"{plain(g['peer_value'])} {unit}" if "peer" in g else "", str(g.get("ratio", "")), g["goal"],
                      "yes" if g["holds"] else "**no**",
                      f"{g['p50_us']:.1f} us, {g['peer_p50_us']:.1f} us" if g.get("peer_p50_us") else ""])
     widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
     lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(r, widths)) + " |" for r in rows]
     return [lines[0], "| " + " | ".join("-" * w for w in widths) + " |", *lines[1:]] if goals else []
+
+
+def plain(v):
+    return f"{v:,.0f}" if v >= 100 else str(v)
 
 
 def rounded(v):

@@ -4,7 +4,7 @@ import math
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 860, 460
-LEFT, RIGHT, TOP, BOTTOM = 80, 210, 50, 60
+LEFT, RIGHT, TOP, BOTTOM = 95, 210, 50, 60
 COLORS = ("#c0392b", "#2471a3", "#7f8c8d", "#af7ac5", "#28b463", "#d68910", "#34495e")
 LABEL_GAP = 16
 
@@ -12,7 +12,7 @@ LABEL_GAP = 16
 def nice(top):
     """A round number at or above `top`, of which a fifth is round as well."""
     unit = 10 ** math.floor(math.log10(top))
-    return next(unit * f for f in (1, 2, 2.5, 5, 10) if unit * f >= top)
+    return next(unit * f for f in (1, 1.5, 2, 2.5, 3, 4, 5, 7.5, 10) if unit * f >= top)
 
 
 def spread(wanted):
@@ -39,15 +39,16 @@ def draw(path, title, x_name, y_name, lines):
         y = top * i / 5
         out += [f'<path d="M{LEFT} {py(y):.1f}H{WIDTH - RIGHT}" stroke="#ddd"/>',
                 text(LEFT - 8, py(y) + 4, f"{y:,.0f}", 'text-anchor="end"')]
-    for x in xs:
-        out.append(text(px(x), HEIGHT - BOTTOM + 20, f"{x:,}", 'text-anchor="middle"'))
-    out += [text(LEFT + wide / 2, HEIGHT - 15, x_name, 'text-anchor="middle"'),
-            text(LEFT - 8, TOP - 8, y_name, 'text-anchor="end" font-size="11"')]
+    for x in (10 ** d for d in range(round(low), round(high) + 1)):
+        out += [f'<path d="M{px(x):.1f} {HEIGHT - BOTTOM}v5" stroke="#888"/>',
+                text(px(x), HEIGHT - BOTTOM + 20, f"{x:,}", 'text-anchor="middle"')]
+    out += [text(LEFT + wide / 2, HEIGHT - 15, f"{x_name} (logarithmic)", 'text-anchor="middle"'),
+            text(20, TOP + tall / 2, y_name, f'text-anchor="middle" transform="rotate(-90 20 {TOP + tall / 2:.0f})"')]
     names = spread([py(points[-1][1]) + 4 for points in lines.values()])
-    for i, (name, points) in enumerate(lines.items()):
+    for i, (name, points) in reversed(list(enumerate(lines.items()))):  # the first one above the others
         color = COLORS[i % len(COLORS)]
         steps = " ".join(f"{px(x):.1f},{py(y):.1f}" for x, y in points)
         out.append(f'<polyline points="{steps}" fill="none" stroke="{color}" stroke-width="{3 if i == 0 else 1.5}"/>')
         out += [f'<circle cx="{px(x):.1f}" cy="{py(y):.1f}" r="3" fill="{color}"/>' for x, y in points]
-        out.append(text(WIDTH - RIGHT + 12, names[i], name, f'fill="{color}"'))
+        out.append(text(WIDTH - RIGHT + 12, names[i], name, f'fill="{color}"' + (' font-weight="bold"' if i == 0 else "")))
     path.write_text("\n".join([*out, "</svg>", ""]))
