@@ -292,6 +292,62 @@ static void test_local_address(void **state)
 	nl_close(other);
 }
 
+static void ignore_service(void *arg, const struct dp_service *s)
+{
+}
+
+/* One byte after the other of a row's value, upside down. */
+static void invert_row(int fd, const void *key, uint32_t size, const char *name)
+{
+	struct dp_drift found;
+	uint8_t was[256], now[256];
+
+	assert_true(size <= sizeof(was));
+	for (uint32_t i = 0; i < size; i++) {
+		if (bpf_map_lookup_elem(fd, key, was) < 0)
+			return; /* it was nobody's */
+		memcpy(now, was, size);
+		now[i] ^= 0xff;
+		if (bpf_map_update_elem(fd, key, now, BPF_EXIST) < 0)
+			continue; /* the kernel says no */
+		(void)dataplane_service_each(world.dp, ignore_service, NULL, NULL);
+		look();
+		look();
+		found = look();
+		for (int k = 0; k < DP_DRIFT_KINDS; k++)
+			if (found.n[k])
+				fail_msg("%s: byte %u: %s is not put right", name, i, dataplane_drift_name(k));
+	}
+}
+
+/* Whatever stands in a map is input: nothing dies of it, and it is as it was after two looks. */
+static void test_inverted(void **state)
+{
+	static const enum dp_map maps[] = { DP_MAP_SERVICE, DP_MAP_BACKEND, DP_MAP_SOURCE,   DP_MAP_ENDPOINT,
+					    DP_MAP_PREFIX,  DP_MAP_NETNS,   DP_MAP_LINK,     DP_MAP_NODE,
+					    DP_MAP_RATE,    DP_MAP_META,    DP_MAP_POD_DROP, DP_MAP_DIRECT };
+
+	service("sticky", "10.43.0.99", 80, ",'sessionAffinity':'ClientIP'");
+	slice("sticky", web.addr, 8080);
+	settle();
+	expect_nothing();
+	for (size_t i = 0; i < ARRAY_SIZE(maps); i++) {
+		int fd = world.dp->maps[maps[i]];
+		struct bpf_map_info info = {};
+		uint32_t len = sizeof(info);
+		uint8_t keys[64][64];
+		size_t n = 0;
+
+		assert_int_equal(bpf_obj_get_info_by_fd(fd, &info, &len), 0);
+		assert_true(info.key_size <= sizeof(keys[0]));
+		while (n < ARRAY_SIZE(keys) && bpf_map_get_next_key(fd, n ? keys[n - 1] : NULL, keys[n]) == 0)
+			n++;
+		for (size_t k = 0; k < n; k++)
+			invert_row(fd, keys[k], info.value_size, maps_name(maps[i]));
+	}
+	expect_right();
+}
+
 static int64_t processor_ns(void)
 {
 	struct timespec t;
@@ -407,6 +463,7 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_state, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_rows, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_local_address, drift_setup, drift_teardown),
+		cmocka_unit_test_setup_teardown(test_inverted, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_cost, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_told_by_the_kernel, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_when, drift_setup, drift_teardown),

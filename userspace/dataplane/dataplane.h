@@ -91,6 +91,8 @@ struct dp_service {
 	/* loadBalancerSourceRanges: who may come; none: everyone. The node itself always may. */
 	const struct dp_net *sources;
 	size_t n_sources;
+	/* Of those that the maps hold: somebody else wrote there, what was left out makes no sense. */
+	bool damaged;
 };
 
 /* From a socket on the host 127.0.0.1 and ::1 count as addresses of the node; in a pod they are the pod's own.
@@ -107,11 +109,11 @@ int dataplane_service_each(struct dataplane *dp, dataplane_service_fn *fn, void 
  * there are logged). port 0: every port of the address. */
 int dataplane_backends_gone(struct dataplane *dp, const struct dp_backend *backends, size_t n, uint8_t proto,
 			    struct err *err);
-/* UDP flows and connected sockets whose frontend, as it stands in the maps now, does not lead to their backend any more
- * end the same way: to be called after frontends lost backends, moved or went. */
-int dataplane_flows_check(struct dataplane *dp, struct err *err);
-/* The same once after a start, for what an earlier run did not come to; and of other protocols whatever leads neither
- * to a pod of this node nor to one of the living, of any protocol. */
+/* To be called after UDP frontends lost backends, moved or went: translations whose frontend, as it stands in the maps
+ * now, does not lead to their backend any more are forgotten, and sockets connected to one of `lost` destroyed. */
+int dataplane_flows_check(struct dataplane *dp, const struct dp_backend *lost, size_t n, struct err *err);
+/* Once after a start, for what an earlier run did not come to: UDP translations as above, and of other protocols
+ * translations and sockets that lead neither to a pod of this node nor to one of the living, of any protocol. */
 int dataplane_flows_adopt(struct dataplane *dp, const struct dp_backend *living, size_t n, struct err *err);
 
 /* ---- pods ---- */
@@ -151,8 +153,7 @@ struct dp_policy_rule {
 	 * prefix contains it (none: -EINVAL). Other allow rules are not touched: rules add up, as in NetworkPolicy. */
 	bool deny;
 	/* Every address of both families; identity and prefix are zero. A prefix holds addresses of its own family
-	 * only:
-	 * ::/0 holds none of IPv4, though these are written as mapped. */
+	 * only: ::/0 holds none of IPv4, though these are written as mapped. */
 	bool everyone;
 };
 

@@ -16,6 +16,9 @@
 #include "userspace/dataplane/internal.h"
 #include "userspace/dataplane/pressure.h"
 
+/* Sizes in the map are input as well: nothing larger was written by us. */
+#define SERVICES_SET_MAX 131072
+
 /* A set of backends, as the caller gives it. */
 struct backend_list {
 	const struct dp_backend *items;
@@ -120,6 +123,8 @@ static void services_delete_set(struct dataplane *dp, uint32_t set, uint32_t cou
 	_cleanup_(backend_batch_finish) struct backend_batch batch;
 	int fd = dp->maps[DP_MAP_BACKEND];
 
+	if (count > SERVICES_SET_MAX) /* damaged: what is there is collected as nobody's */
+		count = 0;
 	backend_batch_init(&batch, count, members);
 	for (uint32_t i = 0; i < count; i++) {
 		struct k3c_backend_key key = { .set = set, .index = i };
@@ -167,7 +172,18 @@ static int services_write_set(struct dataplane *dp, struct backend_list list, ui
 	return r;
 }
 
-static bool services_same_set(struct dataplane *dp, struct backend_list list, uint32_t set, uint32_t count)
+static bool services_has_member(struct dataplane *dp, uint32_t set, const struct k3c_backend *b)
+{
+	struct k3c_backend_key key = { .set = set, .index = k3c_backend_hash(&b->addr, b->port) };
+	struct k3c_backend have;
+
+	/* two members of one hash share a slot */
+	return bpf_map_lookup_elem(dp->maps[DP_MAP_BACKEND], &key, &have) == 0 &&
+	       k3c_backend_hash(&have.addr, have.port) == key.index;
+}
+
+static bool services_same_set(struct dataplane *dp, struct backend_list list, uint32_t set, uint32_t count,
+			      bool members)
 {
 	if (count != list.n)
 		return false;
@@ -177,7 +193,7 @@ static bool services_same_set(struct dataplane *dp, struct backend_list list, ui
 
 		services_backend(&list.items[i], &want);
 		if (bpf_map_lookup_elem(dp->maps[DP_MAP_BACKEND], &key, &have) < 0 ||
-		    memcmp(&have, &want, sizeof(have)) != 0)
+		    memcmp(&have, &want, sizeof(have)) != 0 || (members && !services_has_member(dp, set, &want)))
 			return false;
 	}
 	return true;
@@ -188,10 +204,12 @@ static bool services_same(struct dataplane *dp, const struct dp_service *s, cons
 	if (old->affinity_s != s->affinity_s || old->id != s->id || old->kind != s->kind ||
 	    old->flags != services_flags(s))
 		return false;
+	if (!s->outside_differs && old->outside.word != old->inside.word)
+		return false;
 	return services_same_set(dp, (struct backend_list){ s->backends, s->n_backends }, old->inside.set,
-				 old->inside.count) &&
+				 old->inside.count, s->affinity_s) &&
 	       (!s->outside_differs || services_same_set(dp, (struct backend_list){ s->outside, s->n_outside },
-							 old->outside.set, old->outside.count)) &&
+							 old->outside.set, old->outside.count, s->affinity_s)) &&
 	       sources_same(dp, s, old->sources, old->n_sources);
 }
 
@@ -232,6 +250,8 @@ static int services_check(const struct dp_service *s, struct err *err)
 
 	if (s->proto != IPPROTO_TCP && s->proto != IPPROTO_UDP && s->proto != IPPROTO_SCTP)
 		return err_set(err, -EPROTONOSUPPORT, "services carry TCP, UDP and SCTP");
+	if (s->n_backends > SERVICES_SET_MAX || (s->outside_differs && s->n_outside > SERVICES_SET_MAX))
+		return err_set(err, -E2BIG, "a frontend has more than %d backends", SERVICES_SET_MAX);
 	for (size_t i = 0; i < s->n_backends + (s->outside_differs ? s->n_outside : 0); i++) {
 		a = dp_addr_in(i < s->n_backends ? &s->backends[i].addr : &s->outside[i - s->n_backends].addr);
 		if (dp_addr_is_v4(&a) != v4)
@@ -403,22 +423,41 @@ static bool services_read_slot(struct dataplane *dp, const struct services_all *
 	return slot;
 }
 
-static struct dp_backend *services_read_set(struct dataplane *dp, const struct services_all *all, uint32_t set,
-					    uint32_t count, size_t *ret_n)
+/* Who asks for members wants each backend's there too. */
+static struct dp_backend *services_read_set(struct dataplane *dp, const struct services_all *all,
+					    union k3c_service_set from, bool members, struct dp_service *s,
+					    size_t *ret_n)
 {
+	uint32_t count = from.count > SERVICES_SET_MAX ? 0 : from.count;
 	struct dp_backend *list = mem_new_array(struct dp_backend, (size_t)count + 1);
 	size_t n = 0;
 
 	for (uint32_t i = 0; i < count; i++) {
-		struct k3c_backend_key slot = { .set = set, .index = i };
-		struct k3c_backend b;
+		struct k3c_backend_key slot = { .set = from.set, .index = i };
+		struct k3c_backend b, member;
 
 		if (!services_read_slot(dp, all, &slot, &b))
 			continue;
 		list[n++] = (struct dp_backend){ .addr = dp_addr_out(&b.addr), .port = ntohs(b.port) };
+		slot.index = k3c_backend_hash(&b.addr, b.port);
+		if (members && (!services_read_slot(dp, all, &slot, &member) ||
+				k3c_backend_hash(&member.addr, member.port) != slot.index))
+			s->damaged = true;
 	}
+	if (n != from.count)
+		s->damaged = true;
 	*ret_n = n;
 	return list;
+}
+
+static bool services_kind_fits(const struct k3c_service_key *key, const struct k3c_service *value)
+{
+	const struct dp_service s = { .kind = value->kind, .outside_differs = value->flags & K3C_SERVICE_OUTSIDE };
+
+	if (value->kind > DP_HOST_PORT || key->scope > K3C_SCOPE_NODE ||
+	    (value->kind == DP_NODE_PORT && key->scope != K3C_SCOPE_NODE))
+		return false;
+	return value->flags == services_flags(&s) && (s.outside_differs || value->outside.word == value->inside.word);
 }
 
 static void services_report(struct dataplane *dp, const struct services_all *all, const struct k3c_service_key *key,
@@ -434,13 +473,16 @@ static void services_report(struct dataplane *dp, const struct services_all *all
 		.addr = dp_addr_out(&key->addr),
 		.affinity_s = value->affinity_s,
 		.outside_differs = value->flags & K3C_SERVICE_OUTSIDE,
+		.damaged = !services_kind_fits(key, value),
 	};
+	bool members = s.affinity_s && !s.damaged;
 
-	s.backends = backends = services_read_set(dp, all, value->inside.set, value->inside.count, &s.n_backends);
+	s.backends = backends = services_read_set(dp, all, value->inside, members, &s, &s.n_backends);
 	if (s.outside_differs)
-		s.outside = outside =
-			services_read_set(dp, all, value->outside.set, value->outside.count, &s.n_outside);
+		s.outside = outside = services_read_set(dp, all, value->outside, members, &s, &s.n_outside);
 	s.sources = sources = sources_read(dp, value->sources, &s.n_sources);
+	if (s.n_sources != value->n_sources || !value->sources != !value->n_sources)
+		s.damaged = true;
 	fn(arg, &s);
 }
 

@@ -50,7 +50,7 @@ static size_t sources_distinct(const struct dp_service *s)
 bool sources_same(struct dataplane *dp, const struct dp_service *s, uint32_t set, uint16_t n)
 {
 	if (!set || !s->n_sources)
-		return !set && !s->n_sources;
+		return !set && !s->n_sources && !n;
 	if (sources_distinct(s) != n)
 		return false;
 	for (size_t i = 0; i < s->n_sources; i++) {

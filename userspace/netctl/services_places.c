@@ -9,6 +9,7 @@
 #include "userspace/netctl/internal.h"
 
 #define PLACE_KEY_LEN 19
+#define PLACE_ID_MAX 0x7fffffffu /* of those that an earlier run left */
 
 static struct str place_key(const struct dp_service *s, char ret[static PLACE_KEY_LEN])
 {
@@ -175,7 +176,11 @@ static void place_adopt(void *arg, const struct dp_service *s)
 {
 	struct netctl *nc = arg;
 
-	place_make(nc, s)->id = s->id;
+	struct net_place *p = place_make(nc, s);
+
+	if (s->damaged || s->id > PLACE_ID_MAX) /* somebody else's number */
+		return;
+	p->id = s->id;
 	if (s->id > nc->next_id)
 		nc->next_id = s->id;
 }

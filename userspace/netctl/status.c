@@ -66,7 +66,7 @@ struct json *netctl_frontend_json(struct arena *arena, const struct dp_service *
 	static const char *const kinds[] = { "ClusterIP", "NodePort", "External", "LoadBalancer", "HostPort" };
 	struct json *v = json_new_object(arena);
 
-	json_set_cstr(arena, v, "kind", kinds[f->kind]);
+	json_set_cstr(arena, v, "kind", f->kind < ARRAY_SIZE(kinds) ? kinds[f->kind] : "?");
 	json_set_cstr(arena, v, "protocol", f->proto == IPPROTO_UDP ? "UDP" : f->proto == IPPROTO_TCP ? "TCP" : "SCTP");
 	/* 0.0.0.0 and :: are every address of the node. */
 	json_set(v, "address", status_address(arena, &f->addr));
