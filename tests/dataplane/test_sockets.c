@@ -260,6 +260,105 @@ static void test_translations(void **state)
 	ok(dataplane_service_delete(world.dp, &s, err));
 }
 
+static struct dp_service node_port(uint16_t port, const struct dp_backend *b)
+{
+	return (struct dp_service){ .id = port,
+				    .kind = DP_NODE_PORT,
+				    .proto = IPPROTO_UDP,
+				    .addr = ip(f->any),
+				    .port = port,
+				    .backends = b,
+				    .n_backends = 1 };
+}
+
+static void expect_at(int client, int server)
+{
+	char c;
+
+	assert_int_equal(send(client, "?", 1, 0), 1);
+	if (!readable(server, WORLD_WAIT_MS))
+		fail_msg("nothing arrived");
+	assert_int_equal(recv(server, &c, 1, 0), 1);
+}
+
+/* Two frontends change backends: a flow is its frontend's, and both backends are still somebody's. */
+static void test_swapped(void **state)
+{
+	struct dp_backend b[2] = { { ip(f->pods[0]), 5353 }, { ip(f->pods[1]), 5353 } };
+	struct dp_service ports[2] = { node_port(30053, &b[0]), node_port(30054, &b[1]) };
+	struct dp_service ips[2] = { cluster_ip(IPPROTO_UDP, 53, &b[0], 1), cluster_ip(IPPROTO_UDP, 54, &b[1], 1) };
+	int servers[2], outside[2], inside[2];
+
+	for (int i = 0; i < 2; i++) {
+		servers[i] = server_in(pods[i].ns, SOCK_DGRAM, f->pods[i], 5353);
+		ok(dataplane_service_set(world.dp, &ports[i], err));
+		ok(dataplane_service_set(world.dp, &ips[i], err));
+	}
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(client_in(world.outside, SOCK_DGRAM, f->node, ports[i].port, &outside[i]), 0);
+		assert_int_equal(client_in(client_pod.ns, SOCK_DGRAM, f->service, ips[i].port, &inside[i]), 0);
+		expect_at(outside[i], servers[i]);
+		expect_at(inside[i], servers[i]);
+	}
+	/* nothing changed: nobody is told */
+	ok(dataplane_flows_check(world.dp, NULL, 0, err));
+	sockets_finish(world.dp);
+	expect_at(outside[0], servers[0]);
+	expect_at(inside[0], servers[0]);
+	for (int i = 0; i < 2; i++) {
+		ports[i].backends = ips[i].backends = &b[!i];
+		ok(dataplane_service_set(world.dp, &ports[i], err));
+		ok(dataplane_service_set(world.dp, &ips[i], err));
+	}
+	ok(dataplane_flows_check(world.dp, b, 2, err));
+	sockets_finish(world.dp);
+	for (int i = 0; i < 2; i++) {
+		expect_at(outside[i], servers[!i]);
+		assert_told(inside[i]);
+		ok(dataplane_service_delete(world.dp, &ports[i], err));
+		ok(dataplane_service_delete(world.dp, &ips[i], err));
+	}
+	/* no frontend: no flow, though the backends live */
+	ok(dataplane_flows_check(world.dp, NULL, 0, err));
+	sockets_finish(world.dp);
+	assert_int_equal(count_service_flows(), 0);
+	for (int i = 0; i < 2; i++) {
+		close(outside[i]);
+		close(servers[i]);
+	}
+}
+
+/* After a start TCP flows are kept that lead to pods or to what serves. */
+static void test_adopted(void **state)
+{
+	struct dp_backend b = { ip(f->pods[0]), 8080 }, away = { ip(f->node), 8081 };
+	struct dp_service s = cluster_ip(IPPROTO_TCP, 80, &b, 1), foreign = cluster_ip(IPPROTO_TCP, 81, &away, 1);
+	int server = server_in(pods[0].ns, SOCK_STREAM, f->pods[0], 8080), at_pod, at_node, a, c;
+	int node = server_in(world_host_ns(), SOCK_STREAM, f->node, 8081);
+
+	ok(dataplane_service_set(world.dp, &s, err));
+	ok(dataplane_service_set(world.dp, &foreign, err));
+	assert_int_equal(client_in(client_pod.ns, SOCK_STREAM, f->service, 80, &at_pod), 0);
+	a = accept_any(server, NULL);
+	assert_int_equal(client_in(client_pod.ns, SOCK_STREAM, f->service, 81, &at_node), 0);
+	c = accept_any(node, NULL);
+	ok(dataplane_service_delete(world.dp, &s, err));
+	ok(dataplane_service_delete(world.dp, &foreign, err));
+	ok(dataplane_flows_adopt(world.dp, &away, 1, err));
+	sockets_finish(world.dp);
+	pass_bytes(at_pod, a, "still there");
+	pass_bytes(at_node, c, "still there");
+	ok(dataplane_flows_adopt(world.dp, NULL, 0, err));
+	sockets_finish(world.dp);
+	pass_bytes(at_pod, a, "still there");
+	assert_told(at_node);
+	close(at_pod);
+	close(a);
+	close(c);
+	close(server);
+	close(node);
+}
+
 static int tests(void)
 {
 	const struct CMUnitTest all[] = {
@@ -268,6 +367,8 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_calls_queue_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unconnected_moves, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_translations, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_swapped, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_adopted, setup, teardown),
 	};
 	int r;
 

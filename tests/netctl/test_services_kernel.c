@@ -168,6 +168,82 @@ static void test_backend_elsewhere(void **state)
 	pod_end(&client);
 }
 
+/* ---- UDP flows are their frontend's ---- */
+
+static void udp_service(const char *name, const char *ports, const char *endpoints)
+{
+	char text[768];
+
+	snprintf(text, sizeof(text), "{'metadata':{'name':'%s'},'spec':{'type':'NodePort','ports':[%s]}}", name, ports);
+	create(KIND_SERVICE, text);
+	snprintf(text, sizeof(text),
+		 "{'metadata':{'name':'%s-1','labels':{'kubernetes.io/service-name':'%s'}},'addressType':'IPv4',"
+		 "'ports':[{'name':'','protocol':'UDP','port':5353}],'endpoints':[{'addresses':['%s']}]}",
+		 name, name, endpoints);
+	create(KIND_ENDPOINTSLICE, text);
+}
+
+static void expect_at(int client, int server)
+{
+	char c;
+
+	assert_int_equal(send(client, "?", 1, 0), 1);
+	if (!readable(server, WORLD_WAIT_MS))
+		fail_msg("nothing arrived");
+	assert_int_equal(recv(server, &c, 1, 0), 1);
+}
+
+/* What was forgotten on the dataplane's thread. */
+static void flows_settle(void)
+{
+	settle();
+	sockets_finish(world.dp);
+}
+
+#define UDP_PORT(node_port) "{'port':53,'protocol':'UDP','nodePort':" node_port "}"
+
+/* A node port becomes another Service's, in this run and while nobody runs. */
+static void test_udp_port_moves(void **state)
+{
+	struct pod a, b;
+	int at_a, at_b, client, inside;
+
+	pod_add(&a, "a");
+	pod_add(&b, "b");
+	at_a = server_in(a.ns, SOCK_DGRAM, a.addr, 5353);
+	at_b = server_in(b.ns, SOCK_DGRAM, b.addr, 5353);
+	udp_service("ma", UDP_PORT("30053"), a.addr);
+	assert_int_equal(client_in(world.outside, SOCK_DGRAM, NODE_IP, 30053, &client), 0);
+	expect_at(client, at_a);
+	patch(KIND_SERVICE, "ma", "{\"spec\":{\"ports\":[{\"port\":53,\"protocol\":\"UDP\",\"nodePort\":30054}]}}");
+	udp_service("mb", UDP_PORT("30053"), b.addr);
+	flows_settle();
+	expect_at(client, at_b);
+	/* killed before anybody was told */
+	assert_int_equal(client_in(world_host_ns(), SOCK_DGRAM, "127.0.0.1", 30053, &inside), 0);
+	expect_at(inside, at_b);
+	node_stop();
+	delete (KIND_SERVICE, "mb");
+	patch(KIND_SERVICE, "ma", "{\"spec\":{\"ports\":[{\"port\":53,\"protocol\":\"UDP\",\"nodePort\":30053}]}}");
+	node_start_with("10.42.0.0/24");
+	flows_settle();
+	expect_at(client, at_a);
+	await_end(inside);
+	/* nothing leads there any more, though the pod lives */
+	patch(KIND_SERVICE, "ma", "{\"spec\":{\"type\":\"ClusterIP\"}}");
+	flows_settle();
+	assert_int_equal(send(client, "?", 1, 0), 1);
+	assert_true(readable(client, WORLD_WAIT_MS));
+	assert_int_equal(recv(client, &(char){ 0 }, 1, 0), -1);
+	assert_int_equal(errno, ECONNREFUSED);
+	close(inside);
+	close(client);
+	close(at_a);
+	close(at_b);
+	pod_end(&a);
+	pod_end(&b);
+}
+
 /* ---- health-check ports ---- */
 
 static void ask_health(uint16_t port, const char *status, const char *body)
@@ -294,6 +370,7 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_host_ports, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_backend_of_a_pod, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_backend_elsewhere, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_udp_port_moves, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_health_check_port, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_strong_and_weak, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full, setup, teardown),

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* When backends are gone, whoever is connected to them must learn so: their sockets are destroyed (inet_diag), on the
- * host and in every pod, and translations of packets that lead there are forgotten.
+/* Whoever talks to a backend that is gone, or that its frontend does not lead to any more, must learn so: the sockets
+ * are destroyed (inet_diag), on the host and in every pod, and translations of packets are forgotten. A translation is
+ * of a frontend by its key. Which frontend a socket used stands in its own storage (k3c_sock); inet_diag shows that of
+ * TCP sockets only. So of UDP all that are connected to a backend which some frontend lost are told, also those that
+ * came by another frontend or by none: told without need they connect again, not told they stay where they must not be.
  *
  * All of it happens on one worker thread, which lives only while there is something to do: a look at the sockets of a
  * hundred namespaces takes milliseconds that the loop does not have. One pass serves everything that was queued
@@ -8,8 +11,8 @@
  * more memory all the time than opening them costs now and then. Netlink destroys sockets on every kernel from 6.1 on;
  * bpf_sock_destroy() would need 6.5, and an iterator run inside every namespace as well.
  *
- * Shared between the threads, under the lock: the queue and `running`. A pass has its own copies of everything else
- * but the map's descriptor, which stays open until the worker has ended. */
+ * Shared between the threads, under the lock: the next job and `running`. A pass has its own copies of everything else
+ * but the maps' descriptors, which stay open until the worker has ended. */
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -22,8 +25,11 @@
 #include <sched.h>
 #include <string.h>
 
+#include "bpf/include/endpoint.h"
 #include "bpf/include/nat.h"
+#include "bpf/include/service.h"
 #include "userspace/base/log.h"
+#include "userspace/dataplane/flows.h"
 #include "userspace/dataplane/internal.h"
 
 #define SOCKETS_TCP_STATES                                                                                             \
@@ -44,25 +50,54 @@ struct gone_set {
 	size_t n, cap;
 };
 
+/* What one pass looks for. */
+struct sockets_job {
+	struct gone_set gone;
+	struct gone_set lost;   /* UDP backends of which the sockets alone are told */
+	struct gone_set living; /* proto 0: whatever it is; for `adopt` */
+	bool check;             /* UDP translations: by the frontends */
+	bool adopt;             /* TCP and SCTP: by the pods and `living` */
+	char **paths;           /* of the pods' namespaces, as of the last call */
+	size_t n_paths;
+	struct flows_view *view; /* with `check` */
+};
+
 struct sockets_worker {
 	pthread_mutex_t lock;
 	pthread_t thread;
 	bool running, started; /* started: there is a thread to join */
-	int nat_fd;
-	struct gone_set queue;
-	char **paths; /* of the pods' namespaces, as of the last call */
-	size_t n_paths;
+	int maps[DP_MAP_COUNT];
+	struct sockets_job next;
 };
+
+static void job_finish(struct sockets_job *job)
+{
+	for (size_t i = 0; i < job->n_paths; i++)
+		free(job->paths[i]);
+	free(job->paths);
+	free(job->gone.items);
+	free(job->lost.items);
+	free(job->living.items);
+	flows_view_free(job->view);
+}
 
 static int gone_cmp(const void *a, const void *b)
 {
 	return memcmp(a, b, sizeof(struct gone_backend));
 }
 
+static void gone_sort(struct gone_set *s)
+{
+	if (s->n)
+		qsort(s->items, s->n, sizeof(*s->items), gone_cmp);
+}
+
 static bool gone_has(const struct gone_set *s, const struct k3c_addr *addr, uint16_t port, uint8_t proto)
 {
 	struct gone_backend key = { .addr = *addr, .port = port, .proto = proto };
 
+	if (!s->n)
+		return false;
 	if (bsearch(&key, s->items, s->n, sizeof(key), gone_cmp))
 		return true;
 	key.port = 0;
@@ -77,6 +112,27 @@ static bool gone_has_proto(const struct gone_set *s, uint8_t proto)
 	return false;
 }
 
+/* ---- which flows end ---- */
+
+struct flow_use {
+	struct k3c_addr frontend, backend;
+	uint16_t frontend_port, backend_port; /* network order */
+	uint8_t proto;
+};
+
+/* UDP clients never learn by themselves: theirs live as long as the frontend leads there. Others finish what they began
+ * for as long as the backend lives. */
+static bool flow_is_over(const struct sockets_worker *w, const struct sockets_job *job, const struct flow_use *u)
+{
+	struct k3c_endpoint pod;
+
+	if (u->proto == IPPROTO_UDP)
+		return job->view && !flows_view_leads(job->view, &u->frontend, u->frontend_port, u->proto, &u->backend,
+						      u->backend_port);
+	return job->adopt && bpf_map_lookup_elem(w->maps[DP_MAP_ENDPOINT], &u->backend, &pod) < 0 &&
+	       !gone_has(&job->living, &u->backend, u->backend_port, 0);
+}
+
 /* ---- one namespace ---- */
 
 struct socket_ref {
@@ -85,11 +141,57 @@ struct socket_ref {
 };
 
 struct socket_search {
-	const struct gone_set *gone;
+	const struct sockets_worker *w;
+	const struct sockets_job *job;
 	uint8_t proto;
 	struct socket_ref *found;
 	size_t n, cap;
 };
+
+/* The value of k3c_sock: the only map that was asked for. NULL: the socket has none. */
+static const struct nlattr *socket_storage(const struct nlmsghdr *h)
+{
+	const struct nlattr *all, *one, *attr;
+
+	mnl_attr_for_each(all, h, sizeof(struct inet_diag_msg)) {
+		if (mnl_attr_get_type(all) != INET_DIAG_SK_BPF_STORAGES)
+			continue;
+		mnl_attr_for_each_nested(one, all)
+		{
+			mnl_attr_for_each_nested(attr, one)
+			{
+				if (mnl_attr_get_type(attr) == SK_DIAG_BPF_STORAGE_MAP_VALUE &&
+				    mnl_attr_get_payload_len(attr) >= sizeof(struct k3c_sock))
+					return attr;
+			}
+		}
+	}
+	return NULL;
+}
+
+/* A socket that came here by several frontends, one after the other, may stay for any of them. */
+static bool socket_is_over(const struct socket_search *s, const struct nlmsghdr *h, const struct k3c_addr *dst,
+			   uint16_t port)
+{
+	const struct nlattr *attr = socket_storage(h);
+	struct k3c_sock sock;
+	bool over = false;
+
+	if (!attr)
+		return false;
+	memcpy(&sock, mnl_attr_get_payload(attr), sizeof(sock));
+	for (int i = 0; i < K3C_SOCK_PEERS; i++) {
+		const struct k3c_sock_peer *p = &sock.peer[i];
+		struct flow_use use = { p->service, *dst, p->service_port, port, s->proto };
+
+		if (!p->service_port || p->backend_port != port || memcmp(&p->backend, dst, sizeof(*dst)) != 0)
+			continue;
+		if (!flow_is_over(s->w, s->job, &use))
+			return false;
+		over = true;
+	}
+	return over;
+}
 
 static int socket_seen(const struct nlmsghdr *h, void *arg)
 {
@@ -101,7 +203,9 @@ static int socket_seen(const struct nlmsghdr *h, void *arg)
 		dst = dp_addr_v4(m->id.idiag_dst[0]);
 	else
 		memcpy(dst.b, m->id.idiag_dst, 16);
-	if (!gone_has(s->gone, &dst, m->id.idiag_dport, s->proto))
+	if (!gone_has(&s->job->gone, &dst, m->id.idiag_dport, s->proto) &&
+	    !gone_has(&s->job->lost, &dst, m->id.idiag_dport, s->proto) &&
+	    !socket_is_over(s, h, &dst, m->id.idiag_dport))
 		return 0;
 	mem_grow(s->found, s->cap, s->n + 1);
 	s->found[s->n++] = (struct socket_ref){ .family = m->idiag_family, .id = m->id };
@@ -125,21 +229,35 @@ static int sockets_destroy_found(struct nl *nl, const struct socket_search *s, s
 	return r;
 }
 
-static int sockets_destroy_proto(struct nl *nl, const struct gone_set *gone, uint8_t proto, struct err *err)
+/* Storage is read only where it decides something. */
+static void sockets_request(struct nl *nl, const struct socket_search *s, uint8_t family, bool storage)
+{
+	struct nlmsghdr *h = nl_request(nl, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP);
+	struct inet_diag_req_v2 *q = mnl_nlmsg_put_extra_header(h, sizeof(*q));
+
+	q->sdiag_family = family;
+	q->sdiag_protocol = s->proto;
+	q->idiag_states = s->proto == IPPROTO_TCP ? SOCKETS_TCP_STATES : SOCKETS_UDP_STATES;
+	if (storage) {
+		struct nlattr *nest = mnl_attr_nest_start(h, INET_DIAG_REQ_SK_BPF_STORAGES);
+
+		mnl_attr_put_u32(h, SK_DIAG_BPF_STORAGE_REQ_MAP_FD, (uint32_t)s->w->maps[DP_MAP_SOCK]);
+		mnl_attr_nest_end(h, nest);
+	}
+}
+
+static int sockets_destroy_proto(struct nl *nl, const struct sockets_worker *w, const struct sockets_job *job,
+				 uint8_t proto, struct err *err)
 {
 	static const uint8_t families[] = { AF_INET, AF_INET6 };
-	struct socket_search s = { .gone = gone, .proto = proto };
+	struct socket_search s = { .w = w, .job = job, .proto = proto };
+	bool storage = proto == IPPROTO_TCP && job->adopt;
 	int r = 0;
 
-	if (!gone_has_proto(gone, proto))
+	if (!storage && !gone_has_proto(&job->gone, proto) && !gone_has_proto(&job->lost, proto))
 		return 0;
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(families); i++) {
-		struct nlmsghdr *h = nl_request(nl, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP);
-		struct inet_diag_req_v2 *q = mnl_nlmsg_put_extra_header(h, sizeof(*q));
-
-		q->sdiag_family = families[i];
-		q->sdiag_protocol = proto;
-		q->idiag_states = proto == IPPROTO_TCP ? SOCKETS_TCP_STATES : SOCKETS_UDP_STATES;
+		sockets_request(nl, &s, families[i], storage);
 		r = nl_query(nl, socket_seen, &s, err);
 	}
 	if (r == 0)
@@ -149,16 +267,16 @@ static int sockets_destroy_proto(struct nl *nl, const struct gone_set *gone, uin
 }
 
 /* In the namespace that the thread is in. */
-static void sockets_destroy_here(const struct gone_set *gone, const char *where)
+static void sockets_destroy_here(const struct sockets_worker *w, const struct sockets_job *job, const char *where)
 {
 	_cleanup_err_ struct err err = ERR_INIT;
 	struct nl *nl;
 	int r = nl_open(NETLINK_SOCK_DIAG, &nl, &err);
 
 	if (r == 0) {
-		r = sockets_destroy_proto(nl, gone, IPPROTO_TCP, &err);
+		r = sockets_destroy_proto(nl, w, job, IPPROTO_TCP, &err);
 		if (r == 0)
-			r = sockets_destroy_proto(nl, gone, IPPROTO_UDP, &err);
+			r = sockets_destroy_proto(nl, w, job, IPPROTO_UDP, &err);
 		nl_close(nl);
 	}
 	if (r < 0)
@@ -177,7 +295,7 @@ static void nat_forget(int fd, const struct k3c_nat_key *key, const struct k3c_n
 	struct k3c_nat_key back = {
 		.src = value->addr,
 		.sport = value->port,
-		.dst = key->src,
+		.dst = value->flags & K3C_NAT_HAIRPIN ? key->dst : key->src, /* the answer to itself */
 		.dport = key->sport,
 		.proto = key->proto,
 		.kind = K3C_NAT_OUT,
@@ -187,8 +305,19 @@ static void nat_forget(int fd, const struct k3c_nat_key *key, const struct k3c_n
 	bpf_map_delete_elem(fd, &back);
 }
 
-static void sockets_forget_translations(int fd, const struct gone_set *gone)
+static bool nat_is_over(const struct sockets_worker *w, const struct sockets_job *job, const struct k3c_nat_key *key,
+			const struct k3c_nat *value)
 {
+	const struct flow_use use = { key->dst, value->addr, key->dport, value->port, key->proto };
+
+	if (key->kind != K3C_NAT_IN || !(value->flags & K3C_NAT_SERVICE))
+		return false;
+	return gone_has(&job->gone, &value->addr, value->port, key->proto) || flow_is_over(w, job, &use);
+}
+
+static void sockets_forget_translations(const struct sockets_worker *w, const struct sockets_job *job)
+{
+	int fd = w->maps[DP_MAP_NAT];
 	LIBBPF_OPTS(bpf_map_batch_opts, opts);
 	_cleanup_free_ struct nat_batch *b = mem_new(struct nat_batch);
 	_cleanup_free_ struct k3c_nat_key *keys = NULL;
@@ -206,8 +335,7 @@ static void sockets_forget_translations(int fd, const struct gone_set *gone)
 			break;
 		}
 		for (uint32_t i = 0; i < n; i++) {
-			if (b->keys[i].kind != K3C_NAT_IN || !(b->values[i].flags & K3C_NAT_SERVICE) ||
-			    !gone_has(gone, &b->values[i].addr, b->values[i].port, b->keys[i].proto))
+			if (!nat_is_over(w, job, &b->keys[i], &b->values[i]))
 				continue;
 			mem_grow(keys, cap_keys, found + 1);
 			mem_grow(values, cap_values, found + 1);
@@ -222,26 +350,25 @@ static void sockets_forget_translations(int fd, const struct gone_set *gone)
 
 /* ---- the worker ---- */
 
-static void paths_free(char **paths, size_t n)
+static void sockets_pass(const struct sockets_worker *w, int host_ns, struct sockets_job *job)
 {
-	for (size_t i = 0; i < n; i++)
-		free(paths[i]);
-	free(paths);
-}
+	int r = job->check ? flows_view_read(w->maps[DP_MAP_SERVICE], w->maps[DP_MAP_BACKEND], &job->view) : 0;
 
-static void sockets_pass(int nat_fd, int host_ns, struct gone_set *gone, char **paths, size_t n_paths)
-{
-	qsort(gone->items, gone->n, sizeof(*gone->items), gone_cmp);
-	sockets_forget_translations(nat_fd, gone);
-	sockets_destroy_here(gone, "host");
-	for (size_t i = 0; i < n_paths; i++) {
-		_cleanup_close_ int ns = open(paths[i], O_RDONLY | O_CLOEXEC);
+	if (r < 0)
+		log_warn("sockets: frontends not read error=\"%s\"", strerror(-r));
+	gone_sort(&job->gone);
+	gone_sort(&job->lost);
+	gone_sort(&job->living);
+	sockets_forget_translations(w, job);
+	sockets_destroy_here(w, job, "host");
+	for (size_t i = 0; i < job->n_paths; i++) {
+		_cleanup_close_ int ns = open(job->paths[i], O_RDONLY | O_CLOEXEC);
 
 		/* A pod that is gone took its sockets with it. */
 		if (ns >= 0 && setns(ns, CLONE_NEWNET) == 0)
-			sockets_destroy_here(gone, paths[i]);
+			sockets_destroy_here(w, job, job->paths[i]);
 	}
-	if (n_paths && setns(host_ns, CLONE_NEWNET) < 0)
+	if (job->n_paths && setns(host_ns, CLONE_NEWNET) < 0)
 		log_warn("sockets: no way back to the host's namespace error=\"%s\"", strerror(errno));
 }
 
@@ -251,17 +378,12 @@ static void *sockets_work(void *arg)
 	struct sockets_worker *w = arg;
 
 	pthread_mutex_lock(&w->lock);
-	while (w->queue.n) {
-		struct gone_set gone = w->queue;
-		char **paths = TAKE_PTR(w->paths);
-		size_t n_paths = w->n_paths;
+	while (w->next.gone.n || w->next.check || w->next.adopt) {
+		_cleanup_(job_finish) struct sockets_job job = w->next;
 
-		w->queue = (struct gone_set){ 0 };
-		w->n_paths = 0;
+		w->next = (struct sockets_job){ 0 };
 		pthread_mutex_unlock(&w->lock);
-		sockets_pass(w->nat_fd, host_ns, &gone, paths, n_paths);
-		free(gone.items);
-		paths_free(paths, n_paths);
+		sockets_pass(w, host_ns, &job);
 		pthread_mutex_lock(&w->lock);
 	}
 	w->running = false;
@@ -269,52 +391,40 @@ static void *sockets_work(void *arg)
 	return NULL;
 }
 
-static void sockets_take_paths(struct dataplane *dp, struct sockets_worker *w)
+static void sockets_take_paths(struct dataplane *dp, struct sockets_job *job)
 {
-	paths_free(w->paths, w->n_paths);
-	w->paths = mem_new_array(char *, dp->pods.n + 1);
-	w->n_paths = 0;
+	for (size_t i = 0; i < job->n_paths; i++)
+		free(job->paths[i]);
+	free(job->paths);
+	job->paths = mem_new_array(char *, dp->pods.n + 1);
+	job->n_paths = 0;
 	map_foreach(e, &dp->pods) {
 		const struct pod_state *s = e->value;
 
 		if (s->netns_path)
-			w->paths[w->n_paths++] = mem_strdup(s->netns_path);
+			job->paths[job->n_paths++] = mem_strdup(s->netns_path);
 	}
 }
 
-static struct sockets_worker *sockets_worker_of(struct dataplane *dp)
+/* Locked: what is to be looked for is added to the next job. */
+static struct sockets_worker *sockets_begin(struct dataplane *dp)
 {
 	if (!dp->sockets) {
 		dp->sockets = mem_new(struct sockets_worker);
 		pthread_mutex_init(&dp->sockets->lock, NULL);
-		dp->sockets->nat_fd = dp->maps[DP_MAP_NAT];
+		memcpy(dp->sockets->maps, dp->maps, sizeof(dp->maps));
 	}
+	pthread_mutex_lock(&dp->sockets->lock);
 	return dp->sockets;
 }
 
-static void sockets_queue(struct sockets_worker *w, const struct dp_backend *backends, size_t n, uint8_t proto)
+/* Unlocks. */
+static int sockets_start(struct dataplane *dp, struct sockets_worker *w, struct err *err)
 {
-	mem_grow(w->queue.items, w->queue.cap, w->queue.n + n);
-	for (size_t i = 0; i < n; i++)
-		w->queue.items[w->queue.n++] = (struct gone_backend){ .addr = dp_addr_in(&backends[i].addr),
-								      .port = htons(backends[i].port),
-								      .proto = proto };
-}
-
-int dataplane_backends_gone(struct dataplane *dp, const struct dp_backend *backends, size_t n, uint8_t proto,
-			    struct err *err)
-{
-	struct sockets_worker *w;
-	bool start;
+	bool start = !w->running;
 	int r;
 
-	if (!n)
-		return 0;
-	w = sockets_worker_of(dp);
-	pthread_mutex_lock(&w->lock);
-	sockets_queue(w, backends, n, proto);
-	sockets_take_paths(dp, w);
-	start = !w->running;
+	sockets_take_paths(dp, &w->next);
 	w->running = true;
 	pthread_mutex_unlock(&w->lock);
 	if (!start)
@@ -329,6 +439,45 @@ int dataplane_backends_gone(struct dataplane *dp, const struct dp_backend *backe
 	return err_set(err, -r, "tell the sockets of vanished backends: %s", strerror(r));
 }
 
+static void gone_queue(struct gone_set *s, const struct dp_backend *backends, size_t n, uint8_t proto)
+{
+	mem_grow(s->items, s->cap, s->n + n + 1);
+	for (size_t i = 0; i < n; i++)
+		s->items[s->n++] = (struct gone_backend){ .addr = dp_addr_in(&backends[i].addr),
+							  .port = htons(backends[i].port),
+							  .proto = proto };
+}
+
+int dataplane_backends_gone(struct dataplane *dp, const struct dp_backend *backends, size_t n, uint8_t proto,
+			    struct err *err)
+{
+	struct sockets_worker *w;
+
+	if (!n)
+		return 0;
+	w = sockets_begin(dp);
+	gone_queue(&w->next.gone, backends, n, proto);
+	return sockets_start(dp, w, err);
+}
+
+int dataplane_flows_check(struct dataplane *dp, const struct dp_backend *lost, size_t n, struct err *err)
+{
+	struct sockets_worker *w = sockets_begin(dp);
+
+	gone_queue(&w->next.lost, lost, n, IPPROTO_UDP);
+	w->next.check = true;
+	return sockets_start(dp, w, err);
+}
+
+int dataplane_flows_adopt(struct dataplane *dp, const struct dp_backend *living, size_t n, struct err *err)
+{
+	struct sockets_worker *w = sockets_begin(dp);
+
+	gone_queue(&w->next.living, living, n, 0);
+	w->next.check = w->next.adopt = true;
+	return sockets_start(dp, w, err);
+}
+
 void sockets_finish(struct dataplane *dp)
 {
 	struct sockets_worker *w = dp->sockets;
@@ -338,8 +487,7 @@ void sockets_finish(struct dataplane *dp)
 	if (w->started)
 		pthread_join(w->thread, NULL);
 	pthread_mutex_destroy(&w->lock);
-	free(w->queue.items);
-	paths_free(w->paths, w->n_paths);
+	job_finish(&w->next);
 	free(w);
 	dp->sockets = NULL;
 }

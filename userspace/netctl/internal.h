@@ -48,6 +48,13 @@ struct net_gone {
 	size_t n, cap;
 };
 
+/* What a frontend led to before. */
+struct net_old {
+	struct dp_service place; /* names no lists */
+	struct dp_backend *backends;
+	size_t n;
+};
+
 struct netctl {
 	struct loop *loop;
 	struct registry *reg;
@@ -77,6 +84,10 @@ struct netctl {
 	struct map served;   /* address -> nc: was a backend since it is the pod's */
 	struct map vanished; /* backend keys that no slice calls serving any more: looked at when the sync is done */
 	struct net_gone gone_tcp, gone_udp;
+	bool udp_moved;           /* some UDP frontend lost a backend, */
+	struct net_gone lost_udp; /* and these are they; others may lead there still */
+	struct net_old *adopted;  /* UDP frontends of an earlier run, until all stand as they should */
+	size_t n_adopted, cap_adopted;
 	char *zone; /* of this node; "" */
 	struct dp_addr *node_addrs;
 	size_t n_node_addrs;
@@ -129,6 +140,11 @@ void gone_add(struct net_gone *list, const struct dp_addr *addr, uint16_t port);
 void gone_pod(struct netctl *nc, const struct dp_addr addrs[static DP_FAMILIES]);
 /* Pods of an earlier run may have served. */
 void gone_adopt(struct netctl *nc);
+/* A UDP frontend led to `list` and leads where `now` does (NULL: it is gone): clients of the rest are told. */
+void gone_compare(struct netctl *nc, const struct dp_service *now, const struct dp_backend *list, size_t n);
+void gone_remember(struct netctl *nc, const struct dp_service *old);
+/* Frontends stand as they should: what an earlier run did not come to tell is told. */
+void gone_settle(struct netctl *nc);
 void gone_flush(struct netctl *nc);
 void gone_free(struct netctl *nc);
 

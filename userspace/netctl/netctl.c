@@ -217,6 +217,7 @@ int netctl_start(struct netctl *nc, struct err *err)
 	r = dataplane_settle(nc->dp, err);
 	if (r < 0)
 		return r;
+	gone_settle(nc);
 	if (dataplane_links_fd(nc->dp) >= 0)
 		loop_poll(nc->loop, &nc->links_op, dataplane_links_fd(nc->dp), POLLIN, false, links_ready);
 	return 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who talks to a backend that is gone is told. UDP clients never learn by themselves: at once, when the backend leaves
- * its frontends (services_install.c). TCP ones may finish what they began for as long as the backend lives: a pod
+/* Who talks to a backend that is gone is told. UDP clients never learn by themselves: at once, when the frontend that
+ * they use does not lead there any more, which the dataplane finds out when some frontend lost a backend
+ * (services_install.c). TCP ones may finish what they began for as long as the backend lives: a pod
  * until its link is away, anything else until no slice says any more that it serves. */
 #include <netinet/in.h>
 #include <string.h>
@@ -88,20 +89,107 @@ void gone_adopt(struct netctl *nc)
 		map_put(&nc->served, str_make(e->key, e->key_len), nc);
 }
 
-static void gone_tell(struct netctl *nc, struct net_gone *list, uint8_t proto)
+static void gone_once_each(struct net_gone *list)
 {
-	_cleanup_err_ struct err err = ERR_INIT;
 	size_t n = 0;
 
-	if (!list->n)
-		return;
-	qsort(list->items, list->n, sizeof(*list->items), services_backend_cmp);
+	if (list->n)
+		qsort(list->items, list->n, sizeof(*list->items), services_backend_cmp);
 	for (size_t i = 0; i < list->n; i++)
 		if (!n || services_backend_cmp(&list->items[n - 1], &list->items[i]) != 0)
 			list->items[n++] = list->items[i];
-	if (dataplane_backends_gone(nc->dp, list->items, n, proto, &err) < 0)
-		log_warn("clients of vanished backends not told n=%zu error=\"%s\"", n, err_message(&err));
+	list->n = n;
+}
+
+static void gone_tell(struct netctl *nc, struct net_gone *list, uint8_t proto)
+{
+	_cleanup_err_ struct err err = ERR_INIT;
+
+	gone_once_each(list);
+	if (dataplane_backends_gone(nc->dp, list->items, list->n, proto, &err) < 0)
+		log_warn("clients of vanished backends not told n=%zu error=\"%s\"", list->n, err_message(&err));
 	list->n = 0;
+}
+
+static bool frontend_has_backend(const struct dp_service *s, const struct dp_backend *b)
+{
+	return (s->n_backends && bsearch(b, s->backends, s->n_backends, sizeof(*b), services_backend_cmp)) ||
+	       (s->n_outside && bsearch(b, s->outside, s->n_outside, sizeof(*b), services_backend_cmp));
+}
+
+void gone_compare(struct netctl *nc, const struct dp_service *now, const struct dp_backend *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (now && frontend_has_backend(now, &list[i]))
+			continue;
+		gone_add(&nc->lost_udp, &list[i].addr, list[i].port);
+		nc->udp_moved = true;
+	}
+}
+
+void gone_remember(struct netctl *nc, const struct dp_service *s)
+{
+	struct net_old *old;
+
+	if (s->proto != IPPROTO_UDP || !(s->n_backends + s->n_outside))
+		return;
+	mem_grow(nc->adopted, nc->cap_adopted, nc->n_adopted + 1);
+	old = &nc->adopted[nc->n_adopted++];
+	*old = (struct net_old){ .place = { .kind = s->kind, .proto = s->proto, .port = s->port, .addr = s->addr },
+				 .n = s->n_backends + s->n_outside };
+	old->backends = mem_new_array(struct dp_backend, old->n);
+	if (s->n_backends)
+		memcpy(old->backends, s->backends, s->n_backends * sizeof(*s->backends));
+	if (s->n_outside)
+		memcpy(old->backends + s->n_backends, s->outside, s->n_outside * sizeof(*s->outside));
+}
+
+static void gone_compare_adopted(struct netctl *nc)
+{
+	for (size_t i = 0; i < nc->n_adopted; i++) {
+		const struct net_old *old = &nc->adopted[i];
+		const struct net_place *p = place_find(nc, &old->place);
+
+		gone_compare(nc, p && p->owner ? service_frontend_at(p->owner, &old->place) : NULL, old->backends,
+			     old->n);
+		free(old->backends);
+	}
+	free(nc->adopted);
+	nc->adopted = NULL;
+	nc->n_adopted = nc->cap_adopted = 0;
+}
+
+static void gone_check(struct netctl *nc)
+{
+	_cleanup_err_ struct err err = ERR_INIT;
+
+	if (!nc->udp_moved)
+		return;
+	gone_once_each(&nc->lost_udp);
+	if (dataplane_flows_check(nc->dp, nc->lost_udp.items, nc->lost_udp.n, &err) < 0)
+		log_warn("clients of moved frontends not told error=\"%s\"", err_message(&err));
+	nc->lost_udp.n = 0;
+	nc->udp_moved = false;
+}
+
+void gone_settle(struct netctl *nc)
+{
+	struct dp_backend *living = mem_new_array(struct dp_backend, nc->serving.n + 1);
+	_cleanup_err_ struct err err = ERR_INIT;
+	size_t n = 0;
+
+	gone_compare_adopted(nc);
+	gone_check(nc);
+	map_foreach(e, &nc->serving) {
+		struct gone_key k;
+
+		memcpy(&k, e->key, sizeof(k));
+		if (!pod_addresses_has(&nc->addresses, &k.backend.addr))
+			living[n++] = k.backend;
+	}
+	if (dataplane_flows_adopt(nc->dp, living, n, &err) < 0)
+		log_warn("clients of an earlier run's backends not told error=\"%s\"", err_message(&err));
+	free(living);
 }
 
 void gone_flush(struct netctl *nc)
@@ -116,6 +204,7 @@ void gone_flush(struct netctl *nc)
 	}
 	map_finish(&nc->vanished);
 	nc->vanished = MAP_INIT;
+	gone_check(nc);
 	gone_tell(nc, &nc->gone_udp, IPPROTO_UDP);
 	gone_tell(nc, &nc->gone_tcp, IPPROTO_TCP);
 }
@@ -127,4 +216,8 @@ void gone_free(struct netctl *nc)
 	map_finish(&nc->vanished);
 	free(nc->gone_tcp.items);
 	free(nc->gone_udp.items);
+	free(nc->lost_udp.items);
+	for (size_t i = 0; i < nc->n_adopted; i++)
+		free(nc->adopted[i].backends);
+	free(nc->adopted);
 }

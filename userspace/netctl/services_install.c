@@ -33,12 +33,6 @@ bool service_frontend_equal(const struct dp_service *a, const struct dp_service 
 	       backends_equal(a->outside, a->n_outside, b->outside, b->n_outside) && sources_equal(a, b);
 }
 
-static bool frontend_has_backend(const struct dp_service *s, const struct dp_backend *b)
-{
-	return (s->n_backends && bsearch(b, s->backends, s->n_backends, sizeof(*b), services_backend_cmp)) ||
-	       (s->n_outside && bsearch(b, s->outside, s->n_outside, sizeof(*b), services_backend_cmp));
-}
-
 /* ---- what cannot be ---- */
 
 static void install_warn(struct netctl *nc, const struct net_service *s, const char *reason, const struct dp_service *f,
@@ -112,6 +106,7 @@ static void install_write(struct netctl *nc, struct net_service *s, struct servi
 			continue;
 		r = dataplane_service_set(nc->dp, f, &err);
 		nc->stats.frontend_writes++;
+		nc->udp_moved |= again && f->proto == IPPROTO_UDP; /* what it lost was not looked at */
 		if (r < 0)
 			install_failed(nc, s, f, r, &err);
 		else if (had && old->n_backends + old->n_outside > f->n_backends + f->n_outside)
@@ -119,45 +114,20 @@ static void install_write(struct netctl *nc, struct net_service *s, struct servi
 	}
 }
 
-/* Clients of a UDP backend that is in no frontend of the Service any more. */
-static void install_tell_gone(struct netctl *nc, const struct dp_service *old, const struct dp_backend *list, size_t n,
-			      const struct services_result *want)
-{
-	for (size_t i = 0; i < n; i++) {
-		bool still = false;
-
-		for (size_t k = 0; k < want->n && !still; k++)
-			still = want->frontends[k].proto == old->proto &&
-				frontend_has_backend(&want->frontends[k], &list[i]);
-		if (!still)
-			gone_add(&nc->gone_udp, &list[i].addr, list[i].port);
-	}
-}
-
-/* Frontends of one port have the same list: it is gone through once. */
-static bool install_seen_list(const struct net_service *s, size_t at, const struct dp_backend *list)
-{
-	for (size_t i = 0; i < at; i++)
-		if (s->frontends[i].proto == s->frontends[at].proto &&
-		    (s->frontends[i].backends == list || s->frontends[i].outside == list))
-			return true;
-	return false;
-}
-
 static void install_remove_stale(struct netctl *nc, struct net_service *s, const struct services_result *want)
 {
 	for (size_t i = 0; i < s->n_frontends; i++) {
-		const struct dp_service *old = &s->frontends[i];
+		const struct dp_service *old = &s->frontends[i], *now = NULL;
 
-		if (!want->n || !bsearch(old, want->frontends, want->n, sizeof(*want->frontends), services_place_cmp))
+		if (want->n)
+			now = bsearch(old, want->frontends, want->n, sizeof(*want->frontends), services_place_cmp);
+		if (!now)
 			place_leave(nc, s, old);
 		/* A UDP client never learns by itself; TCP ones may finish what they began. */
 		if (old->proto != IPPROTO_UDP)
 			continue;
-		if (old->n_backends && !install_seen_list(s, i, old->backends))
-			install_tell_gone(nc, old, old->backends, old->n_backends, want);
-		if (old->n_outside && !install_seen_list(s, i, old->outside))
-			install_tell_gone(nc, old, old->outside, old->n_outside, want);
+		gone_compare(nc, now, old->backends, old->n_backends);
+		gone_compare(nc, now, old->outside, old->n_outside);
 	}
 }
 

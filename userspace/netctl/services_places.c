@@ -2,6 +2,7 @@
 /* Who has which place in the maps. Two may ask for one (externalIPs, hostPorts): then the stronger kind has it, a
  * ClusterIP before all, and among equals the older object; the others wait and get it when it is free. So the same
  * objects give the same maps, in whatever order they came. */
+#include <netinet/in.h>
 #include <string.h>
 
 #include "userspace/base/log.h"
@@ -105,6 +106,15 @@ static void place_wait_no_more(struct net_place *p, const struct net_service *s)
 		}
 }
 
+/* Another has the place: clients of the one before are told. */
+static void place_tell(struct netctl *nc, const struct dp_service *old, const struct dp_service *now)
+{
+	if (!old || old->proto != IPPROTO_UDP)
+		return;
+	gone_compare(nc, now, old->backends, old->n_backends);
+	gone_compare(nc, now, old->outside, old->n_outside);
+}
+
 bool place_claim(struct netctl *nc, struct net_service *s, struct dp_service *f)
 {
 	struct net_place *p = place_make(nc, f);
@@ -116,8 +126,10 @@ bool place_claim(struct netctl *nc, struct net_service *s, struct dp_service *f)
 		place_wait(p, s);
 		return false;
 	}
-	if (p->owner)
+	if (p->owner) {
+		place_tell(nc, service_frontend_at(p->owner, f), f);
 		place_wait(p, p->owner);
+	}
 	place_wait_no_more(p, s);
 	p->owner = s;
 	return true;
@@ -183,6 +195,7 @@ static void place_adopt(void *arg, const struct dp_service *s)
 	p->id = s->id;
 	if (s->id > nc->next_id)
 		nc->next_id = s->id;
+	gone_remember(nc, s);
 }
 
 void netctl_adopt_frontends(struct netctl *nc)
