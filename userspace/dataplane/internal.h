@@ -95,7 +95,7 @@ struct dataplane {
 	char *pin_dir;
 	char *cgroup2_dir;
 	bool readonly;
-	bool started; /* to the end: the maps are this process' to write */
+	bool started;                     /* to the end: the maps are this process' to write */
 	struct dataplane_options options; /* strings: the two above */
 	int maps[DP_MAP_COUNT];
 	int old_maps[DP_MAP_COUNT]; /* -1: none. Those of the build before, until its programs are replaced */
