@@ -6,9 +6,11 @@
 #include <bpf/bpf.h>
 
 #include "bpf/include/endpoint.h"
+#include "bpf/include/event.h"
 #include "bpf/include/policy.h"
 #include "bpf/include/rate.h"
 #include "bpf/include/service.h"
+#include "bpf/include/tail.h"
 #include "userspace/dataplane/inspect.h"
 #include "userspace/netctl/drift.h"
 
@@ -263,6 +265,34 @@ static void test_rows(void **state)
 	expect_right();
 }
 
+/* Programs go on in these; a pod without a row has no count of its own. */
+static void test_tails_and_counters(void **state)
+{
+	int tails = world.dp->maps[DP_MAP_TAIL], counters = world.dp->maps[DP_MAP_POD_DROP];
+	struct k3c_pod_drop none = { 0 };
+	uint32_t key, nobody = 99999, n = 0;
+	struct dp_drift found;
+
+	for (uint32_t i = 0; i < K3C_TAIL_COUNT; i++)
+		n += bpf_map_delete_elem(tails, &i) == 0;
+	assert_int_equal(n, K3C_TAIL_COUNT);
+	found = look();
+	expect_found(&found, DP_DRIFT_PROGRAM, n);
+	expect_right();
+	key = 0;
+	assert_int_equal(bpf_map_update_elem(tails, &key, &world.dp->programs[DP_PROGRAM_POD_PASS], BPF_ANY), 0);
+	key = K3C_TAIL_COUNT - 1;
+	assert_int_equal(bpf_map_update_elem(tails, &key, &world.dp->programs[DP_PROGRAM_SERVICE_OUT], BPF_ANY), 0);
+	found = look();
+	expect_found(&found, DP_DRIFT_PROGRAM, 2);
+	assert_int_equal(bpf_map_get_next_key(counters, NULL, &key), 0);
+	assert_int_equal(bpf_map_delete_elem(counters, &key), 0);
+	assert_int_equal(bpf_map_update_elem(counters, &nobody, &none, BPF_ANY), 0);
+	found = look();
+	expect_found(&found, DP_DRIFT_COUNTER, 2);
+	expect_right();
+}
+
 static void on_lo(struct nl *nl, uint16_t type, const char *addr)
 {
 	struct dp_addr a = ip(addr);
@@ -462,6 +492,7 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_addresses_and_routes, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_state, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_rows, drift_setup, drift_teardown),
+		cmocka_unit_test_setup_teardown(test_tails_and_counters, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_local_address, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_inverted, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_cost, drift_setup, drift_teardown),

@@ -196,7 +196,9 @@ static void print_drift(const struct json *drift)
 	printf("Drift       repaired %" PRId64 " s ago:", json_get_int(drift, "lastSecondsAgo", 0));
 	json_foreach(k, last)
 		printf("%s %" PRId64 " %.*s%s", k == json_first(last) ? "" : ",", json_int(k, 0), STR_ARG(k->key),
-		       json_int(k, 0) == 1 ? "" : "s");
+		       json_int(k, 0) == 1         ? ""
+		       : str_is(k->key, "address") ? "es"
+						   : "s");
 	printf("\n");
 }
 

@@ -23,17 +23,10 @@ const char *dataplane_drift_name(enum dp_drift_kind kind)
 		[DP_DRIFT_PROGRAM] = "program",   [DP_DRIFT_FILTER] = "filter",     [DP_DRIFT_ADDRESS] = "address",
 		[DP_DRIFT_ROUTE] = "route",       [DP_DRIFT_STATE] = "state",       [DP_DRIFT_LINK] = "link",
 		[DP_DRIFT_NETNS] = "namespace",   [DP_DRIFT_LIMIT] = "limit",       [DP_DRIFT_SET] = "set",
+		[DP_DRIFT_COUNTER] = "counter",
 	};
 
 	return names[kind];
-}
-
-static uint32_t drift_program_id(int fd)
-{
-	struct bpf_prog_info info = {};
-	uint32_t len = sizeof(info);
-
-	return fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len) < 0 ? 0 : info.id;
 }
 
 /* ---- state ---- */
@@ -55,7 +48,7 @@ static int drift_state(struct dataplane *dp, struct dp_drift *add, struct err *e
 
 static int drift_programs(struct dataplane *dp, struct dp_drift *add, struct err *err)
 {
-	uint32_t n = 0;
+	uint32_t n = programs_tails_missing(dp);
 
 	for (enum dp_program p = 0; p < DP_PROGRAM_COUNT; p++)
 		if (programs_is_at_cgroup(p) && dp->programs[p] >= 0 && !programs_is_attached(dp, p))
@@ -96,7 +89,7 @@ static int filter_seen(const struct nlmsghdr *h, void *arg)
 
 static bool drift_has_filter(struct dataplane *dp, int ifindex, bool ingress, enum dp_program a, enum dp_program b)
 {
-	struct filter_look l = { .ids = { drift_program_id(dp->programs[a]), drift_program_id(dp->programs[b]) } };
+	struct filter_look l = { .ids = { programs_id(dp->programs[a]), programs_id(dp->programs[b]) } };
 	struct nlmsghdr *h = nl_request(dp->nl, RTM_GETTFILTER, NLM_F_DUMP);
 	struct tcmsg *t = mnl_nlmsg_put_extra_header(h, sizeof(*t));
 
@@ -309,6 +302,7 @@ static int drift_maps(struct dataplane *dp, struct dp_drift *add, struct err *er
 		add->n[DP_DRIFT_SET] += sets;
 	add->n[DP_DRIFT_NETNS] += pod_netns_repair(dp);
 	add->n[DP_DRIFT_LIMIT] += rates_adopt(dp);
+	add->n[DP_DRIFT_COUNTER] += pod_drops_repair(dp);
 	return 0;
 }
 

@@ -191,9 +191,16 @@ void maps_settle(struct dataplane *dp);
 /* Pinned ones only; missing: -ENOENT. */
 int maps_open_pinned(struct dataplane *dp, struct err *err);
 
+/* snat.c */
+/* Fills in .snat and .snat_ports, which are zero. No node ports: 0, 0. */
+void snat_ranges(uint16_t node_port_min, uint16_t node_port_max, struct k3c_options *ret);
+
 /* programs.c */
 void programs_build_id(const struct k3c_options *options, uint8_t ret[static 32]);
 const char *programs_name(enum dp_program p);
+uint32_t programs_id(int fd); /* the kernel's number of it; 0: none */
+/* Slots of k3c_tail that do not hold what programs_attach_cgroup() puts there. */
+uint32_t programs_tails_missing(struct dataplane *dp);
 int programs_open_pinned(struct dataplane *dp, struct err *err);
 int programs_load(struct dataplane *dp, const struct k3c_options *options, struct err *err);
 /* One object (0 .. programs_object_count() - 1), open and with its maps and options, to be loaded; and the name of the
@@ -233,10 +240,12 @@ int policy_load_sets(struct dataplane *dp, struct err *err);
 void policy_unload_sets(struct dataplane *dp);
 
 /* pod_drops.c: what each pod lost, by the host end of its veth. begin() keeps what is counted already. */
-void pod_drops_begin(struct dataplane *dp, int ifindex);
+bool pod_drops_begin(struct dataplane *dp, int ifindex);
 void pod_drops_forget(struct dataplane *dp, int ifindex);
 /* Counters of links that are no pod's go. */
-void pod_drops_prune(struct dataplane *dp);
+uint32_t pod_drops_prune(struct dataplane *dp);
+/* Rows that are missing or nobody's; how many. */
+uint32_t pod_drops_repair(struct dataplane *dp);
 
 /* drift.c: rtnetlink tells that something of ours was taken away; then links are looked at at once, and what was found
  * waits in dp->links_drift. */

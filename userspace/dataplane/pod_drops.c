@@ -7,12 +7,12 @@
 #include "bpf/include/event.h"
 #include "userspace/dataplane/internal.h"
 
-void pod_drops_begin(struct dataplane *dp, int ifindex)
+bool pod_drops_begin(struct dataplane *dp, int ifindex)
 {
 	static const struct k3c_pod_drop none;
 	uint32_t key = (uint32_t)ifindex;
 
-	(void)bpf_map_update_elem(dp->maps[DP_MAP_POD_DROP], &key, &none, BPF_NOEXIST);
+	return bpf_map_update_elem(dp->maps[DP_MAP_POD_DROP], &key, &none, BPF_NOEXIST) == 0;
 }
 
 void pod_drops_forget(struct dataplane *dp, int ifindex)
@@ -22,7 +22,7 @@ void pod_drops_forget(struct dataplane *dp, int ifindex)
 	(void)bpf_map_delete_elem(dp->maps[DP_MAP_POD_DROP], &key);
 }
 
-void pod_drops_prune(struct dataplane *dp)
+uint32_t pod_drops_prune(struct dataplane *dp)
 {
 	_cleanup_free_ uint32_t *gone = NULL;
 	uint32_t key, next;
@@ -43,4 +43,14 @@ void pod_drops_prune(struct dataplane *dp)
 	}
 	for (size_t i = 0; i < n; i++)
 		bpf_map_delete_elem(dp->maps[DP_MAP_POD_DROP], &gone[i]);
+	return (uint32_t)n;
+}
+
+uint32_t pod_drops_repair(struct dataplane *dp)
+{
+	uint32_t n = pod_drops_prune(dp);
+
+	map_foreach(e, &dp->pods)
+		n += pod_drops_begin(dp, ((struct pod_state *)e->value)->ifindex);
+	return n;
 }

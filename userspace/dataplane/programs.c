@@ -288,17 +288,39 @@ int programs_load(struct dataplane *dp, const struct k3c_options *options, struc
 }
 
 /* Programs that are gone on in (bpf/include/tail.h); a pinned map keeps them. */
+static const enum dp_program program_tails[K3C_TAIL_COUNT] = {
+	[K3C_TAIL_SERVICE_OUT] = DP_PROGRAM_SERVICE_OUT,
+	[K3C_TAIL_SERVICE_BACK] = DP_PROGRAM_SERVICE_BACK,
+	[K3C_TAIL_POD_PASS] = DP_PROGRAM_POD_PASS,
+	[K3C_TAIL_POD_IN] = DP_PROGRAM_POD_IN,
+};
+
+uint32_t programs_id(int fd)
+{
+	struct bpf_prog_info info = {};
+	uint32_t len = sizeof(info);
+
+	return fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len) < 0 ? 0 : info.id;
+}
+
+uint32_t programs_tails_missing(struct dataplane *dp)
+{
+	uint32_t missing = 0;
+
+	for (uint32_t i = 0; i < K3C_TAIL_COUNT; i++) {
+		uint32_t id;
+
+		if (bpf_map_lookup_elem(dp->maps[DP_MAP_TAIL], &i, &id) < 0 ||
+		    id != programs_id(dp->programs[program_tails[i]]))
+			missing++;
+	}
+	return missing;
+}
+
 static int programs_set_tails(struct dataplane *dp, struct err *err)
 {
-	static const enum dp_program tails[K3C_TAIL_COUNT] = {
-		[K3C_TAIL_SERVICE_OUT] = DP_PROGRAM_SERVICE_OUT,
-		[K3C_TAIL_SERVICE_BACK] = DP_PROGRAM_SERVICE_BACK,
-		[K3C_TAIL_POD_PASS] = DP_PROGRAM_POD_PASS,
-		[K3C_TAIL_POD_IN] = DP_PROGRAM_POD_IN,
-	};
-
 	for (uint32_t i = 0; i < K3C_TAIL_COUNT; i++)
-		if (bpf_map_update_elem(dp->maps[DP_MAP_TAIL], &i, &dp->programs[tails[i]], BPF_ANY) < 0)
+		if (bpf_map_update_elem(dp->maps[DP_MAP_TAIL], &i, &dp->programs[program_tails[i]], BPF_ANY) < 0)
 			return err_set(err, -errno, "write %s: %s", maps_name(DP_MAP_TAIL), strerror(errno));
 	return 0;
 }
@@ -318,14 +340,6 @@ static int programs_link(const char *path, uint64_t cgroup_id)
 	close(fd);
 	unlink(path);
 	return -1;
-}
-
-static uint32_t programs_id(int fd)
-{
-	struct bpf_prog_info info = {};
-	uint32_t len = sizeof(info);
-
-	return bpf_obj_get_info_by_fd(fd, &info, &len) < 0 ? 0 : info.id;
 }
 
 /* Attached is not enough: an exclusive program nearer to the root would keep ours from running. */
