@@ -42,7 +42,7 @@ struct k3c_service {
 	union k3c_service_set outside; /* the same as inside where outsiders are served alike */
 	__u32 sources;                 /* number of its set of ranges in k3c_source; 0: everyone may come */
 	__u32 affinity_s;
-	__u32 id; /* the caller's, stable over updates: affinity hangs on it */
+	__u32 id; /* the caller's: frontends with the same share what affinity remembers */
 	__u16 n_sources;
 	__u8 flags;
 	__u8 kind;                 /* enum dp_frontend_kind, for whoever lists the map */

@@ -39,7 +39,6 @@ static char *describe(struct arena *arena, const struct services_result *r)
 		const struct dp_service *f = &r->frontends[i];
 		char text[ADDRESS_TEXT_MAX];
 
-		assert_int_equal(f->id, 0);
 		address_format(&f->addr, text);
 		buf_printf(&out, "%s%s %s %s:%u", i ? "; " : "", kinds[f->kind], protos[f->proto], text, f->port);
 		if (f->affinity_s)

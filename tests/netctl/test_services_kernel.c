@@ -244,6 +244,75 @@ static void test_udp_port_moves(void **state)
 	pod_end(&b);
 }
 
+/* ---- affinity ---- */
+
+#define STICKY_PORTS 6
+
+/* Which of the two answers. */
+static int reached(int ns, const char *addr, uint16_t port, const int servers[static 2])
+{
+	struct pollfd p[2] = { { .fd = servers[0], .events = POLLIN }, { .fd = servers[1], .events = POLLIN } };
+	int fd, which;
+
+	assert_int_equal(client_in(ns, SOCK_STREAM, addr, port, &fd), 0);
+	assert_int_equal(poll(p, 2, WORLD_WAIT_MS), 1);
+	which = p[1].revents ? 1 : 0;
+	close(accept_from(servers[which], NULL));
+	close(fd);
+	return which;
+}
+
+/* A client finds its backend again whichever address of the Service's port it takes. */
+static void test_affinity_of_a_port(void **state)
+{
+	struct buf service_text = BUF_INIT, slice_text = BUF_INIT;
+	struct pod client, pods[2];
+	int servers[2];
+
+	pod_add(&client, "client");
+	for (int i = 0; i < 2; i++) {
+		pod_add(&pods[i], i ? "b" : "a");
+		servers[i] = server_in(pods[i].ns, SOCK_STREAM, pods[i].addr, 8080);
+	}
+	buf_printf(&service_text, "{'metadata':{'name':'s'},'spec':{'type':'NodePort','clusterIP':'" CLUSTER_IP
+				  "','externalIPs':['10.43.0.99'],'sessionAffinity':'ClientIP','ports':[");
+	buf_printf(&slice_text, "{'metadata':{'name':'s-1','labels':{'kubernetes.io/service-name':'s'}},'addressType':"
+				"'IPv4','ports':[");
+	for (int i = 0; i < STICKY_PORTS; i++) {
+		buf_printf(&service_text, "%s{'name':'p%d','port':%d,'nodePort':%d}", i ? "," : "", i, 80 + i,
+			   30080 + i);
+		buf_printf(&slice_text, "%s{'name':'p%d','protocol':'TCP','port':8080}", i ? "," : "", i);
+	}
+	buf_printf(&service_text, "]}}");
+	buf_printf(&slice_text, "],'endpoints':[{'addresses':['%s']},{'addresses':['%s']}]}", pods[0].addr,
+		   pods[1].addr);
+	create(KIND_SERVICE, buf_cstr(&service_text));
+	create(KIND_ENDPOINTSLICE, buf_cstr(&slice_text));
+	for (uint16_t i = 0; i < STICKY_PORTS; i++) {
+		int first = reached(client.ns, CLUSTER_IP, 80 + i, servers);
+
+		assert_int_equal(reached(client.ns, NODE_IP, 30080 + i, servers), first);
+		assert_int_equal(reached(client.ns, "10.43.0.99", 80 + i, servers), first);
+	}
+	/* over a restart */
+	for (uint16_t i = 0; i < STICKY_PORTS; i++) {
+		int first = reached(world.outside, NODE_IP, 30080 + i, servers);
+
+		if (i == 0) {
+			node_stop();
+			node_start_with("10.42.0.0/24");
+		}
+		assert_int_equal(reached(world.outside, NODE_IP, 30080 + i, servers), first);
+	}
+	buf_finish(&service_text);
+	buf_finish(&slice_text);
+	for (int i = 0; i < 2; i++) {
+		close(servers[i]);
+		pod_end(&pods[i]);
+	}
+	pod_end(&client);
+}
+
 /* ---- health-check ports ---- */
 
 static void ask_health(uint16_t port, const char *status, const char *body)
@@ -371,6 +440,7 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_backend_of_a_pod, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_backend_elsewhere, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_udp_port_moves, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_affinity_of_a_port, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_health_check_port, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_strong_and_weak, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full, setup, teardown),

@@ -73,7 +73,7 @@ struct dp_backend {
 };
 
 struct dp_service {
-	uint32_t id;   /* chosen by the caller, one for each frontend, stable (affinity hangs on it): 1.. */
+	uint32_t id;   /* frontends of one family with the same share what affinity remembers of clients; stable */
 	uint8_t kind;  /* enum dp_frontend_kind */
 	uint8_t proto; /* IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP */
 	uint16_t port; /* host byte order */

@@ -46,7 +46,7 @@ static void frontend_seen(void *arg, const struct dp_service *f)
 	/* What waits for its sync, or did not fit, is no drift. */
 	if (!list_empty(&place->owner->queue) || place->owner->failed)
 		return;
-	if (f->damaged || f->id != place->id || !service_frontend_equal(want, f))
+	if (f->damaged || !service_frontend_equal(want, f))
 		frontend_again(d, place->owner);
 }
 

@@ -36,7 +36,6 @@ struct net_slice {
 
 /* A place in the maps: protocol, port and address. When several ask for it, one has it and the others wait. */
 struct net_place {
-	uint32_t id;                 /* for the life of the place: affinity hangs on it */
 	struct net_service *owner;   /* NULL: of an earlier run */
 	struct net_service **others; /* who wait */
 	size_t n_others, cap_others;
@@ -78,7 +77,6 @@ struct netctl {
 	struct list full_services;  /* did not fit: when there is room */
 	struct loop_timer services_timer;
 	struct map places; /* place key -> struct net_place */
-	uint32_t next_id;
 	bool room;           /* something was deleted from the maps since the last that did not fit */
 	struct map serving;  /* backend key -> how many slices say that it serves */
 	struct map served;   /* address -> nc: was a backend since it is the pod's */

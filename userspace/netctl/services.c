@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "userspace/api/meta.h"
+#include "userspace/base/buf.h"
+#include "userspace/base/encode.h"
 #include "userspace/netctl/address.h"
 
 #define SERVICES_PROXY_LABEL "service.kubernetes.io/service-proxy-name"
@@ -177,6 +179,7 @@ struct service_view {
 	/* Of the port at hand. */
 	uint8_t proto;
 	uint16_t port;
+	uint32_t ids[DP_FAMILIES];
 	struct choice choices[DP_FAMILIES];
 };
 
@@ -211,6 +214,7 @@ static void services_emit(struct service_view *v, uint8_t kind, const struct dp_
 	if (!s)
 		return;
 	*s = (struct dp_service){
+		.id = v->ids[family],
 		.kind = kind,
 		.proto = v->proto,
 		.port = port,
@@ -236,6 +240,21 @@ static void services_emit_text(struct service_view *v, uint8_t kind, struct str 
 
 	if (address_parse(text, &addr) == 0)
 		services_emit(v, kind, &addr, v->port);
+}
+
+/* A client that sticks to a backend does so at whatever address it finds the port: all its frontends of a family have
+ * one number, which is the same whenever the node starts. Two that have the same by chance share a memory, and what
+ * is remembered there counts only where it is a backend. */
+static void services_identify(struct service_view *v, struct str port_name)
+{
+	struct str uid = json_get_str(json_get(v->object, "metadata"), "uid");
+
+	for (int f = 0; f < DP_FAMILIES; f++) {
+		_cleanup_buf_ struct buf text = BUF_INIT;
+
+		buf_printf(&text, "%.*s/%.*s/%u/%d", STR_ARG(uid), STR_ARG(port_name), v->proto, f);
+		v->ids[f] = fnv32a(buf_str(&text).p, buf_len(&text));
+	}
 }
 
 /* In the order of precedence, should two name one place. */
@@ -419,6 +438,7 @@ void services_translate(struct arena *arena, const struct json *service, const s
 		for (int f = 0; f < DP_FAMILIES; f++)
 			if (v.families[f])
 				v.choices[f] = choice_make(&q, (enum dp_family)f, &out.truncated);
+		services_identify(&v, q.name);
 		if (v.proto && v.port)
 			services_emit_port(&v, port);
 	}

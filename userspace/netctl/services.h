@@ -20,7 +20,7 @@
 #define SERVICES_SOURCES_MAX 256    /* source ranges of one Service */
 
 struct services_result {
-	struct dp_service *frontends; /* id 0: the caller gives them */
+	struct dp_service *frontends;
 	size_t n;
 	bool truncated; /* a limit was hit */
 	/* type LoadBalancer with externalTrafficPolicy Local: where to tell whether this node can serve, and what. */

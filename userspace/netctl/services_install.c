@@ -28,7 +28,8 @@ static bool sources_equal(const struct dp_service *a, const struct dp_service *b
 
 bool service_frontend_equal(const struct dp_service *a, const struct dp_service *b)
 {
-	return a->kind == b->kind && a->affinity_s == b->affinity_s && a->outside_differs == b->outside_differs &&
+	return a->id == b->id && a->kind == b->kind && a->affinity_s == b->affinity_s &&
+	       a->outside_differs == b->outside_differs &&
 	       backends_equal(a->backends, a->n_backends, b->backends, b->n_backends) &&
 	       backends_equal(a->outside, a->n_outside, b->outside, b->n_outside) && sources_equal(a, b);
 }

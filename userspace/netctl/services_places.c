@@ -10,7 +10,6 @@
 #include "userspace/netctl/internal.h"
 
 #define PLACE_KEY_LEN 19
-#define PLACE_ID_MAX 0x7fffffffu /* of those that an earlier run left */
 
 static struct str place_key(const struct dp_service *s, char ret[static PLACE_KEY_LEN])
 {
@@ -61,7 +60,6 @@ static struct net_place *place_make(struct netctl *nc, const struct dp_service *
 
 	if (!p) {
 		p = mem_new(struct net_place);
-		p->id = ++nc->next_id;
 		map_put(&nc->places, place_key(f, key), p);
 	}
 	return p;
@@ -119,7 +117,6 @@ bool place_claim(struct netctl *nc, struct net_service *s, struct dp_service *f)
 {
 	struct net_place *p = place_make(nc, f);
 
-	f->id = p->id;
 	if (p->owner == s)
 		return true;
 	if (p->owner && !place_beats(s, f->kind, p->owner, f)) {
@@ -188,14 +185,9 @@ static void place_adopt(void *arg, const struct dp_service *s)
 {
 	struct netctl *nc = arg;
 
-	struct net_place *p = place_make(nc, s);
-
-	if (s->damaged || s->id > PLACE_ID_MAX) /* somebody else's number */
-		return;
-	p->id = s->id;
-	if (s->id > nc->next_id)
-		nc->next_id = s->id;
-	gone_remember(nc, s);
+	place_make(nc, s);
+	if (!s->damaged)
+		gone_remember(nc, s);
 }
 
 void netctl_adopt_frontends(struct netctl *nc)
