@@ -145,12 +145,152 @@ static void test_hints(void **state)
 	expect_slices(h, "node", "a:80 ready zone east node n");
 }
 
+/* ---- Endpoints written by hand ---- */
+
+struct mirrored {
+	struct arena *arena;
+	char *text;
+};
+
+/* "family[ port/name] address ready|-..." of each slice that is a mirror. */
+static void list_mirrored(void *arg, const struct object *o)
+{
+	struct mirrored *l = arg;
+	const struct json *v = registry_parse(l->arena, o), *port = json_first(json_get(v, "ports"));
+
+	if (!str_is(object_label(o, STR("endpointslice.kubernetes.io/managed-by")),
+		    "endpointslicemirroring-controller.k8s.io") ||
+	    !str_is(object_label(o, STR("kubernetes.io/service-name")), "s"))
+		return;
+	assert_true(str_is(json_get_str(meta_controller(v), "kind"), "Endpoints"));
+	l->text = arena_printf(l->arena, "%s%s%.*s %lld/%.*s", l->text, *l->text ? "; " : "",
+			       STR_ARG(json_get_str(v, "addressType")), (long long)json_get_int(port, "port", 0),
+			       STR_ARG(json_get_str(port, "name")));
+	if (json_count(json_get(v, "endpoints")) > 10) {
+		l->text = arena_printf(l->arena, "%s %zu of them", l->text, json_count(json_get(v, "endpoints")));
+		return;
+	}
+	json_foreach(e, json_get(v, "endpoints"))
+		l->text = arena_printf(l->arena, "%s %.*s%s", l->text,
+				       STR_ARG(json_str(json_first(json_get(e, "addresses")))),
+				       json_at_bool(e, "conditions.ready", false) ? "" : "-");
+}
+
+static bool mirrored_is(struct house *h, void *arg)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	struct mirrored l = { &arena, arena_strdup(&arena, "") };
+
+	registry_each(h->reg, KIND_ENDPOINTSLICE, DEFAULT, list_mirrored, &l);
+	return strcmp(l.text, arg) == 0;
+}
+
+#define expect_mirrored(h, text) house_wait(h, mirrored_is, (void *)(text))
+
+static void endpoints(struct house *h, const char *meta, const char *subsets)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+
+	house_create(h, arena_printf(&arena,
+				     "{\"apiVersion\":\"v1\",\"kind\":\"Endpoints\",\"metadata\":{\"name\":\"s\","
+				     "\"namespace\":\"default\"%s},\"subsets\":[%s]}",
+				     meta, subsets));
+}
+
+static int set_subsets(void *arg, struct arena *arena, struct json *object, struct err *err)
+{
+	struct json *subsets;
+	int r = json_parse(arena, str_of(arg), 0, &subsets, err);
+
+	if (r == 0)
+		json_set(object, "subsets", json_clone_deep(arena, subsets));
+	return r;
+}
+
+static int set_skip(void *arg, struct arena *arena, struct json *object, struct err *err)
+{
+	meta_set_label(arena, object, "endpointslice.kubernetes.io/skip-mirror", str_of(arg));
+	return 0;
+}
+
+static int set_selector(void *arg, struct arena *arena, struct json *object, struct err *err)
+{
+	json_set_cstr(arena, json_ensure_object(arena, json_get(object, "spec"), "selector"), "app", arg);
+	return 0;
+}
+
+static void test_mirrored(void **state)
+{
+	struct house *h = *state;
+
+	endpoints(h, "", "{\"addresses\":[{\"ip\":\"192.0.2.1\"}],\"notReadyAddresses\":[{\"ip\":\"192.0.2.2\"}],"
+			 "\"ports\":[{\"port\":80}]}");
+	house_wait(h, house_is_quiet, NULL);
+	expect_mirrored(h, ""); /* no Service yet */
+	service(h, "s", "\"ports\":[{\"port\":80}]");
+	expect_mirrored(h, "IPv4 80/ 192.0.2.1 192.0.2.2-");
+	/* changed in its place, whatever its ports are */
+	house_update(h, KIND_ENDPOINTS, "default", "s", NULL, set_subsets,
+		     "[{\"addresses\":[{\"ip\":\"192.0.2.3\"}],\"ports\":[{\"name\":\"web\",\"port\":81}]}]");
+	expect_mirrored(h, "IPv4 81/web 192.0.2.3");
+	house_update(h, KIND_ENDPOINTS, "default", "s", NULL, set_skip, "true");
+	expect_mirrored(h, "");
+	house_update(h, KIND_ENDPOINTS, "default", "s", NULL, set_skip, "false");
+	expect_mirrored(h, "IPv4 81/web 192.0.2.3");
+	house_update(h, KIND_ENDPOINTS, "default", "s", NULL, set_subsets,
+		     "[{\"addresses\":[{\"ip\":\"2001:db8::1\"}],\"ports\":[{\"name\":\"web\",\"port\":81}]}]");
+	expect_mirrored(h, "IPv6 81/web 2001:db8::1");
+	house_delete(h, KIND_ENDPOINTS, "default", "s", NULL);
+	expect_mirrored(h, "");
+}
+
+/* What has a selector has its own slices; those of pods and those mirrored never stand beside each other for long. */
+static void test_mirrored_until_selected(void **state)
+{
+	struct house *h = *state;
+
+	service(h, "s", "\"ports\":[{\"port\":80}]");
+	endpoints(h, "", "{\"addresses\":[{\"ip\":\"192.0.2.1\"}],\"ports\":[{\"port\":80}]}");
+	expect_mirrored(h, "IPv4 80/ 192.0.2.1");
+	house_update(h, KIND_SERVICE, "default", "s", NULL, set_selector, "web");
+	expect_mirrored(h, "");
+}
+
+static void test_not_mirrored(void **state)
+{
+	struct house *h = *state;
+
+	service(h, "s", "\"ports\":[{\"port\":80}]");
+	endpoints(h, ",\"annotations\":{\"control-plane.alpha.kubernetes.io/leader\":\"{}\"}",
+		  "{\"addresses\":[{\"ip\":\"192.0.2.1\"}],\"ports\":[{\"port\":80}]}");
+	house_wait(h, house_is_quiet, NULL);
+	expect_mirrored(h, "");
+}
+
+static void test_mirrored_limit(void **state)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	struct house *h = *state;
+
+	buf_printf(&text, "{\"addresses\":[");
+	for (int i = 0; i < 1003; i++)
+		buf_printf(&text, "%s{\"ip\":\"198.51.%d.%d\"}", i ? "," : "", 100 + i / 250, 1 + i % 250);
+	buf_printf(&text, "],\"ports\":[{\"port\":80}]}");
+	service(h, "s", "\"ports\":[{\"port\":80}]");
+	endpoints(h, "", buf_cstr(&text));
+	expect_mirrored(h, "IPv4 80/ 1000 of them");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_named_ports, house_setup, house_teardown),
 		cmocka_unit_test_setup_teardown(test_changes_are_seen, house_setup, house_teardown),
 		cmocka_unit_test_setup_teardown(test_hints, house_setup, house_teardown),
+		cmocka_unit_test_setup_teardown(test_mirrored, house_setup, house_teardown),
+		cmocka_unit_test_setup_teardown(test_mirrored_until_selected, house_setup, house_teardown),
+		cmocka_unit_test_setup_teardown(test_not_mirrored, house_setup, house_teardown),
+		cmocka_unit_test_setup_teardown(test_mirrored_limit, house_setup, house_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,6 +21,7 @@ static const struct controller *const table[] = {
 	&controller_statefulset,
 	&controller_job,
 	&controller_endpointslice,
+	&controller_endpointslice_mirroring,
 	&controller_endpoints,
 	&controller_service_lb,
 	&controller_garbage,

@@ -14,4 +14,5 @@ extern const struct controller controller_resource_quota, controller_pvc_protect
 	controller_system_priority_classes;
 extern const struct controller controller_clusterrole_aggregation;
 extern const struct controller controller_component_status;
-extern const struct controller controller_apiservice, controller_service_cidr, controller_ip_address;
+extern const struct controller controller_apiservice, controller_service_cidr, controller_ip_address,
+	controller_endpointslice_mirroring;
