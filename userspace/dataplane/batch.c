@@ -31,7 +31,8 @@ int batch_each(int fd, batch_fn *fn, void *arg)
 
 		if (r < 0 && errno != ENOENT)
 			return -errno;
-		fn(arg, keys, values, n);
+		if (n) /* the last turn may bring nothing */
+			fn(arg, keys, values, n);
 		first = false;
 		if (r < 0)
 			break;
