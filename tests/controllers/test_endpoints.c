@@ -223,8 +223,9 @@ static void test_mirrored(void **state)
 {
 	struct house *h = *state;
 
-	endpoints(h, "", "{\"addresses\":[{\"ip\":\"192.0.2.1\"}],\"notReadyAddresses\":[{\"ip\":\"192.0.2.2\"}],"
-			 "\"ports\":[{\"port\":80}]}");
+	endpoints(h, "",
+		  "{\"addresses\":[{\"ip\":\"192.0.2.1\"}],\"notReadyAddresses\":[{\"ip\":\"192.0.2.2\"}],"
+		  "\"ports\":[{\"port\":80}]}");
 	house_wait(h, house_is_quiet, NULL);
 	expect_mirrored(h, ""); /* no Service yet */
 	service(h, "s", "\"ports\":[{\"port\":80}]");

@@ -76,7 +76,7 @@ struct netctl {
 	struct list later_services; /* at their due_ns, by the timer */
 	struct list full_services;  /* did not fit: when there is room */
 	struct loop_timer services_timer;
-	struct map places; /* place key -> struct net_place */
+	struct map places;   /* place key -> struct net_place */
 	bool room;           /* something was deleted from the maps since the last that did not fit */
 	struct map serving;  /* backend key -> how many slices say that it serves */
 	struct map served;   /* address -> nc: was a backend since it is the pod's */
