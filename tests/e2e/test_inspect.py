@@ -139,6 +139,28 @@ class Inspect(Case):
         self.trace("--from", "host", "--to", "pod/" + self.web[0], "--port", "8080", code=0)
         self.trace("--from", "denied", "--to", "allowed", "--port", "1", code=0)
 
+    def test_trace_node_port(self):
+        """The same answer by the Service's name, the node's address and its loopback, and the Service is named."""
+        address = [a["address"] for a in self.node.get("nodes")["items"][0]["status"]["addresses"]
+                   if a["type"] == "InternalIP"][0]
+        for to in ("svc/web", address):
+            for pod, code in (("allowed", 0), ("denied", 1)):
+                doc = self.trace("--from", pod, "--to", to, "--port", "31080", code=code)
+                self.assertEqual(doc["service"]["name"], "demo/web")
+                self.assertEqual(doc["service"]["kind"], "NodePort")
+        for to in (address, "127.0.0.1"):
+            doc = self.trace("--from", "host", "--to", to, "--port", "31080", code=0)
+            self.assertEqual(doc["service"]["name"], "demo/web")
+
+    def test_trace_nowhere(self):
+        """What a real connect says too: to a pod its loopback is its own, and nobody is at the other addresses."""
+        for to, port, reason in (("127.0.0.1", "31080", "own-loopback"), (self.ip, "81", "unreachable: no Service"),
+                                 ("224.0.0.1", "80", "unreachable: multicast"), ("0.0.0.0", "80", "unreachable")):
+            doc = self.trace("--from", "allowed", "--to", to, "--port", port, code=1)
+            self.assertIn(reason, doc["reason"], to)
+        self.assertNotEqual(self.ask("allowed", "http://127.0.0.1:31080").returncode, 0)
+        self.assertNotEqual(self.ask("allowed", f"http://{self.ip}:81").returncode, 0)
+
     def test_trace_errors(self):
         for argv, said in ((["--from", "nobody", "--to", "web", "--port", "80"], "pod demo/nobody"),
                            (["--from", "allowed", "--to", "svc/none", "--port", "80"], "service demo/none"),

@@ -76,6 +76,38 @@ static void test_in(void **state)
 	assert_true(in("192.0.2.1", "0.0.0.0/0"));
 	assert_false(in("2001:db8::1", "0.0.0.0/0"));
 	assert_true(in("2001:db8::1", "2001:db8::/32"));
+	/* every IPv6 address, and no IPv4 one, though these are written ::ffff:192.0.2.1 */
+	assert_true(in("2001:db8::1", "::/0"));
+	assert_true(in("::1", "::/8"));
+	assert_false(in("192.0.2.1", "::/0"));
+	assert_false(in("0.0.0.0", "::/0"));
+	assert_false(in("192.0.2.1", "::/1"));
+	assert_false(in("192.0.2.1", "::ff00:0:0/88"));
+	assert_false(in("192.0.2.1", "::fffe:0:0/95"));
+	assert_true(in("192.0.2.1", "::ffff:0:0/96"));
+}
+
+static void test_special(void **state)
+{
+	static const struct {
+		const char *text;
+		bool zero, loopback;
+	} cases[] = {
+		{ "::", true, false },
+		{ "0.0.0.0", true, false },
+		{ "::1", false, true },
+		{ "127.0.0.1", false, true },
+		{ "127.9.9.9", false, true },
+		{ "10.0.0.1", false, false },
+		{ "fd00::7f00:1", false, false },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct dp_addr a = addr_of(cases[i].text);
+
+		assert_int_equal(address_is_zero(&a), cases[i].zero);
+		assert_int_equal(address_is_loopback(&a), cases[i].loopback);
+	}
 }
 
 static void test_families(void **state)
@@ -137,11 +169,9 @@ static void test_ranges_of_families(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_parse),
-		cmocka_unit_test(test_prefix),
-		cmocka_unit_test(test_in),
-		cmocka_unit_test(test_families),
-		cmocka_unit_test(test_ranges_of_families),
+		cmocka_unit_test(test_parse),    cmocka_unit_test(test_prefix),
+		cmocka_unit_test(test_in),       cmocka_unit_test(test_special),
+		cmocka_unit_test(test_families), cmocka_unit_test(test_ranges_of_families),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

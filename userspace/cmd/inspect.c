@@ -128,7 +128,7 @@ const char *inspect_service_name(struct inspect *in, const struct dp_addr *addr,
 	char key[INSPECT_KEY_LEN];
 	const struct json *row = map_get(&in->services, place_key(addr, port, proto, key));
 
-	if (!row && (dataplane_is_node_address(in->dp, addr) || addr->b[12] == 127))
+	if (!row && (dataplane_is_node_address(in->dp, addr) || address_is_loopback(addr)))
 		row = map_get(&in->services, place_key(&any, port, proto, key));
 	return row_name(in, row);
 }

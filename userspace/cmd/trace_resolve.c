@@ -10,19 +10,12 @@
 #define TRACE_PREFIX_POD "pod/"
 #define TRACE_PREFIX_SERVICE "svc/"
 
-static bool trace_is_loopback(const struct dp_addr *a)
-{
-	static const struct dp_addr one = { .b = { [15] = 1 } };
-
-	return address_family(a) == DP_V4 ? a->b[12] == 127 : address_equal(a, &one);
-}
-
 static void trace_end_address(struct trace *t, const struct dp_addr *addr, struct trace_end *ret)
 {
 	const char *pod = inspect_pod_name(&t->in, addr);
 
 	ret->addr = *addr;
-	ret->is_node = trace_is_loopback(addr) || dataplane_is_node_address(t->in.dp, addr);
+	ret->is_node = address_is_loopback(addr) || dataplane_is_node_address(t->in.dp, addr);
 	ret->name = pod ? pod : ret->is_node ? "the node" : "";
 }
 
@@ -65,22 +58,32 @@ static const char *trace_ports(struct trace *t, const struct json *service)
 	return arena_strdup(&t->in.arena, buf_len(&out) ? buf_cstr(&out) : "none");
 }
 
-/* A frontend with an address of its own before a port of the node (asked at 127.0.0.1's place: the node). */
+/* A frontend with an address of its own before a port of the node, which is asked at the node's address. */
 static int trace_service_address(struct trace *t, const char *ns, const char *name, struct dp_addr *ret,
 				 struct err *err)
 {
 	const struct json *service = inspect_find_service(&t->in, ns, name);
 	char proto[8];
-	struct dp_addr a;
+	struct dp_addr a, node;
+	bool on_node = false;
 
 	if (!service)
 		return err_set(err, -ENOENT, "service %s/%s: not known to %s", ns, name, t->in.objects);
 	json_foreach(f, json_get(service, "frontends")) {
 		if (json_get_int(f, "port", 0) != t->port ||
 		    !str_is(json_get_str(f, "protocol"), args_protocol_name(t->proto, proto)) ||
-		    address_parse(json_get_str(f, "address"), &a) < 0 || address_is_zero(&a))
+		    address_parse(json_get_str(f, "address"), &a) < 0)
 			continue;
-		*ret = a;
+		if (!address_is_zero(&a)) {
+			*ret = a;
+			return 0;
+		}
+		if (!on_node)
+			node = dataplane_node_address(t->in.dp, address_family(&a));
+		on_node = true;
+	}
+	if (on_node) {
+		*ret = node;
 		return 0;
 	}
 	return err_set(err, -ENOENT, "service %s/%s has no address with port %u/%s (it has: %s)", ns, name, t->port,

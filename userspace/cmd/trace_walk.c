@@ -77,12 +77,39 @@ static struct json *trace_objects(struct trace *t, const struct trace_end *to, u
 	return v;
 }
 
-/* An address of the pods' range that is nobody's: the route says "unreachable". */
-static bool trace_is_nobody(struct trace *t, const struct trace_end *to, const struct dp_probe *probe)
+static bool trace_in_net(const struct dp_addr *a, const struct dp_net *net)
 {
-	const struct dp_net *pods = &t->in.config.pod_nets[address_family(&to->addr)];
+	return net->bits && address_in(a, &net->addr, net->bits);
+}
 
-	return pods->bits && !probe->known && !to->is_node && address_in(&to->addr, &pods->addr, pods->bits);
+/* Addresses that no router passes on; a pod's link leads to one. */
+static bool trace_stays_on_link(const struct dp_addr *a)
+{
+	if (address_family(a) == DP_V4)
+		return a->b[12] >> 4 == 14 ||
+		       (a->b[12] == 255 && a->b[13] == 255 && a->b[14] == 255 && a->b[15] == 255);
+	return a->b[0] == 0xff || (a->b[0] == 0xfe && a->b[1] >> 6 == 2);
+}
+
+/* Why a packet that every policy lets pass arrives nowhere all the same; NULL: it does. Of the ranges' addresses that
+ * are nobody's the route says "unreachable". */
+static const char *trace_goes_nowhere(struct trace *t, const struct trace_end *to, const struct dp_probe *probe)
+{
+	enum dp_family f = address_family(&to->addr);
+
+	if (address_is_zero(&to->addr))
+		return "unreachable: no address";
+	if (!t->from.is_node && address_is_loopback(&to->addr))
+		return "own-loopback: to a pod this is the pod itself, not the node";
+	if (!t->from.is_node && trace_stays_on_link(&to->addr))
+		return "unreachable: multicast, broadcast and link-local addresses lead nowhere from a pod";
+	if (probe->known || to->is_node)
+		return NULL;
+	if (trace_in_net(&to->addr, &t->in.config.pod_nets[f]))
+		return "unreachable: no pod has this address";
+	return trace_in_net(&to->addr, &t->in.config.service_nets[f])
+		       ? "unreachable: no Service has this address and port"
+		       : NULL;
 }
 
 /* One place that the packet may reach: a backend, or what was asked for itself. */
@@ -94,7 +121,7 @@ static struct json *trace_path(struct trace *t, const struct dp_addr *addr, uint
 	struct json *v = json_new_object(a), *maps = json_new_object(a), *objects;
 	struct dp_probe from_side, to_side;
 	bool itself = address_equal(addr, &t->from.addr), allowed;
-	const char *reason = NULL;
+	const char *reason = NULL, *nowhere;
 
 	dataplane_probe(t->in.dp, &t->from.addr, addr, t->proto, port, t->from.is_node, &from_side, &to_side, NULL);
 	/* What a pod says to itself never leaves it. */
@@ -109,9 +136,10 @@ static struct json *trace_path(struct trace *t, const struct dp_addr *addr, uint
 		json_set_cstr(a, v, "pod", pod);
 	if (objects)
 		json_set_bool(a, v, "agree", json_get_bool(objects, "allowed", false) == allowed);
-	if (allowed && trace_is_nobody(t, &to, &to_side)) {
+	nowhere = trace_goes_nowhere(t, &to, &to_side);
+	if (allowed && nowhere) {
 		allowed = false;
-		reason = "unreachable: no pod has this address";
+		reason = nowhere;
 	}
 	json_set_bool(a, v, "allowed", allowed);
 	if (reason)

@@ -62,9 +62,16 @@ void address_format(const struct dp_addr *a, char ret[static ADDRESS_TEXT_MAX])
 
 bool address_is_zero(const struct dp_addr *a)
 {
-	static const struct dp_addr zero;
+	static const struct dp_addr zero, zero_v4 = { .b = { [10] = 0xff, [11] = 0xff } };
 
-	return address_equal(a, &zero);
+	return address_equal(a, &zero) || address_equal(a, &zero_v4);
+}
+
+bool address_is_loopback(const struct dp_addr *a)
+{
+	static const struct dp_addr one = { .b = { [15] = 1 } };
+
+	return address_family(a) == DP_V4 ? a->b[12] == 127 : address_equal(a, &one);
 }
 
 enum dp_family address_family(const struct dp_addr *a)

@@ -19,7 +19,8 @@ int address_parse_prefix(struct str text, struct dp_addr *ret, uint8_t *ret_len)
 int address_parse_families(struct str text, struct dp_addr ret[static DP_FAMILIES], enum dp_family *ret_primary);
 int address_parse_prefix_families(struct str text, struct dp_net ret[static DP_FAMILIES], enum dp_family *ret_primary);
 void address_format(const struct dp_addr *a, char ret[static ADDRESS_TEXT_MAX]);
-bool address_is_zero(const struct dp_addr *a);
+bool address_is_zero(const struct dp_addr *a); /* of either family: :: or 0.0.0.0 */
+bool address_is_loopback(const struct dp_addr *a);
 enum dp_family address_family(const struct dp_addr *a);
 /* "Every address": 0.0.0.0 or ::. */
 struct dp_addr address_any(enum dp_family family);
