@@ -152,6 +152,22 @@ class Inspect(Case):
             doc = self.trace("--from", "host", "--to", to, "--port", "31080", code=0)
             self.assertEqual(doc["service"]["name"], "demo/web")
 
+    def test_trace_of_names(self):
+        """A port by its name; what DNS alone serves is said to be so."""
+        self.node.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": [
+            {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "demo"}, "spec": spec} for name, spec in (
+                ("named", {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 81, "targetPort": 8080}]}),
+                ("heads", {"selector": {"app": "web"}, "clusterIP": "None", "ports": [{"port": 8080}]}),
+                ("away", {"type": "ExternalName", "externalName": "example.org"}))]}))
+        ask = lambda *argv: self.node.k3c("trace", "-n", "demo", "--from", "allowed", *argv, check=False)
+        wait_for("the named port", lambda: ask("--to", "svc/named", "--port", "http").returncode == 0)
+        self.assertIn(":81 ", ask("--to", "svc/named", "--port", "http").stdout)
+        for to, port, message in (("svc/named", "https", 'no port named "https"'), ("svc/heads", "8080", "headless"),
+                                  ("svc/away", "80", "example.org"), (self.ip, "http", "only ports of Services")):
+            done = ask("--to", to, "--port", port)
+            self.assertEqual(done.returncode, 2, done.stdout)
+            self.assertIn(message, done.stderr)
+
     def test_trace_nowhere(self):
         """What a real connect says too: to a pod its loopback is its own, and nobody is at the other addresses."""
         for to, port, reason in (("127.0.0.1", "31080", "own-loopback"), (self.ip, "81", "unreachable: no Service"),

@@ -69,6 +69,7 @@ static struct json *files_service(struct arena *a, const struct config *config, 
 		json_append(frontends, netctl_frontend_json(a, &result.frontends[i]));
 	json_set_str(a, v, "namespace", ns);
 	json_set_str(a, v, "name", name);
+	netctl_service_facts(a, service, v);
 	json_set(v, "frontends", frontends);
 	while (n)
 		free(slices[--n]);

@@ -141,7 +141,9 @@ int cmd_trace(int argc, char **argv)
 		r = args_output(output, &as_json, &err);
 	if (r == 0 && protocol)
 		r = args_protocol(protocol, &t.proto, &err);
-	if (r == 0 && port)
+	if (r == 0 && port && (*port < '0' || *port > '9'))
+		t.port_name = port;
+	else if (r == 0 && port)
 		r = args_port(port, &t.port, &err);
 	if (r == 0 && (words.n || !from || !to || (!port && t.proto != IPPROTO_ICMP && t.proto != IPPROTO_ICMPV6)))
 		r = err_set(&err, -EINVAL, "usage: %s", TRACE_USAGE);

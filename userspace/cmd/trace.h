@@ -17,6 +17,7 @@ struct trace {
 	const char *ns; /* of names without one */
 	uint8_t proto;
 	uint16_t port;
+	const char *port_name; /* of a Service's port; NULL: a number was given */
 	struct trace_end from, to;
 };
 

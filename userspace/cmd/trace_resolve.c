@@ -58,6 +58,32 @@ static const char *trace_ports(struct trace *t, const struct json *service)
 	return arena_strdup(&t->in.arena, buf_len(&out) ? buf_cstr(&out) : "none");
 }
 
+/* What DNS alone serves; the number behind a port's name. */
+static int trace_service_port(struct trace *t, const struct json *service, const char *ns, const char *name,
+			      struct err *err)
+{
+	struct str external = json_get_str(service, "externalName");
+
+	if (external.n)
+		return err_set(err, -EINVAL, "service %s/%s is an ExternalName: DNS answers with %.*s, ask for that",
+			       ns, name, STR_ARG(external));
+	if (json_get_bool(service, "headless", false))
+		return err_set(
+			err, -EINVAL,
+			"service %s/%s is headless: DNS answers with the addresses of its pods, ask for one of them",
+			ns, name);
+	if (!t->port_name)
+		return 0;
+	json_foreach(p, json_get(service, "ports"))
+		if (str_is(json_get_str(p, "name"), t->port_name)) {
+			t->port = (uint16_t)json_get_int(p, "port", 0);
+			return args_protocol(arena_printf(&t->in.arena, "%.*s", STR_ARG(json_get_str(p, "protocol"))),
+					     &t->proto, err);
+		}
+	return err_set(err, -ENOENT, "service %s/%s has no port named \"%.64s\" (it has: %s)", ns, name, t->port_name,
+		       trace_ports(t, service));
+}
+
 /* A frontend with an address of its own before a port of the node, which is asked at the node's address. */
 static int trace_service_address(struct trace *t, const char *ns, const char *name, struct dp_addr *ret,
 				 struct err *err)
@@ -66,9 +92,13 @@ static int trace_service_address(struct trace *t, const char *ns, const char *na
 	char proto[8];
 	struct dp_addr a, node;
 	bool on_node = false;
+	int r;
 
 	if (!service)
 		return err_set(err, -ENOENT, "service %s/%s: not known to %s", ns, name, t->in.objects);
+	r = trace_service_port(t, service, ns, name, err);
+	if (r < 0)
+		return r;
 	json_foreach(f, json_get(service, "frontends")) {
 		if (json_get_int(f, "port", 0) != t->port ||
 		    !str_is(json_get_str(f, "protocol"), args_protocol_name(t->proto, proto)) ||
@@ -122,6 +152,8 @@ int trace_resolve_to(struct trace *t, const char *word, struct err *err)
 		r = trace_to_name(t, pod || service ? word + strlen(TRACE_PREFIX_POD) : word, !service, !pod, &addr,
 				  err);
 	}
+	if (r == 0 && t->port_name && !t->port)
+		r = err_set(err, -EINVAL, "--port: \"%.64s\": only ports of Services are asked by name", t->port_name);
 	if (r == 0)
 		trace_end_address(t, &addr, &t->to);
 	return r;

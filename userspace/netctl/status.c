@@ -81,6 +81,30 @@ struct json *netctl_frontend_json(struct arena *arena, const struct dp_service *
 	return v;
 }
 
+void netctl_service_facts(struct arena *arena, const struct json *service, struct json *v)
+{
+	const struct json *spec = json_get(service, "spec");
+	struct json *ports = json_new_array(arena);
+
+	if (str_is(json_get_str(spec, "type"), "ExternalName"))
+		json_set_str(arena, v, "externalName", json_get_str(spec, "externalName"));
+	else if (str_is(json_get_str(spec, "clusterIP"), "None"))
+		json_set_bool(arena, v, "headless", true);
+	json_foreach(p, json_get(spec, "ports")) {
+		struct json *port = json_new_object(arena);
+		struct str protocol = json_get_str(p, "protocol");
+
+		if (!json_get_str(p, "name").n)
+			continue;
+		json_set_str(arena, port, "name", json_get_str(p, "name"));
+		json_set_int(arena, port, "port", json_get_int(p, "port", 0));
+		json_set_str(arena, port, "protocol", protocol.n ? protocol : str_of("TCP"));
+		json_append(ports, port);
+	}
+	if (json_count(ports))
+		json_set(v, "ports", ports);
+}
+
 /* What another has in its stead is left out. */
 static struct json *status_service(struct arena *arena, const struct netctl *nc, const struct net_service *s)
 {
@@ -90,6 +114,8 @@ static struct json *status_service(struct arena *arena, const struct netctl *nc,
 	json_set_cstr(arena, v, "name", s->name);
 	if (s->pod)
 		json_set_cstr(arena, v, "kind", "Pod");
+	else if (s->object)
+		netctl_service_facts(arena, registry_parse(arena, s->object), v);
 	for (size_t i = 0; i < s->n_frontends; i++)
 		if (place_is_owned(nc, s, &s->frontends[i]))
 			json_append(frontends, netctl_frontend_json(arena, &s->frontends[i]));
