@@ -67,10 +67,10 @@ static __always_inline int host_new_service_flow(struct __sk_buff *skb, const st
 			host_take_answers(skb, &n);
 		}
 	}
-	if (nat_pair(key, &n, BPF_ANY) < 0)
+	if (nat_pair_service(key, &n) < 0)
 		return host_drop(skb, p, K3C_DROP_NAT_FULL);
 	event_translate(skb, p, K3C_VIA_LINK, &n.addr, n.port);
-	return nat_rewrite_dst(skb, p, &n) < 0 ? host_drop(skb, p, K3C_DROP_MALFORMED) : TC_ACT_OK;
+	return nat_translate(skb, p, K3C_NAT_IN, &n) < 0 ? host_drop(skb, p, K3C_DROP_MALFORMED) : TC_ACT_OK;
 }
 
 static __always_inline bool host_is_moving(void)
@@ -120,7 +120,7 @@ int host_in(struct __sk_buff *skb)
 									       : TC_ACT_OK;
 		nat_touch(&p, &key, n);
 		host_take_answers(skb, &to);
-		return nat_rewrite_dst(skb, &p, &to) < 0 ? host_drop(skb, &p, K3C_DROP_MALFORMED) : TC_ACT_OK;
+		return nat_translate(skb, &p, K3C_NAT_IN, &to) < 0 ? host_drop(skb, &p, K3C_DROP_MALFORMED) : TC_ACT_OK;
 	}
 	if (p.icmp_error || p.later_fragment || packet_is_icmp(p.flow.proto))
 		return TC_ACT_OK;
@@ -167,7 +167,7 @@ __attribute__((noinline)) int host_free_port(const struct k3c_nat_key *key, stru
 
 		n->port = bpf_htons(K3C_SNAT_PORT_MIN +
 				    bpf_get_prandom_u32() % (K3C_SNAT_PORT_MAX - K3C_SNAT_PORT_MIN + 1));
-		nat_mirror(key, n, &mirror);
+		nat_mirror_of(key, n, false, &mirror);
 		other = bpf_map_lookup_elem(&k3c_nat, &mirror);
 		if (!other)
 			return true;
@@ -277,7 +277,8 @@ int host_out(struct __sk_buff *skb)
 			return nat_rewrite_error(skb, &p, K3C_NAT_OUT, &to) < 0 ? host_drop(skb, &p, K3C_DROP_MALFORMED)
 										: TC_ACT_OK;
 		nat_touch(&p, &key, n);
-		return nat_rewrite_src(skb, &p, &to) < 0 ? host_drop(skb, &p, K3C_DROP_MALFORMED) : TC_ACT_OK;
+		return nat_translate(skb, &p, K3C_NAT_OUT, &to) < 0 ? host_drop(skb, &p, K3C_DROP_MALFORMED)
+								    : TC_ACT_OK;
 	}
 	if (packet_is_stateful(p.flow.proto) && !packet_is_syn(&p) && !p.icmp_error && host_is_moving())
 		return TC_ACT_SHOT;

@@ -97,7 +97,7 @@ static __always_inline enum service_step service_new_flow(struct __sk_buff *skb,
 		n->flags |= K3C_NAT_HAIRPIN;
 		r = service_pair_hairpin(p, key, n);
 	} else {
-		r = nat_pair(key, n, BPF_ANY);
+		r = nat_pair_service(key, n);
 	}
 	*ret_reason = K3C_DROP_NAT_FULL;
 	if (r < 0)
@@ -145,7 +145,9 @@ static __always_inline int service_rewrite(struct __sk_buff *skb, const struct p
 		to->addr = p->src;
 		to->port = p->flow.dport;
 	}
-	if (step != SERVICE_TRANSLATE && nat_rewrite_src(skb, p, &src) < 0)
+	if (step == SERVICE_TRANSLATE)
+		return nat_translate(skb, p, K3C_NAT_IN, to);
+	if (nat_rewrite_src(skb, p, &src) < 0)
 		return -1;
 	return nat_rewrite_dst(skb, p, to);
 }
@@ -185,7 +187,8 @@ int service_back(struct __sk_buff *skb)
 	if (n) {
 		to = *n;
 		nat_touch(&p, &key, n);
-		r = p.icmp_error ? nat_rewrite_error(skb, &p, K3C_NAT_OUT, &to) : nat_rewrite_src(skb, &p, &to);
+		r = p.icmp_error ? nat_rewrite_error(skb, &p, K3C_NAT_OUT, &to)
+				 : nat_translate(skb, &p, K3C_NAT_OUT, &to);
 		if (r < 0)
 			return service_drop(skb, &p, K3C_DROP_MALFORMED);
 	}

@@ -135,7 +135,7 @@ static __always_inline enum xdp_step xdp_step(const struct packet *p, const stru
 	to->port = backend.port;
 	to->flags = K3C_NAT_SERVICE;
 	to->last_ns = bpf_ktime_get_ns();
-	if (nat_pair(&key, to, BPF_ANY) < 0)
+	if (nat_pair_service(&key, to) < 0)
 		return XDP_STEP_PASS;
 	xdp_tell_translation(p, f, to);
 	return XDP_STEP_REWRITE;
@@ -150,20 +150,26 @@ static __always_inline __u16 xdp_sum(__u16 check, __u32 difference, __be16 old_p
 static __always_inline void xdp_rewrite_l4(union xdp_transport *l4, void *end, const struct packet *p,
 					   const struct k3c_nat *to, __u32 difference)
 {
+	__be16 sport = to->peer_port ? to->peer_port : p->flow.sport;
+
 	if (p->flow.proto == IPPROTO_TCP) {
 		if ((void *)(&l4->tcp + 1) > end)
 			return;
-		l4->tcp.check = xdp_sum(l4->tcp.check, difference, p->flow.dport, to->port);
+		l4->tcp.check =
+			xdp_sum(xdp_sum(l4->tcp.check, difference, p->flow.dport, to->port), 0, p->flow.sport, sport);
+		l4->tcp.source = sport;
 		l4->tcp.dest = to->port;
 		return;
 	}
 	if ((void *)(&l4->udp + 1) > end)
 		return;
 	if (l4->udp.check) {
-		l4->udp.check = xdp_sum(l4->udp.check, difference, p->flow.dport, to->port);
+		l4->udp.check =
+			xdp_sum(xdp_sum(l4->udp.check, difference, p->flow.dport, to->port), 0, p->flow.sport, sport);
 		if (!l4->udp.check)
 			l4->udp.check = 0xffff;
 	}
+	l4->udp.source = sport;
 	l4->udp.dest = to->port;
 }
 

@@ -33,7 +33,10 @@ struct k3c_nat {
 	__be16 port;
 	__u8 flags;
 	__u8 pad;
-	__u32 pad2;
+	/* The port of the other end, where it changes as well: of IN the source's, of OUT the destination's. 0: kept.
+	 * Two flows of a client from one port to different frontends would be one and the same to their backend. */
+	__be16 peer_port;
+	__u16 pad2;
 	__u64 last_ns;
 };
 _Static_assert(sizeof(struct k3c_nat) == 32, "k3c_nat");
@@ -54,6 +57,11 @@ _Static_assert(sizeof(struct k3c_closed) == 48, "k3c_closed");
 #define K3C_SNAT_PORT_MAX 65535
 #define K3C_SNAT_TRIES 32
 #define K3C_SNAT_RACES 4 /* searches, when another processor was quicker */
+
+/* Another port for a client whose own is taken where its flow goes. */
+#define K3C_PEER_PORT_MIN 1024
+#define K3C_PEER_PORT_MAX 65535
+#define K3C_PEER_TRIES 16 /* places looked at; the first is the one with the client's own port */
 
 #define K3C_NAT_TCP_TIMEOUT_S 7200
 #define K3C_NAT_UDP_TIMEOUT_S 180

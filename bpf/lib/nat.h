@@ -4,6 +4,8 @@
 
 #include <stddef.h>
 
+#include <linux/errno.h>
+
 #include "bpf/lib/maps.h"
 #include "bpf/lib/packet.h"
 #include "bpf/lib/sctp.h"
@@ -128,6 +130,22 @@ static __always_inline int nat_rewrite_src(struct __sk_buff *skb, const struct p
 	return nat_rewrite(skb, p, true, to);
 }
 
+/* What a translation of this `kind` says: one end, and maybe the other's port. Global: verified once. */
+__attribute__((noinline)) int nat_translate(struct __sk_buff *skb, const struct packet *p, __u8 kind,
+					    const struct k3c_nat *to)
+{
+	bool src = kind == K3C_NAT_OUT;
+	struct k3c_nat peer = {};
+
+	if (!p || !to || nat_rewrite(skb, p, src, to) < 0)
+		return -1;
+	if (!to->peer_port)
+		return 0;
+	peer.addr = src ? p->dst : p->src;
+	peer.port = to->peer_port;
+	return nat_rewrite(skb, p, !src, &peer);
+}
+
 /* The packet inside an error: its address and port, and what they change in the error's checksum. */
 static __always_inline int nat_rewrite_inner(struct __sk_buff *skb, const struct packet *p, bool src,
 					     const struct k3c_addr *old, __be16 old_port, const struct k3c_nat *to)
@@ -151,12 +169,28 @@ static __always_inline int nat_rewrite_inner(struct __sk_buff *skb, const struct
 	return bpf_skb_store_bytes(skb, p->inner_l4 + nat_port_offset(p->flow.proto, src), &new_port, 2, 0);
 }
 
+/* The port of the other end of the packet inside. Global: verified once. */
+__attribute__((noinline)) int nat_rewrite_inner_peer(struct __sk_buff *skb, const struct packet *p, bool src,
+						     __be16 new_port)
+{
+	__be16 old_port;
+
+	if (!p)
+		return -1;
+	old_port = src ? p->flow.dport : p->flow.sport;
+	if (bpf_l4_csum_replace(skb, p->l4 + offsetof(struct icmphdr, checksum), old_port, new_port, 2) < 0)
+		return -1;
+	return bpf_skb_store_bytes(skb, p->inner_l4 + nat_port_offset(p->flow.proto, src), &new_port, 2, 0);
+}
+
 static __always_inline int nat_rewrite_error_at(struct __sk_buff *skb, const struct packet *p, bool in,
 						const struct k3c_nat *to)
 {
 	__u32 difference = nat_difference(in ? &p->dst : &p->src, &to->addr);
 
-	if (nat_rewrite_inner(skb, p, in, in ? &p->flow.dst : &p->flow.src, in ? p->flow.dport : p->flow.sport, to) < 0)
+	if (nat_rewrite_inner(skb, p, in, in ? &p->flow.dst : &p->flow.src, in ? p->flow.dport : p->flow.sport, to) <
+		    0 ||
+	    (to->peer_port && nat_rewrite_inner_peer(skb, p, !in, to->peer_port) < 0))
 		return -1;
 	if (p->v6 &&
 	    bpf_l4_csum_replace(skb, p->l4 + offsetof(struct icmphdr, checksum), 0, difference, BPF_F_PSEUDO_HDR) < 0)
@@ -165,7 +199,8 @@ static __always_inline int nat_rewrite_error_at(struct __sk_buff *skb, const str
 }
 
 /* An ICMP error about a translated flow. Arriving (`kind` IN): the destination, and the source of the packet inside,
- * become the true ones; leaving (OUT): the source, and the destination inside, become those the world knows. */
+ * become the true ones; leaving (OUT): the source, and the destination inside, become those the world knows. The other
+ * end's port inside as well, where the flow has another. */
 __attribute__((noinline)) int nat_rewrite_error(struct __sk_buff *skb, const struct packet *p, __u8 kind,
 						const struct k3c_nat *to)
 {
@@ -200,17 +235,25 @@ static __always_inline bool nat_expired(const struct k3c_nat *n, __u8 proto, __u
 }
 
 /* The other half of the pair: what the packet's answer looks like before it is translated. */
-static __always_inline void nat_mirror(const struct k3c_nat_key *key, const struct k3c_nat *n, struct k3c_nat_key *ret)
+static __always_inline void nat_mirror_of(const struct k3c_nat_key *key, const struct k3c_nat *n, bool in,
+					  struct k3c_nat_key *ret)
 {
-	bool in = key->kind == K3C_NAT_IN;
-
 	ret->src = in ? n->addr : key->dst;
 	ret->sport = in ? n->port : key->dport;
 	ret->dst = in ? key->src : n->addr;
 	ret->dport = in ? key->sport : n->port;
+	if (n->peer_port && in)
+		ret->dport = n->peer_port;
+	else if (n->peer_port)
+		ret->sport = n->peer_port;
 	ret->proto = key->proto;
 	ret->kind = in ? K3C_NAT_OUT : K3C_NAT_IN;
 	ret->pad = 0;
+}
+
+static __always_inline void nat_mirror(const struct k3c_nat_key *key, const struct k3c_nat *n, struct k3c_nat_key *ret)
+{
+	nat_mirror_of(key, n, key->kind == K3C_NAT_IN, ret);
 }
 
 /* Writes the pair: `key` is rewritten to *n, and its answers back. `n` is used up. */
@@ -227,6 +270,87 @@ static __always_inline int nat_pair(const struct k3c_nat_key *key, struct k3c_na
 	if (r < 0)
 		return r;
 	return bpf_map_update_elem(&k3c_nat, key, n, BPF_ANY);
+}
+
+/* Does *n, under `key` and of the given direction, lead to `place`? */
+static __always_inline bool nat_leads_to(const struct k3c_nat_key *key, const struct k3c_nat *n, bool in,
+					 const struct k3c_nat_key *place)
+{
+	__be16 port = in ? key->sport : key->dport;
+
+	if (n->peer_port)
+		port = n->peer_port;
+	if (!addr_eq(in ? &place->src : &place->dst, &n->addr))
+		return false;
+	return in ? place->sport == n->port && place->dport == port : place->dport == n->port && place->sport == port;
+}
+
+/* A place whose flow ended or fell silent long ago. One processor takes it over; the old owner's other half goes,
+ * unless that leads elsewhere by now. */
+static __always_inline bool nat_take_over(const struct k3c_nat_key *place, struct k3c_nat *old, __u64 now)
+{
+	__u64 last_ns = old->last_ns;
+	struct k3c_nat_key owner;
+	struct k3c_nat *o;
+
+	if (!nat_expired(old, place->proto, now) || __sync_val_compare_and_swap(&old->last_ns, last_ns, now) != last_ns)
+		return false;
+	nat_mirror_of(place, old, false, &owner);
+	o = bpf_map_lookup_elem(&k3c_nat, &owner);
+	if (o && nat_leads_to(&owner, o, true, place))
+		bpf_map_delete_elem(&k3c_nat, &owner);
+	return true;
+}
+
+/* Writes the half of a service's flow that its answers meet, unless the place is another flow's: -EEXIST. Global:
+ * verified once. */
+__attribute__((noinline)) int nat_try_place(const struct k3c_nat_key *key, const struct k3c_nat *n)
+{
+	struct k3c_nat_key mirror;
+	struct k3c_nat back = {};
+	struct k3c_nat *other;
+
+	if (!key || !n)
+		return -EINVAL;
+	nat_mirror_of(key, n, true, &mirror);
+	other = bpf_map_lookup_elem(&k3c_nat, &mirror);
+	if (other && !nat_leads_to(&mirror, other, false, key) && !nat_take_over(&mirror, other, n->last_ns))
+		return -EEXIST;
+	back.addr = key->dst;
+	back.port = key->dport;
+	back.flags = n->flags;
+	back.last_ns = n->last_ns;
+	back.peer_port = n->peer_port ? key->sport : 0;
+	/* Two processors may find the same place free. */
+	return bpf_map_update_elem(&k3c_nat, &mirror, &back, other ? BPF_ANY : BPF_NOEXIST);
+}
+
+/* Where the place of a service's flow is another's (of the same client's port to another frontend, or the backend's
+ * own), the flow gets another port at the client's end: n->peer_port. Negative: none was found, or the kernel has no
+ * memory. Global: verified once. */
+__attribute__((noinline)) int nat_take_place(const struct k3c_nat_key *key, struct k3c_nat *n)
+{
+	int r = -EEXIST;
+
+	if (!key || !n)
+		return -EINVAL;
+	n->peer_port = 0;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < K3C_PEER_TRIES && r == -EEXIST; i++) {
+		if (i > 1) /* the second try: it may be the flow's own by now, from another processor */
+			n->peer_port = bpf_htons(K3C_PEER_PORT_MIN +
+						 bpf_get_prandom_u32() % (K3C_PEER_PORT_MAX - K3C_PEER_PORT_MIN + 1));
+		r = nat_try_place(key, n);
+	}
+	return r;
+}
+
+/* Writes the pair of a service's flow that arrives as `key`; n: to which backend, and then the port it comes from. */
+static __always_inline int nat_pair_service(const struct k3c_nat_key *key, struct k3c_nat *n)
+{
+	int r = nat_take_place(key, n);
+
+	return r < 0 ? r : bpf_map_update_elem(&k3c_nat, key, n, BPF_ANY);
 }
 
 /* The places of one that ended, unless it goes on or its ports are another's by now. */

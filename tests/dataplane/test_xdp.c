@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Services at XDP, of both families: that it is XDP that translates shows by taking host_in away. And where it is
  * attached: on links that come and go, in the mode asked for, gone when switched off. */
-#include "tests/dataplane/world.h"
+#include "tests/dataplane/collision.h"
 #include "userspace/dataplane/inspect.h"
 
 #include <bpf/bpf.h>
@@ -151,6 +151,18 @@ static void test_with_tc(void **state)
 		whole_sums(world.outside, "eth0", i);
 		talk(&families[DP_V4]);
 		talk(&families[DP_V6]);
+	}
+	whole_sums(world.outside, "eth0", false);
+}
+
+/* One port of a client's, two frontends: another port for the second, at XDP as well. */
+static void test_collision(void **state)
+{
+	whole_sums(world.outside, "eth0", true);
+	without_host_in();
+	for (int i = 0; i < DP_FAMILIES; i++) {
+		collision_tcp(&collisions[i], pod.ns);
+		collision_udp(&collisions[i], pod.ns);
 	}
 	whole_sums(world.outside, "eth0", false);
 }
@@ -377,6 +389,7 @@ static void test_purge(void **state)
 static int tests(void)
 {
 	const struct CMUnitTest all[] = {
+		cmocka_unit_test_setup_teardown(test_collision, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_alone, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_with_tc, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_generic, setup, teardown),

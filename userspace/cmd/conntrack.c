@@ -99,6 +99,8 @@ static void conntrack_translation(void *arg, const struct dp_translation *t)
 	set_end(c, v, "from", &t->src, t->sport);
 	set_end(c, v, "to", &t->dst, t->dport);
 	set_end(c, v, t->masquerade ? "as" : "backend", &t->to, t->to_port);
+	if (t->from_port)
+		json_set_int(&c->in.arena, v, "fromPort", t->from_port);
 	if (service && !t->masquerade)
 		json_set_cstr(&c->in.arena, v, "service", service);
 	json_set_cstr(&c->in.arena, v, "state", t->closing ? "closing" : "open");

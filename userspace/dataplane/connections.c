@@ -102,6 +102,7 @@ int dataplane_translation_each(struct dataplane *dp, dataplane_translation_fn *f
 			.masquerade = n.flags & K3C_NAT_MASQUERADE,
 			.to = dp_addr_out(&n.addr),
 			.to_port = ntohs(n.port),
+			.from_port = ntohs(n.peer_port),
 			.closing = n.flags & K3C_NAT_CLOSING,
 			.quiet_ms = quiet_ms(n.last_ns),
 		};

@@ -63,6 +63,8 @@ struct dp_translation {
 	bool masquerade; /* `to` took the place of the source; else (a service) of the destination */
 	struct dp_addr to;
 	uint16_t to_port;
+	uint16_t
+		from_port; /* a service's flow: the client's as the backend sees it, where it differs; 0: it does not */
 	bool closing;
 	int64_t quiet_ms; /* to five seconds */
 };

@@ -296,7 +296,7 @@ static void nat_forget(int fd, const struct k3c_nat_key *key, const struct k3c_n
 		.src = value->addr,
 		.sport = value->port,
 		.dst = value->flags & K3C_NAT_HAIRPIN ? key->dst : key->src, /* the answer to itself */
-		.dport = key->sport,
+		.dport = value->peer_port ? value->peer_port : key->sport,
 		.proto = key->proto,
 		.kind = K3C_NAT_OUT,
 	};
