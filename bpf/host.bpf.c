@@ -81,9 +81,52 @@ static __always_inline bool host_is_moving(void)
 	return m && (m->flags & K3C_META_MOVING);
 }
 
+static __always_inline bool host_may_masquerade_with(__u16 port)
+{
+	for (int i = 0; i < K3C_SNAT_RANGES; i++)
+		if ((__u16)(port - k3c_options.snat[i].first) < k3c_options.snat[i].count)
+			return true;
+	return false;
+}
+
+/* A socket of the host that gets what `remote` sends to that port, were it no pod's. */
+static __always_inline bool host_has_socket(struct __sk_buff *skb, __u8 proto, const struct k3c_addr *remote,
+					    __be16 remote_port, const struct k3c_addr *local, __be16 local_port)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *sk = NULL;
+	__u32 size;
+
+	if (addr_is_v4(remote)) {
+		tuple.ipv4.saddr = remote->w[3];
+		tuple.ipv4.daddr = local->w[3];
+		tuple.ipv4.sport = remote_port;
+		tuple.ipv4.dport = local_port;
+		size = sizeof(tuple.ipv4);
+	} else {
+		__builtin_memcpy(tuple.ipv6.saddr, remote, sizeof(tuple.ipv6.saddr));
+		__builtin_memcpy(tuple.ipv6.daddr, local, sizeof(tuple.ipv6.daddr));
+		tuple.ipv6.sport = remote_port;
+		tuple.ipv6.dport = local_port;
+		size = sizeof(tuple.ipv6);
+	}
+	if (proto == IPPROTO_TCP)
+		sk = size == sizeof(tuple.ipv4)
+			     ? bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0)
+			     : bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+	else if (proto == IPPROTO_UDP)
+		sk = size == sizeof(tuple.ipv4)
+			     ? bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0)
+			     : bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return false;
+	bpf_sk_release(sk);
+	return true;
+}
+
 /* A connection's packet that belongs to no translation is the host's own or nobody's, unless the other build's
  * programs know better: the stack would reset it. */
-static __always_inline int host_in_unknown(const struct packet *p)
+static __always_inline int host_in_unknown(struct __sk_buff *skb, const struct packet *p)
 {
 	struct k3c_service_key key = {
 		.addr = p->dst, .port = p->flow.dport, .proto = p->flow.proto, .scope = K3C_SCOPE_ADDR
@@ -91,7 +134,8 @@ static __always_inline int host_in_unknown(const struct packet *p)
 
 	if (!host_is_moving())
 		return TC_ACT_OK;
-	if (bpf_ntohs(p->flow.dport) >= K3C_SNAT_PORT_MIN && node_has(&p->dst))
+	if (host_may_masquerade_with(bpf_ntohs(p->flow.dport)) && node_has(&p->dst) &&
+	    !host_has_socket(skb, p->flow.proto, &p->src, p->flow.sport, &p->dst, p->flow.dport))
 		return TC_ACT_SHOT;
 	return lb_find(&p->dst, false, &key) ? TC_ACT_SHOT : TC_ACT_OK;
 }
@@ -125,7 +169,7 @@ int host_in(struct __sk_buff *skb)
 	if (p.icmp_error || p.later_fragment || packet_is_icmp(p.flow.proto))
 		return TC_ACT_OK;
 	if (packet_is_stateful(p.flow.proto) && !packet_is_syn(&p))
-		return host_in_unknown(&p);
+		return host_in_unknown(skb, &p);
 	return host_new_service_flow(skb, &p, &key);
 }
 
@@ -151,8 +195,41 @@ static __always_inline bool host_take_expired(const struct k3c_nat_key *key, con
 	return true;
 }
 
-/* A port whose answers are nobody else's (any more). Global: verified once. */
-__attribute__((noinline)) int host_free_port(const struct k3c_nat_key *key, struct k3c_nat *n)
+/* n->port, when its answers are nobody else's (any more). Global: verified once. */
+__attribute__((noinline)) int host_take_port(struct __sk_buff *skb, const struct k3c_nat_key *key, struct k3c_nat *n)
+{
+	struct k3c_nat_key mirror;
+	struct k3c_nat *other;
+
+	if (!key || !n)
+		return false;
+	nat_mirror_of(key, n, false, &mirror);
+	other = bpf_map_lookup_elem(&k3c_nat, &mirror);
+	if (other && !nat_expired(other, key->proto, n->last_ns))
+		return false;
+	if (host_has_socket(skb, key->proto, &key->dst, key->dport, &n->addr, n->port))
+		return false;
+	if (!other)
+		return true;
+	if (!host_take_expired(key, n, other))
+		return false;
+	n->flags |= K3C_NAT_REUSED;
+	return true;
+}
+
+/* The one of that number of all that there are. */
+static __always_inline __u16 host_port(__u32 number)
+{
+	for (int i = 0; i < K3C_SNAT_RANGES; i++) {
+		if (number < k3c_options.snat[i].count)
+			return k3c_options.snat[i].first + number;
+		number -= k3c_options.snat[i].count;
+	}
+	return k3c_options.snat[0].first;
+}
+
+/* The pod's own port, where that can be, or a random one. Global: verified once. */
+__attribute__((noinline)) int host_free_port(struct __sk_buff *skb, const struct k3c_nat_key *key, struct k3c_nat *n)
 {
 	__u32 zero = 0;
 	struct k3c_snat *count = bpf_map_lookup_elem(&k3c_snat, &zero);
@@ -160,21 +237,17 @@ __attribute__((noinline)) int host_free_port(const struct k3c_nat_key *key, stru
 	if (!count || !key || !n)
 		return false;
 	count->searches++;
+	n->port = key->sport;
+	if (host_may_masquerade_with(bpf_ntohs(n->port))) {
+		if (host_take_port(skb, key, n))
+			return true;
+		count->collisions++;
+	}
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < K3C_SNAT_TRIES; i++) {
-		struct k3c_nat_key mirror;
-		struct k3c_nat *other;
-
-		n->port = bpf_htons(K3C_SNAT_PORT_MIN +
-				    bpf_get_prandom_u32() % (K3C_SNAT_PORT_MAX - K3C_SNAT_PORT_MIN + 1));
-		nat_mirror_of(key, n, false, &mirror);
-		other = bpf_map_lookup_elem(&k3c_nat, &mirror);
-		if (!other)
+		n->port = bpf_htons(host_port(bpf_get_prandom_u32() % k3c_options.snat_ports));
+		if (host_take_port(skb, key, n))
 			return true;
-		if (host_take_expired(key, n, other)) {
-			n->flags |= K3C_NAT_REUSED;
-			return true;
-		}
 		count->collisions++;
 	}
 	count->exhausted++;
@@ -211,7 +284,7 @@ static __always_inline int host_masquerade(struct __sk_buff *skb, const struct p
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < K3C_SNAT_RACES; i++) {
 		n.flags = K3C_NAT_MASQUERADE;
-		if (!host_free_port(key, &n))
+		if (!host_free_port(skb, key, &n))
 			return host_drop(skb, p, K3C_DROP_SNAT_EXHAUSTED);
 		r = nat_pair(key, &n, n.flags & K3C_NAT_REUSED ? BPF_ANY : BPF_NOEXIST);
 		if (r != -EEXIST)

@@ -4,14 +4,22 @@
 
 #include "bpf/include/addr.h"
 
+/* So many ports from that one on. */
+struct k3c_port_range {
+	__u16 first, count;
+};
+#define K3C_SNAT_RANGES 3 /* what is left around two ranges */
+
 struct k3c_options {
 	struct k3c_addr pod_net[K3C_FAMILIES], pod_mask[K3C_FAMILIES]; /* mask zero: none */
 	struct k3c_addr service_net[K3C_FAMILIES], service_mask[K3C_FAMILIES];
 	__u64 host_netns_cookie; /* 0: unknown */
 	__u32 link_header;       /* host programs: bytes before the IP header on the links they are for */
+	struct k3c_port_range snat[K3C_SNAT_RANGES]; /* ports to masquerade with; the last ones may be empty */
+	__u32 snat_ports;                            /* of all of them */
 	__u32 pad;
 };
-_Static_assert(sizeof(struct k3c_options) == 144, "k3c_options");
+_Static_assert(sizeof(struct k3c_options) == 160, "k3c_options");
 
 enum k3c_meta_flags {
 	K3C_META_HOST_BACKENDS =

@@ -26,17 +26,21 @@ enum k3c_nat_flags {
 	K3C_NAT_HAIRPIN = 32, /* of a pod with itself: both ends change */
 	K3C_NAT_FIN = 64,     /* this direction has said its last */
 	K3C_NAT_CLOSED = 128, /* both have, or one was reset */
+	K3C_NAT_RESET = 256,
+	/* Of masqueraded UDP, as conntrack tells them: a question that was answered, and a flow that goes on after that
+	 */
+	K3C_NAT_ANSWERED = 512,
+	K3C_NAT_STREAM = 1024,
 };
 
 struct k3c_nat {
 	struct k3c_addr addr;
 	__be16 port;
-	__u8 flags;
-	__u8 pad;
+	__u16 flags;
 	/* The port of the other end, where it changes as well: of IN the source's, of OUT the destination's. 0: kept.
 	 * Two flows of a client from one port to different frontends would be one and the same to their backend. */
 	__be16 peer_port;
-	__u16 pad2;
+	__u16 pad;
 	__u64 last_ns;
 };
 _Static_assert(sizeof(struct k3c_nat) == 32, "k3c_nat");
@@ -52,7 +56,10 @@ _Static_assert(sizeof(struct k3c_closed) == 48, "k3c_closed");
 #define K3C_CLOSED_SHARE 8  /* so many times as many translations as flows in the queue */
 #define K3C_CLOSED_LATE_S 2 /* one that is used later than that after its end has not ended: a stranger's reset */
 
-/* Above Linux' default ip_local_port_range and above every node port, so neither can collide. */
+/* Ports to masquerade with are those that neither a client on the host nor a node port has (struct k3c_options). Where
+ * next to none are left: above Linux' default ip_local_port_range and above every usual node port. */
+#define K3C_SNAT_PORT_LOWEST 1024
+#define K3C_SNAT_PORTS_LEAST 1024
 #define K3C_SNAT_PORT_MIN 61001
 #define K3C_SNAT_PORT_MAX 65535
 #define K3C_SNAT_TRIES 32
@@ -64,9 +71,11 @@ _Static_assert(sizeof(struct k3c_closed) == 48, "k3c_closed");
 #define K3C_PEER_TRIES 16 /* places looked at; the first is the one with the client's own port */
 
 #define K3C_NAT_TCP_TIMEOUT_S 7200
-#define K3C_NAT_UDP_TIMEOUT_S 180
+#define K3C_NAT_UDP_TIMEOUT_S 30 /* a question, answered or not */
+#define K3C_NAT_UDP_STREAM_TIMEOUT_S 180
 #define K3C_NAT_OTHER_TIMEOUT_S 60
 #define K3C_NAT_CLOSING_TIMEOUT_S 60
+#define K3C_NAT_RESET_TIMEOUT_S 10
 #define K3C_NAT_TOUCH_S 5
 
 /* Packets with this mark are masqueraded whatever their source (kube-proxy's old mark): services' traffic that leaves

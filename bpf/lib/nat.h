@@ -226,11 +226,12 @@ static __always_inline bool nat_expired(const struct k3c_nat *n, __u8 proto, __u
 	__u64 age = now - n->last_ns, limit = K3C_NAT_OTHER_TIMEOUT_S;
 
 	if (n->flags & K3C_NAT_CLOSING)
-		limit = K3C_NAT_CLOSING_TIMEOUT_S;
+		limit = n->flags & K3C_NAT_RESET ? K3C_NAT_RESET_TIMEOUT_S : K3C_NAT_CLOSING_TIMEOUT_S;
 	else if (packet_is_stateful(proto))
 		limit = K3C_NAT_TCP_TIMEOUT_S;
 	else if (proto == IPPROTO_UDP)
-		limit = K3C_NAT_UDP_TIMEOUT_S;
+		limit = n->flags & (K3C_NAT_STREAM | K3C_NAT_SERVICE) ? K3C_NAT_UDP_STREAM_TIMEOUT_S
+								      : K3C_NAT_UDP_TIMEOUT_S;
 	return age > limit * NAT_NS_PER_S;
 }
 
@@ -364,9 +365,9 @@ static __always_inline void nat_release(const struct k3c_closed *c)
 	nat_mirror(&c->key, n, &mirror);
 	m = bpf_map_lookup_elem(&k3c_nat, &mirror);
 	if (n->last_ns > c->since_ns + K3C_CLOSED_LATE_S * NAT_NS_PER_S) {
-		n->flags &= ~K3C_NAT_CLOSED;
+		n->flags &= ~(K3C_NAT_CLOSED | K3C_NAT_RESET);
 		if (m)
-			m->flags &= ~K3C_NAT_CLOSED;
+			m->flags &= ~(K3C_NAT_CLOSED | K3C_NAT_RESET);
 		return;
 	}
 	if (m && (m->flags & K3C_NAT_CLOSED))
@@ -392,27 +393,43 @@ __attribute__((noinline)) int nat_close(const struct k3c_nat_key *key, __u64 now
 	return 0;
 }
 
+/* What this packet is the first to tell of a masqueraded flow of UDP: flags for both halves. */
+static __always_inline __u16 nat_heard(const struct k3c_nat_key *key, const struct k3c_nat *n, bool later)
+{
+	if (key->proto != IPPROTO_UDP || !(n->flags & K3C_NAT_MASQUERADE) || (n->flags & K3C_NAT_STREAM))
+		return 0;
+	if (n->flags & K3C_NAT_ANSWERED)
+		return key->kind == K3C_NAT_OUT || later ? K3C_NAT_STREAM : 0;
+	return key->kind == K3C_NAT_IN ? K3C_NAT_ANSWERED : 0;
+}
+
 /* Keeps both halves young, so that traffic of one direction does not lose the other half to the LRU. */
 static __always_inline void nat_touch(const struct packet *p, const struct k3c_nat_key *key, struct k3c_nat *n)
 {
 	__u64 now = bpf_ktime_get_ns();
 	bool closed = n->flags & K3C_NAT_CLOSED, closing = packet_is_closing(p) && !closed;
+	bool later = now - n->last_ns >= K3C_NAT_TOUCH_S * NAT_NS_PER_S;
+	__u16 both = nat_heard(key, n, later);
 	struct k3c_nat_key mirror;
 	struct k3c_nat *m;
 
-	if (!closing && !closed && now - n->last_ns < K3C_NAT_TOUCH_S * NAT_NS_PER_S)
+	if (!closing && !closed && !both && !later)
 		return;
 	n->last_ns = now;
 	nat_mirror(key, n, &mirror);
 	m = bpf_map_lookup_elem(&k3c_nat, &mirror);
 	if (m)
 		m->last_ns = now;
-	if (!closing)
+	if (closing) {
+		closed = (p->flags & PACKET_RST) || (m && (m->flags & K3C_NAT_FIN));
+		both |= K3C_NAT_CLOSING | (closed ? K3C_NAT_CLOSED : 0) | (p->flags & PACKET_RST ? K3C_NAT_RESET : 0);
+		n->flags |= K3C_NAT_FIN;
+	}
+	if (!both)
 		return;
-	closed = (p->flags & PACKET_RST) || (m && (m->flags & K3C_NAT_FIN));
-	n->flags |= K3C_NAT_CLOSING | K3C_NAT_FIN | (closed ? K3C_NAT_CLOSED : 0);
+	n->flags |= both;
 	if (m)
-		m->flags |= K3C_NAT_CLOSING | (closed ? K3C_NAT_CLOSED : 0);
-	if (closed)
+		m->flags |= both;
+	if (closing && closed)
 		nat_close(key, now);
 }

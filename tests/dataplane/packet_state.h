@@ -481,7 +481,7 @@ static inline void state_ports_taken(struct packet_state *s, struct pt_words *w)
 
 	if (w->n != 5 || !state_addr(s, w->at[2], &node) || !state_end(s, w->at[4], &peer, &port))
 		return;
-	for (uint32_t p = K3C_SNAT_PORT_MIN; p <= K3C_SNAT_PORT_MAX; p++) {
+	for (uint32_t p = WORLD_SNAT_PORT_MIN; p <= WORLD_SNAT_PORT_MAX; p++) {
 		struct k3c_nat_key key = { .src = dp_addr_in(&peer),
 					   .dst = dp_addr_in(&node),
 					   .sport = htons(port),
@@ -626,6 +626,7 @@ static inline void state_open(void)
 
 	direct[0] = (struct dp_net){ ip("198.51.100.0"), 96 + 24 };
 	direct[1] = (struct dp_net){ ip("2001:db8:99::"), 48 };
+	world_few_snat_ports();
 	o.xdp = DP_XDP_GENERIC; /* its programs are loaded only then */
 	o.direct_nets = direct;
 	o.n_direct_nets = ARRAY_SIZE(direct);

@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Ports to masquerade with, towards one server that is asked by more flows than there are: what finds none is dropped
- * and counted, no port is given twice, and what stands goes on. Both processors search at once. */
+ * and counted, no port is given twice, and what stands goes on. Both processors search at once. Then
+ * with the ports that a host leaves by default: which they are, and that pods keep their own where they can. */
 #include "tests/dataplane/world.h"
 
 #include <bpf/bpf.h>
 
 #include "bpf/include/nat.h"
 
-#define FLOWS 4000             /* of each of two pods; more than there are ports */
-#define FIRST_PORT 10000       /* theirs */
+#define FLOWS 1000       /* of each of two pods; more than the few ports */
+#define ROOM_FLOWS 4000  /* and when there are all */
+#define FIRST_PORT 10000 /* theirs */
+#define LOCAL_PORT_MIN 32768
+#define LOCAL_PORT_MAX 60999
 #define SNAT_CONNECTIONS 32768 /* room for all of them */
-#define PORTS (K3C_SNAT_PORT_MAX - K3C_SNAT_PORT_MIN + 1)
+#define PORTS (WORLD_SNAT_PORT_MAX - WORLD_SNAT_PORT_MIN + 1)
 _Static_assert(2 * FLOWS > PORTS, "more flows than ports");
 
 struct family {
@@ -23,6 +27,7 @@ static struct family families[DP_FAMILIES] = {
 };
 
 static struct test_pod a, b;
+static bool few; /* WORLD_SNAT_PORT_MIN and above are all there are */
 
 static int nat_fd(void)
 {
@@ -53,7 +58,7 @@ static int teardown(void **state)
 }
 
 struct flood {
-	int ns;
+	int ns, n;
 	const char *to;
 	int r;
 };
@@ -76,8 +81,8 @@ static int flood_in_ns(void *arg)
 	union any_addr to = any_of(f->to, 53);
 	int r = 0;
 
-	for (uint16_t i = 0; i < FLOWS && r == 0; i++)
-		r = flood_one(&to, FIRST_PORT + i);
+	for (int i = 0; i < f->n && r == 0; i++)
+		r = flood_one(&to, (uint16_t)(FIRST_PORT + i));
 	return r;
 }
 
@@ -90,9 +95,9 @@ static void *flood_run(void *arg)
 }
 
 /* All datagrams of both pods were sent when this returns. */
-static void flood(const char *to)
+static void flood(const char *to, int n)
 {
-	struct flood of[] = { { .ns = a.ns, .to = to }, { .ns = b.ns, .to = to } };
+	struct flood of[] = { { .ns = a.ns, .n = n, .to = to }, { .ns = b.ns, .n = n, .to = to } };
 	pthread_t threads[ARRAY_SIZE(of)];
 
 	for (size_t i = 0; i < ARRAY_SIZE(of); i++)
@@ -103,12 +108,22 @@ static void flood(const char *to)
 	}
 }
 
+static bool is_allowed(uint16_t port)
+{
+	struct dataplane_options o = world_options();
+
+	if (few)
+		return port >= WORLD_SNAT_PORT_MIN;
+	return port >= 1024 && !(port >= LOCAL_PORT_MIN && port <= LOCAL_PORT_MAX) &&
+	       !(port >= o.node_port_min && port <= o.node_port_max);
+}
+
 /* Flows to that server that have a port; each its own, and the answers lead back. */
 static uint32_t count_ports(const struct family *f)
 {
 	struct dp_addr node = ip(f->node), server = ip(f->outside);
 	struct k3c_addr node_addr = dp_addr_in(&node), server_addr = dp_addr_in(&server);
-	bool taken[PORTS] = { false };
+	bool taken[UINT16_MAX + 1] = { false };
 	struct k3c_nat_key key, next;
 	uint32_t n = 0;
 
@@ -123,9 +138,9 @@ static uint32_t count_ports(const struct family *f)
 			continue;
 		assert_int_equal(bpf_map_lookup_elem(nat_fd(), &key, &value), 0);
 		port = ntohs(value.port);
-		assert_in_range(port, K3C_SNAT_PORT_MIN, K3C_SNAT_PORT_MAX);
-		assert_false(taken[port - K3C_SNAT_PORT_MIN]);
-		taken[port - K3C_SNAT_PORT_MIN] = true;
+		assert_true(is_allowed(port));
+		assert_false(taken[port]);
+		taken[port] = true;
 		mirror.sport = key.dport;
 		mirror.dport = value.port;
 		mirror.proto = key.proto;
@@ -177,8 +192,9 @@ static void test_exhausted(void **state)
 	conn = accept_any(tcp, NULL);
 	assert_int_equal(client_in(a.ns, SOCK_DGRAM, f->outside, 53, &old), 0);
 	talk(old, server, &port);
+	talk(old, server, &port); /* it lasts for longer than one question, and than the flood */
 	ok(dataplane_snat(world.dp, &was, err));
-	flood(f->outside);
+	flood(f->outside, FLOWS);
 	n = count_ports(f);
 	assert_true(drops("snat-exhausted") > before);
 	/* the last of them may still be on their way */
@@ -214,7 +230,7 @@ static void test_exhausted(void **state)
 }
 
 /* Every port is held by a flow of pod b that ended long ago. */
-static void take_all(const struct family *f, uint64_t age_s)
+static void take_all(const struct family *f, uint64_t age_s, uint16_t flags)
 {
 	struct dp_addr node = ip(f->node), server = ip(f->outside), owner = ip(f->b);
 	struct timespec t;
@@ -222,7 +238,7 @@ static void take_all(const struct family *f, uint64_t age_s)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	then = (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec - age_s * 1000000000ULL;
-	for (uint32_t p = K3C_SNAT_PORT_MIN; p <= K3C_SNAT_PORT_MAX; p++) {
+	for (uint32_t p = WORLD_SNAT_PORT_MIN; p <= WORLD_SNAT_PORT_MAX; p++) {
 		struct k3c_nat_key in = { .src = dp_addr_in(&server),
 					  .dst = dp_addr_in(&node),
 					  .sport = htons(53),
@@ -236,9 +252,12 @@ static void take_all(const struct family *f, uint64_t age_s)
 					   .proto = IPPROTO_UDP,
 					   .kind = K3C_NAT_OUT };
 		struct k3c_nat back = {
-			.addr = out.src, .port = out.sport, .flags = K3C_NAT_MASQUERADE, .last_ns = then
+			.addr = out.src, .port = out.sport, .flags = K3C_NAT_MASQUERADE | flags, .last_ns = then
 		};
-		struct k3c_nat to = { .addr = in.dst, .port = in.dport, .flags = K3C_NAT_MASQUERADE, .last_ns = then };
+		struct k3c_nat to = back;
+
+		to.addr = in.dst;
+		to.port = in.dport;
 
 		assert_int_equal(bpf_map_update_elem(nat_fd(), &in, &back, BPF_ANY), 0);
 		assert_int_equal(bpf_map_update_elem(nat_fd(), &out, &to, BPF_ANY), 0);
@@ -254,7 +273,7 @@ static void test_expired(void **state)
 	union any_addr from;
 	uint64_t before;
 
-	take_all(f, K3C_NAT_UDP_TIMEOUT_S + 20);
+	take_all(f, K3C_NAT_UDP_TIMEOUT_S + 20, K3C_NAT_ANSWERED);
 	assert_int_equal(client_in(a.ns, SOCK_DGRAM, f->outside, 53, &client), 0);
 	talk(client, server, &port);
 	from = any_of(f->b, port);
@@ -267,8 +286,8 @@ static void test_expired(void **state)
 	talk(client, server, &port);
 	close(revived);
 	close(client);
-	/* those that are alive keep theirs */
-	take_all(f, 0);
+	/* those that are alive keep theirs, and who said more than one thing is so for longer */
+	take_all(f, K3C_NAT_UDP_TIMEOUT_S + 20, K3C_NAT_ANSWERED | K3C_NAT_STREAM);
 	assert_int_equal(client_in(a.ns, SOCK_DGRAM, f->outside, 53, &client), 0);
 	drain(server);
 	before = drops("snat-exhausted");
@@ -276,6 +295,102 @@ static void test_expired(void **state)
 	await_drop("snat-exhausted", before);
 	assert_false(readable(server, 0));
 	close(client);
+	close(server);
+}
+
+/* ---- with all the ports that a host has by default ---- */
+
+/* A client at that port of its own. */
+static int client_at(int ns, const char *to, uint16_t port)
+{
+	union any_addr server = any_of(to, 53), from = { .v6 = { .sin6_family = server.sa.sa_family } };
+	int fd = sock_in_domain(ns, server.sa.sa_family, SOCK_DGRAM, 0);
+
+	from.v6.sin6_port = htons(port);
+	assert_int_equal(bind(fd, &from.sa, any_len(&from)), 0);
+	assert_int_equal(connect(fd, &server.sa, any_len(&server)), 0);
+	return fd;
+}
+
+/* A pod's own port stays, unless it is another's towards that server: another pod's, the host's, a node port. */
+static void test_own_port(void **state)
+{
+	static const uint16_t never[] = { 1023, 30000, 32767, LOCAL_PORT_MIN, LOCAL_PORT_MAX };
+	const struct family *f = *state;
+	int server = server_in(world.outside, SOCK_DGRAM, f->outside, 53), host, first, second, third;
+	uint16_t port = 5000;
+
+	first = client_at(a.ns, f->outside, port);
+	talk(first, server, &port);
+	assert_int_equal(port, 5000);
+	second = client_at(b.ns, f->outside, 5000);
+	port = 0;
+	talk(second, server, &port);
+	assert_int_not_equal(port, 5000);
+	assert_true(is_allowed(port));
+	/* a socket of the host that may ask the same server from there, as a resolver's */
+	host = server_in(world_host_ns(), SOCK_DGRAM, f->node, 5001);
+	third = client_at(a.ns, f->outside, 5001);
+	port = 0;
+	talk(third, server, &port);
+	assert_int_not_equal(port, 5001);
+	assert_true(is_allowed(port));
+	close(third);
+	for (size_t i = 0; i < ARRAY_SIZE(never); i++) {
+		third = client_at(a.ns, f->outside, never[i]);
+		port = 0;
+		talk(third, server, &port);
+		assert_true(is_allowed(port));
+		close(third);
+	}
+	close(host);
+	close(second);
+	close(first);
+	close(server);
+}
+
+static struct k3c_nat answers_of(const struct family *f, uint16_t port)
+{
+	struct dp_addr node = ip(f->node), server = ip(f->outside);
+	struct k3c_nat_key key = { .src = dp_addr_in(&server),
+				   .dst = dp_addr_in(&node),
+				   .sport = htons(53),
+				   .dport = htons(port),
+				   .proto = IPPROTO_UDP,
+				   .kind = K3C_NAT_IN };
+	struct k3c_nat n;
+
+	assert_int_equal(bpf_map_lookup_elem(nat_fd(), &key, &n), 0);
+	return n;
+}
+
+/* One question and its answer are no flow that lasts; a second question is. */
+static void test_stream(void **state)
+{
+	const struct family *f = *state;
+	int server = server_in(world.outside, SOCK_DGRAM, f->outside, 53), client = client_at(a.ns, f->outside, 5000);
+	uint16_t port = 5000;
+
+	talk(client, server, &port);
+	assert_int_equal(answers_of(f, port).flags, K3C_NAT_MASQUERADE | K3C_NAT_ANSWERED);
+	talk(client, server, &port);
+	assert_int_equal(answers_of(f, port).flags, K3C_NAT_MASQUERADE | K3C_NAT_ANSWERED | K3C_NAT_STREAM);
+	close(client);
+	close(server);
+}
+
+/* What used up all ports above the host's own is nothing now: none of so many flows is dropped. */
+static void test_room(void **state)
+{
+	const struct family *f = *state;
+	int server = server_in(world.outside, SOCK_DGRAM, f->outside, 53);
+	uint64_t before = drops("snat-exhausted");
+
+	flood(f->outside, ROOM_FLOWS);
+	for (int i = 0; i < WORLD_WAIT_MS / 10 && count_ports(f) < 2 * ROOM_FLOWS; i++)
+		usleep(10000);
+	assert_int_equal(count_ports(f), 2 * ROOM_FLOWS);
+	assert_int_equal(drops("snat-exhausted"), before);
 	close(server);
 }
 
@@ -287,20 +402,34 @@ static void test_expired(void **state)
 
 static int tests(void)
 {
-	const struct CMUnitTest all[] = {
+	const struct CMUnitTest with_few[] = {
 		BOTH(test_exhausted),
 		BOTH(test_expired),
 	};
+	const struct CMUnitTest with_all[] = {
+		BOTH(test_own_port),
+		BOTH(test_stream),
+		BOTH(test_room),
+	};
+	char local_ports[32];
 	struct dataplane_options o;
 	int r;
 
+	world_few_snat_ports();
 	world_uplink();
 	link_setup(world.outside, "eth0", families[DP_V4].other, 24);
 	link_setup(world.outside, "eth0", families[DP_V6].other, 64);
 	o = world_options();
 	o.max_connections = SNAT_CONNECTIONS;
 	ok(dataplane_open(&o, &world.dp, err));
-	r = cmocka_run_group_tests(all, NULL, NULL);
+	few = true;
+	r = cmocka_run_group_tests(with_few, NULL, NULL);
+	dataplane_close(world.dp);
+	few = false;
+	snprintf(local_ports, sizeof(local_ports), "%d %d", LOCAL_PORT_MIN, LOCAL_PORT_MAX);
+	ok(fs_write("/proc/sys/net/ipv4/ip_local_port_range", local_ports, err));
+	ok(dataplane_open(&o, &world.dp, err));
+	r |= cmocka_run_group_tests(with_all, NULL, NULL);
 	dataplane_close(world.dp);
 	return r;
 }

@@ -359,6 +359,18 @@ static inline struct dataplane_options world_options(void)
 	};
 }
 
+/* Ports to masquerade with are those that the host's own leave: few in tests that use them all up. */
+#define WORLD_SNAT_PORT_MIN 64502
+#define WORLD_SNAT_PORT_MAX 65535
+
+static inline void world_few_snat_ports(void)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "1024 %d", WORLD_SNAT_PORT_MIN - 1);
+	ok(fs_write("/proc/sys/net/ipv4/ip_local_port_range", text, err));
+}
+
 /* The node's link, to a namespace that plays a host outside. */
 static inline void world_uplink(void)
 {

@@ -106,6 +106,7 @@ static void dataplane_program_options(const struct dataplane *dp, struct k3c_opt
 	}
 	ret->link_header = ETHER_HDR_LEN;
 	ret->host_netns_cookie = dataplane_netns_cookie();
+	snat_ranges(dp->options.node_port_min, dp->options.node_port_max, ret);
 }
 
 static struct dataplane *dataplane_new(const char *pin_dir)

@@ -108,9 +108,11 @@ static bool nat_is_live(const struct k3c_nat_key *key, const struct k3c_nat *n, 
 	uint64_t age = now > n->last_ns ? (now - n->last_ns) / PRESSURE_NS_PER_S : 0;
 
 	if (n->flags & K3C_NAT_CLOSING)
-		return age <= K3C_NAT_CLOSING_TIMEOUT_S;
+		return age <= (n->flags & K3C_NAT_RESET ? K3C_NAT_RESET_TIMEOUT_S : K3C_NAT_CLOSING_TIMEOUT_S);
 	if (key->proto == IPPROTO_TCP || key->proto == IPPROTO_SCTP)
 		return age <= K3C_NAT_TCP_TIMEOUT_S;
+	if (n->flags & K3C_NAT_STREAM)
+		return age <= K3C_NAT_UDP_STREAM_TIMEOUT_S;
 	return age <= (key->proto == IPPROTO_UDP ? K3C_NAT_UDP_TIMEOUT_S : K3C_NAT_OTHER_TIMEOUT_S);
 }
 
