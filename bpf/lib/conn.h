@@ -2,6 +2,7 @@
 /* The table of pods' connections: one key for both directions, and how long an entry says anything. */
 #pragma once
 
+#include "bpf/lib/clock.h"
 #include "bpf/lib/maps.h"
 #include "bpf/lib/packet.h"
 
@@ -30,7 +31,7 @@ static __always_inline __u8 conn_key(const struct flow *f, struct k3c_conn_key *
 
 static __always_inline bool conn_expired(const struct k3c_conn *c, __u8 proto, __u64 now)
 {
-	__u64 age = now - c->last_ns;
+	__u64 age = clock_age(now, c->last_ns);
 
 	if (c->flags & K3C_CONN_CLOSING)
 		return age > K3C_CONN_CLOSING_TIMEOUT_S * CONN_NS_PER_S;

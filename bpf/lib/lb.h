@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "bpf/lib/addr.h"
+#include "bpf/lib/clock.h"
 #include "bpf/lib/maps.h"
 #include "bpf/lib/node.h"
 #include "bpf/lib/options.h"
@@ -62,7 +63,7 @@ static __always_inline bool lb_stick(__u32 affinity_s, __u32 set, struct k3c_aff
 	if (!a)
 		return false;
 	now = bpf_ktime_get_ns();
-	if (now - a->last_ns > (__u64)affinity_s * LB_NS_PER_S)
+	if (clock_age(now, a->last_ns) > (__u64)affinity_s * LB_NS_PER_S)
 		return false;
 	ret->addr = a->addr;
 	ret->port = a->port;

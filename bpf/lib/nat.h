@@ -6,6 +6,7 @@
 
 #include <linux/errno.h>
 
+#include "bpf/lib/clock.h"
 #include "bpf/lib/maps.h"
 #include "bpf/lib/packet.h"
 #include "bpf/lib/sctp.h"
@@ -223,7 +224,7 @@ static __always_inline void nat_key(const struct flow *f, __u8 kind, struct k3c_
 
 static __always_inline bool nat_expired(const struct k3c_nat *n, __u8 proto, __u64 now)
 {
-	__u64 age = now - n->last_ns, limit = K3C_NAT_OTHER_TIMEOUT_S;
+	__u64 age = clock_age(now, n->last_ns), limit = K3C_NAT_OTHER_TIMEOUT_S;
 
 	if (n->flags & K3C_NAT_CLOSING)
 		limit = n->flags & K3C_NAT_RESET ? K3C_NAT_RESET_TIMEOUT_S : K3C_NAT_CLOSING_TIMEOUT_S;
@@ -408,7 +409,7 @@ static __always_inline void nat_touch(const struct packet *p, const struct k3c_n
 {
 	__u64 now = bpf_ktime_get_ns();
 	bool closed = n->flags & K3C_NAT_CLOSED, closing = packet_is_closing(p) && !closed;
-	bool later = now - n->last_ns >= K3C_NAT_TOUCH_S * NAT_NS_PER_S;
+	bool later = clock_age(now, n->last_ns) >= K3C_NAT_TOUCH_S * NAT_NS_PER_S;
 	__u16 both = nat_heard(key, n, later);
 	struct k3c_nat_key mirror;
 	struct k3c_nat *m;
