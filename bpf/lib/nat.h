@@ -409,7 +409,7 @@ static __always_inline void nat_touch(const struct packet *p, const struct k3c_n
 {
 	__u64 now = bpf_ktime_get_ns();
 	bool closed = n->flags & K3C_NAT_CLOSED, closing = packet_is_closing(p) && !closed;
-	bool later = clock_age(now, n->last_ns) >= K3C_NAT_TOUCH_S * NAT_NS_PER_S;
+	bool later = now - n->last_ns >= K3C_NAT_TOUCH_S * NAT_NS_PER_S;
 	__u16 both = nat_heard(key, n, later);
 	struct k3c_nat_key mirror;
 	struct k3c_nat *m;

@@ -2,7 +2,6 @@
 /* May this packet pass? Connection look-up, then the policy of both ends that live here. */
 #pragma once
 
-#include "bpf/lib/clock.h"
 #include "bpf/lib/conn.h"
 #include "bpf/lib/maps.h"
 #include "bpf/lib/node.h"
@@ -117,7 +116,7 @@ static __always_inline int policy_known(struct k3c_conn *c, const struct packet 
 	__u32 judged;
 
 	if (!p->icmp_error) {
-		if (clock_age(now, c->last_ns) > K3C_CONN_TOUCH_S * CONN_NS_PER_S)
+		if (now - c->last_ns > K3C_CONN_TOUCH_S * CONN_NS_PER_S)
 			c->last_ns = now;
 		if (packet_is_closing(p) && !(c->flags & K3C_CONN_CLOSING))
 			c->flags |= K3C_CONN_CLOSING;
