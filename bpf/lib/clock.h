@@ -9,5 +9,7 @@
 /* Another processor may have written `then` after this one read its clock: that is age 0, not an age of centuries. */
 static __always_inline __u64 clock_age(__u64 now, __u64 then)
 {
-	return now > then ? now - then : 0;
+	__u64 age = now - then;
+
+	return (__s64)age > 0 ? age : 0;
 }

@@ -241,7 +241,8 @@ class Table(Case):
         print(f"{what}: {len(flows)} flows x {TRIES}, {sum(not w for _, w, _ in flows)} of them to nobody, {len(again)} asked "
               f"again, {len(wrong)} wrong", flush=True)
         self.assertEqual(wrong[:20], [])
-        self.assertLess(len(again), 5, [(f[0], *f[1:]) for f in again])
+        # Rare: an outside client's port may be in use at the backend by a flow that was not translated.
+        self.assertLess(len(again), max(5, len(flows) // 100), [(f[0], *f[1:]) for f in again])
 
     # ---- the tests ----
 
