@@ -230,6 +230,10 @@ class Table(Case):
         answers.update(self.ask(again, Asker(lambda: 0)))
         for f, want, note in flows:
             got = set(answers[f])
+            # What is routed straight to a pod meets the pod's answers to the same port of the client by a node port,
+            # for as long as that translation is remembered.
+            if f[0] is self.places["outside"] and note.endswith(" cluster") and len(got) > 1:
+                got.discard(None)
             seen[note] |= got
             if not (got <= want if want else got <= NOBODY):
                 wrong.append(f"{f[0]} -> {f[1]}:{f[3]} {f[2]}: expected {want or 'nobody'}, got {got}; {note}")
