@@ -11,6 +11,7 @@
 #include "userspace/base/clock.h"
 #include "userspace/dataplane/inspect.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/keys.h"
 
 static int64_t quiet_ms(uint64_t last_ns)
 {
@@ -56,15 +57,12 @@ static void conn_out(const struct k3c_conn_key *key, const struct k3c_conn *c, s
 int dataplane_conn_each(struct dataplane *dp, dataplane_conn_fn *fn, void *arg, struct err *err)
 {
 	int fd = dp->maps[DP_MAP_CONN];
-	struct k3c_conn_key key, next;
-	bool first = true;
+	struct k3c_conn_key key;
 
-	while (bpf_map_get_next_key(fd, first ? NULL : &key, &next) == 0) {
+	keys_foreach(fd, key) {
 		struct dp_conn out;
 		struct k3c_conn c;
 
-		key = next;
-		first = false;
 		if (bpf_map_lookup_elem(fd, &key, &c) < 0)
 			continue;
 		conn_out(&key, &c, &out);
@@ -82,15 +80,12 @@ static bool translation_is_first(const struct k3c_nat_key *key, const struct k3c
 int dataplane_translation_each(struct dataplane *dp, dataplane_translation_fn *fn, void *arg, struct err *err)
 {
 	int fd = dp->maps[DP_MAP_NAT];
-	struct k3c_nat_key key, next;
-	bool first = true;
+	struct k3c_nat_key key;
 
-	while (bpf_map_get_next_key(fd, first ? NULL : &key, &next) == 0) {
+	keys_foreach(fd, key) {
 		struct dp_translation out;
 		struct k3c_nat n;
 
-		key = next;
-		first = false;
 		if (bpf_map_lookup_elem(fd, &key, &n) < 0 || !translation_is_first(&key, &n))
 			continue;
 		out = (struct dp_translation){

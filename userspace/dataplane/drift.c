@@ -13,6 +13,7 @@
 
 #include "bpf/include/endpoint.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/keys.h"
 #include "userspace/dataplane/links.h"
 #include "userspace/dataplane/policy_state.h"
 
@@ -117,18 +118,15 @@ static uint32_t drift_filters_missing(struct dataplane *dp, int ifindex, enum dp
 
 static int drift_filters(struct dataplane *dp, struct dp_drift *add, struct err *err)
 {
-	uint32_t pods = 0, host = 0, key, next;
-	bool first = true;
+	uint32_t pods = 0, host = 0, key;
 	int r = 0;
 
 	map_foreach(e, &dp->pods)
 		pods += drift_filters_missing(dp, ((const struct pod_state *)e->value)->ifindex, DP_PROGRAM_POD_OUT,
 					      DP_PROGRAM_POD_OUT, DP_PROGRAM_POD_IN, DP_PROGRAM_POD_IN);
-	while (bpf_map_get_next_key(dp->maps[DP_MAP_LINK], first ? NULL : &key, &next) == 0) {
+	keys_foreach(dp->maps[DP_MAP_LINK], key) {
 		struct k3c_link row;
 
-		key = next;
-		first = false;
 		if (bpf_map_lookup_elem(dp->maps[DP_MAP_LINK], &key, &row) == 0 && (row.flags & K3C_LINK_HAS_PROGRAMS))
 			host += drift_filters_missing(dp, (int)key, DP_PROGRAM_HOST_IN, DP_PROGRAM_HOST_L3_IN,
 						      DP_PROGRAM_HOST_OUT, DP_PROGRAM_HOST_L3_OUT);

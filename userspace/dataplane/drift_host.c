@@ -6,6 +6,7 @@
 #include "bpf/include/endpoint.h"
 #include "userspace/dataplane/drift.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/keys.h"
 #include "userspace/dataplane/links.h"
 
 #define DRIFT_ADDRESSES_MAX 512 /* of the node, that are compared */
@@ -25,14 +26,12 @@ struct host_maps {
 
 static size_t drift_addresses_read(struct dataplane *dp, struct k3c_addr ret[static DRIFT_ADDRESSES_MAX])
 {
-	struct k3c_addr key, next;
-	bool first = true;
+	struct k3c_addr key;
 	size_t n = 0;
 
-	while (n < DRIFT_ADDRESSES_MAX &&
-	       bpf_map_get_next_key(dp->maps[DP_MAP_NODE], first ? NULL : &key, &next) == 0) {
-		key = next;
-		first = false;
+	keys_foreach(dp->maps[DP_MAP_NODE], key) {
+		if (!(n < DRIFT_ADDRESSES_MAX))
+			break;
 		ret[n++] = key;
 	}
 	return n;
@@ -54,13 +53,12 @@ static uint32_t drift_addresses_not_in(const struct k3c_addr *a, size_t n_a, con
 
 static size_t drift_rows_read(struct dataplane *dp, struct drift_link ret[static DRIFT_LINKS_MAX])
 {
-	uint32_t key, next;
-	bool first = true;
+	uint32_t key;
 	size_t n = 0;
 
-	while (n < DRIFT_LINKS_MAX && bpf_map_get_next_key(dp->maps[DP_MAP_LINK], first ? NULL : &key, &next) == 0) {
-		key = next;
-		first = false;
+	keys_foreach(dp->maps[DP_MAP_LINK], key) {
+		if (!(n < DRIFT_LINKS_MAX))
+			break;
 		ret[n].ifindex = key;
 		if (bpf_map_lookup_elem(dp->maps[DP_MAP_LINK], &key, &ret[n].row) == 0)
 			n++;

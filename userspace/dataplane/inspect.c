@@ -14,6 +14,7 @@
 #include "bpf/include/rate.h"
 #include "bpf/include/service.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/keys.h"
 
 /* The half that is in force now. */
 static const struct k3c_endpoint_policy *endpoint_policy(struct dataplane *dp, const struct k3c_endpoint *e)
@@ -58,15 +59,12 @@ static void endpoint_out(struct dataplane *dp, const struct k3c_addr *addr, cons
 int dataplane_endpoint_each(struct dataplane *dp, dataplane_endpoint_fn *fn, void *arg, struct err *err)
 {
 	int fd = dp->maps[DP_MAP_ENDPOINT];
-	struct k3c_addr addr, next;
-	bool first = true;
+	struct k3c_addr addr;
 
-	while (bpf_map_get_next_key(fd, first ? NULL : &addr, &next) == 0) {
+	keys_foreach(fd, addr) {
 		struct dp_endpoint out;
 		struct k3c_endpoint e;
 
-		addr = next;
-		first = false;
 		if (bpf_map_lookup_elem(fd, &addr, &e) < 0)
 			continue;
 		endpoint_out(dp, &addr, &e, &out);
@@ -107,12 +105,9 @@ bool dataplane_is_node_address(struct dataplane *dp, const struct dp_addr *addr)
 
 struct dp_addr dataplane_node_address(struct dataplane *dp, enum dp_family family)
 {
-	struct k3c_addr addr, next;
-	bool first = true;
+	struct k3c_addr addr;
 
-	while (bpf_map_get_next_key(dp->maps[DP_MAP_NODE], first ? NULL : &addr, &next) == 0) {
-		addr = next;
-		first = false;
+	keys_foreach(dp->maps[DP_MAP_NODE], addr) {
 		if (dp_addr_family(&addr) == family)
 			return dp_addr_out(&addr);
 	}
@@ -189,12 +184,9 @@ static void openings_join(struct openings *o)
 
 static void openings_read(struct dataplane *dp, uint32_t set, struct openings *o)
 {
-	struct k3c_rule_key key, next;
-	bool first = true;
+	struct k3c_rule_key key;
 
-	while (bpf_map_get_next_key(dp->maps[DP_MAP_RULE], first ? NULL : &key, &next) == 0) {
-		key = next;
-		first = false;
+	keys_foreach(dp->maps[DP_MAP_RULE], key) {
 		if (key.set == set)
 			opening_add(o, &key);
 	}
@@ -246,9 +238,8 @@ static void rule_prefix(struct dataplane *dp, const struct k3c_prefix_key *key, 
 
 int dataplane_rule_each(struct dataplane *dp, uint32_t set, dataplane_rule_fn *fn, void *arg, struct err *err)
 {
-	struct k3c_prefix_key key, next;
+	struct k3c_prefix_key key;
 	struct openings o = { 0 };
-	bool first = true;
 
 	if (!set)
 		return 0;
@@ -259,11 +250,9 @@ int dataplane_rule_each(struct dataplane *dp, uint32_t set, dataplane_rule_fn *f
 		if (!(o.items[i].peer & K3C_PEER_CLASS))
 			rule_tell(&o.items[i], fn, arg, &r);
 	}
-	while (bpf_map_get_next_key(dp->maps[DP_MAP_PREFIX], first ? NULL : &key, &next) == 0) {
+	keys_foreach(dp->maps[DP_MAP_PREFIX], key) {
 		uint32_t class;
 
-		key = next;
-		first = false;
 		if (key.set == set && bpf_map_lookup_elem(dp->maps[DP_MAP_PREFIX], &key, &class) == 0)
 			rule_prefix(dp, &key, class, &o, fn, arg);
 	}

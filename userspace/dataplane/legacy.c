@@ -22,6 +22,7 @@
 #include "bpf/include/endpoint.h"
 #include "bpf/include/service.h"
 #include "userspace/base/log.h"
+#include "userspace/dataplane/keys.h"
 #include "userspace/dataplane/maps.h"
 
 static int legacy_map(enum dp_map m, enum bpf_map_type type, uint32_t key, uint32_t value, uint32_t entries)
@@ -70,16 +71,13 @@ static int legacy_namespaces(struct dataplane *dp)
 {
 	_cleanup_close_ int fd = legacy_map(DP_MAP_NETNS, BPF_MAP_TYPE_HASH, sizeof(uint64_t), sizeof(uint32_t),
 					    map_rows[DP_MAP_NETNS].entries);
-	uint64_t cookie, next;
-	bool first = true;
+	uint64_t cookie;
 
 	if (fd < 0)
 		return -errno;
-	while (bpf_map_get_next_key(dp->maps[DP_MAP_NETNS], first ? NULL : &cookie, &next) == 0) {
+	keys_foreach(dp->maps[DP_MAP_NETNS], cookie) {
 		struct k3c_netns now;
 
-		cookie = next;
-		first = false;
 		if (bpf_map_lookup_elem(dp->maps[DP_MAP_NETNS], &cookie, &now) == 0 &&
 		    bpf_map_update_elem(fd, &cookie, &now.ifindex, BPF_ANY) < 0)
 			return -errno;
@@ -92,17 +90,14 @@ static int legacy_links(struct dataplane *dp)
 {
 	_cleanup_close_ int fd = legacy_map(DP_MAP_LINK, BPF_MAP_TYPE_HASH, sizeof(uint32_t),
 					    sizeof(struct legacy_link), map_rows[DP_MAP_LINK].entries);
-	uint32_t ifindex, next;
-	bool first = true;
+	uint32_t ifindex;
 
 	if (fd < 0)
 		return -errno;
-	while (bpf_map_get_next_key(dp->maps[DP_MAP_LINK], first ? NULL : &ifindex, &next) == 0) {
+	keys_foreach(dp->maps[DP_MAP_LINK], ifindex) {
 		struct legacy_link row = { 0 };
 		struct k3c_link now;
 
-		ifindex = next;
-		first = false;
 		if (bpf_map_lookup_elem(dp->maps[DP_MAP_LINK], &ifindex, &now) < 0)
 			continue;
 		row.addr = now.addr[DP_V4];

@@ -17,6 +17,7 @@
 #include "userspace/base/fs.h"
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/keys.h"
 #include "userspace/dataplane/links.h"
 
 #define LINKS_MAX 256
@@ -241,18 +242,16 @@ static int links_view(struct dataplane *dp, struct host_view *v, struct err *err
 static bool links_sync_addresses(struct dataplane *dp, const struct host_view *v)
 {
 	int fd = dp->maps[DP_MAP_NODE];
-	struct k3c_addr key, next, *gone = NULL;
+	struct k3c_addr key, *gone = NULL;
 	size_t n = 0, cap = 0;
-	bool first = true, changed = false;
+	bool changed = false;
 	uint32_t one = 1;
 
 	for (size_t i = 0; i < v->n_addrs; i++)
 		changed |= bpf_map_update_elem(fd, &v->addrs[i], &one, BPF_NOEXIST) == 0;
-	while (bpf_map_get_next_key(fd, first ? NULL : &key, &next) == 0) {
+	keys_foreach(fd, key) {
 		bool have = false;
 
-		key = next;
-		first = false;
 		for (size_t i = 0; i < v->n_addrs && !have; i++)
 			have = memcmp(&v->addrs[i], &key, sizeof(key)) == 0;
 		if (have)
@@ -344,15 +343,14 @@ static int links_follow(struct dataplane *dp, const struct host_view *v, const s
 static void links_forget_gone(struct dataplane *dp, const struct host_view *v)
 {
 	int fd = dp->maps[DP_MAP_LINK];
-	uint32_t key, next, gone[LINKS_MAX];
-	bool first = true;
+	uint32_t key, gone[LINKS_MAX];
 	size_t n = 0;
 
-	while (n < LINKS_MAX && bpf_map_get_next_key(fd, first ? NULL : &key, &next) == 0) {
+	keys_foreach(fd, key) {
+		if (!(n < LINKS_MAX))
+			break;
 		bool have = false;
 
-		key = next;
-		first = false;
 		for (size_t i = 0; i < v->n_links && !have; i++)
 			have = v->links[i].ifindex == (int)key;
 		if (!have)

@@ -12,6 +12,7 @@
 
 #include "bpf/include/endpoint.h"
 #include "userspace/base/log.h"
+#include "userspace/dataplane/keys.h"
 #include "userspace/dataplane/legacy.h"
 #include "userspace/dataplane/maps.h"
 
@@ -42,15 +43,12 @@ static int carry_meta_v1(int from, int to)
 /* Only what nobody else knows: whose the clsact is, and what the link was like before. */
 static int carry_link_v1(int from, int to)
 {
-	uint32_t key, next;
-	bool first = true;
+	uint32_t key;
 
-	while (bpf_map_get_next_key(from, first ? NULL : &key, &next) == 0) {
+	keys_foreach(from, key) {
 		struct k3c_link now = { 0 };
 		struct legacy_link old;
 
-		key = next;
-		first = false;
 		if (bpf_map_lookup_elem(from, &key, &old) < 0)
 			continue;
 		now.flags = old.flags & (K3C_LINK_OWN_CLSACT | K3C_LINK_RAISED_RA);

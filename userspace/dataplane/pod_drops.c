@@ -6,6 +6,7 @@
 
 #include "bpf/include/event.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/keys.h"
 
 bool pod_drops_begin(struct dataplane *dp, int ifindex)
 {
@@ -25,15 +26,12 @@ void pod_drops_forget(struct dataplane *dp, int ifindex)
 uint32_t pod_drops_prune(struct dataplane *dp)
 {
 	_cleanup_free_ uint32_t *gone = NULL;
-	uint32_t key, next;
+	uint32_t key;
 	size_t n = 0, cap = 0;
-	bool first = true;
 
-	while (bpf_map_get_next_key(dp->maps[DP_MAP_POD_DROP], first ? NULL : &key, &next) == 0) {
+	keys_foreach(dp->maps[DP_MAP_POD_DROP], key) {
 		bool keep = false;
 
-		key = next;
-		first = false;
 		map_foreach(e, &dp->pods)
 			keep = keep || ((struct pod_state *)e->value)->ifindex == (int)key;
 		if (keep)

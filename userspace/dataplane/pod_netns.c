@@ -9,6 +9,7 @@
 
 #include "bpf/include/service.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/keys.h"
 #include "userspace/dataplane/pressure.h"
 
 /* The namespace belongs to a pod: node ports are translated there too. */
@@ -45,16 +46,13 @@ int pod_netns_enter(struct dataplane *dp, const struct pod_state *s, struct err 
 /* Those of this link, or (0) of every link that is no pod's. */
 uint32_t pod_netns_forget(struct dataplane *dp, int ifindex)
 {
-	uint64_t cookie, next, *gone = NULL;
+	uint64_t cookie, *gone = NULL;
 	size_t n = 0, cap = 0;
-	bool first = true;
 
-	while (bpf_map_get_next_key(dp->maps[DP_MAP_NETNS], first ? NULL : &cookie, &next) == 0) {
+	keys_foreach(dp->maps[DP_MAP_NETNS], cookie) {
 		struct k3c_netns value = { 0 };
 		bool keep = false;
 
-		cookie = next;
-		first = false;
 		bpf_map_lookup_elem(dp->maps[DP_MAP_NETNS], &cookie, &value);
 		if (ifindex)
 			keep = value.ifindex != (uint32_t)ifindex;
@@ -74,14 +72,11 @@ uint32_t pod_netns_forget(struct dataplane *dp, int ifindex)
 
 static bool netns_is_noted(struct dataplane *dp, const struct pod_state *s)
 {
-	uint64_t cookie, next;
-	bool first = true;
+	uint64_t cookie;
 
-	while (bpf_map_get_next_key(dp->maps[DP_MAP_NETNS], first ? NULL : &cookie, &next) == 0) {
+	keys_foreach(dp->maps[DP_MAP_NETNS], cookie) {
 		struct k3c_netns value;
 
-		cookie = next;
-		first = false;
 		if (bpf_map_lookup_elem(dp->maps[DP_MAP_NETNS], &cookie, &value) == 0 &&
 		    value.ifindex == (uint32_t)s->ifindex && memcmp(value.addrs, s->addrs, sizeof(value.addrs)) == 0)
 			return true;

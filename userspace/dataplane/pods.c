@@ -19,6 +19,7 @@
 #include "userspace/base/encode.h"
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/keys.h"
 #include "userspace/dataplane/veth.h"
 #include "userspace/dataplane/pressure.h"
 #include "userspace/dataplane/links.h"
@@ -448,16 +449,13 @@ static int adopt_link(const struct nlmsghdr *h, void *arg)
 /* Addresses of adopted pods come from the endpoints; an endpoint whose link is gone is no pod any more. */
 static void adopt_endpoints(struct dataplane *dp)
 {
-	struct k3c_addr addr, next, *gone = NULL;
+	struct k3c_addr addr, *gone = NULL;
 	size_t n = 0, cap = 0;
-	bool first = true;
 
-	while (bpf_map_get_next_key(dp->maps[DP_MAP_ENDPOINT], first ? NULL : &addr, &next) == 0) {
+	keys_foreach(dp->maps[DP_MAP_ENDPOINT], addr) {
 		struct k3c_endpoint e;
 		bool found = false;
 
-		addr = next;
-		first = false;
 		if (bpf_map_lookup_elem(dp->maps[DP_MAP_ENDPOINT], &addr, &e) < 0 || !e.ifindex)
 			continue;
 		map_foreach(m, &dp->pods) {

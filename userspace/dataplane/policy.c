@@ -6,6 +6,7 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 
+#include "userspace/dataplane/keys.h"
 #include "userspace/dataplane/policy_state.h"
 #include "userspace/dataplane/pressure.h"
 
@@ -333,14 +334,11 @@ typedef void endpoint_fn(struct dataplane *dp, const struct k3c_addr *addr, cons
 
 static void endpoints_each(struct dataplane *dp, endpoint_fn *fn, void *arg)
 {
-	struct k3c_addr addr, next;
-	bool first = true;
+	struct k3c_addr addr;
 
-	while (bpf_map_get_next_key(dp->maps[DP_MAP_ENDPOINT], first ? NULL : &addr, &next) == 0) {
+	keys_foreach(dp->maps[DP_MAP_ENDPOINT], addr) {
 		struct k3c_endpoint e;
 
-		addr = next;
-		first = false;
 		if (bpf_map_lookup_elem(dp->maps[DP_MAP_ENDPOINT], &addr, &e) == 0)
 			fn(dp, &addr, &e, arg);
 	}

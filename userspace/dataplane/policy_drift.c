@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "userspace/dataplane/drift.h"
+#include "userspace/dataplane/keys.h"
 #include "userspace/dataplane/policy_state.h"
 
 static struct str addr_key(const struct k3c_addr *a)
@@ -32,14 +33,11 @@ void policy_told(struct policy_state *ps, const struct k3c_addr *addr, const str
 
 static void rules_mark(struct dataplane *dp, struct k3c_rule_key **strangers, size_t *n, size_t *cap)
 {
-	struct k3c_rule_key key, next, bare;
-	bool first = true;
+	struct k3c_rule_key key, bare;
 
-	while (bpf_map_get_next_key(dp->maps[DP_MAP_RULE], first ? NULL : &key, &next) == 0) {
+	keys_foreach(dp->maps[DP_MAP_RULE], key) {
 		struct rule_set *s;
 
-		key = next;
-		first = false;
 		s = policy_set_get(&dp->policy->sets, key.set);
 		bare = key;
 		bare.set = 0;
@@ -71,15 +69,12 @@ static bool prefix_is_known(const struct rule_set *s, const struct k3c_prefix_ke
 
 static void prefixes_mark(struct dataplane *dp, struct k3c_prefix_key **strangers, size_t *n, size_t *cap)
 {
-	struct k3c_prefix_key key, next;
-	bool first = true;
+	struct k3c_prefix_key key;
 
-	while (bpf_map_get_next_key(dp->maps[DP_MAP_PREFIX], first ? NULL : &key, &next) == 0) {
+	keys_foreach(dp->maps[DP_MAP_PREFIX], key) {
 		struct rule_set *s;
 		uint32_t class = 0;
 
-		key = next;
-		first = false;
 		s = policy_set_get(&dp->policy->sets, key.set);
 		if (bpf_map_lookup_elem(dp->maps[DP_MAP_PREFIX], &key, &class) == 0 &&
 		    prefix_is_known(s, &key, class)) {
@@ -162,16 +157,13 @@ static int drift_strangers(struct dataplane *dp, uint32_t *found, struct err *er
 {
 	static const struct k3c_endpoint_policy nothing;
 	_cleanup_free_ struct k3c_addr *strangers = NULL;
-	struct k3c_addr addr, next;
+	struct k3c_addr addr;
 	size_t n = 0, cap = 0;
-	bool first = true;
 	int r = 0;
 
-	while (bpf_map_get_next_key(dp->maps[DP_MAP_ENDPOINT], first ? NULL : &addr, &next) == 0) {
+	keys_foreach(dp->maps[DP_MAP_ENDPOINT], addr) {
 		struct k3c_endpoint e;
 
-		addr = next;
-		first = false;
 		if (bpf_map_lookup_elem(dp->maps[DP_MAP_ENDPOINT], &addr, &e) < 0 ||
 		    map_has(&dp->policy->told, addr_key(&addr)) ||
 		    (pods_has(dp, &addr) && endpoint_is_right(&e, &nothing)))

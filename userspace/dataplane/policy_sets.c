@@ -5,6 +5,7 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 
+#include "userspace/dataplane/keys.h"
 #include "userspace/dataplane/policy_state.h"
 #include "userspace/dataplane/pressure.h"
 
@@ -306,14 +307,11 @@ static struct rule_set *set_load(struct rule_sets *sets, uint32_t number)
 
 static void rules_read(struct dataplane *dp)
 {
-	struct k3c_rule_key rule, next;
-	bool first = true;
+	struct k3c_rule_key rule;
 
-	while (bpf_map_get_next_key(dp->maps[DP_MAP_RULE], first ? NULL : &rule, &next) == 0) {
+	keys_foreach(dp->maps[DP_MAP_RULE], rule) {
 		struct policy_compiled *c;
 
-		rule = next;
-		first = false;
 		c = &set_load(&dp->policy->sets, rule.set)->entries;
 		mem_grow(c->rules, c->cap_rules, c->n_rules + 1);
 		c->rules[c->n_rules] = rule;
@@ -323,16 +321,13 @@ static void rules_read(struct dataplane *dp)
 
 static void prefixes_read(struct dataplane *dp)
 {
-	struct k3c_prefix_key prefix, next;
-	bool first = true;
+	struct k3c_prefix_key prefix;
 
-	while (bpf_map_get_next_key(dp->maps[DP_MAP_PREFIX], first ? NULL : &prefix, &next) == 0) {
+	keys_foreach(dp->maps[DP_MAP_PREFIX], prefix) {
 		struct policy_compiled *c;
 		struct policy_prefix *p;
 		uint32_t class = 0;
 
-		prefix = next;
-		first = false;
 		bpf_map_lookup_elem(dp->maps[DP_MAP_PREFIX], &prefix, &class);
 		c = &set_load(&dp->policy->sets, prefix.set)->entries;
 		mem_grow(c->prefixes, c->cap_prefixes, c->n_prefixes + 1);

@@ -14,6 +14,7 @@
 #include "bpf/include/rate.h"
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/keys.h"
 #include "userspace/dataplane/pressure.h"
 #include "userspace/dataplane/rates.h"
 
@@ -182,13 +183,11 @@ int dataplane_pod_bandwidth(struct dataplane *dp, const char *key, uint64_t ingr
 
 bool rates_any_paced(struct dataplane *dp)
 {
-	uint32_t key, next;
+	uint32_t key;
 
-	for (bool first = true; bpf_map_get_next_key(dp->maps[DP_MAP_RATE], first ? NULL : &key, &next) == 0;
-	     first = false) {
+	keys_foreach(dp->maps[DP_MAP_RATE], key) {
 		struct k3c_rate row;
 
-		key = next;
 		if (bpf_map_lookup_elem(dp->maps[DP_MAP_RATE], &key, &row) == 0 && row.paced)
 			return true;
 	}
@@ -198,16 +197,13 @@ bool rates_any_paced(struct dataplane *dp)
 /* After a restart: rows of links that are gone go too; paced pods get the program as it is now. */
 uint32_t rates_adopt(struct dataplane *dp)
 {
-	uint32_t key, next, *gone = NULL;
+	uint32_t key, *gone = NULL;
 	size_t n = 0, cap = 0;
-	bool first = true;
 
-	while (bpf_map_get_next_key(dp->maps[DP_MAP_RATE], first ? NULL : &key, &next) == 0) {
+	keys_foreach(dp->maps[DP_MAP_RATE], key) {
 		struct pod_state *found = NULL;
 		struct k3c_rate row;
 
-		key = next;
-		first = false;
 		map_foreach(e, &dp->pods)
 			if (((struct pod_state *)e->value)->ifindex == (int)key)
 				found = e->value;

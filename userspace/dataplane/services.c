@@ -14,6 +14,7 @@
 #include "userspace/dataplane/batch.h"
 #include "userspace/dataplane/inspect.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/keys.h"
 #include "userspace/dataplane/pressure.h"
 
 /* Sizes in the map are input as well: nothing larger was written by us. */
@@ -490,14 +491,11 @@ static void services_report(struct dataplane *dp, const struct services_all *all
 static int services_each_slowly(struct dataplane *dp, dataplane_service_fn *fn, void *arg, struct err *err)
 {
 	int fd = dp->maps[DP_MAP_SERVICE];
-	struct k3c_service_key key, next;
-	bool first = true;
+	struct k3c_service_key key;
 
-	while (bpf_map_get_next_key(fd, first ? NULL : &key, &next) == 0) {
+	keys_foreach(fd, key) {
 		struct k3c_service value;
 
-		key = next;
-		first = false;
 		if (bpf_map_lookup_elem(fd, &key, &value) == 0)
 			services_report(dp, NULL, &key, &value, fn, arg);
 	}

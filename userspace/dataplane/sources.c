@@ -7,6 +7,7 @@
 
 #include "bpf/include/service.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/keys.h"
 #include "userspace/dataplane/pressure.h"
 
 static void sources_key(const struct dp_net *net, uint32_t set, struct k3c_source_key *ret)
@@ -65,12 +66,11 @@ bool sources_same(struct dataplane *dp, const struct dp_service *s, uint32_t set
 
 static uint32_t sources_scan(struct dataplane *dp, bool (*fn)(void *arg, const struct k3c_source_key *key), void *arg)
 {
-	struct k3c_source_key key, next, *dead = NULL;
+	struct k3c_source_key key, *dead = NULL;
 	int fd = dp->maps[DP_MAP_SOURCE];
 	size_t n = 0, cap = 0;
 
-	for (bool first = true; bpf_map_get_next_key(fd, first ? NULL : &key, &next) == 0; first = false) {
-		key = next;
+	keys_foreach(fd, key) {
 		if (!fn(arg, &key))
 			continue;
 		mem_grow(dead, cap, n + 1);

@@ -14,6 +14,7 @@
 #include "userspace/dataplane/batch.h"
 #include "userspace/dataplane/inspect.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/keys.h"
 #include "userspace/dataplane/rates.h"
 
 #define STATUS_KEY_MAX 64
@@ -104,7 +105,7 @@ static uint64_t status_memlock(int fd)
 
 static bool status_attached(struct dataplane *dp, enum dp_program p)
 {
-	struct k3c_addr addr, next;
+	struct k3c_addr addr;
 	uint32_t link;
 
 	switch (p) {
@@ -116,11 +117,9 @@ static bool status_attached(struct dataplane *dp, enum dp_program p)
 	case DP_PROGRAM_SERVICE_OUT:
 	case DP_PROGRAM_SERVICE_BACK:
 	case DP_PROGRAM_POD_IN:
-		for (bool first = true;
-		     bpf_map_get_next_key(dp->maps[DP_MAP_ENDPOINT], first ? NULL : &addr, &next) == 0; first = false) {
+		keys_foreach(dp->maps[DP_MAP_ENDPOINT], addr) {
 			struct k3c_endpoint e;
 
-			addr = next;
 			if (bpf_map_lookup_elem(dp->maps[DP_MAP_ENDPOINT], &addr, &e) == 0 && e.ifindex)
 				return true;
 		}
