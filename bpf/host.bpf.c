@@ -37,19 +37,62 @@ static __always_inline void host_take_answers(struct __sk_buff *skb, const struc
 		skb->mark |= K3C_MARK_MASQUERADE;
 }
 
+/* Somebody who knows a way to the pod begins a flow with it, maybe from a port whose answers go to a service's flow.
+ * Then he gets another port. `known`: and had one for the flow before. */
+static __always_inline int host_new_straight_flow(struct __sk_buff *skb, const struct packet *p,
+						  const struct k3c_nat_key *key, bool known)
+{
+	struct k3c_nat n = { .addr = p->dst, .port = p->flow.dport, .flags = K3C_NAT_SERVICE };
+	struct k3c_nat_key answer;
+
+	if (!host_is_pod(p, &p->dst))
+		return TC_ACT_OK;
+	nat_mirror_of(key, &n, true, &answer);
+	if (!known && !bpf_map_lookup_elem(&k3c_nat, &answer))
+		return TC_ACT_OK;
+	n.last_ns = bpf_ktime_get_ns();
+	if (nat_pair_service(key, &n) < 0)
+		return host_drop(skb, p, K3C_DROP_NAT_FULL);
+	return nat_translate(skb, p, K3C_NAT_IN, &n) < 0 ? host_drop(skb, p, K3C_DROP_MALFORMED) : TC_ACT_OK;
+}
+
+/* For an address that is not the node's: the stack refuses in the name of that one what comes to a port that nobody can
+ * have. Only the answer's half is written, and the next packet looks for backends again. */
+static __always_inline int host_refuse(struct __sk_buff *skb, const struct packet *p, const struct k3c_nat_key *key)
+{
+	__u32 ifindex = skb->ifindex, family = p->v6 ? K3C_V6 : K3C_V4;
+	struct k3c_link *link = bpf_map_lookup_elem(&k3c_link, &ifindex);
+	struct k3c_nat n = { .flags = K3C_NAT_SERVICE | K3C_NAT_CLOSING };
+
+	if (!link)
+		return TC_ACT_SHOT;
+	barrier_var(family);
+	n.addr = link->addr[family & 1];
+	n.last_ns = bpf_ktime_get_ns();
+	if (!n.addr.q[1] || nat_take_place(key, &n) < 0 || nat_translate(skb, p, K3C_NAT_IN, &n) < 0)
+		return TC_ACT_SHOT;
+	return TC_ACT_OK;
+}
+
+/* Of host_refuse()'s. */
+static __always_inline bool host_is_refusal(const struct packet *p)
+{
+	return !p->flow.sport && !p->no_ports && (packet_is_stateful(p->flow.proto) || p->flow.proto == IPPROTO_UDP);
+}
+
 static __always_inline int host_new_service_flow(struct __sk_buff *skb, const struct packet *p,
-						 const struct k3c_nat_key *key)
+						 const struct k3c_nat_key *key, bool known)
 {
 	struct k3c_backend backend = {};
 	struct k3c_nat n = { .flags = K3C_NAT_SERVICE };
 
 	switch (lb_packet(p, false, &backend)) {
 	case LB_NOT_A_SERVICE:
-		return TC_ACT_OK;
+		return host_new_straight_flow(skb, p, key, known);
 	case LB_NO_BACKEND:
-		/* The node's own stack refuses (RST, port unreachable); nobody does for other addresses. */
+		/* The node's own stack refuses (RST, port unreachable). */
 		drop_packet(skb, p, K3C_DROP_NO_BACKEND, 0, 0);
-		return node_has(&p->dst) ? TC_ACT_OK : TC_ACT_SHOT;
+		return node_has(&p->dst) ? TC_ACT_OK : host_refuse(skb, p, key);
 	case LB_SILENT:
 		return host_drop(skb, p, K3C_DROP_NO_BACKEND);
 	case LB_DENIED:
@@ -140,6 +183,15 @@ static __always_inline int host_in_unknown(struct __sk_buff *skb, const struct p
 	return lb_find(&p->dst, false, &key) ? TC_ACT_SHOT : TC_ACT_OK;
 }
 
+/* Of a flow whose translation, of the kind that this end begins, stands: does the packet begin another one? */
+static __always_inline bool host_begins_anew(const struct packet *p, const struct k3c_nat_key *key,
+					     const struct k3c_nat *n, __u16 kind)
+{
+	if (!packet_is_syn(p) || !(n->flags & kind))
+		return false;
+	return (kind == K3C_NAT_SERVICE && (n->flags & K3C_NAT_CLOSING)) || !nat_is_whole(key, n);
+}
+
 SEC("tc")
 int host_in(struct __sk_buff *skb)
 {
@@ -156,7 +208,7 @@ int host_in(struct __sk_buff *skb)
 		return TC_ACT_OK;
 	nat_key(&p.flow, K3C_NAT_IN, &key);
 	n = bpf_map_lookup_elem(&k3c_nat, &key);
-	if (n && !(packet_is_syn(&p) && (n->flags & K3C_NAT_CLOSING) && (n->flags & K3C_NAT_SERVICE))) {
+	if (n && !host_begins_anew(&p, &key, n, K3C_NAT_SERVICE)) {
 		struct k3c_nat to = *n;
 
 		if (p.icmp_error)
@@ -170,7 +222,7 @@ int host_in(struct __sk_buff *skb)
 		return TC_ACT_OK;
 	if (packet_is_stateful(p.flow.proto) && !packet_is_syn(&p))
 		return host_in_unknown(skb, &p);
-	return host_new_service_flow(skb, &p, &key);
+	return host_new_service_flow(skb, &p, &key, n != NULL);
 }
 
 /* A port whose flow ended long ago. One processor takes it over; its old owner then has no translation left, and no
@@ -340,10 +392,12 @@ int host_out(struct __sk_buff *skb)
 		return TC_ACT_OK;
 	from_pod = host_is_pod(&p, &p.src);
 	/* The host's own stack reports on pods' flows too. */
-	if (!from_pod && !marked && !(p.icmp_error && host_is_pod(&p, &p.flow.src)) && !host_has_backends())
+	if (!from_pod && !marked && !(p.icmp_error && host_is_pod(&p, &p.flow.src)) && !host_is_refusal(&p) &&
+	    !host_has_backends())
 		return TC_ACT_OK;
 	nat_key(&p.flow, K3C_NAT_OUT, &key);
-	if (!p.no_ports && (n = bpf_map_lookup_elem(&k3c_nat, &key))) {
+	if (!p.no_ports && (n = bpf_map_lookup_elem(&k3c_nat, &key)) &&
+	    !host_begins_anew(&p, &key, n, K3C_NAT_MASQUERADE)) {
 		struct k3c_nat to = *n;
 
 		if (p.icmp_error)

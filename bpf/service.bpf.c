@@ -46,24 +46,6 @@ enum service_step {
 	SERVICE_DROP,
 };
 
-/* Both entries of a flow of a pod with itself. */
-static __always_inline int service_pair_hairpin(const struct packet *p, const struct k3c_nat_key *key,
-						struct k3c_nat *n)
-{
-	struct k3c_nat back = { .addr = p->dst, .port = p->flow.dport, .flags = n->flags, .last_ns = n->last_ns };
-	struct k3c_nat_key answer = {
-		.src = p->src,
-		.sport = n->port,
-		.dst = p->dst,
-		.dport = p->flow.sport,
-		.proto = p->flow.proto,
-		.kind = K3C_NAT_OUT,
-	};
-	int r = bpf_map_update_elem(&k3c_nat, &answer, &back, BPF_ANY);
-
-	return r < 0 ? r : bpf_map_update_elem(&k3c_nat, key, n, BPF_ANY);
-}
-
 static __always_inline enum service_step service_new_flow(struct __sk_buff *skb, const struct packet *p,
 							  const struct k3c_nat_key *key, struct k3c_nat *n,
 							  __u32 *ret_reason)
@@ -93,12 +75,9 @@ static __always_inline enum service_step service_new_flow(struct __sk_buff *skb,
 	n->flags = K3C_NAT_SERVICE;
 	n->last_ns = bpf_ktime_get_ns();
 	used_note(K3C_USED_BY_PODS);
-	if (addr_eq(&n->addr, &p->src)) {
+	if (addr_eq(&n->addr, &p->src))
 		n->flags |= K3C_NAT_HAIRPIN;
-		r = service_pair_hairpin(p, key, n);
-	} else {
-		r = nat_pair_service(key, n);
-	}
+	r = nat_pair_service(key, n);
 	*ret_reason = K3C_DROP_NAT_FULL;
 	if (r < 0)
 		return SERVICE_DROP;
@@ -114,7 +93,7 @@ static __always_inline enum service_step service_step(struct __sk_buff *skb, con
 
 	nat_key(&p->flow, K3C_NAT_IN, &key);
 	n = bpf_map_lookup_elem(&k3c_nat, &key);
-	if (n && !(packet_is_syn(p) && (n->flags & K3C_NAT_CLOSING))) {
+	if (n && !(packet_is_syn(p) && ((n->flags & K3C_NAT_CLOSING) || !nat_is_whole(&key, n)))) {
 		*to = *n;
 		nat_touch(p, &key, n);
 		return to->flags & K3C_NAT_HAIRPIN ? SERVICE_TO_ITSELF : SERVICE_TRANSLATE;
@@ -131,11 +110,11 @@ static __always_inline enum service_step service_step(struct __sk_buff *skb, con
 }
 
 /* A question becomes one of the service's to the pod; an answer becomes the service's own, from its port. The port of
- * the other end stays. */
+ * the other end stays, unless the pod asks another port of the service from the same one. */
 static __always_inline int service_rewrite(struct __sk_buff *skb, const struct packet *p, enum service_step step,
 					   struct k3c_nat *to)
 {
-	struct k3c_nat src = { .addr = p->dst, .port = p->flow.sport };
+	struct k3c_nat src = { .addr = p->dst, .port = to->peer_port ? to->peer_port : p->flow.sport };
 
 	if (p->icmp_error)
 		/* A pod about itself to itself: nothing that its own stack would not know. */
@@ -143,7 +122,7 @@ static __always_inline int service_rewrite(struct __sk_buff *skb, const struct p
 	if (step == SERVICE_FROM_ITSELF) {
 		src.port = to->port;
 		to->addr = p->src;
-		to->port = p->flow.dport;
+		to->port = to->peer_port ? to->peer_port : p->flow.dport;
 	}
 	if (step == SERVICE_TRANSLATE)
 		return nat_translate(skb, p, K3C_NAT_IN, to);

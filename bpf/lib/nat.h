@@ -7,6 +7,7 @@
 #include <linux/errno.h>
 
 #include "bpf/lib/clock.h"
+#include "bpf/lib/conn.h"
 #include "bpf/lib/maps.h"
 #include "bpf/lib/packet.h"
 #include "bpf/lib/sctp.h"
@@ -236,13 +237,16 @@ static __always_inline bool nat_expired(const struct k3c_nat *n, __u8 proto, __u
 	return age > limit * NAT_NS_PER_S;
 }
 
-/* The other half of the pair: what the packet's answer looks like before it is translated. */
+/* The other half of the pair: what the packet's answer looks like before it is translated. A pod that reaches itself
+ * answers the service. */
 static __always_inline void nat_mirror_of(const struct k3c_nat_key *key, const struct k3c_nat *n, bool in,
 					  struct k3c_nat_key *ret)
 {
-	ret->src = in ? n->addr : key->dst;
+	bool hairpin = n->flags & K3C_NAT_HAIRPIN;
+
+	ret->src = in ? n->addr : hairpin ? key->src : key->dst;
 	ret->sport = in ? n->port : key->dport;
-	ret->dst = in ? key->src : n->addr;
+	ret->dst = !in ? n->addr : hairpin ? key->dst : key->src;
 	ret->dport = in ? key->sport : n->port;
 	if (n->peer_port && in)
 		ret->dport = n->peer_port;
@@ -258,16 +262,26 @@ static __always_inline void nat_mirror(const struct k3c_nat_key *key, const stru
 	nat_mirror_of(key, n, key->kind == K3C_NAT_IN, ret);
 }
 
+/* What the other half says. */
+static __always_inline void nat_back_of(const struct k3c_nat_key *key, const struct k3c_nat *n, bool in,
+					struct k3c_nat *ret)
+{
+	ret->addr = in ? key->dst : key->src;
+	ret->port = in ? key->dport : key->sport;
+	ret->peer_port = n->peer_port ? in ? key->sport : key->dport : 0;
+	ret->flags = n->flags;
+	ret->last_ns = n->last_ns;
+}
+
 /* Writes the pair: `key` is rewritten to *n, and its answers back. `n` is used up. */
 static __always_inline int nat_pair(const struct k3c_nat_key *key, struct k3c_nat *n, __u64 mirror_flags)
 {
 	struct k3c_nat_key mirror;
-	struct k3c_nat back = { .flags = n->flags, .last_ns = n->last_ns };
+	struct k3c_nat back = {};
 	int r;
 
 	nat_mirror(key, n, &mirror);
-	back.addr = key->kind == K3C_NAT_IN ? key->dst : key->src;
-	back.port = key->kind == K3C_NAT_IN ? key->dport : key->sport;
+	nat_back_of(key, n, key->kind == K3C_NAT_IN, &back);
 	r = bpf_map_update_elem(&k3c_nat, &mirror, &back, mirror_flags);
 	if (r < 0)
 		return r;
@@ -287,6 +301,21 @@ static __always_inline bool nat_leads_to(const struct k3c_nat_key *key, const st
 	return in ? place->sport == n->port && place->dport == port : place->dport == n->port && place->sport == port;
 }
 
+/* Are there both halves of the pair? The table may have given the place of one to another flow while the other stayed.
+ * Whoever begins a connection with a half gets a new pair: its answers would come back to nobody, and the questions,
+ * said again and again, would keep the half alive for ever. Global: verified once. */
+__attribute__((noinline)) int nat_is_whole(const struct k3c_nat_key *key, const struct k3c_nat *n)
+{
+	struct k3c_nat_key mirror;
+	struct k3c_nat *m;
+
+	if (!key || !n)
+		return true;
+	nat_mirror(key, n, &mirror);
+	m = bpf_map_lookup_elem(&k3c_nat, &mirror);
+	return m && nat_leads_to(&mirror, m, key->kind == K3C_NAT_OUT, key);
+}
+
 /* A place whose flow ended or fell silent long ago. One processor takes it over; the old owner's other half goes,
  * unless that leads elsewhere by now. */
 static __always_inline bool nat_take_over(const struct k3c_nat_key *place, struct k3c_nat *old, __u64 now)
@@ -304,6 +333,20 @@ static __always_inline bool nat_take_over(const struct k3c_nat_key *place, struc
 	return true;
 }
 
+/* Nothing translates what answers there, but a pod serves somebody who came to it straight. */
+static __always_inline bool nat_is_straight(const struct k3c_nat_key *answer, __u64 now)
+{
+	struct flow f = { .sport = answer->sport, .dport = answer->dport, .proto = answer->proto };
+	struct k3c_conn_key key = {};
+	struct k3c_conn *c;
+
+	f.src = answer->src;
+	f.dst = answer->dst;
+	conn_key(&f, &key);
+	c = bpf_map_lookup_elem(&k3c_conn, &key);
+	return c && !(c->flags & K3C_CONN_CLOSING) && !conn_expired(c, key.proto, now);
+}
+
 /* Writes the half of a service's flow that its answers meet, unless the place is another flow's: -EEXIST. Global:
  * verified once. */
 __attribute__((noinline)) int nat_try_place(const struct k3c_nat_key *key, const struct k3c_nat *n)
@@ -316,13 +359,10 @@ __attribute__((noinline)) int nat_try_place(const struct k3c_nat_key *key, const
 		return -EINVAL;
 	nat_mirror_of(key, n, true, &mirror);
 	other = bpf_map_lookup_elem(&k3c_nat, &mirror);
-	if (other && !nat_leads_to(&mirror, other, false, key) && !nat_take_over(&mirror, other, n->last_ns))
+	if (other ? !nat_leads_to(&mirror, other, false, key) && !nat_take_over(&mirror, other, n->last_ns)
+		  : nat_is_straight(&mirror, n->last_ns))
 		return -EEXIST;
-	back.addr = key->dst;
-	back.port = key->dport;
-	back.flags = n->flags;
-	back.last_ns = n->last_ns;
-	back.peer_port = n->peer_port ? key->sport : 0;
+	nat_back_of(key, n, true, &back);
 	/* Two processors may find the same place free. */
 	return bpf_map_update_elem(&k3c_nat, &mirror, &back, other ? BPF_ANY : BPF_NOEXIST);
 }
@@ -365,6 +405,8 @@ static __always_inline void nat_release(const struct k3c_closed *c)
 		return;
 	nat_mirror(&c->key, n, &mirror);
 	m = bpf_map_lookup_elem(&k3c_nat, &mirror);
+	if (m && !nat_leads_to(&mirror, m, c->key.kind == K3C_NAT_OUT, &c->key))
+		m = NULL;
 	if (n->last_ns > c->since_ns + K3C_CLOSED_LATE_S * NAT_NS_PER_S) {
 		n->flags &= ~(K3C_NAT_CLOSED | K3C_NAT_RESET);
 		if (m)
@@ -404,6 +446,21 @@ static __always_inline __u16 nat_heard(const struct k3c_nat_key *key, const stru
 	return key->kind == K3C_NAT_IN ? K3C_NAT_ANSWERED : 0;
 }
 
+/* The other half of a pair that lacks it: the table gave its place to another flow. Not of those that end, nor of a
+ * service's datagrams by its backend's word: both halves may be about to go. Global: verified once. */
+__attribute__((noinline)) int nat_restore(const struct k3c_nat_key *key, const struct k3c_nat *n)
+{
+	struct k3c_nat_key mirror;
+	struct k3c_nat back = {};
+
+	if (!key || !n || (n->flags & K3C_NAT_CLOSING) ||
+	    (key->kind == K3C_NAT_OUT && (n->flags & K3C_NAT_SERVICE) && !packet_is_stateful(key->proto)))
+		return 0;
+	nat_mirror(key, n, &mirror);
+	nat_back_of(key, n, key->kind == K3C_NAT_IN, &back);
+	return bpf_map_update_elem(&k3c_nat, &mirror, &back, BPF_NOEXIST);
+}
+
 /* Keeps both halves young, so that traffic of one direction does not lose the other half to the LRU. */
 static __always_inline void nat_touch(const struct packet *p, const struct k3c_nat_key *key, struct k3c_nat *n)
 {
@@ -419,6 +476,10 @@ static __always_inline void nat_touch(const struct packet *p, const struct k3c_n
 	n->last_ns = now;
 	nat_mirror(key, n, &mirror);
 	m = bpf_map_lookup_elem(&k3c_nat, &mirror);
+	if (!m && !closing)
+		nat_restore(key, n);
+	if (m && !nat_leads_to(&mirror, m, key->kind == K3C_NAT_OUT, key)) /* another flow's by now */
+		m = NULL;
 	if (m)
 		m->last_ns = now;
 	if (closing) {
