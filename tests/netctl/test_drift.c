@@ -7,6 +7,7 @@
 
 #include "bpf/include/endpoint.h"
 #include "bpf/include/event.h"
+#include "bpf/include/nat.h"
 #include "bpf/include/policy.h"
 #include "bpf/include/rate.h"
 #include "bpf/include/service.h"
@@ -265,6 +266,34 @@ static void test_rows(void **state)
 	expect_right();
 }
 
+/* Pods go to some nets with their own addresses: to none here, and never to all of IPv4 as part of IPv6. */
+static void test_direct(void **state)
+{
+	const struct k3c_direct_key all_v4 = { .prefixlen = K3C_DIRECT_BITS_FIXED + DP_V4_BITS, .addr = dp_addr_v4(0) };
+	struct dp_addr net = ip("198.51.100.0");
+	struct k3c_direct_key stranger_net = { .prefixlen = K3C_DIRECT_BITS_FIXED + DP_V4_BITS + 24,
+					       .addr = dp_addr_in(&net) };
+	int fd = world.dp->maps[DP_MAP_DIRECT];
+	uint32_t one = 1, value;
+	struct dp_drift found;
+
+	assert_int_equal(bpf_map_update_elem(fd, &stranger_net, &one, BPF_ANY), 0);
+	found = look();
+	expect_found(&found, DP_DRIFT_DIRECT, 1);
+	assert_int_equal(bpf_map_lookup_elem(fd, &stranger_net, &value), 0);
+	assert_int_equal(value, 0);
+	assert_int_equal(bpf_map_update_elem(fd, &all_v4, &one, BPF_ANY), 0);
+	found = look();
+	expect_found(&found, DP_DRIFT_DIRECT, 1);
+	assert_int_equal(bpf_map_delete_elem(fd, &all_v4), 0);
+	assert_int_equal(bpf_map_update_elem(fd, &stranger_net, &one, BPF_ANY), 0);
+	found = look();
+	expect_found(&found, DP_DRIFT_DIRECT, 2);
+	assert_int_equal(bpf_map_lookup_elem(fd, &all_v4, &value), 0);
+	assert_int_equal(value, 0);
+	expect_right();
+}
+
 /* Programs go on in these; a pod without a row has no count of its own. */
 static void test_tails_and_counters(void **state)
 {
@@ -492,6 +521,7 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_addresses_and_routes, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_state, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_rows, drift_setup, drift_teardown),
+		cmocka_unit_test_setup_teardown(test_direct, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_tails_and_counters, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_local_address, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_inverted, drift_setup, drift_teardown),

@@ -139,6 +139,7 @@ void dataplane_close(struct dataplane *dp)
 		mem_closep(&dp->old_maps[i]);
 	for (int i = 0; i < DP_PROGRAM_COUNT; i++)
 		mem_closep(&dp->programs[i]);
+	free(dp->direct);
 	free(dp->pin_dir);
 	free(dp->cgroup2_dir);
 	free(dp);
@@ -257,7 +258,7 @@ static int dataplane_start(struct dataplane *dp, struct err *err)
 	if (r == 0)
 		r = pods_adopt(dp, err);
 	if (r == 0)
-		r = links_direct_nets(dp, err);
+		r = direct_open(dp, err);
 	if (r == 0)
 		r = links_open(dp, err);
 	if (r == 0)

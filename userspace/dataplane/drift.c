@@ -24,7 +24,7 @@ const char *dataplane_drift_name(enum dp_drift_kind kind)
 		[DP_DRIFT_PROGRAM] = "program",   [DP_DRIFT_FILTER] = "filter",     [DP_DRIFT_ADDRESS] = "address",
 		[DP_DRIFT_ROUTE] = "route",       [DP_DRIFT_STATE] = "state",       [DP_DRIFT_LINK] = "link",
 		[DP_DRIFT_NETNS] = "namespace",   [DP_DRIFT_LIMIT] = "limit",       [DP_DRIFT_SET] = "set",
-		[DP_DRIFT_COUNTER] = "counter",
+		[DP_DRIFT_COUNTER] = "counter",   [DP_DRIFT_DIRECT] = "direct-net",
 	};
 
 	return names[kind];
@@ -301,7 +301,7 @@ static int drift_maps(struct dataplane *dp, struct dp_drift *add, struct err *er
 	add->n[DP_DRIFT_NETNS] += pod_netns_repair(dp);
 	add->n[DP_DRIFT_LIMIT] += rates_adopt(dp);
 	add->n[DP_DRIFT_COUNTER] += pod_drops_repair(dp);
-	return 0;
+	return direct_repair(dp, &add->n[DP_DRIFT_DIRECT], err);
 }
 
 int dataplane_drift(struct dataplane *dp, struct dp_drift *add, struct err *err)

@@ -113,6 +113,7 @@ struct dataplane {
 	struct k3c_addr local[DP_LOCAL_MAX]; /* asked for on `lo` */
 	size_t n_local;
 	struct map pods;             /* key -> struct pod_state */
+	struct direct_nets *direct;          /* direct.c */
 	struct policy_state *policy; /* policy_state.h */
 	struct dp_drift links_drift; /* found by what rtnetlink told, not yet reported */
 };
@@ -299,8 +300,11 @@ int links_routes(struct dataplane *dp, struct err *err);
 int links_keep_router_advertisements(struct dataplane *dp, struct err *err);
 /* Whether a link that accepts advertisements does so though this host forwards; true: something was changed. */
 bool links_accept_router_advertisements(int ifindex, bool forwarding);
-/* Nets that pods reach with their own addresses. */
-int links_direct_nets(struct dataplane *dp, struct err *err);
+
+/* direct.c: nets that pods reach with their own addresses, as the options say */
+int direct_open(struct dataplane *dp, struct err *err);
+/* Wrong, missing and strange rows; adds how many to *found. */
+int direct_repair(struct dataplane *dp, uint32_t *found, struct err *err);
 
 /* xdp.c */
 /* The program on exactly these links, as the options say; the others lose it. */

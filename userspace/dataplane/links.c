@@ -492,61 +492,6 @@ int links_routes(struct dataplane *dp, struct err *err)
 	return nl_commit(dp->nl, err);
 }
 
-static struct k3c_direct_key links_direct_key(const struct dp_net *net)
-{
-	struct k3c_direct_key key = { .prefixlen = K3C_DIRECT_BITS_FIXED + net->bits, .addr = dp_addr_in(&net->addr) };
-	struct k3c_addr mask = dp_mask(net->bits);
-
-	for (int i = 0; i < 16; i++)
-		key.addr.b[i] &= mask.b[i];
-	return key;
-}
-
-static int links_direct_put(struct dataplane *dp, const struct dp_net *net, uint32_t direct, struct err *err)
-{
-	struct k3c_direct_key key = links_direct_key(net);
-
-	if (bpf_map_update_elem(dp->maps[DP_MAP_DIRECT], &key, &direct, BPF_ANY) < 0)
-		return err_set(err, errno == ENOSPC ? -ENOSPC : -errno, "write %s: %s", maps_name(DP_MAP_DIRECT),
-			       strerror(errno));
-	return 0;
-}
-
-int links_direct_nets(struct dataplane *dp, struct err *err)
-{
-	/* Wide prefixes of IPv6 are around the mapped addresses: all of IPv4 stands there as not direct, always. */
-	const struct dp_net v4 = { dp_addr_out(&(struct k3c_addr){ .b = { [10] = 0xff, [11] = 0xff } }), DP_V4_BITS };
-	const struct dataplane_options *o = &dp->options;
-	struct k3c_direct_key key, wanted, all_v4 = links_direct_key(&v4);
-	int r = 0, fd = dp->maps[DP_MAP_DIRECT];
-	bool has_v4 = false;
-
-	for (size_t i = 0; r == 0 && i < o->n_direct_nets; i++) {
-		key = links_direct_key(&o->direct_nets[i]);
-		has_v4 = has_v4 || memcmp(&key, &all_v4, sizeof(key)) == 0;
-		r = links_direct_put(dp, &o->direct_nets[i], 1, err);
-	}
-	if (r == 0 && !has_v4)
-		r = links_direct_put(dp, &v4, 0, err);
-	if (r < 0)
-		return r;
-	/* Those of the life before: a trie is walked from its beginning after each deletion. */
-	for (bool first = true; bpf_map_get_next_key(fd, first ? NULL : &key, &wanted) == 0;) {
-		bool keep = memcmp(&all_v4, &wanted, sizeof(wanted)) == 0;
-
-		for (size_t i = 0; i < o->n_direct_nets && !keep; i++) {
-			struct k3c_direct_key own = links_direct_key(&o->direct_nets[i]);
-
-			keep = memcmp(&own, &wanted, sizeof(own)) == 0;
-		}
-		first = !keep;
-		key = wanted;
-		if (!keep && bpf_map_delete_elem(fd, &wanted) < 0)
-			return err_set(err, -errno, "write %s: %s", maps_name(DP_MAP_DIRECT), strerror(errno));
-	}
-	return 0;
-}
-
 /* Forwarding hosts listen to routers only where accept_ra is 2. */
 bool links_accept_router_advertisements(int ifindex, bool forwarding)
 {
