@@ -26,6 +26,7 @@
 #include <string.h>
 
 #include "bpf/include/endpoint.h"
+#include "bpf/include/conn.h"
 #include "bpf/include/nat.h"
 #include "bpf/include/service.h"
 #include "userspace/base/log.h"
@@ -290,7 +291,27 @@ struct nat_batch {
 	struct k3c_nat values[SOCKETS_NAT_BATCH];
 };
 
-static void nat_forget(int fd, const struct k3c_nat_key *key, const struct k3c_nat *value)
+/* What the pod knows of the flow: without a translation it would count as one that somebody has straight with the pod,
+ * and keep the client's port from the next. */
+static void conn_forget(int fd, const struct k3c_nat_key *answer)
+{
+	struct k3c_conn_key key = {
+		.a = answer->src,
+		.b = answer->dst,
+		.a_port = answer->sport,
+		.b_port = answer->dport,
+		.proto = answer->proto,
+	};
+
+	bpf_map_delete_elem(fd, &key);
+	key.a = answer->dst;
+	key.b = answer->src;
+	key.a_port = answer->dport;
+	key.b_port = answer->sport;
+	bpf_map_delete_elem(fd, &key);
+}
+
+static void nat_forget(const struct sockets_worker *w, const struct k3c_nat_key *key, const struct k3c_nat *value)
 {
 	struct k3c_nat_key back = {
 		.src = value->addr,
@@ -301,8 +322,15 @@ static void nat_forget(int fd, const struct k3c_nat_key *key, const struct k3c_n
 		.kind = K3C_NAT_OUT,
 	};
 
-	bpf_map_delete_elem(fd, key);
-	bpf_map_delete_elem(fd, &back);
+	bpf_map_delete_elem(w->maps[DP_MAP_NAT], key);
+	bpf_map_delete_elem(w->maps[DP_MAP_NAT], &back);
+	conn_forget(w->maps[DP_MAP_CONN], &back);
+}
+
+/* Of a client who has a way of his own to the pod, and only another port there: no service's. */
+static bool nat_is_straight(const struct k3c_nat_key *key, const struct k3c_nat *value)
+{
+	return memcmp(&key->dst, &value->addr, sizeof(key->dst)) == 0 && key->dport == value->port;
 }
 
 static bool nat_is_over(const struct sockets_worker *w, const struct sockets_job *job, const struct k3c_nat_key *key,
@@ -310,7 +338,7 @@ static bool nat_is_over(const struct sockets_worker *w, const struct sockets_job
 {
 	const struct flow_use use = { key->dst, value->addr, key->dport, value->port, key->proto };
 
-	if (key->kind != K3C_NAT_IN || !(value->flags & K3C_NAT_SERVICE))
+	if (key->kind != K3C_NAT_IN || !(value->flags & K3C_NAT_SERVICE) || nat_is_straight(key, value))
 		return false;
 	return gone_has(&job->gone, &value->addr, value->port, key->proto) || flow_is_over(w, job, &use);
 }
@@ -344,7 +372,7 @@ static void sockets_forget_translations(const struct sockets_worker *w, const st
 		}
 	}
 	for (size_t i = 0; i < found; i++)
-		nat_forget(fd, &keys[i], &values[i]);
+		nat_forget(w, &keys[i], &values[i]);
 	free(values);
 }
 
