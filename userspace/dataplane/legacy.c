@@ -113,7 +113,7 @@ static int legacy_drops(struct dataplane *dp)
 {
 	_cleanup_close_ int fd = legacy_map(DP_MAP_DROP, BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(uint32_t),
 					    sizeof(struct k3c_drop), LEGACY_DROP_REASONS);
-	int r = fd < 0 ? -errno : maps_copy(dp->maps[DP_MAP_DROP], fd, 0, NULL);
+	int r = fd < 0 ? -errno : maps_copy(dp->maps[DP_MAP_DROP], fd, NULL);
 
 	return r < 0 ? r : legacy_pin(dp, DP_MAP_DROP, fd);
 }

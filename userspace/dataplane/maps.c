@@ -170,10 +170,17 @@ static int maps_pin(struct dataplane *dp, struct bpf_object *object, struct err 
 	return 0;
 }
 
+static int maps_copy_one(enum dp_map m, int from, int to, int closed, struct err *err)
+{
+	return m == DP_MAP_NAT ? maps_copy_nat(from, to, closed, err) : maps_copy(from, to, err);
+}
+
 /* Before the pins: whoever finds a pin finds it filled. */
 static int maps_fill(struct dataplane *dp, struct bpf_object *object, const struct map_look *look, const bool *copy,
 		     struct err *err)
 {
+	int closed = bpf_map__fd(bpf_object__find_map_by_name(object, map_rows[DP_MAP_CLOSED].name));
+
 	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
 		int to = bpf_map__fd(bpf_object__find_map_by_name(object, map_rows[m].name)), r = 0;
 
@@ -182,7 +189,7 @@ static int maps_fill(struct dataplane *dp, struct bpf_object *object, const stru
 		if (look[m].found == MAP_FOUND_OLDER)
 			r = maps_carry_older(m, dp->old_maps[m], to, err);
 		else
-			r = maps_copy(dp->old_maps[m], to, 0, err);
+			r = maps_copy_one(m, dp->old_maps[m], to, closed, err);
 		if (r < 0)
 			return r;
 	}
@@ -215,15 +222,13 @@ static int maps_make(struct dataplane *dp, struct bpf_object *object, struct err
 	return r < 0 ? r : maps_pin(dp, object, err);
 }
 
-/* What the old programs wrote since. A pod's packet whose translation only they know was masqueraded by new ones
- * meanwhile: the old word counts. */
+/* What the old programs wrote since. */
 void maps_refresh(struct dataplane *dp)
 {
 	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++)
 		if (dp->old_maps[m] >= 0 && map_rows[m].keep == MAP_PRESERVE && m != DP_MAP_META && m != DP_MAP_DROP &&
 		    m != DP_MAP_SNAT)
-			(void)maps_copy(dp->old_maps[m], dp->maps[m],
-					m == DP_MAP_NAT ? offsetof(struct k3c_nat, flags) : 0, NULL);
+			(void)maps_copy_one(m, dp->old_maps[m], dp->maps[m], dp->maps[DP_MAP_CLOSED], NULL);
 }
 
 void maps_settle(struct dataplane *dp)

@@ -34,8 +34,11 @@ struct map_look {
 };
 
 void maps_look(const char *pin_dir, enum dp_map m, const struct bpf_map *map, uint32_t entries, struct map_look *ret);
-/* Entries of `from` that `to` lacks; and those that differ in the first `head` bytes of their values. */
-int maps_copy(int from, int to, size_t head, struct err *err);
+/* Entries of `from` that `to` lacks. */
+int maps_copy(int from, int to, struct err *err);
+/* Translations: those that ended are left behind (the late ones join the queue `closed`), and what old programs have
+ * said since counts. */
+int maps_copy_nat(int from, int to, int closed, struct err *err);
 int maps_carry_older(enum dp_map m, int from, int to, struct err *err);
 /* Pins of other layouts, and of maps that are no more. */
 void maps_drop_strangers(const char *pin_dir);

@@ -6,11 +6,14 @@
 #include <bpf/libbpf.h>
 #include <dirent.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "bpf/include/endpoint.h"
+#include "bpf/include/nat.h"
+#include "userspace/base/clock.h"
 #include "userspace/base/log.h"
 #include "userspace/dataplane/keys.h"
 #include "userspace/dataplane/legacy.h"
@@ -61,7 +64,7 @@ static int carry_link_v1(int from, int to)
 /* Fewer reasons, the same ones. */
 static int carry_drop_v1(int from, int to)
 {
-	return maps_copy(from, to, 0, NULL);
+	return maps_copy(from, to, NULL);
 }
 
 /* What is on its way in pieces is sent again. */
@@ -179,34 +182,84 @@ void maps_look(const char *pin_dir, enum dp_map m, const struct bpf_map *map, ui
 
 /* ---- carrying over ---- */
 
+struct carry {
+	int from, to;
+	int closed; /* of translations; else -1 */
+	uint64_t now_ns;
+	const struct bpf_map_info *info;
+	void *value;
+};
+
+/* The old programs may have gone on with a translation that was copied before: what they said last counts, the end of a
+ * connection above all, or a copy of it would stand open for ever. Where the new ones translate otherwise, it is a
+ * connection's last beginning that counts; other packets came to the new ones too early, and the old word is true. */
+static bool carry_nat_counts(const struct k3c_nat_key *key, const struct k3c_nat *old, const struct k3c_nat *now)
+{
+	bool same = memcmp(&old->addr, &now->addr, sizeof(old->addr)) == 0 && old->port == now->port &&
+		    old->peer_port == now->peer_port;
+
+	if (same || key->proto == IPPROTO_TCP || key->proto == IPPROTO_SCTP)
+		return old->last_ns > now->last_ns;
+	return true;
+}
+
+/* Flows that ended would fill the new table, and push others out of it by halves, with nobody to take them away. */
+static int carry_nat(const struct carry *c, const void *k)
+{
+	const struct k3c_nat_key *key = k;
+	const struct k3c_nat *old = c->value;
+	struct k3c_closed end = { .key = *key, .since_ns = old->last_ns };
+	struct k3c_nat there;
+	bool has = bpf_map_lookup_elem(c->to, key, &there) == 0;
+
+	if (has && !carry_nat_counts(key, old, &there))
+		return 0;
+	if (!has && (old->flags & K3C_NAT_CLOSED) && c->now_ns > old->last_ns + K3C_CLOSED_LATE_S * (uint64_t)NS_PER_S)
+		return 0;
+	if (bpf_map_update_elem(c->to, key, old, has ? BPF_ANY : BPF_NOEXIST) < 0)
+		return -errno;
+	/* A full queue is no loss: the table takes the place when it must. */
+	if ((old->flags & K3C_NAT_CLOSED) && key->kind == K3C_NAT_IN)
+		(void)bpf_map_update_elem(c->closed, NULL, &end, BPF_ANY);
+	return 0;
+}
+
+static int carry_one(const struct carry *c, const void *key)
+{
+	bool array = c->info->type == BPF_MAP_TYPE_ARRAY || c->info->type == BPF_MAP_TYPE_PERCPU_ARRAY;
+
+	if (bpf_map_lookup_elem(c->from, key, c->value) < 0)
+		return 0;
+	if (c->closed >= 0)
+		return carry_nat(c, key);
+	return bpf_map_update_elem(c->to, key, c->value, array ? BPF_ANY : BPF_NOEXIST) < 0 ? -errno : 0;
+}
+
 /* One walk; 1: it began anew because the programs took the key away under it. */
-static int carry_walk(int from, int to, const struct bpf_map_info *info, void *value, size_t head)
+static int carry_walk(const struct carry *c)
 {
 	_Alignas(8) char key[CARRY_KEY_MAX], next[CARRY_KEY_MAX];
-	uint64_t flags =
-		info->type == BPF_MAP_TYPE_ARRAY || info->type == BPF_MAP_TYPE_PERCPU_ARRAY ? BPF_ANY : BPF_NOEXIST;
-	_cleanup_free_ void *there = mem_alloc(info->value_size);
 	uint32_t n = 0;
 
-	while (bpf_map_get_next_key(from, n ? key : NULL, next) == 0) {
-		bool differs;
+	while (bpf_map_get_next_key(c->from, n ? key : NULL, next) == 0) {
+		int r;
 
-		if (n++ > info->max_entries)
+		if (n++ > c->info->max_entries)
 			return 1;
-		memcpy(key, next, info->key_size);
-		if (bpf_map_lookup_elem(from, key, value) < 0)
-			continue;
-		differs = head && bpf_map_lookup_elem(to, key, there) == 0 && memcmp(there, value, head) != 0;
-		if (bpf_map_update_elem(to, key, value, differs ? BPF_ANY : flags) < 0 && errno != EEXIST &&
-		    errno != E2BIG && errno != ENOSPC)
-			return -errno;
+		memcpy(key, next, c->info->key_size);
+		r = carry_one(c, key);
+		if (r < 0 && r != -EEXIST && r != -E2BIG && r != -ENOSPC)
+			return r;
 	}
 	return 0;
 }
 
-int maps_copy(int from, int to, size_t head, struct err *err)
+static int carry_all(int from, int to, int closed, struct err *err)
 {
 	struct bpf_map_info info = {};
+	struct carry c = {
+		.from = from, .to = to, .closed = closed, .info = &info, .now_ns = (uint64_t)clock_monotonic_ns()
+	};
 	_cleanup_free_ char *value = NULL;
 	uint32_t len = sizeof(info);
 	int cpus = libbpf_num_possible_cpus(), r;
@@ -216,14 +269,25 @@ int maps_copy(int from, int to, size_t head, struct err *err)
 	if (info.key_size > CARRY_KEY_MAX || (!carry_is_table(info.type) && info.type != BPF_MAP_TYPE_PERCPU_ARRAY))
 		return 0;
 	value = mem_alloc((info.value_size + 7u) / 8u * 8u * (size_t)(cpus > 0 ? cpus : 1));
+	c.value = value;
 	for (int i = 0; i < CARRY_PASSES; i++) {
-		r = carry_walk(from, to, &info, value, head);
+		r = carry_walk(&c);
 		if (r < 0)
 			return err_set(err, r, "copy map %s: %s", info.name, strerror(-r));
 		if (r == 0)
 			break;
 	}
 	return 0;
+}
+
+int maps_copy(int from, int to, struct err *err)
+{
+	return carry_all(from, to, -1, err);
+}
+
+int maps_copy_nat(int from, int to, int closed, struct err *err)
+{
+	return carry_all(from, to, closed, err);
 }
 
 void maps_drop_strangers(const char *pin_dir)

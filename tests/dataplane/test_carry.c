@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Translations that go into a table of another size, and once more after the old programs have gone on: what ended is
+ * left behind, no copy stays open beyond its flow's end, and what is newer counts. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bpf/include/nat.h"
+#include "userspace/base/mem.h"
+#include "userspace/base/clock.h"
+#include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/maps.h"
+
+#define ENTRIES 64
+#define AGO(s_) ((uint64_t)(clock_monotonic_ns() - (s_)*NS_PER_S))
+
+struct tables {
+	int from, to, closed;
+};
+
+static int setup(void **state)
+{
+	struct tables *t = mem_new(struct tables);
+
+	t->from = bpf_map_create(BPF_MAP_TYPE_LRU_HASH, "from", sizeof(struct k3c_nat_key), sizeof(struct k3c_nat),
+				 ENTRIES, NULL);
+	t->to = bpf_map_create(BPF_MAP_TYPE_LRU_HASH, "to", sizeof(struct k3c_nat_key), sizeof(struct k3c_nat),
+			       2 * ENTRIES, NULL);
+	t->closed = bpf_map_create(BPF_MAP_TYPE_QUEUE, "closed", 0, sizeof(struct k3c_closed), ENTRIES, NULL);
+	assert_true(t->from >= 0 && t->to >= 0 && t->closed >= 0);
+	*state = t;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct tables *t = *state;
+
+	close(t->from);
+	close(t->to);
+	close(t->closed);
+	free(t);
+	return 0;
+}
+
+/* Of a client's port: any address does. */
+static struct k3c_nat_key key_of(uint16_t port, uint8_t proto)
+{
+	return (struct k3c_nat_key){
+		.src = dp_addr_v4(htonl(0xc0000209)), .sport = htons(port), .dport = htons(30080), .proto = proto
+	};
+}
+
+static void put(int fd, uint16_t port, uint8_t proto, uint16_t backend, uint16_t flags, uint64_t last_ns)
+{
+	struct k3c_nat_key key = key_of(port, proto);
+	struct k3c_nat n = { .port = htons(backend), .flags = K3C_NAT_SERVICE | flags, .last_ns = last_ns };
+
+	assert_int_equal(bpf_map_update_elem(fd, &key, &n, BPF_ANY), 0);
+}
+
+static bool get(int fd, uint16_t port, uint8_t proto, struct k3c_nat *ret)
+{
+	struct k3c_nat_key key = key_of(port, proto);
+
+	return bpf_map_lookup_elem(fd, &key, ret) == 0;
+}
+
+static void copy(const struct tables *t)
+{
+	assert_int_equal(maps_copy_nat(t->from, t->to, t->closed, NULL), 0);
+}
+
+static void test_what_ended_stays_behind(void **state)
+{
+	struct tables *t = *state;
+	struct k3c_closed end;
+	struct k3c_nat n;
+
+	put(t->from, 1, IPPROTO_TCP, 80, 0, AGO(3600)); /* quiet, not ended */
+	put(t->from, 2, IPPROTO_TCP, 80, K3C_NAT_CLOSING | K3C_NAT_CLOSED, AGO(K3C_CLOSED_LATE_S + 1));
+	put(t->from, 3, IPPROTO_TCP, 80, K3C_NAT_CLOSING | K3C_NAT_CLOSED, AGO(0));
+	put(t->from, 4, IPPROTO_TCP, 80, K3C_NAT_CLOSING, AGO(30));
+	copy(t);
+	assert_true(get(t->to, 1, IPPROTO_TCP, &n));
+	assert_false(get(t->to, 2, IPPROTO_TCP, &n));
+	assert_true(get(t->to, 3, IPPROTO_TCP, &n));
+	assert_true(get(t->to, 4, IPPROTO_TCP, &n));
+	/* its late packets still come through, and then its place is given back */
+	assert_int_equal(bpf_map_lookup_and_delete_elem(t->closed, NULL, &end), 0);
+	assert_int_equal(end.key.sport, htons(3));
+	assert_int_equal(bpf_map_lookup_and_delete_elem(t->closed, NULL, &end), -ENOENT);
+}
+
+static void test_an_end_after_the_copy(void **state)
+{
+	struct tables *t = *state;
+	struct k3c_closed end;
+	struct k3c_nat n;
+
+	put(t->from, 1, IPPROTO_TCP, 80, 0, AGO(20));
+	put(t->from, 2, IPPROTO_TCP, 80, 0, AGO(20));
+	copy(t);
+	put(t->from, 1, IPPROTO_TCP, 80, K3C_NAT_CLOSING | K3C_NAT_CLOSED, AGO(K3C_CLOSED_LATE_S + 1));
+	copy(t);
+	assert_true(get(t->to, 1, IPPROTO_TCP, &n));
+	assert_int_equal(n.flags, K3C_NAT_SERVICE | K3C_NAT_CLOSING | K3C_NAT_CLOSED);
+	assert_true(get(t->to, 2, IPPROTO_TCP, &n));
+	assert_int_equal(n.flags, K3C_NAT_SERVICE);
+	assert_int_equal(bpf_map_lookup_and_delete_elem(t->closed, NULL, &end), 0);
+	assert_int_equal(end.key.sport, htons(1));
+}
+
+/* Told by the new programs after the copy. */
+static void test_what_is_newer(void **state)
+{
+	struct tables *t = *state;
+	struct k3c_nat n;
+
+	for (uint16_t port = 1; port <= 3; port++)
+		put(t->from, port, port == 3 ? IPPROTO_UDP : IPPROTO_TCP, 80, 0, AGO(20));
+	copy(t);
+	put(t->to, 1, IPPROTO_TCP, 80, K3C_NAT_CLOSING, AGO(1)); /* went on to its end */
+	put(t->to, 2, IPPROTO_TCP, 81, 0, AGO(1));               /* began anew, with another backend */
+	put(t->to, 3, IPPROTO_UDP, 81, 0, AGO(1));               /* came too early */
+	copy(t);
+	assert_true(get(t->to, 1, IPPROTO_TCP, &n));
+	assert_int_equal(n.flags, K3C_NAT_SERVICE | K3C_NAT_CLOSING);
+	assert_true(get(t->to, 2, IPPROTO_TCP, &n));
+	assert_int_equal(n.port, htons(81));
+	assert_true(get(t->to, 3, IPPROTO_UDP, &n));
+	assert_int_equal(n.port, htons(80));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_what_ended_stays_behind, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_an_end_after_the_copy, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_newer, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
