@@ -51,6 +51,22 @@ static void status_features(struct arena *a, struct json *status)
 	json_set(status, "missingFeatures", list);
 }
 
+/* Frontends that met a listener of the host. */
+static void status_ports_in_use(struct arena *a, struct json *status, const struct json *network)
+{
+	struct json *list = json_new_array(a);
+
+	json_foreach(service, json_get(network, "services"))
+		json_foreach(port, json_get(service, "portsInUse")) {
+			struct json *v = json_clone(a, port);
+
+			json_set_str(a, v, "namespace", json_get_str(service, "namespace"));
+			json_set_str(a, v, "name", json_get_str(service, "name"));
+			json_append(list, v);
+		}
+	json_set(status, "portsInUse", list);
+}
+
 struct json *status_collect(const struct config *config, struct arena *a)
 {
 	struct json *status = json_new_object(a), *server = json_new_object(a), *facts = NULL;
@@ -72,6 +88,7 @@ struct json *status_collect(const struct config *config, struct arena *a)
 		json_set_n(status, m->key, copy);
 	}
 	status_add_kernel(config, a, status, json_get(facts, "network"));
+	status_ports_in_use(a, status, json_get(facts, "network"));
 	json_remove(status, "network");
 	status_certificates(config, a, status);
 	status_features(a, status);

@@ -70,6 +70,8 @@ static struct json *files_service(struct arena *a, const struct config *config, 
 	json_set_str(a, v, "namespace", ns);
 	json_set_str(a, v, "name", name);
 	netctl_service_facts(a, service, v);
+	if (json_get_bool(v, "headless", false))
+		netctl_service_endpoints(a, (const struct services_slice *const *)slices, n, v);
 	json_set(v, "frontends", frontends);
 	while (n)
 		free(slices[--n]);

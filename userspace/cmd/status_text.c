@@ -158,6 +158,16 @@ static void print_policies(const struct json *policies)
 	}
 }
 
+static void print_ports_in_use(const struct json *list)
+{
+	json_foreach(p, list)
+		printf("Port        !! %" PRId64 "/%.*s at %.*s: a process of the host listens there, %.*s/%.*s %s\n",
+		       json_get_int(p, "port", 0), STR_ARG(json_get_str(p, "protocol")),
+		       STR_ARG(json_get_str(p, "address")), STR_ARG(json_get_str(p, "namespace")),
+		       STR_ARG(json_get_str(p, "name")),
+		       json_get_bool(p, "served", false) ? "hides it" : "is not served");
+}
+
 static int64_t print_total(const struct json *list, const char *key)
 {
 	int64_t n = 0;
@@ -247,6 +257,7 @@ void status_print(const struct json *s)
 	print_server(s);
 	print_store(json_get(s, "store"));
 	print_services(json_get(s, "services"));
+	print_ports_in_use(json_get(s, "portsInUse"));
 	print_policies(json_get(s, "policies"));
 	print_dataplane(json_get(s, "dataplane"), json_get(s, "refused"));
 	print_drift(json_get(s, "drift"));

@@ -310,15 +310,25 @@ static bool ingress_equal(const struct json *have, const struct json *want)
 	return json_count(have) == 0 ? json_count(want) == 0 : json_equal(have, want);
 }
 
+/* Which ports of an address are not served is told by who serves them. */
+static void ingress_keep_ports(struct arena *arena, struct json *want, const struct json *have)
+{
+	json_foreach(w, want)
+		json_foreach(h, have)
+			if (str_eq(json_get_str(w, "ip"), json_get_str(h, "ip")) && json_get(h, "ports"))
+				json_set(w, "ports", json_clone(arena, json_get(h, "ports")));
+}
+
 static int mutate_ingress(void *arg, struct arena *arena, struct json *object, struct err *err)
 {
 	struct json *status = json_ensure_object(arena, object, "status"), *balancer = json_new_object(arena);
-	const struct json *want = arg;
+	struct json *want = json_clone(arena, arg);
 
+	ingress_keep_ports(arena, want, json_at(status, "loadBalancer.ingress"));
 	if (ingress_equal(json_at(status, "loadBalancer.ingress"), want))
 		return 1;
 	if (json_count(want))
-		json_set(balancer, "ingress", json_clone(arena, want));
+		json_set(balancer, "ingress", want);
 	json_set(status, "loadBalancer", balancer);
 	return 0;
 }
@@ -333,6 +343,7 @@ static void lb_write(struct reconcile *ctx, const struct object *service, const 
 	struct reconcile_note *note = arena_new(ctx->arena, struct reconcile_note);
 	bool ensure = json_count(want) > 0;
 
+	ingress_keep_ports(ctx->arena, want, json_at(tree, "status.loadBalancer.ingress"));
 	if (ingress_equal(json_at(tree, "status.loadBalancer.ingress"), want))
 		return;
 	*note = (struct reconcile_note){

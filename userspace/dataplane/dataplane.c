@@ -86,7 +86,7 @@ static void dataplane_net(const struct dp_net *net, struct k3c_addr *ret_net, st
 		ret_net->b[i] = net->addr.b[i] & ret_mask->b[i];
 }
 
-static uint64_t dataplane_netns_cookie(void)
+uint64_t dataplane_netns_cookie(void)
 {
 	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	uint64_t cookie = 0;

@@ -203,6 +203,19 @@ int dataplane_set_node_ips(struct dataplane *dp, const struct dp_addr ips[static
 typedef void dataplane_pod_fn(void *arg, const char *key, const struct dp_addr addrs[static DP_FAMILIES]);
 int dataplane_pod_each(struct dataplane *dp, dataplane_pod_fn *fn, void *arg, struct err *err);
 
+/* ---- the host's own sockets ---- */
+
+/* One that waits for clients: TCP and SCTP that listen, UDP that is bound and connected to nobody. One that takes both
+ * families comes once for each. */
+struct dp_socket {
+	struct dp_addr addr; /* :: or 0.0.0.0: every address */
+	uint16_t port;
+	uint8_t proto;
+};
+typedef void dataplane_socket_fn(void *arg, const struct dp_socket *s);
+/* Of the namespace that the caller is in, as they are now. A tenth of a millisecond. */
+int dataplane_listening_each(dataplane_socket_fn *fn, void *arg, struct err *err);
+
 /* ---- what is really there ---- (all work on the pins alone: `status` with the server down) */
 
 struct dp_drop {

@@ -23,6 +23,7 @@ enum dp_map {
 	DP_MAP_SOURCE,
 	DP_MAP_AFFINITY,
 	DP_MAP_SOCK,
+	DP_MAP_SOCK_TCP,
 	DP_MAP_ENDPOINT,
 	DP_MAP_RULE,
 	DP_MAP_PREFIX,
@@ -112,8 +113,8 @@ struct dataplane {
 	struct sockets_worker *sockets;      /* NULL: never needed */
 	struct k3c_addr local[DP_LOCAL_MAX]; /* asked for on `lo` */
 	size_t n_local;
-	struct map pods;             /* key -> struct pod_state */
 	struct direct_nets *direct;          /* direct.c */
+	struct map pods;             /* key -> struct pod_state */
 	struct policy_state *policy; /* policy_state.h */
 	struct dp_drift links_drift; /* found by what rtnetlink told, not yet reported */
 };
@@ -173,6 +174,8 @@ struct k3c_addr dp_mask(unsigned bits);
 bool dp_addr_in_net(const struct k3c_addr *a, const struct dp_addr *net, unsigned bits);
 
 /* dataplane.c */
+/* Of the namespace that the caller is in; 0: unknown. */
+uint64_t dataplane_netns_cookie(void);
 uint32_t dataplane_next_set(struct dataplane *dp);
 int dataplane_meta_write(struct dataplane *dp, struct err *err);
 
@@ -231,6 +234,8 @@ struct dp_net *sources_read(struct dataplane *dp, uint32_t set, size_t *ret_n);
 /* sockets.c */
 /* Waits for the worker. */
 void sockets_finish(struct dataplane *dp);
+/* Begins a dump (sock_diag) of the sockets in these states, of the namespace where `nl` was opened. Any thread. */
+struct nlmsghdr *sockets_request(struct nl *nl, uint8_t family, uint8_t proto, uint32_t states);
 
 /* policy.c */
 struct k3c_endpoint;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Whoever talks to a backend that is gone, or that its frontend does not lead to any more, must learn so: the sockets
  * are destroyed (inet_diag), on the host and in every pod, and translations of packets are forgotten. A translation is
- * of a frontend by its key. Which frontend a socket used stands in its own storage (k3c_sock); inet_diag shows that of
- * TCP sockets only. So of UDP all that are connected to a backend which some frontend lost are told, also those that
+ * of a frontend by its key. Which frontend a socket used stands in its own storage (k3c_sock; inet_diag shows
+ * that of TCP sockets only) or in the row of k3c_sock_tcp that its cookie names, as long as no later one has it. So of UDP all that are connected to a backend which some frontend lost are told, also those that
  * came by another frontend or by none: told without need they connect again, not told they stay where they must not be.
  *
  * All of it happens on one worker thread, which lives only while there is something to do: a look at the sockets of a
@@ -170,19 +170,35 @@ static const struct nlattr *socket_storage(const struct nlmsghdr *h)
 	return NULL;
 }
 
+/* What is remembered of a TCP socket: in its storage, and in the row that it may have. */
+static void socket_peers(const struct socket_search *s, const struct nlmsghdr *h,
+			 struct k3c_sock_peer ret[static K3C_SOCK_PEERS + 1])
+{
+	const struct inet_diag_msg *m = mnl_nlmsg_get_payload(h);
+	uint64_t cookie = (uint64_t)m->id.idiag_cookie[1] << 32 | m->id.idiag_cookie[0];
+	uint32_t row = cookie & (K3C_SOCK_TCP_ROWS - 1);
+	const struct nlattr *attr = socket_storage(h);
+	struct k3c_sock_tcp tcp;
+
+	memset(ret, 0, (K3C_SOCK_PEERS + 1) * sizeof(*ret));
+	if (attr)
+		memcpy(ret, mnl_attr_get_payload(attr), K3C_SOCK_PEERS * sizeof(*ret));
+	if (bpf_map_lookup_elem(s->w->maps[DP_MAP_SOCK_TCP], &row, &tcp) == 0 && tcp.cookie == cookie)
+		ret[K3C_SOCK_PEERS] = tcp.peer;
+}
+
 /* A socket that came here by several frontends, one after the other, may stay for any of them. */
 static bool socket_is_over(const struct socket_search *s, const struct nlmsghdr *h, const struct k3c_addr *dst,
 			   uint16_t port)
 {
-	const struct nlattr *attr = socket_storage(h);
-	struct k3c_sock sock;
+	struct k3c_sock_peer peers[K3C_SOCK_PEERS + 1];
 	bool over = false;
 
-	if (!attr)
+	if (s->proto != IPPROTO_TCP || !s->job->adopt)
 		return false;
-	memcpy(&sock, mnl_attr_get_payload(attr), sizeof(sock));
-	for (int i = 0; i < K3C_SOCK_PEERS; i++) {
-		const struct k3c_sock_peer *p = &sock.peer[i];
+	socket_peers(s, h, peers);
+	for (size_t i = 0; i < ARRAY_SIZE(peers); i++) {
+		const struct k3c_sock_peer *p = &peers[i];
 		struct flow_use use = { p->service, *dst, p->service_port, port, s->proto };
 
 		if (!p->service_port || p->backend_port != port || memcmp(&p->backend, dst, sizeof(*dst)) != 0)
@@ -230,15 +246,23 @@ static int sockets_destroy_found(struct nl *nl, const struct socket_search *s, s
 	return r;
 }
 
-/* Storage is read only where it decides something. */
-static void sockets_request(struct nl *nl, const struct socket_search *s, uint8_t family, bool storage)
+struct nlmsghdr *sockets_request(struct nl *nl, uint8_t family, uint8_t proto, uint32_t states)
 {
 	struct nlmsghdr *h = nl_request(nl, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP);
 	struct inet_diag_req_v2 *q = mnl_nlmsg_put_extra_header(h, sizeof(*q));
 
 	q->sdiag_family = family;
-	q->sdiag_protocol = s->proto;
-	q->idiag_states = s->proto == IPPROTO_TCP ? SOCKETS_TCP_STATES : SOCKETS_UDP_STATES;
+	q->sdiag_protocol = proto;
+	q->idiag_states = states;
+	return h;
+}
+
+/* Storage is read only where it decides something. */
+static void sockets_request_clients(struct nl *nl, const struct socket_search *s, uint8_t family, bool storage)
+{
+	struct nlmsghdr *h = sockets_request(nl, family, s->proto,
+					     s->proto == IPPROTO_TCP ? SOCKETS_TCP_STATES : SOCKETS_UDP_STATES);
+
 	if (storage) {
 		struct nlattr *nest = mnl_attr_nest_start(h, INET_DIAG_REQ_SK_BPF_STORAGES);
 
@@ -258,7 +282,7 @@ static int sockets_destroy_proto(struct nl *nl, const struct sockets_worker *w, 
 	if (!storage && !gone_has_proto(&job->gone, proto) && !gone_has_proto(&job->lost, proto))
 		return 0;
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(families); i++) {
-		sockets_request(nl, &s, families[i], storage);
+		sockets_request_clients(nl, &s, families[i], storage);
 		r = nl_query(nl, socket_seen, &s, err);
 	}
 	if (r == 0)

@@ -19,14 +19,32 @@ struct net_service {
 	size_t n_slices, cap_slices;
 	struct dp_service *frontends; /* wanted, as last translated: sorted; one heap block with all that they name */
 	size_t n_frontends;
-	bool pod;              /* object is a Pod */
-	bool failed;           /* something of it could not be written: all is written again */
-	bool full;             /* for want of room */
-	unsigned failures;     /* in a row */
+	bool pod;          /* object is a Pod */
+	bool failed;       /* something of it could not be written: all is written again */
+	bool full;         /* for want of room */
+	unsigned failures; /* in a row */
+	unsigned waits;    /* looks in a row that found a listener where a frontend should be */
+	struct net_conflict *conflicts;
+	size_t n_conflicts;
 	int64_t not_before_ns; /* what costs much is not translated over and over */
 	int64_t due_ns;        /* while it waits in later_services */
 	struct health_check *health;
 	char *ns, *name, *uid; /* uid: of pods */
+};
+
+/* A frontend that met a listener of the host when it was to be made. */
+struct net_conflict {
+	struct dp_service place; /* names no lists */
+	bool held;               /* not made; else the listener is hidden */
+	bool seen;               /* the listener, in this run */
+	bool told;
+};
+
+/* Who waits for clients on the host, during a sync. */
+struct net_listeners {
+	struct dp_socket *items;
+	size_t n, cap;
+	bool known;
 };
 
 struct net_slice {
@@ -90,6 +108,8 @@ struct netctl {
 	struct dp_addr *node_addrs;
 	size_t n_node_addrs;
 	uint16_t api_port;
+	struct net_listeners listeners;
+	int64_t boot_until_ns; /* of the monotonic clock: until then the host may still be starting what it runs */
 
 	struct net_model model;
 	bool policies_dirty; /* some pod of the model may be stale */
@@ -114,6 +134,15 @@ void service_free(struct netctl *nc, struct net_service *s);
 /* services_install.c */
 bool service_frontend_equal(const struct dp_service *a, const struct dp_service *b);
 void service_install(struct netctl *nc, struct net_service *s, struct services_result *want);
+
+/* services_listeners.c */
+/* Takes out of `want` what would hide a listener of the host that is to keep its port. */
+void listeners_hold_back(struct netctl *nc, struct net_service *s, struct services_result *want);
+void listeners_write_status(struct netctl *nc, struct net_service *s);
+/* At the end of a sync. */
+void listeners_forget(struct netctl *nc);
+/* [{protocol, address, port, served}] */
+struct json *listeners_json(struct arena *arena, const struct net_service *s);
 
 /* services_places.c */
 /* Frontends in the maps that nobody asks for go. */

@@ -11,6 +11,8 @@
 #include "userspace/netctl/address.h"
 #include "userspace/netctl/internal.h"
 
+#define NETCTL_BOOT_NS (5 * 60 * NS_PER_S) /* what the host runs has been started when it is up so long */
+
 /* Everything that changed in one turn of the loop is written once. */
 void netctl_schedule(struct netctl *nc)
 {
@@ -171,6 +173,7 @@ int netctl_create(struct loop *loop, struct registry *reg, struct dataplane *dp,
 	nc->links_changed_arg = options->links_changed_arg;
 	nc->defer.fn = netctl_sync;
 	nc->api_port = options->api_port;
+	nc->boot_until_ns = NETCTL_BOOT_NS;
 	netctl_init_services(nc);
 	model_init(&nc->model);
 	policy_sync_init(&nc->policy, &nc->model, dp, nc->no_policy);

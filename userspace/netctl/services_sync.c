@@ -227,6 +227,7 @@ void service_free(struct netctl *nc, struct net_service *s)
 		slice_finish(nc, &s->slices[i]);
 	health_check_set(nc, s, 0, 0, NULL);
 	free(s->slices);
+	free(s->conflicts);
 	free(s->frontends);
 	free(s->ns);
 	free(s->name);
@@ -291,6 +292,7 @@ static void service_sync(struct netctl *nc, struct net_service *s)
 	if (want.truncated)
 		log_warn("service has more ports or endpoints than the dataplane holds service=%s/%s", s->ns, s->name);
 	service_install(nc, s, &want);
+	listeners_write_status(nc, s);
 	if (health_check_set(nc, s, want.health_port, want.local_ready, &err) < 0) {
 		nc->stats.errors++;
 		s->failed = true;
@@ -303,9 +305,10 @@ static void service_sync(struct netctl *nc, struct net_service *s)
 
 static int64_t service_retry_ns(const struct net_service *s)
 {
+	unsigned tries = s->failures > s->waits ? s->failures : s->waits;
 	int64_t delay = SYNC_RETRY_MIN_NS;
 
-	for (unsigned i = 1; i < s->failures && delay < SYNC_RETRY_MAX_NS; i++)
+	for (unsigned i = 1; i < tries && delay < SYNC_RETRY_MAX_NS; i++)
 		delay *= 2;
 	return clock_monotonic_ns() + (delay < SYNC_RETRY_MAX_NS ? delay : SYNC_RETRY_MAX_NS);
 }
@@ -323,7 +326,7 @@ static void service_settle(struct netctl *nc, struct net_service *s)
 		service_free(nc, s);
 	} else if (s->full) {
 		list_add_tail(&nc->full_services, &s->queue);
-	} else if (s->failed && list_empty(&s->queue)) {
+	} else if ((s->failed || s->waits) && list_empty(&s->queue)) {
 		service_later(nc, s, service_retry_ns(s));
 	}
 }
@@ -353,6 +356,7 @@ void netctl_sync_services(struct netctl *nc)
 		service_settle(nc, s);
 	}
 	services_use_room(nc);
+	listeners_forget(nc);
 	gone_flush(nc);
 }
 

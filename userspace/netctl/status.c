@@ -19,6 +19,11 @@ static struct json *status_address(struct arena *arena, const struct dp_addr *a)
 	return json_new_cstr(arena, arena_strdup(arena, text));
 }
 
+static const char *status_proto(uint8_t proto)
+{
+	return proto == IPPROTO_UDP ? "UDP" : proto == IPPROTO_TCP ? "TCP" : "SCTP";
+}
+
 static struct json *status_backends(struct arena *arena, const struct dp_backend *backends, size_t n)
 {
 	struct dp_backend *sorted = arena_new_array(arena, struct dp_backend, n);
@@ -67,7 +72,7 @@ struct json *netctl_frontend_json(struct arena *arena, const struct dp_service *
 	struct json *v = json_new_object(arena);
 
 	json_set_cstr(arena, v, "kind", f->kind < ARRAY_SIZE(kinds) ? kinds[f->kind] : "?");
-	json_set_cstr(arena, v, "protocol", f->proto == IPPROTO_UDP ? "UDP" : f->proto == IPPROTO_TCP ? "TCP" : "SCTP");
+	json_set_cstr(arena, v, "protocol", status_proto(f->proto));
 	/* 0.0.0.0 and :: are every address of the node. */
 	json_set(v, "address", status_address(arena, &f->addr));
 	json_set_int(arena, v, "port", f->port);
@@ -105,6 +110,63 @@ void netctl_service_facts(struct arena *arena, const struct json *service, struc
 		json_set(v, "ports", ports);
 }
 
+static struct json *status_slice_ports(struct arena *arena, const struct services_slice *slice)
+{
+	struct json *list = json_new_array(arena);
+
+	for (size_t i = 0; i < slice->n_ports; i++) {
+		struct json *v = json_new_object(arena);
+		struct str name = slice->ports[i].name;
+
+		json_set_str(arena, v, "name", arena_str(arena, name));
+		json_set_int(arena, v, "port", slice->ports[i].port);
+		json_set_cstr(arena, v, "protocol", status_proto(slice->ports[i].proto));
+		json_append(list, v);
+	}
+	return list;
+}
+
+void netctl_service_endpoints(struct arena *arena, const struct services_slice *const *slices, size_t n, struct json *v)
+{
+	struct json *list = json_new_array(arena);
+	size_t shown = 0, left_out = 0;
+
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < slices[i]->n_endpoints; k++) {
+			const struct services_endpoint *e = &slices[i]->endpoints[k];
+			struct json *row;
+
+			if (shown == STATUS_ENDPOINTS_MAX) {
+				left_out++;
+				continue;
+			}
+			row = json_new_object(arena);
+			json_set(row, "address", status_address(arena, &e->addr));
+			json_set_bool(arena, row, "ready", e->flags & SERVICES_READY);
+			json_set_bool(arena, row, "terminating", e->flags & SERVICES_TERMINATING);
+			json_set(row, "ports", status_slice_ports(arena, slices[i]));
+			json_append(list, row);
+			shown++;
+		}
+	json_set(v, "endpoints", list);
+	if (left_out)
+		json_set_int(arena, v, "endpointsLeftOut", (int64_t)left_out);
+}
+
+/* Their slices are not kept read: nobody else asks for them. */
+static void status_headless(struct arena *arena, const struct net_service *s, struct json *v)
+{
+	const struct services_place nowhere = { 0 };
+	struct services_slice **slices = arena_new_array(arena, struct services_slice *, s->n_slices + 1);
+	_cleanup_arena_ struct arena scratch = ARENA_INIT;
+
+	for (size_t i = 0; i < s->n_slices; i++)
+		slices[i] = services_slice_parse(registry_parse(&scratch, s->slices[i].object), &nowhere);
+	netctl_service_endpoints(arena, (const struct services_slice *const *)slices, s->n_slices, v);
+	for (size_t i = 0; i < s->n_slices; i++)
+		free(slices[i]);
+}
+
 /* What another has in its stead is left out. */
 static struct json *status_service(struct arena *arena, const struct netctl *nc, const struct net_service *s)
 {
@@ -116,10 +178,14 @@ static struct json *status_service(struct arena *arena, const struct netctl *nc,
 		json_set_cstr(arena, v, "kind", "Pod");
 	else if (s->object)
 		netctl_service_facts(arena, registry_parse(arena, s->object), v);
+	if (json_get_bool(v, "headless", false))
+		status_headless(arena, s, v);
 	for (size_t i = 0; i < s->n_frontends; i++)
 		if (place_is_owned(nc, s, &s->frontends[i]))
 			json_append(frontends, netctl_frontend_json(arena, &s->frontends[i]));
 	json_set(v, "frontends", frontends);
+	if (s->n_conflicts)
+		json_set(v, "portsInUse", listeners_json(arena, s));
 	return v;
 }
 
