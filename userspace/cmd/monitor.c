@@ -63,6 +63,12 @@ static const char *monitor_pod(struct monitor *m, const struct dp_addr *addr)
 	return inspect_pod_name(&m->in, addr);
 }
 
+/* An address of the node's own; what of a pod is the pod's loopback is none. */
+static bool monitor_is_host(struct monitor *m, const struct dp_addr *addr)
+{
+	return !address_is_zero(addr) && dataplane_is_node_address(m->in.dp, addr);
+}
+
 struct monitor_names {
 	const char *src, *dst, *to, *service;
 };
@@ -99,6 +105,8 @@ static struct json *monitor_end(struct monitor *m, const struct dp_addr *addr, u
 		json_set_int(&m->line, v, "port", port);
 	if (pod)
 		json_set_cstr(&m->line, v, "pod", pod);
+	else if (monitor_is_host(m, addr))
+		json_set_bool(&m->line, v, "host", true);
 	if (identity)
 		json_set_int(&m->line, v, "identity", identity);
 	return v;
@@ -106,7 +114,7 @@ static struct json *monitor_end(struct monitor *m, const struct dp_addr *addr, u
 
 static struct json *monitor_json(struct monitor *m, const struct dp_event *e, const struct monitor_names *n)
 {
-	struct json *v = json_new_object(&m->line);
+	struct json *v = json_new_object(&m->line), *from;
 	char time[CLOCK_RFC3339_MAX], proto[8];
 
 	clock_format_rfc3339_nano(m->boot_ns + (int64_t)e->time_ns, time);
@@ -117,7 +125,10 @@ static struct json *monitor_json(struct monitor *m, const struct dp_event *e, co
 	if (e->via && e->via < ARRAY_SIZE(monitor_via))
 		json_set_cstr(&m->line, v, "via", monitor_via[e->via]);
 	json_set_cstr(&m->line, v, "protocol", arena_strdup(&m->line, args_protocol_name(e->proto, proto)));
-	json_set(v, "from", monitor_end(m, &e->src, e->sport, n->src, e->src_identity));
+	from = monitor_end(m, &e->src, e->sport, n->src, e->src_identity);
+	if (e->in_host)
+		json_set_bool(&m->line, from, "host", true);
+	json_set(v, "from", from);
 	json_set(v, "to", monitor_end(m, &e->dst, e->dport, n->dst, e->dst_identity));
 	if (n->service)
 		json_set_cstr(&m->line, v, "service", n->service);
@@ -137,14 +148,17 @@ static const char *end_text(struct monitor *m, const struct dp_addr *addr, uint1
 {
 	const char *place = inspect_place(&m->line, addr, port);
 
+	if (!pod && monitor_is_host(m, addr))
+		pod = "host";
 	return pod ? arena_printf(&m->line, "%s (%s)", place, pod) : place;
 }
 
 static void monitor_line(struct monitor *m, const struct dp_event *e, const struct monitor_names *n)
 {
-	const char *from = e->netns_cookie && !e->in_pod ? "host socket"
-			   : e->netns_cookie             ? (n->src ? n->src : "pod socket")
-							 : end_text(m, &e->src, e->sport, n->src);
+	const char *from = e->in_host        ? "host"
+			   : e->in_pod       ? end_text(m, &e->src, 0, n->src)
+			   : e->netns_cookie ? "a socket of another namespace"
+					     : end_text(m, &e->src, e->sport, n->src);
 	char time[CLOCK_RFC3339_MAX], proto[8];
 
 	clock_format_rfc3339_micro(m->boot_ns + (int64_t)e->time_ns, time);

@@ -68,7 +68,11 @@ static void trace_print(const struct trace *t, const struct json *v)
 
 	printf("%.*s -> %.*s %.*s\n", STR_ARG(json_get_str(v, "from")), STR_ARG(json_get_str(v, "to")),
 	       STR_ARG(json_get_str(v, "protocol")));
-	if (service)
+	if (t->headless)
+		printf("  service %.*s is headless: DNS answers with its %" PRId64
+		       " ready endpoint(s), and the port is theirs\n",
+		       STR_ARG(json_get_str(service, "name")), json_get_int(service, "backends", 0));
+	else if (service)
 		printf("  service %.*s %.*s, %" PRId64 " backend(s)\n", STR_ARG(json_get_str(service, "name")),
 		       STR_ARG(json_get_str(service, "kind")), json_get_int(service, "backends", 0));
 	json_foreach(path, json_get(v, "paths"))
@@ -96,15 +100,15 @@ static void trace_finish(struct trace *t)
 	inspect_finish(&t->in);
 }
 
-static int trace_run(struct trace *t, const char *from, const char *to, bool as_json, struct err *err)
+static int trace_run(struct trace *t, const char *to, bool as_json, struct err *err)
 {
 	struct json *v;
 	int r = inspect_open(&t->in, err);
 
 	if (r == 0)
 		r = trace_resolve_to(t, to, err);
-	if (r == 0)
-		r = trace_resolve_from(t, from, err);
+	if (r == 0 && !t->headless) /* there it goes by each endpoint's family */
+		r = trace_resolve_from(t, err);
 	if (r == 0)
 		r = trace_walk(t, &v, err);
 	if (r < 0)
@@ -120,9 +124,9 @@ int cmd_trace(int argc, char **argv)
 {
 	_cleanup_(trace_finish) struct trace t = { .ns = "default", .proto = IPPROTO_TCP };
 	_cleanup_err_ struct err err = ERR_INIT;
-	const char *from = NULL, *to = NULL, *port = NULL, *protocol = NULL, *output = NULL;
+	const char *to = NULL, *port = NULL, *protocol = NULL, *output = NULL;
 	const struct arg args[] = {
-		{ "from", 0, "WHO", "who asks: a pod, an address, or \"host\" for the node itself", &from },
+		{ "from", 0, "WHO", "who asks: a pod, an address, or \"host\" for the node itself", &t.from_word },
 		{ "to", 0, "WHOM", "who is asked: a pod, a Service, an address (svc/ and pod/ tell them apart)", &to },
 		{ "port", 0, "N", "the port that is asked", &port },
 		{ "protocol", 0, "P", "tcp (if not said), udp, sctp, icmp", &protocol },
@@ -145,10 +149,11 @@ int cmd_trace(int argc, char **argv)
 		t.port_name = port;
 	else if (r == 0 && port)
 		r = args_port(port, &t.port, &err);
-	if (r == 0 && (words.n || !from || !to || (!port && t.proto != IPPROTO_ICMP && t.proto != IPPROTO_ICMPV6)))
+	if (r == 0 &&
+	    (words.n || !t.from_word || !to || (!port && t.proto != IPPROTO_ICMP && t.proto != IPPROTO_ICMPV6)))
 		r = err_set(&err, -EINVAL, "usage: %s", TRACE_USAGE);
 	if (r == 0)
-		r = trace_run(&t, from, to, as_json, &err);
+		r = trace_run(&t, to, as_json, &err);
 	if (r < 0) {
 		fprintf(stderr, "k3c-bpf trace: %s\n", err_message(&err));
 		return CMD_EXIT_USAGE;

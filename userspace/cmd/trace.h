@@ -18,11 +18,16 @@ struct trace {
 	uint8_t proto;
 	uint16_t port;
 	const char *port_name; /* of a Service's port; NULL: a number was given */
+	const char *from_word;
+	const struct json *headless; /* the Service's row: DNS leads to its endpoints, each is looked at */
 	struct trace_end from, to;
 };
 
 /* Whom a word means; `to` first, because the family of `from` follows it. -ENOENT, -EINVAL with what was tried. */
 int trace_resolve_to(struct trace *t, const char *word, struct err *err);
-int trace_resolve_from(struct trace *t, const char *word, struct err *err);
+int trace_resolve_from(struct trace *t, struct err *err);
+void trace_end_address(struct trace *t, const struct dp_addr *addr, struct trace_end *ret);
+/* The port of a headless Service's endpoint that is asked; 0: it has none of that name. */
+uint16_t trace_endpoint_port(const struct trace *t, const struct json *endpoint);
 /* {from, to, protocol, port, service, paths: [..], allowed, answer, reason, agree}: docs/inspect.md. */
 int trace_walk(struct trace *t, struct json **ret, struct err *err);

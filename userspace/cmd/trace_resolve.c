@@ -9,14 +9,23 @@
 
 #define TRACE_PREFIX_POD "pod/"
 #define TRACE_PREFIX_SERVICE "svc/"
+#define TRACE_ALIASES_MAX 8 /* ExternalNames that lead to one another */
 
-static void trace_end_address(struct trace *t, const struct dp_addr *addr, struct trace_end *ret)
+void trace_end_address(struct trace *t, const struct dp_addr *addr, struct trace_end *ret)
 {
 	const char *pod = inspect_pod_name(&t->in, addr);
 
 	ret->addr = *addr;
 	ret->is_node = address_is_loopback(addr) || dataplane_is_node_address(t->in.dp, addr);
 	ret->name = pod ? pod : ret->is_node ? "the node" : "";
+}
+
+/* Who asks from an address asks in its family. */
+static bool trace_family_fits(const struct trace *t, const struct dp_addr *to)
+{
+	struct dp_addr from;
+
+	return address_parse(str_of(t->from_word), &from) < 0 || address_family(&from) == address_family(to);
 }
 
 /* The pod's address of that family; DP_FAMILIES: its first. */
@@ -58,51 +67,43 @@ static const char *trace_ports(struct trace *t, const struct json *service)
 	return arena_strdup(&t->in.arena, buf_len(&out) ? buf_cstr(&out) : "none");
 }
 
-/* What DNS alone serves; the number behind a port's name. */
-static int trace_service_port(struct trace *t, const struct json *service, const char *ns, const char *name,
-			      struct err *err)
+/* The number behind a port's name, and its protocol. Of a headless Service each endpoint has its own number. */
+static int trace_port_name(struct trace *t, const struct json *service, const char *ns, const char *name,
+			   struct err *err)
 {
-	struct str external = json_get_str(service, "externalName");
-
-	if (external.n)
-		return err_set(err, -EINVAL, "service %s/%s is an ExternalName: DNS answers with %.*s, ask for that",
-			       ns, name, STR_ARG(external));
-	if (json_get_bool(service, "headless", false))
-		return err_set(
-			err, -EINVAL,
-			"service %s/%s is headless: DNS answers with the addresses of its pods, ask for one of them",
-			ns, name);
-	if (!t->port_name)
-		return 0;
 	json_foreach(p, json_get(service, "ports"))
 		if (str_is(json_get_str(p, "name"), t->port_name)) {
-			t->port = (uint16_t)json_get_int(p, "port", 0);
+			if (!t->headless)
+				t->port = (uint16_t)json_get_int(p, "port", 0);
 			return args_protocol(arena_printf(&t->in.arena, "%.*s", STR_ARG(json_get_str(p, "protocol"))),
 					     &t->proto, err);
 		}
 	return err_set(err, -ENOENT, "service %s/%s has no port named \"%.64s\" (it has: %s)", ns, name, t->port_name,
-		       trace_ports(t, service));
+		       t->headless ? "none of that name" : trace_ports(t, service));
+}
+
+uint16_t trace_endpoint_port(const struct trace *t, const struct json *endpoint)
+{
+	if (!t->port_name)
+		return t->port;
+	json_foreach(p, json_get(endpoint, "ports"))
+		if (str_is(json_get_str(p, "name"), t->port_name))
+			return (uint16_t)json_get_int(p, "port", 0);
+	return 0;
 }
 
 /* A frontend with an address of its own before a port of the node, which is asked at the node's address. */
-static int trace_service_address(struct trace *t, const char *ns, const char *name, struct dp_addr *ret,
-				 struct err *err)
+static int trace_frontend_address(struct trace *t, const struct json *service, const char *ns, const char *name,
+				  struct dp_addr *ret, struct err *err)
 {
-	const struct json *service = inspect_find_service(&t->in, ns, name);
-	char proto[8];
-	struct dp_addr a, node;
+	struct dp_addr a, node = { 0 };
 	bool on_node = false;
-	int r;
+	char proto[8];
 
-	if (!service)
-		return err_set(err, -ENOENT, "service %s/%s: not known to %s", ns, name, t->in.objects);
-	r = trace_service_port(t, service, ns, name, err);
-	if (r < 0)
-		return r;
 	json_foreach(f, json_get(service, "frontends")) {
 		if (json_get_int(f, "port", 0) != t->port ||
 		    !str_is(json_get_str(f, "protocol"), args_protocol_name(t->proto, proto)) ||
-		    address_parse(json_get_str(f, "address"), &a) < 0)
+		    address_parse(json_get_str(f, "address"), &a) < 0 || !trace_family_fits(t, &a))
 			continue;
 		if (!address_is_zero(&a)) {
 			*ret = a;
@@ -118,6 +119,49 @@ static int trace_service_address(struct trace *t, const char *ns, const char *na
 	}
 	return err_set(err, -ENOENT, "service %s/%s has no address with port %u/%s (it has: %s)", ns, name, t->port,
 		       args_protocol_name(t->proto, proto), trace_ports(t, service));
+}
+
+/* An ExternalName that is a Service of this cluster leads on. */
+static bool trace_alias(struct trace *t, struct str external, const char **ns, const char **name)
+{
+	struct str zone = str_of(arena_printf(&t->in.arena, ".svc.%s", t->in.config.cluster_domain)), first;
+
+	if (external.n && external.p[external.n - 1] == '.')
+		external.n--;
+	if (!str_ends(external, zone))
+		return false;
+	external.n -= zone.n;
+	if (!str_split(&external, '.', &first) || !external.n || memchr(external.p, '.', external.n))
+		return false;
+	*name = arena_strndup(&t->in.arena, first.p, first.n);
+	*ns = arena_strndup(&t->in.arena, external.p, external.n);
+	return true;
+}
+
+static int trace_service_address(struct trace *t, const char *ns, const char *name, struct dp_addr *ret,
+				 struct err *err)
+{
+	const struct json *service = inspect_find_service(&t->in, ns, name);
+	struct str external = json_get_str(service, "externalName");
+
+	for (int i = 0; external.n && i < TRACE_ALIASES_MAX; i++) {
+		if (!trace_alias(t, external, &ns, &name))
+			return err_set(err, -EINVAL,
+				       "service %s/%s is an ExternalName: DNS answers with the name %.*s, and the "
+				       "client connects to that host itself, at the port it likes: ask for its address",
+				       ns, name, STR_ARG(external));
+		service = inspect_find_service(&t->in, ns, name);
+		external = json_get_str(service, "externalName");
+	}
+	if (!service || external.n)
+		return err_set(err, -ENOENT, "service %s/%s: not known to %s", ns, name, t->in.objects);
+	if (json_get_bool(service, "headless", false)) {
+		t->headless = service;
+		*ret = address_any(DP_V4);
+	}
+	if (t->port_name && trace_port_name(t, service, ns, name, err) < 0)
+		return -ENOENT;
+	return t->headless ? 0 : trace_frontend_address(t, service, ns, name, ret, err);
 }
 
 static int trace_to_name(struct trace *t, const char *word, bool pods, bool services, struct dp_addr *ret,
@@ -152,6 +196,10 @@ int trace_resolve_to(struct trace *t, const char *word, struct err *err)
 		r = trace_to_name(t, pod || service ? word + strlen(TRACE_PREFIX_POD) : word, !service, !pod, &addr,
 				  err);
 	}
+	if (r == 0 && t->headless) {
+		t->to = (struct trace_end){ .name = word };
+		return 0;
+	}
 	if (r == 0 && t->port_name && !t->port)
 		r = err_set(err, -EINVAL, "--port: \"%.64s\": only ports of Services are asked by name", t->port_name);
 	if (r == 0)
@@ -159,8 +207,9 @@ int trace_resolve_to(struct trace *t, const char *word, struct err *err)
 	return r;
 }
 
-int trace_resolve_from(struct trace *t, const char *word, struct err *err)
+int trace_resolve_from(struct trace *t, struct err *err)
 {
+	const char *word = t->from_word;
 	enum dp_family family = address_family(&t->to.addr);
 	const char *ns, *name;
 	struct dp_addr addr;

@@ -187,38 +187,84 @@ static struct json *trace_service_json(struct trace *t, const struct trace_servi
 	return v;
 }
 
+/* The name's addresses, as DNS gives them: each endpoint at its own port, asked from an address of its family. */
+static const char *trace_headless(struct trace *t, struct json *v, struct json *paths)
+{
+	struct arena *a = &t->in.arena;
+	struct json *service = json_new_object(a);
+	size_t ready = 0, left_out = 0, asked = 0;
+
+	json_foreach(e, json_get(t->headless, "endpoints")) {
+		uint16_t port = trace_endpoint_port(t, e);
+		struct dp_addr addr;
+
+		if (!json_get_bool(e, "ready", false) || address_parse(json_get_str(e, "address"), &addr) < 0)
+			continue;
+		ready++;
+		trace_end_address(t, &addr, &t->to);
+		if (!port || trace_resolve_from(t, NULL) < 0)
+			continue;
+		if (asked++ < TRACE_PATHS_MAX)
+			json_append(paths, trace_path(t, &addr, port));
+		else
+			left_out++;
+	}
+	left_out += (size_t)json_get_int(t->headless, "endpointsLeftOut", 0);
+	json_set_cstr(a, service, "name",
+		      arena_printf(a, "%.*s/%.*s", STR_ARG(json_get_str(t->headless, "namespace")),
+				   STR_ARG(json_get_str(t->headless, "name"))));
+	json_set_cstr(a, service, "kind", "Headless");
+	json_set_int(a, service, "backends", (int64_t)ready);
+	json_set(v, "service", service);
+	if (left_out)
+		json_set_int(a, v, "pathsLeftOut", (int64_t)left_out);
+	return asked   ? NULL
+	       : ready ? "no-address: no ready endpoint has that port and a family of the asker's"
+		       : "no-address: no endpoint is ready, DNS answers with none";
+}
+
+/* The frontend, where the address has one, and what is behind it. */
+static const char *trace_address(struct trace *t, struct json *v, struct json *paths)
+{
+	struct trace_service s = { .t = t };
+	struct dp_endpoint known;
+	const char *reason;
+
+	s.outside = !t->from.is_node && dataplane_endpoint_get(t->in.dp, &t->from.addr, &known) < 0;
+	if (dataplane_service_get(t->in.dp, &t->to.addr, t->port, t->proto, t->from.is_node, trace_frontend, &s) < 0) {
+		json_append(paths, trace_path(t, &t->to.addr, t->port));
+		return NULL;
+	}
+	json_set(v, "service", trace_service_json(t, &s));
+	reason = s.denied ? "source-range" : !s.n ? "no-service-backend" : NULL;
+	for (size_t i = 0; !reason && i < s.n && i < TRACE_PATHS_MAX; i++)
+		json_append(paths, trace_path(t, &s.backends[i].addr, s.backends[i].port));
+	if (!reason && s.n > TRACE_PATHS_MAX)
+		json_set_int(&t->in.arena, v, "pathsLeftOut", (int64_t)(s.n - TRACE_PATHS_MAX));
+	return reason;
+}
+
 int trace_walk(struct trace *t, struct json **ret, struct err *err)
 {
 	struct arena *a = &t->in.arena;
-	struct trace_service s = { .t = t };
 	struct json *v = json_new_object(a), *paths = json_new_array(a);
-	const char *reason = NULL;
-	struct dp_endpoint known;
 	char proto[8];
 
-	s.outside = !t->from.is_node && dataplane_endpoint_get(t->in.dp, &t->from.addr, &known) < 0;
 	json_set_cstr(a, v, "from",
-		      *t->from.name ? arena_printf(a, "%s (%s)", t->from.name, inspect_address(a, &t->from.addr))
-				    : inspect_address(a, &t->from.addr));
-	json_set_cstr(
-		a, v, "to",
-		arena_printf(a, "%s%s%s", inspect_place(a, &t->to.addr, t->port), *t->to.name ? " " : "", t->to.name));
+		      t->headless     ? t->from_word
+		      : *t->from.name ? arena_printf(a, "%s (%s)", t->from.name, inspect_address(a, &t->from.addr))
+				      : inspect_address(a, &t->from.addr));
+	json_set_cstr(a, v, "to",
+		      t->headless ? arena_printf(a, "%s port %s", t->to.name,
+						 t->port_name ? t->port_name : arena_printf(a, "%u", t->port))
+				  : arena_printf(a, "%s%s%s", inspect_place(a, &t->to.addr, t->port),
+						 *t->to.name ? " " : "", t->to.name));
 	json_set_cstr(a, v, "protocol", arena_strdup(a, args_protocol_name(t->proto, proto)));
 	json_set_int(a, v, "port", t->port);
 	json_set(v, "paths", paths);
 	json_set_bool(a, v, "server", t->in.server);
 	json_set_cstr(a, v, "objectsFrom", t->in.objects);
-	if (dataplane_service_get(t->in.dp, &t->to.addr, t->port, t->proto, t->from.is_node, trace_frontend, &s) < 0) {
-		json_append(paths, trace_path(t, &t->to.addr, t->port));
-	} else {
-		json_set(v, "service", trace_service_json(t, &s));
-		reason = s.denied ? "source-range" : !s.n ? "no-service-backend" : NULL;
-		for (size_t i = 0; !reason && i < s.n && i < TRACE_PATHS_MAX; i++)
-			json_append(paths, trace_path(t, &s.backends[i].addr, s.backends[i].port));
-		if (!reason && s.n > TRACE_PATHS_MAX)
-			json_set_int(a, v, "pathsLeftOut", (int64_t)(s.n - TRACE_PATHS_MAX));
-	}
-	trace_answer(t, v, reason);
+	trace_answer(t, v, t->headless ? trace_headless(t, v, paths) : trace_address(t, v, paths));
 	*ret = v;
 	return 0;
 }

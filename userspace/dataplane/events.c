@@ -27,13 +27,31 @@ struct dp_listener {
 	volatile struct k3c_listen *row;
 	size_t row_size;
 	struct ring_buffer *ring;
+	uint64_t host_cookie;
 	dataplane_event_fn *fn; /* NULL: what comes is thrown away */
 	void *arg;
 };
 
-static void event_out(struct dataplane *dp, const struct k3c_event *e, struct dp_event *ret)
+/* Programs tell the identities that they had at hand; a socket has none. */
+static uint32_t event_identity(struct dataplane *dp, uint32_t told, const struct dp_addr *addr)
+{
+	struct dp_endpoint e;
+
+	return !told && dataplane_endpoint_get(dp, addr, &e) == 0 ? e.identity : told;
+}
+
+static void event_of_socket(const struct dp_listener *l, const struct k3c_event *e, struct dp_event *ret)
 {
 	struct dp_addr addrs[DP_FAMILIES];
+
+	ret->in_host = e->netns_cookie && e->netns_cookie == l->host_cookie;
+	ret->in_pod = !ret->in_host && e->netns_cookie && dataplane_netns_pod(l->dp, e->netns_cookie, addrs);
+	if (ret->in_pod && dp_addr_is_zero(&e->src))
+		ret->src = addrs[dp_addr_is_v4(&e->dst) ? DP_V4 : DP_V6];
+}
+
+static void event_out(const struct dp_listener *l, const struct k3c_event *e, struct dp_event *ret)
+{
 
 	*ret = (struct dp_event){
 		.time_ns = e->time_ns,
@@ -53,11 +71,9 @@ static void event_out(struct dataplane *dp, const struct k3c_event *e, struct dp
 		.length = e->length,
 		.netns_cookie = e->netns_cookie,
 	};
-	if (!e->netns_cookie || !dataplane_netns_pod(dp, e->netns_cookie, addrs))
-		return;
-	ret->in_pod = true;
-	if (dp_addr_is_zero(&e->src))
-		ret->src = addrs[dp_addr_is_v4(&e->dst) ? DP_V4 : DP_V6];
+	event_of_socket(l, e, ret);
+	ret->src_identity = event_identity(l->dp, e->src_identity, &ret->src);
+	ret->dst_identity = event_identity(l->dp, e->dst_identity, &ret->dst);
 }
 
 static int listener_event(void *arg, void *data, size_t size)
@@ -67,7 +83,7 @@ static int listener_event(void *arg, void *data, size_t size)
 
 	if (!l->fn || size < sizeof(struct k3c_event))
 		return 0;
-	event_out(l->dp, data, &e);
+	event_out(l, data, &e);
 	l->fn(l->arg, &e);
 	return 0;
 }
@@ -120,6 +136,7 @@ int dataplane_listen(struct dataplane *dp, uint32_t types, struct dp_listener **
 	int r;
 
 	l->dp = dp;
+	l->host_cookie = dataplane_netns_cookie();
 	r = listener_open(l, types, err);
 	if (r < 0) {
 		dp_listener_close(l);

@@ -106,7 +106,8 @@ struct dp_event {
 	uint32_t src_identity, dst_identity;
 	uint32_t ifindex, length;
 	uint64_t netns_cookie;
-	bool in_pod; /* the socket's namespace is a pod's */
+	bool in_pod;  /* the socket's namespace is a pod's, */
+	bool in_host; /* or the host's (that is where who listens is) */
 };
 typedef void dataplane_event_fn(void *arg, const struct dp_event *e);
 
