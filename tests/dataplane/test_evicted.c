@@ -4,6 +4,8 @@
 #include "tests/dataplane/world.h"
 
 #include <bpf/bpf.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 
 #include "bpf/include/conn.h"
 
@@ -103,14 +105,30 @@ struct talk {
 	int server, client, conn;
 };
 
+/* Until the receiver has said that it arrived: that may come late, and would be known again. */
+static void say(int from, int to, const char *text)
+{
+	int left = 1;
+
+	pass_bytes(from, to, text);
+	for (int i = 0; i < WORLD_WAIT_MS && left; i++) {
+		struct timespec pause = { .tv_nsec = 1000000 };
+
+		assert_int_equal(ioctl(from, SIOCOUTQ, &left), 0);
+		if (left)
+			nanosleep(&pause, NULL);
+	}
+	assert_int_equal(left, 0);
+}
+
 static void talk_open(struct talk *t, int from, int at, const char *own, uint16_t own_port, const char *addr,
 		      uint16_t port)
 {
 	t->server = server_in(at, SOCK_STREAM, own, own_port);
 	assert_int_equal(client_in(from, SOCK_STREAM, addr, port, &t->client), 0);
 	t->conn = accept_any(t->server, NULL);
-	pass_bytes(t->client, t->conn, "hello");
-	pass_bytes(t->conn, t->client, "hello");
+	say(t->client, t->conn, "hello");
+	say(t->conn, t->client, "hello");
 }
 
 static void talk_close(struct talk *t)
@@ -128,11 +146,11 @@ static void talk_close(struct talk *t)
 static void goes_on(const struct family *f, struct talk *t)
 {
 	push_out(f);
-	pass_bytes(t->conn, t->client, "answer");
-	pass_bytes(t->client, t->conn, "question");
+	say(t->conn, t->client, "answer");
+	say(t->client, t->conn, "question");
 	push_out(f);
-	pass_bytes(t->client, t->conn, "question");
-	pass_bytes(t->conn, t->client, "answer");
+	say(t->client, t->conn, "question");
+	say(t->conn, t->client, "answer");
 }
 
 static void is_cut(const struct family *f, int from, int to, const char *reason)
@@ -180,8 +198,8 @@ static void test_allowed(void **state)
 	ok(dataplane_service_set(world.dp, &s, err));
 	talk_open(&t, world.outside, b.ns, f->b, 80, f->node, 30080);
 	push_out(f);
-	pass_bytes(t.client, t.conn, "question");
-	pass_bytes(t.conn, t.client, "answer");
+	say(t.client, t.conn, "question");
+	say(t.conn, t.client, "answer");
 	talk_close(&t);
 	ok(dataplane_service_delete(world.dp, &s, err));
 }
