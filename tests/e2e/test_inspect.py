@@ -6,6 +6,7 @@ import ctypes
 import glob
 import json
 import os
+import socket
 import struct
 import subprocess
 import unittest
@@ -162,11 +163,36 @@ class Inspect(Case):
         ask = lambda *argv: self.node.k3c("trace", "-n", "demo", "--from", "allowed", *argv, check=False)
         wait_for("the named port", lambda: ask("--to", "svc/named", "--port", "http").returncode == 0)
         self.assertIn(":81 ", ask("--to", "svc/named", "--port", "http").stdout)
-        for to, port, message in (("svc/named", "https", 'no port named "https"'), ("svc/heads", "8080", "headless"),
-                                  ("svc/away", "80", "example.org"), (self.ip, "http", "only ports of Services")):
+        for to, port, message in (("svc/named", "https", 'no port named "https"'), ("svc/heads", "https", "no port named"),
+                                  ("svc/away", "80", "connects to that host itself"),
+                                  (self.ip, "http", "only ports of Services")):
             done = ask("--to", to, "--port", port)
             self.assertEqual(done.returncode, 2, done.stdout)
             self.assertIn(message, done.stderr)
+
+    def test_trace_headless(self):
+        """What DNS answers with, each endpoint by itself; a name that stands for another Service leads to that."""
+        self.node.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": [
+            {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "demo"}, "spec": spec} for name, spec in (
+                ("head", {"selector": {"app": "web"}, "clusterIP": "None",
+                          "ports": [{"name": "http", "port": 80, "targetPort": 8080}]}),
+                ("nobody", {"selector": {"app": "nobody"}, "clusterIP": "None", "ports": [{"port": 8080}]}),
+                ("also", {"type": "ExternalName", "externalName": "head.demo.svc.cluster.local"}))]}))
+        ask = lambda *argv: self.node.k3c("trace", "-n", "demo", "--from", "allowed", *argv, check=False)
+        wait_for("its endpoints", lambda: ask("--to", "svc/head", "--port", "http").stdout.count(" allowed\n") == 3)
+        for to in ("svc/head", "svc/also"):
+            doc = self.trace("--from", "allowed", "--to", to, "--port", "http", code=0)
+            self.assertEqual(doc["service"], {"name": "demo/head", "kind": "Headless", "backends": 3})
+            self.assertEqual({p["pod"] for p in doc["paths"]}, {"demo/" + w for w in self.web})
+            self.assertTrue(all(p["place"].endswith(":8080") for p in doc["paths"]))
+        self.assertIn("is headless", ask("--to", "svc/head", "--port", "8080").stdout)
+        # nothing translates the Service's port: it is the pod's
+        self.trace("--from", "denied", "--to", "svc/head", "--port", "8080", code=1)
+        self.trace("--from", "host", "--to", "svc/head", "--port", "8080", code=0)
+        self.assertEqual(self.ask("allowed", "http://head.demo:8080").returncode, 0)
+        self.assertNotEqual(self.ask("denied", "http://head.demo:8080").returncode, 0)
+        doc = self.trace("--from", "allowed", "--to", "svc/nobody", "--port", "8080", code=1)
+        self.assertIn("no endpoint is ready", doc["reason"])
 
     def test_trace_nowhere(self):
         """What a real connect says too: to a pod its loopback is its own, and nobody is at the other addresses."""
@@ -225,6 +251,24 @@ class Inspect(Case):
         self.assertEqual(self.ask("allowed").returncode, 0)
         event = json.loads(m.stdout.readline())
         self.assertEqual((event["type"], event["from"]["pod"]), ("flow", "demo/allowed"))
+
+    def test_monitor_refused_at_the_socket(self):
+        """A Service without endpoints: the socket is refused, whose it is stands in its namespace."""
+        self.node.apply(json.dumps({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "empty", "namespace": "demo"},
+                                    "spec": {"selector": {"app": "nobody"}, "ports": [{"port": 80}]}}))
+        ip = self.node.get("svc", "empty", "-n", "demo")["spec"]["clusterIP"]
+        wait_for("its frontend", lambda: self.node.k3c("trace", "--from", "host", "--to", ip, "--port", "80",
+                                                       check=False).stdout.count("no-service-backend"))
+        m = self.monitor("--type", "drop", "--address", ip, "--count", "2")
+        self.assertNotEqual(self.ask("allowed", f"http://{ip}").returncode, 0)
+        event = json.loads(m.stdout.readline())
+        self.assertEqual((event["reason"], event["service"]), ("no-service-backend", "demo/empty"))
+        self.assertEqual(event["from"]["pod"], "demo/allowed")
+        self.assertGreater(event["from"]["identity"], 0)
+        with self.assertRaises(ConnectionRefusedError):
+            socket.create_connection((ip, 80), timeout=10)
+        event = json.loads(m.stdout.readline())
+        self.assertEqual(event["from"], {"host": True})
 
     def test_monitor_interrupted(self):
         m = self.monitor()
