@@ -77,8 +77,8 @@ class Guest:
         if tsc_khz():
             arguments += f" tsc_early_khz={tsc_khz()}"
         return ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-M", "q35", "-cpu", self.kernel.cpu,
-                "-accel", os.environ.get("K3C_VM_ACCEL", "tcg,thread=multi"), "-smp", "2", "-m", str(MEMORY_MB),
-                "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-kernel", str(self.kernel.image),
+                "-accel", os.environ.get("K3C_VM_ACCEL", "tcg,thread=multi"), "-m", str(MEMORY_MB),
+                "-smp", str(self.kernel.processors), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-kernel", str(self.kernel.image),
                 "-initrd", str(self.initramfs), "-append", arguments, "-serial", f"file:{self.console}",
                 "-chardev", "stdio,id=results,signal=off", "-serial", "chardev:results"]
 

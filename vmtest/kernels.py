@@ -25,8 +25,9 @@ class KernelError(Exception):
 
 
 class Kernel:
-    def __init__(self, name, suite, package, cgroups, cpu):
-        self.name, self.suite, self.package, self.cgroups, self.cpu = name, suite, package, cgroups, cpu
+    def __init__(self, name, suite, package, cgroups, cpu, processors):
+        self.name, self.suite, self.package, self.cgroups = name, suite, package, cgroups
+        self.cpu, self.processors = cpu, int(processors)
         self.dir = CACHE / f"{suite}_{package}"
 
     @property
@@ -54,7 +55,7 @@ def read_list():
         words = line.split("#")[0].split()
         if not words:
             continue
-        if len(words) != 5 or words[3] not in ("v2", "v1", "hybrid"):
+        if len(words) != 6 or words[3] not in ("v2", "v1", "hybrid") or words[5] not in ("1", "2"):
             raise KernelError(f"kernels.txt: cannot read: {line}")
         if any(k.name == words[0] for k in kernels):
             raise KernelError(f"kernels.txt: {words[0]} is there twice")

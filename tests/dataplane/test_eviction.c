@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Quiet connections outlive any number of short ones: through a table of 8,192 translations, those that ended give
  * their places back before a living one loses its own. Both kinds of translation, both ways to end. */
+#include "tests/dataplane/rounds.h"
 #include "tests/dataplane/world.h"
 
 #include <stdatomic.h>
@@ -76,9 +77,7 @@ static bool short_one(unsigned i)
 
 static unsigned short_ones(void)
 {
-	const char *text = getenv("K3C_EVICTION_CONNECTIONS");
-
-	return text && atoi(text) > 0 ? (unsigned)atoi(text) : EVICTION_SHORT;
+	return (unsigned)rounds_wanted("K3C_EVICTION_CONNECTIONS", EVICTION_SHORT);
 }
 
 static void test_quiet_ones_stay(void **state)

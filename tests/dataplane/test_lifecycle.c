@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The server may go and come: traffic does not care, a later one adopts what is there or replaces it in place, and
  * purge leaves the host as it was. */
+#include "tests/dataplane/rounds.h"
 #include "tests/dataplane/world.h"
 
 #include <bpf/bpf.h>
@@ -132,9 +133,9 @@ static void test_replacement(void **state)
 	make_traffic();
 	program_ids(before);
 	pthread_create(&thread, NULL, pump_run, &pump);
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0, n = rounds_wanted("K3C_REPLACEMENTS", 4); i < n; i++) {
 		dataplane_close(world.dp);
-		o.service_nets[DP_V4].bits = (uint8_t)(96 + 17 + i);
+		o.service_nets[DP_V4].bits = (uint8_t)(96 + 17 + i % 4);
 		ok(dataplane_open(&o, &world.dp, err));
 		program_ids(after);
 		for (int k = 0; k < LOADED; k++)

@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 
+#include "tests/dataplane/rounds.h"
 #include "userspace/dataplane/internal.h"
 #include "userspace/dataplane/policy_compile.h"
 
@@ -189,7 +190,7 @@ static void test_random(void **state)
 	static const uint8_t protos[] = { IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMP };
 
 	srand(7);
-	for (int round = 0; round < 300; round++) {
+	for (int round = rounds_wanted("K3C_COMPILE_ROUNDS", 300); round > 0; round--) {
 		struct dp_policy_rule rules[14];
 		struct dp_policy p = { .rules = rules };
 		struct policy_compiled c;
