@@ -130,6 +130,40 @@ static void test_events(void **state)
 	ok(dataplane_service_delete(world.dp, &service, err));
 }
 
+/* Refused before there is a packet: who asked stands in the socket's namespace. */
+static void test_events_of_refused_sockets(void **state)
+{
+	const struct dp_service service = {
+		.id = 8, .kind = DP_CLUSTER_IP, .proto = IPPROTO_TCP, .port = 80, .addr = ip("10.43.0.8")
+	};
+	struct dp_listener *l;
+	struct seen s = { 0 };
+	int fd;
+
+	ok(dataplane_service_set(world.dp, &service, err));
+	ok(dataplane_listen(world.dp, 1u << DP_EVENT_DROP, &l, err));
+	assert_int_equal(client_in(a.ns, SOCK_STREAM, "10.43.0.8", 80, &fd), -ECONNREFUSED);
+	close(fd);
+	await_event(l, &s, DP_EVENT_DROP);
+	assert_true(s.last[DP_EVENT_DROP].in_pod && !s.last[DP_EVENT_DROP].in_host);
+	assert_true(same_addr(&s.last[DP_EVENT_DROP].src, a.addr));
+	assert_int_equal(s.last[DP_EVENT_DROP].src_identity, 100);
+	s = (struct seen){ 0 };
+	assert_int_equal(client_in(world_host_ns(), SOCK_STREAM, "10.43.0.8", 80, &fd), -ECONNREFUSED);
+	close(fd);
+	await_event(l, &s, DP_EVENT_DROP);
+	assert_true(s.last[DP_EVENT_DROP].in_host && !s.last[DP_EVENT_DROP].in_pod);
+	/* a namespace that is neither */
+	s = (struct seen){ 0 };
+	assert_int_equal(client_in(world.outside, SOCK_STREAM, "10.43.0.8", 80, &fd), -ECONNREFUSED);
+	close(fd);
+	await_event(l, &s, DP_EVENT_DROP);
+	assert_true(!s.last[DP_EVENT_DROP].in_host && !s.last[DP_EVENT_DROP].in_pod);
+	assert_int_equal(s.last[DP_EVENT_DROP].src_identity, 0);
+	dp_listener_close(l);
+	ok(dataplane_service_delete(world.dp, &service, err));
+}
+
 static void test_events_of_one_type(void **state)
 {
 	struct dp_listener *l;
@@ -399,6 +433,7 @@ static int tests(void)
 {
 	const struct CMUnitTest all[] = {
 		cmocka_unit_test_setup_teardown(test_events, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_events_of_refused_sockets, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_events_of_one_type, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_events_lost, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pod_drops, setup, teardown),

@@ -79,6 +79,8 @@ static void trace_print(const struct trace *t, const struct json *v)
 		print_path(path);
 	if (json_get_int(v, "pathsLeftOut", 0))
 		printf("  ... and %" PRId64 " more\n", json_get_int(v, "pathsLeftOut", 0));
+	if (json_get(v, "note"))
+		printf("  %.*s\n", STR_ARG(json_get_str(v, "note")));
 	printf("%.*s", STR_ARG(json_get_str(v, "answer")));
 	if (json_get(v, "reason"))
 		printf(" (%.*s)", STR_ARG(json_get_str(v, "reason")));

@@ -187,11 +187,30 @@ static struct json *trace_service_json(struct trace *t, const struct trace_servi
 	return v;
 }
 
+/* The number of a headless Service's port, where its endpoints have another: nobody translates it. */
+static const char *trace_headless_note(struct trace *t, const struct json *endpoint)
+{
+	uint16_t other = 0;
+
+	json_foreach(p, json_get(endpoint, "ports")) {
+		uint16_t port = (uint16_t)json_get_int(p, "port", 0);
+
+		if (t->port_name || port == t->port)
+			return NULL;
+		other = port;
+	}
+	return other ? arena_printf(&t->in.arena,
+				    "nothing translates port %u of a headless Service: its endpoints serve %u", t->port,
+				    other)
+		     : NULL;
+}
+
 /* The name's addresses, as DNS gives them: each endpoint at its own port, asked from an address of its family. */
 static const char *trace_headless(struct trace *t, struct json *v, struct json *paths)
 {
 	struct arena *a = &t->in.arena;
 	struct json *service = json_new_object(a);
+	const char *note = NULL;
 	size_t ready = 0, left_out = 0, asked = 0;
 
 	json_foreach(e, json_get(t->headless, "endpoints")) {
@@ -201,6 +220,7 @@ static const char *trace_headless(struct trace *t, struct json *v, struct json *
 		if (!json_get_bool(e, "ready", false) || address_parse(json_get_str(e, "address"), &addr) < 0)
 			continue;
 		ready++;
+		note = trace_headless_note(t, e);
 		trace_end_address(t, &addr, &t->to);
 		if (!port || trace_resolve_from(t, NULL) < 0)
 			continue;
@@ -216,6 +236,8 @@ static const char *trace_headless(struct trace *t, struct json *v, struct json *
 	json_set_cstr(a, service, "kind", "Headless");
 	json_set_int(a, service, "backends", (int64_t)ready);
 	json_set(v, "service", service);
+	if (note)
+		json_set_cstr(a, v, "note", note);
 	if (left_out)
 		json_set_int(a, v, "pathsLeftOut", (int64_t)left_out);
 	return asked   ? NULL
