@@ -442,6 +442,104 @@ static void test_cost(void **state)
 		      (long long)least / 1000);
 }
 
+#define PIECES_SERVICES 600 /* more than fit into two pieces */
+
+static void pieces_until_over(void)
+{
+	const struct netctl_drift *d = netctl_get_drift(node.nc);
+
+	for (int i = 0; i < WORLD_WAIT_MS && d->looking; i++)
+		settle();
+	assert_false(d->looking);
+}
+
+static void begin_pieces(void)
+{
+	netctl_drift_begin(node.nc, 0);
+	assert_true(netctl_get_drift(node.nc)->looking);
+}
+
+static struct k3c_service_key frontend_of(const char *addr)
+{
+	struct dp_addr a = ip(addr);
+
+	return (struct k3c_service_key){ .addr = dp_addr_in(&a), .port = htons(80), .proto = IPPROTO_TCP };
+}
+
+static void many_services(void)
+{
+	for (unsigned i = 0; i < PIECES_SERVICES; i++) {
+		char name[32], addr[32];
+
+		snprintf(name, sizeof(name), "many-%u", i);
+		snprintf(addr, sizeof(addr), "10.43.%u.%u", 16 + i / 250, 1 + i % 250);
+		service(name, addr, 80, "");
+		slice(name, web.addr, 8080);
+	}
+	settle();
+}
+
+/* A look over many turns finds what was changed before it, and nothing in what objects change meanwhile. */
+static void test_pieces(void **state)
+{
+	struct k3c_service_key gone = frontend_of("10.43.17.7"), wrong = frontend_of("10.43.18.8"),
+			       stranger_key = frontend_of("10.43.200.1");
+	const struct netctl_drift *d = netctl_get_drift(node.nc);
+	struct k3c_backend_key orphan = { .set = 0x7fffffff };
+	struct k3c_backend backend = { 0 };
+	struct k3c_service value;
+	uint64_t looks;
+
+	many_services();
+	expect_nothing();
+	looks = d->looks;
+	begin_pieces();
+	netctl_drift_begin(node.nc, 0); /* one at a time */
+	assert_int_equal(d->looks, looks + 1);
+	/* while it looks, Services come, change and go */
+	for (unsigned i = 0; d->looking; i++) {
+		char name[32], addr[32];
+
+		snprintf(name, sizeof(name), "later-%u", i);
+		snprintf(addr, sizeof(addr), "10.43.32.%u", 1 + i % 250);
+		service(name, addr, 80, "");
+		slice(name, web.addr, 8080);
+		snprintf(name, sizeof(name), "many-%u", i * 7);
+		delete (KIND_SERVICE, name);
+		snprintf(name, sizeof(name), "many-%u", i * 7 + 3);
+		patch(KIND_SERVICE, name, "{\"spec\":{\"sessionAffinity\":\"ClientIP\"}}");
+		assert_true(i < 80);
+	}
+	for (int k = 0; k < DP_DRIFT_KINDS; k++)
+		assert_int_equal(d->found[k], 0);
+	expect_nothing();
+
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_SERVICE], &wrong, &value), 0);
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_SERVICE], &stranger_key, &value, BPF_ANY), 0);
+	value.affinity_s = 77;
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_SERVICE], &wrong, &value, BPF_ANY), 0);
+	assert_int_equal(bpf_map_delete_elem(world.dp->maps[DP_MAP_SERVICE], &gone), 0);
+	begin_pieces();
+	pieces_until_over();
+	assert_int_equal(d->found[DP_DRIFT_FRONTEND], 3);
+	assert_int_equal(d->last.n[DP_DRIFT_FRONTEND], 3);
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_SERVICE], &gone, &value), 0);
+	assert_true(bpf_map_lookup_elem(world.dp->maps[DP_MAP_SERVICE], &stranger_key, &value) < 0);
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_BACKEND], &orphan, &backend, BPF_ANY), 0);
+	begin_pieces();
+	pieces_until_over();
+	assert_int_equal(d->found[DP_DRIFT_SET], 1);
+	assert_true(bpf_map_lookup_elem(world.dp->maps[DP_MAP_BACKEND], &orphan, &backend) < 0);
+	expect_nothing();
+	/* whoever asks meanwhile gets all of it at once */
+	assert_int_equal(bpf_map_delete_elem(world.dp->maps[DP_MAP_SERVICE], &gone), 0);
+	begin_pieces();
+	netctl_drift_look(node.nc, DRIFT_EVERY_NS);
+	assert_false(d->looking);
+	assert_int_equal(d->found[DP_DRIFT_FRONTEND], 4);
+	expect_right();
+}
+
 static void turns_until_found(enum dp_drift_kind kind, uint64_t n)
 {
 	const struct netctl_drift *d = netctl_get_drift(node.nc);
@@ -525,6 +623,7 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_tails_and_counters, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_local_address, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_inverted, drift_setup, drift_teardown),
+		cmocka_unit_test_setup_teardown(test_pieces, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_cost, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_told_by_the_kernel, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_when, drift_setup, drift_teardown),

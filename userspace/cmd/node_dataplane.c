@@ -185,7 +185,7 @@ static void write_syncs(struct node *node, struct buf *out)
 void node_write_dataplane(struct node *node, struct buf *out)
 {
 	if (node->net) {
-		netctl_drift_look(node->net, DRIFT_SCRAPE_NS);
+		netctl_drift_begin(node->net, DRIFT_SCRAPE_NS);
 		write_syncs(node, out);
 	}
 	write_drops(node, out);

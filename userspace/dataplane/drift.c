@@ -12,10 +12,15 @@
 #include <sys/socket.h>
 
 #include "bpf/include/endpoint.h"
+#include "bpf/include/service.h"
+#include "userspace/dataplane/batch.h"
 #include "userspace/dataplane/internal.h"
 #include "userspace/dataplane/keys.h"
 #include "userspace/dataplane/links.h"
 #include "userspace/dataplane/policy_state.h"
+#include "userspace/dataplane/sets_look.h"
+
+#define DRIFT_PIECE 256 /* rows that are read in a turn of the loop */
 
 const char *dataplane_drift_name(enum dp_drift_kind kind)
 {
@@ -290,32 +295,119 @@ void dataplane_drift_of_links(struct dataplane *dp, struct dp_drift *add)
 	dp->links_drift = (struct dp_drift){ 0 };
 }
 
-/* Rows that nobody refers to cost only their place; a namespace without a row has no services. */
-static int drift_maps(struct dataplane *dp, struct dp_drift *add, struct err *err)
+/* A namespace without a row has no services. */
+static int drift_rows(struct dataplane *dp, struct dp_drift *add, struct err *err)
 {
-	uint32_t sets = services_collect_orphans(dp);
-
-	/* those of a frontend that was taken away were named a moment ago */
-	if (!add->n[DP_DRIFT_FRONTEND])
-		add->n[DP_DRIFT_SET] += sets;
 	add->n[DP_DRIFT_NETNS] += pod_netns_repair(dp);
 	add->n[DP_DRIFT_LIMIT] += rates_adopt(dp);
 	add->n[DP_DRIFT_COUNTER] += pod_drops_repair(dp);
 	return direct_repair(dp, &add->n[DP_DRIFT_DIRECT], err);
 }
 
-int dataplane_drift(struct dataplane *dp, struct dp_drift *add, struct err *err)
+/* Rows that nobody refers to cost only their place. Those of a frontend that was taken away were named a moment ago. */
+static void drift_add_sets(struct dp_drift *add, uint32_t sets)
 {
-	static int (*const looks[])(struct dataplane *, struct dp_drift *, struct err *) = {
-		drift_state, policy_drift, drift_programs, drift_filters, drift_host, drift_routes, drift_maps,
-	};
+	if (!add->n[DP_DRIFT_FRONTEND])
+		add->n[DP_DRIFT_SET] += sets;
+}
 
-	for (size_t i = 0; i < ARRAY_SIZE(looks); i++) {
-		int r = looks[i](dp, add, err);
+static int drift_sets(struct dataplane *dp, struct dp_drift *add, struct err *err)
+{
+	drift_add_sets(add, services_collect_orphans(dp));
+	return 0;
+}
 
-		if (r < 0)
-			return r;
-	}
+static int drift_told(struct dataplane *dp, struct dp_drift *add, struct err *err)
+{
 	dataplane_drift_of_links(dp, add);
 	return 0;
+}
+
+typedef int drift_fn(struct dataplane *dp, struct dp_drift *add, struct err *err);
+
+/* The sets stand for themselves: they are what there may be many of. */
+static drift_fn *const drift_looks[] = {
+	drift_state, policy_drift, drift_programs, drift_filters, drift_host, drift_routes, drift_rows, drift_told,
+};
+
+int dataplane_drift(struct dataplane *dp, struct dp_drift *add, struct err *err)
+{
+	int r = drift_sets(dp, add, err);
+
+	for (size_t i = 0; i < ARRAY_SIZE(drift_looks) && r >= 0; i++)
+		r = drift_looks[i](dp, add, err);
+	return r < 0 ? r : 0;
+}
+
+/* ---- in pieces ---- */
+
+struct dp_drift_look {
+	struct dataplane *dp;
+	struct batch_walk walk;
+	struct sets_look sets;
+	bool sets_done;
+	size_t next; /* of drift_looks */
+	dataplane_service_fn *fn;
+	void *arg;
+};
+
+struct dp_drift_look *dataplane_drift_begin(struct dataplane *dp)
+{
+	struct dp_drift_look *look = mem_new(struct dp_drift_look);
+
+	look->dp = dp;
+	sets_look_begin(&look->sets, dp);
+	return look;
+}
+
+void dataplane_drift_end(struct dp_drift_look *look)
+{
+	if (!look)
+		return;
+	sets_look_finish(&look->sets);
+	free(look);
+}
+
+static void drift_tell_frontends(void *arg, const char *keys, const char *values, uint32_t n)
+{
+	struct dp_drift_look *look = arg;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct k3c_service_key key;
+		struct k3c_service value;
+
+		memcpy(&key, keys + i * sizeof(key), sizeof(key));
+		memcpy(&value, values + i * sizeof(value), sizeof(value));
+		sets_look_names(&look->sets, &value);
+		services_tell(look->dp, &key, &value, look->fn, look->arg);
+	}
+}
+
+int dataplane_drift_frontends(struct dp_drift_look *look, dataplane_service_fn *fn, void *arg, struct err *err)
+{
+	int r;
+
+	look->fn = fn;
+	look->arg = arg;
+	r = batch_piece(look->dp->maps[DP_MAP_SERVICE], &look->walk, DRIFT_PIECE, drift_tell_frontends, look);
+	if (r < 0)
+		return err_set(err, r, "read %s: %s", maps_name(DP_MAP_SERVICE), strerror(-r));
+	if (!r)
+		look->walk = (struct batch_walk){ 0 };
+	return r;
+}
+
+int dataplane_drift_rest(struct dp_drift_look *look, struct dp_drift *add, struct err *err)
+{
+	uint32_t sets = 0;
+	int r;
+
+	if (!look->sets_done) {
+		r = sets_look_piece(&look->sets, &look->walk, DRIFT_PIECE, &sets);
+		drift_add_sets(add, sets);
+		look->sets_done = r <= 0; /* a kernel that does not read whole maps keeps them */
+		return 1;
+	}
+	r = drift_looks[look->next++](look->dp, add, err);
+	return r < 0 ? r : look->next < ARRAY_SIZE(drift_looks);
 }

@@ -33,3 +33,14 @@ const char *dataplane_drift_name(enum dp_drift_kind kind); /* "frontend" */
 void dataplane_drift_of_links(struct dataplane *dp, struct dp_drift *add);
 /* Adds what was found (and repaired) to *add. A failure leaves the rest unlooked at. */
 int dataplane_drift(struct dataplane *dp, struct dp_drift *add, struct err *err);
+
+/* The same in pieces, each short enough for a turn of the loop, while others write in between. First the frontends:
+ * what the maps hold is told to fn, piece by piece, 1: there are more. One that is there all the time is told of. */
+struct dp_drift_look;
+struct dp_drift_look *dataplane_drift_begin(struct dataplane *dp);
+int dataplane_drift_frontends(struct dp_drift_look *look, dataplane_service_fn *fn, void *arg, struct err *err);
+/* Then everything else. 1: there is more. */
+int dataplane_drift_rest(struct dp_drift_look *look, struct dp_drift *add, struct err *err);
+void dataplane_drift_end(struct dp_drift_look *look);
+/* Is there such a frontend, whatever it says? */
+bool dataplane_service_has(struct dataplane *dp, const struct dp_service *frontend);

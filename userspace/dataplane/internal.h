@@ -223,11 +223,20 @@ bool programs_is_attached(struct dataplane *dp, enum dp_program p);
 /* Backends and source ranges of sets that no frontend names go; how many. */
 uint32_t services_collect_orphans(struct dataplane *dp);
 
+/* One frontend as it stands in the maps. */
+struct k3c_service;
+struct k3c_service_key;
+void services_tell(struct dataplane *dp, const struct k3c_service_key *key, const struct k3c_service *value,
+		   dataplane_service_fn *fn, void *arg);
+
 /* sources.c: the number of a set that holds just these ranges; 0: none, everyone may come */
 bool sources_same(struct dataplane *dp, const struct dp_service *s, uint32_t set, uint16_t n);
 int sources_write(struct dataplane *dp, const struct dp_service *s, uint32_t set, uint16_t *ret_n, struct err *err);
 void sources_delete(struct dataplane *dp, uint32_t set);
 uint32_t sources_collect_orphans(struct dataplane *dp, struct map *used);
+/* Deletes the rows of which fn says so; how many. */
+struct k3c_source_key;
+uint32_t sources_scan(struct dataplane *dp, bool (*fn)(void *arg, const struct k3c_source_key *key), void *arg);
 /* On the heap; NULL: none. */
 struct dp_net *sources_read(struct dataplane *dp, uint32_t set, size_t *ret_n);
 

@@ -502,6 +502,21 @@ static int services_each_slowly(struct dataplane *dp, dataplane_service_fn *fn, 
 	return errno == ENOENT ? 0 : err_set(err, -errno, "read %s: %s", maps_name(DP_MAP_SERVICE), strerror(errno));
 }
 
+void services_tell(struct dataplane *dp, const struct k3c_service_key *key, const struct k3c_service *value,
+		   dataplane_service_fn *fn, void *arg)
+{
+	services_report(dp, NULL, key, value, fn, arg);
+}
+
+bool dataplane_service_has(struct dataplane *dp, const struct dp_service *frontend)
+{
+	struct k3c_service_key key;
+	struct k3c_service value;
+
+	services_key(frontend, &key);
+	return bpf_map_lookup_elem(dp->maps[DP_MAP_SERVICE], &key, &value) == 0;
+}
+
 int dataplane_service_each(struct dataplane *dp, dataplane_service_fn *fn, void *arg, struct err *err)
 {
 	_cleanup_(services_all_finish) struct services_all all = { 0 };

@@ -64,7 +64,7 @@ bool sources_same(struct dataplane *dp, const struct dp_service *s, uint32_t set
 	return true;
 }
 
-static uint32_t sources_scan(struct dataplane *dp, bool (*fn)(void *arg, const struct k3c_source_key *key), void *arg)
+uint32_t sources_scan(struct dataplane *dp, bool (*fn)(void *arg, const struct k3c_source_key *key), void *arg)
 {
 	struct k3c_source_key key, *dead = NULL;
 	int fd = dp->maps[DP_MAP_SOURCE];

@@ -50,23 +50,49 @@ static void frontend_seen(void *arg, const struct dp_service *f)
 		frontend_again(d, place->owner);
 }
 
+/* Where another turn of the loop has been since, what is missing may only be younger than the walk: asked again. */
+static void frontends_missing(struct frontend_drift *d)
+{
+	map_foreach(e, &d->nc->places) {
+		const struct net_place *place = e->value;
+		struct dp_service f;
+
+		if (!place->owner || map_has(&d->seen, place_pointer(&place)) || !list_empty(&place->owner->queue) ||
+		    place->owner->failed)
+			continue;
+		place_frontend(e->key, &f);
+		if (!dataplane_service_has(d->nc->dp, &f))
+			frontend_again(d, place->owner);
+	}
+}
+
+static int frontends_strange(struct frontend_drift *d, struct err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < d->n && r == 0; i++)
+		r = dataplane_service_delete(d->nc->dp, &d->strangers[i], err);
+	d->found += (uint32_t)d->n;
+	d->n = 0;
+	return r;
+}
+
+static void frontend_drift_finish(struct frontend_drift *d)
+{
+	map_finish(&d->seen);
+	free(d->strangers);
+}
+
 static int drift_frontends(struct netctl *nc, struct dp_drift *add, struct err *err)
 {
-	struct frontend_drift d = { .nc = nc };
+	_cleanup_(frontend_drift_finish) struct frontend_drift d = { .nc = nc };
 	int r = dataplane_service_each(nc->dp, frontend_seen, &d, err);
 
-	map_foreach(e, &nc->places) {
-		const struct net_place *place = e->value;
-
-		if (r == 0 && place->owner && !map_has(&d.seen, place_pointer(&place)) &&
-		    list_empty(&place->owner->queue) && !place->owner->failed)
-			frontend_again(&d, place->owner);
+	if (r == 0) {
+		frontends_missing(&d);
+		r = frontends_strange(&d, err);
 	}
-	for (size_t i = 0; i < d.n && r == 0; i++)
-		r = dataplane_service_delete(nc->dp, &d.strangers[i], err);
-	add->n[DP_DRIFT_FRONTEND] += d.found + (uint32_t)d.n;
-	map_finish(&d.seen);
-	free(d.strangers);
+	add->n[DP_DRIFT_FRONTEND] += d.found;
 	return r;
 }
 
@@ -99,29 +125,126 @@ static void drift_tell(struct netctl *nc, const struct dp_drift *found)
 	log_warn("the kernel held other things than were written to it, repaired%s", buf_cstr(&text));
 }
 
+/* What was found is repaired where netctl knows what is wanted, and told. */
+static void drift_over(struct netctl *nc, const struct dp_drift *found)
+{
+	if (found->n[DP_DRIFT_FRONTEND])
+		netctl_sync_services(nc);
+	if (found->n[DP_DRIFT_ENDPOINT])
+		drift_bandwidth(nc);
+	drift_tell(nc, found);
+}
+
+static void drift_failed(struct netctl *nc, const struct err *err)
+{
+	nc->drift.failures++;
+	log_warn("maps not compared with the objects error=\"%s\"", err_message(err));
+}
+
+static bool drift_is_due(struct netctl *nc, int64_t max_age_ns)
+{
+	int64_t now = clock_monotonic_ns();
+
+	if (nc->drift.last_look_ns && now - nc->drift.last_look_ns < max_age_ns)
+		return false;
+	nc->drift.last_look_ns = now;
+	nc->drift.looks++;
+	return true;
+}
+
 void netctl_drift_look(struct netctl *nc, int64_t max_age_ns)
 {
 	_cleanup_err_ struct err err = ERR_INIT;
-	int64_t now = clock_monotonic_ns();
 	struct dp_drift found = { 0 };
 	int r;
 
-	if (nc->drift.last_look_ns && now - nc->drift.last_look_ns < max_age_ns)
+	if (!nc->drift.looking && !drift_is_due(nc, max_age_ns))
 		return;
-	nc->drift.last_look_ns = now;
-	nc->drift.looks++;
+	netctl_drift_stop(nc);
 	r = drift_frontends(nc, &found, &err);
 	if (r == 0)
 		r = dataplane_drift(nc->dp, &found, &err);
-	if (found.n[DP_DRIFT_FRONTEND])
-		netctl_sync_services(nc);
-	if (found.n[DP_DRIFT_ENDPOINT])
-		drift_bandwidth(nc);
-	drift_tell(nc, &found);
-	if (r < 0) {
-		nc->drift.failures++;
-		log_warn("maps not compared with the objects error=\"%s\"", err_message(&err));
+	drift_over(nc, &found);
+	if (r < 0)
+		drift_failed(nc, &err);
+}
+
+/* ---- in pieces ---- */
+
+struct drift_pieces {
+	struct loop_defer defer;
+	struct dp_drift_look *look;
+	struct frontend_drift frontends;
+	bool frontends_done;
+	struct dp_drift found;
+};
+
+/* 1: there is more to look at. */
+static int drift_piece(struct drift_pieces *p, struct err *err)
+{
+	struct frontend_drift *d = &p->frontends;
+	uint32_t before = d->found;
+	int r, deleted;
+
+	if (p->frontends_done)
+		return dataplane_drift_rest(p->look, &p->found, err);
+	r = dataplane_drift_frontends(p->look, frontend_seen, d, err);
+	if (r == 0) {
+		frontends_missing(d);
+		p->frontends_done = true;
 	}
+	deleted = r < 0 ? 0 : frontends_strange(d, err);
+	p->found.n[DP_DRIFT_FRONTEND] += d->found - before;
+	return r < 0 ? r : deleted < 0 ? deleted : 1;
+}
+
+static void drift_turn(struct loop_defer *defer)
+{
+	struct drift_pieces *p = container_of(defer, struct drift_pieces, defer);
+	struct netctl *nc = p->frontends.nc;
+	_cleanup_err_ struct err err = ERR_INIT;
+	int r = drift_piece(p, &err);
+
+	if (r > 0) {
+		loop_defer(nc->loop, &p->defer);
+		return;
+	}
+	if (r < 0)
+		drift_failed(nc, &err);
+	netctl_drift_stop(nc);
+}
+
+void netctl_drift_begin(struct netctl *nc, int64_t max_age_ns)
+{
+	struct drift_pieces *p;
+
+	if (nc->drift.looking || !drift_is_due(nc, max_age_ns))
+		return;
+	p = mem_new(struct drift_pieces);
+	p->defer.fn = drift_turn;
+	p->frontends.nc = nc;
+	p->look = dataplane_drift_begin(nc->dp);
+	nc->pieces = p;
+	nc->drift.looking = true;
+	loop_defer(nc->loop, &p->defer);
+}
+
+void netctl_drift_stop(struct netctl *nc)
+{
+	struct drift_pieces *p = nc->pieces;
+	struct dp_drift found;
+
+	if (!p)
+		return;
+	found = p->found;
+	loop_defer_cancel(nc->loop, &p->defer);
+	dataplane_drift_end(p->look);
+	frontend_drift_finish(&p->frontends);
+	free(p);
+	nc->pieces = NULL;
+	nc->drift.looking = false;
+	if (!nc->destroying)
+		drift_over(nc, &found);
 }
 
 void netctl_drift_of_links(struct netctl *nc)

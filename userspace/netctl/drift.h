@@ -16,14 +16,19 @@ struct netctl_drift {
 	struct dp_drift last;           /* of the last look that found something */
 	int64_t last_found_ns;          /* monotonic; 0: never */
 	int64_t last_look_ns;
+	bool looking; /* in pieces */
 };
 
 #define DRIFT_EVERY_NS (600 * NS_PER_S) /* with a sync */
 #define DRIFT_SCRAPE_NS (60 * NS_PER_S) /* with a scrape */
 #define DRIFT_ASKED_NS (1 * NS_PER_S)   /* when somebody asks */
 
-/* Unless the last look is younger than max_age_ns. */
+/* Both: unless the last look is younger than max_age_ns. The first one is over when it returns; the second goes on in
+ * short pieces, one a turn of the loop. */
 void netctl_drift_look(struct netctl *nc, int64_t max_age_ns);
+void netctl_drift_begin(struct netctl *nc, int64_t max_age_ns);
+/* It ends where it is. */
+void netctl_drift_stop(struct netctl *nc);
 /* What the links' news led to. */
 void netctl_drift_of_links(struct netctl *nc);
 const struct netctl_drift *netctl_get_drift(const struct netctl *nc);

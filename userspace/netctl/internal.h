@@ -119,6 +119,7 @@ struct netctl {
 
 	struct netctl_stats stats;
 	struct netctl_drift drift;
+	struct drift_pieces *pieces; /* drift.c; NULL: nobody looks */
 };
 
 /* services_sync.c */
@@ -156,6 +157,8 @@ void place_leave(struct netctl *nc, struct net_service *s, const struct dp_servi
 /* Who has, or had, the place of this frontend. */
 struct net_place *place_find(const struct netctl *nc, const struct dp_service *f);
 const struct dp_service *service_frontend_at(const struct net_service *s, const struct dp_service *place);
+/* The frontend behind a key of nc->places, as far as finding and deleting it needs. */
+void place_frontend(const char *key, struct dp_service *ret);
 void netctl_free_places(struct netctl *nc);
 
 /* services_gone.c */

@@ -60,7 +60,7 @@ static void netctl_sync(struct loop_defer *defer)
 	if (policies)
 		netctl_time_note(&nc->stats.policy_time, end - between);
 	nc->stats.last_sync_ns = (uint64_t)(end - start);
-	netctl_drift_look(nc, DRIFT_EVERY_NS);
+	netctl_drift_begin(nc, DRIFT_EVERY_NS);
 	netctl_tell_pressure(nc);
 }
 
@@ -233,6 +233,7 @@ void netctl_destroy(struct netctl *nc)
 	nc->destroying = true;
 	loop_cancel(nc->loop, &nc->links_op);
 	loop_defer_cancel(nc->loop, &nc->defer);
+	netctl_drift_stop(nc);
 	for (size_t i = 0; i < ARRAY_SIZE(nc->watches); i++)
 		if (nc->watches[i].fn)
 			registry_watch_stop(nc->reg, &nc->watches[i]);

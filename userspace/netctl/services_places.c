@@ -20,8 +20,7 @@ static struct str place_key(const struct dp_service *s, char ret[static PLACE_KE
 	return str_make(ret, PLACE_KEY_LEN);
 }
 
-/* The frontend behind a key, as far as deleting needs it. */
-static void place_of_key(const char *key, struct dp_service *ret)
+void place_frontend(const char *key, struct dp_service *ret)
 {
 	*ret = (struct dp_service){ 0 };
 	memcpy(ret->addr.b, key, 16);
@@ -206,7 +205,7 @@ void netctl_prune_services(struct netctl *nc)
 
 	map_foreach(e, &nc->places)
 		if (!((struct net_place *)e->value)->owner)
-			place_of_key(e->key, &stale[n++]);
+			place_frontend(e->key, &stale[n++]);
 	for (size_t i = 0; i < n; i++) {
 		dataplane_service_delete(nc->dp, &stale[i], NULL);
 		place_free(map_remove(&nc->places, place_key(&stale[i], key)));

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See sets_look.h. */
+#include "userspace/dataplane/sets_look.h"
+
+#include <bpf/bpf.h>
+#include <string.h>
+
+#include "bpf/include/service.h"
+#include "userspace/dataplane/internal.h"
+
+void sets_look_begin(struct sets_look *l, struct dataplane *dp)
+{
+	*l = (struct sets_look){ .dp = dp, .used = MAP_INIT, .first_new = dp->next_set };
+}
+
+void sets_look_finish(struct sets_look *l)
+{
+	map_finish(&l->used);
+}
+
+static void sets_name(struct sets_look *l, uint32_t set)
+{
+	map_put(&l->used, str_make((const char *)&set, sizeof(set)), l);
+}
+
+void sets_look_names(struct sets_look *l, const struct k3c_service *s)
+{
+	sets_name(l, s->inside.set);
+	sets_name(l, s->outside.set);
+	sets_name(l, s->sources);
+}
+
+static bool sets_is_orphan(struct sets_look *l, uint32_t set)
+{
+	bool made_since = set - l->first_new < l->dp->next_set - l->first_new;
+
+	return !made_since && !map_has(&l->used, str_make((const char *)&set, sizeof(set)));
+}
+
+static bool sets_source_orphan(void *arg, const struct k3c_source_key *key)
+{
+	return sets_is_orphan(arg, key->set);
+}
+
+static void sets_look_rows(void *arg, const char *keys, const char *values, uint32_t n)
+{
+	struct sets_look *l = arg;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct k3c_backend_key key;
+
+		memcpy(&key, keys + i * sizeof(key), sizeof(key));
+		if (sets_is_orphan(l, key.set) && bpf_map_delete_elem(l->dp->maps[DP_MAP_BACKEND], &key) == 0)
+			l->deleted++;
+	}
+}
+
+int sets_look_piece(struct sets_look *l, struct batch_walk *walk, uint32_t rows, uint32_t *ret_deleted)
+{
+	int r = batch_piece(l->dp->maps[DP_MAP_BACKEND], walk, rows, sets_look_rows, l);
+
+	if (r == 0)
+		l->deleted += sources_scan(l->dp, sets_source_orphan, l);
+	*ret_deleted = l->deleted;
+	l->deleted = 0;
+	return r;
+}
