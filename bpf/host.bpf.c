@@ -183,15 +183,6 @@ static __always_inline int host_in_unknown(struct __sk_buff *skb, const struct p
 	return lb_find(&p->dst, false, &key) ? TC_ACT_SHOT : TC_ACT_OK;
 }
 
-/* Of a flow whose translation, of the kind that this end begins, stands: does the packet begin another one? */
-static __always_inline bool host_begins_anew(const struct packet *p, const struct k3c_nat_key *key,
-					     const struct k3c_nat *n, __u16 kind)
-{
-	if (!packet_is_syn(p) || !(n->flags & kind))
-		return false;
-	return (kind == K3C_NAT_SERVICE && (n->flags & K3C_NAT_CLOSING)) || !nat_is_whole(key, n);
-}
-
 SEC("tc")
 int host_in(struct __sk_buff *skb)
 {
@@ -208,7 +199,7 @@ int host_in(struct __sk_buff *skb)
 		return TC_ACT_OK;
 	nat_key(&p.flow, K3C_NAT_IN, &key);
 	n = bpf_map_lookup_elem(&k3c_nat, &key);
-	if (n && !host_begins_anew(&p, &key, n, K3C_NAT_SERVICE)) {
+	if (n && (!packet_is_syn(&p) || nat_may_begin(&key, n))) {
 		struct k3c_nat to = *n;
 
 		if (p.icmp_error)
@@ -397,7 +388,7 @@ int host_out(struct __sk_buff *skb)
 		return TC_ACT_OK;
 	nat_key(&p.flow, K3C_NAT_OUT, &key);
 	if (!p.no_ports && (n = bpf_map_lookup_elem(&k3c_nat, &key)) &&
-	    !host_begins_anew(&p, &key, n, K3C_NAT_MASQUERADE)) {
+	    (!packet_is_syn(&p) || nat_may_begin(&key, n))) {
 		struct k3c_nat to = *n;
 
 		if (p.icmp_error)

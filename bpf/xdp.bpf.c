@@ -109,7 +109,7 @@ static __always_inline enum xdp_step xdp_step(const struct packet *p, const stru
 		return XDP_STEP_PASS;
 	nat_key(&p->flow, K3C_NAT_IN, &key);
 	n = bpf_map_lookup_elem(&k3c_nat, &key);
-	if (n && !(packet_is_syn(p) && ((n->flags & K3C_NAT_CLOSING) || !nat_is_whole(&key, n)))) {
+	if (n && (!packet_is_syn(p) || nat_may_begin(&key, n))) {
 		if (!(n->flags & K3C_NAT_SERVICE) || !xdp_is_pod(p, &n->addr))
 			return XDP_STEP_PASS;
 		*to = *n;

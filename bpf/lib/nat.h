@@ -301,19 +301,24 @@ static __always_inline bool nat_leads_to(const struct k3c_nat_key *key, const st
 	return in ? place->sport == n->port && place->dport == port : place->dport == n->port && place->sport == port;
 }
 
-/* Are there both halves of the pair? The table may have given the place of one to another flow while the other stayed.
- * Whoever begins a connection with a half gets a new pair: its answers would come back to nobody, and the questions,
- * said again and again, would keep the half alive for ever. Global: verified once. */
-__attribute__((noinline)) int nat_is_whole(const struct k3c_nat_key *key, const struct k3c_nat *n)
+/* May what begins a connection go on with this translation? Not where the one before has ended, nor with half a pair:
+ * the table may have given the place of the other half to another flow. Its answers would come back to nobody, and the
+ * questions, said again and again, would keep the half alive for ever. The end that began the flow is asked; the other
+ * one's beginning (both at once) belongs to it. Global: verified once. */
+__attribute__((noinline)) int nat_may_begin(const struct k3c_nat_key *key, const struct k3c_nat *n)
 {
 	struct k3c_nat_key mirror;
 	struct k3c_nat *m;
 
-	if (!key || !n)
+	if (!key || !n || !(n->flags & (key->kind == K3C_NAT_IN ? K3C_NAT_SERVICE : K3C_NAT_MASQUERADE)))
 		return true;
+	if (key->kind == K3C_NAT_IN && (n->flags & K3C_NAT_CLOSING))
+		return false;
 	nat_mirror(key, n, &mirror);
 	m = bpf_map_lookup_elem(&k3c_nat, &mirror);
-	return m && nat_leads_to(&mirror, m, key->kind == K3C_NAT_OUT, key);
+	if (!m)
+		return false;
+	return nat_leads_to(&mirror, m, key->kind == K3C_NAT_OUT, key);
 }
 
 /* A place whose flow ended or fell silent long ago. One processor takes it over; the old owner's other half goes,
@@ -447,51 +452,56 @@ static __always_inline __u16 nat_heard(const struct k3c_nat_key *key, const stru
 }
 
 /* The other half of a pair that lacks it: the table gave its place to another flow. Not of those that end, nor of a
- * service's datagrams by its backend's word: both halves may be about to go. Global: verified once. */
-__attribute__((noinline)) int nat_restore(const struct k3c_nat_key *key, const struct k3c_nat *n)
+ * service's datagrams by its backend's word: both halves may be about to go. */
+static __always_inline void nat_restore(const struct k3c_nat_key *key, const struct k3c_nat *n,
+					const struct k3c_nat_key *mirror)
 {
-	struct k3c_nat_key mirror;
 	struct k3c_nat back = {};
 
-	if (!key || !n || (n->flags & K3C_NAT_CLOSING) ||
+	if ((n->flags & K3C_NAT_CLOSING) ||
 	    (key->kind == K3C_NAT_OUT && (n->flags & K3C_NAT_SERVICE) && !packet_is_stateful(key->proto)))
-		return 0;
-	nat_mirror(key, n, &mirror);
+		return;
 	nat_back_of(key, n, key->kind == K3C_NAT_IN, &back);
-	return bpf_map_update_elem(&k3c_nat, &mirror, &back, BPF_NOEXIST);
+	bpf_map_update_elem(&k3c_nat, mirror, &back, BPF_NOEXIST);
+}
+
+/* What a packet tells of its flow, to both halves: it goes on, and `flags`. Global: verified once. */
+__attribute__((noinline)) int nat_tell(const struct k3c_nat_key *key, struct k3c_nat *n, __u32 flags)
+{
+	struct k3c_nat_key mirror;
+	struct k3c_nat *m;
+
+	if (!key || !n)
+		return 0;
+	n->last_ns = bpf_ktime_get_ns();
+	if (flags & K3C_NAT_CLOSING)
+		n->flags |= K3C_NAT_FIN;
+	nat_mirror(key, n, &mirror);
+	m = bpf_map_lookup_elem(&k3c_nat, &mirror);
+	if (!m) {
+		n->flags |= flags;
+		nat_restore(key, n, &mirror);
+	} else if (!nat_leads_to(&mirror, m, key->kind == K3C_NAT_OUT, key)) { /* another flow's by now */
+		n->flags |= flags;
+	} else {
+		if ((flags & K3C_NAT_CLOSING) && (m->flags & K3C_NAT_FIN))
+			flags |= K3C_NAT_CLOSED;
+		n->flags |= flags;
+		m->flags |= flags;
+		m->last_ns = n->last_ns;
+	}
+	return flags & K3C_NAT_CLOSED ? nat_close(key, n->last_ns) : 0;
 }
 
 /* Keeps both halves young, so that traffic of one direction does not lose the other half to the LRU. */
 static __always_inline void nat_touch(const struct packet *p, const struct k3c_nat_key *key, struct k3c_nat *n)
 {
-	__u64 now = bpf_ktime_get_ns();
-	bool closed = n->flags & K3C_NAT_CLOSED, closing = packet_is_closing(p) && !closed;
-	bool later = now - n->last_ns >= K3C_NAT_TOUCH_S * NAT_NS_PER_S;
-	__u16 both = nat_heard(key, n, later);
-	struct k3c_nat_key mirror;
-	struct k3c_nat *m;
+	bool closed = n->flags & K3C_NAT_CLOSED;
+	bool later = bpf_ktime_get_ns() - n->last_ns >= K3C_NAT_TOUCH_S * NAT_NS_PER_S;
+	__u32 flags = nat_heard(key, n, later);
 
-	if (!closing && !closed && !both && !later)
-		return;
-	n->last_ns = now;
-	nat_mirror(key, n, &mirror);
-	m = bpf_map_lookup_elem(&k3c_nat, &mirror);
-	if (!m && !closing)
-		nat_restore(key, n);
-	if (m && !nat_leads_to(&mirror, m, key->kind == K3C_NAT_OUT, key)) /* another flow's by now */
-		m = NULL;
-	if (m)
-		m->last_ns = now;
-	if (closing) {
-		closed = (p->flags & PACKET_RST) || (m && (m->flags & K3C_NAT_FIN));
-		both |= K3C_NAT_CLOSING | (closed ? K3C_NAT_CLOSED : 0) | (p->flags & PACKET_RST ? K3C_NAT_RESET : 0);
-		n->flags |= K3C_NAT_FIN;
-	}
-	if (!both)
-		return;
-	n->flags |= both;
-	if (m)
-		m->flags |= both;
-	if (closing && closed)
-		nat_close(key, now);
+	if (packet_is_closing(p) && !closed)
+		flags |= K3C_NAT_CLOSING | (p->flags & PACKET_RST ? K3C_NAT_CLOSED | K3C_NAT_RESET : 0);
+	if (flags || closed || later)
+		nat_tell(key, n, flags);
 }

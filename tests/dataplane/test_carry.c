@@ -18,7 +18,14 @@
 #include "userspace/dataplane/maps.h"
 
 #define ENTRIES 64
-#define AGO(s_) ((uint64_t)(clock_monotonic_ns() - (s_)*NS_PER_S))
+
+/* In the order of time even where the clock has just begun. */
+static uint64_t ago(int seconds)
+{
+	int64_t then = clock_monotonic_ns() - seconds * NS_PER_S;
+
+	return then > 0 ? (uint64_t)then : 1;
+}
 
 struct tables {
 	int from, to, closed;
@@ -83,10 +90,10 @@ static void test_what_ended_stays_behind(void **state)
 	struct k3c_closed end;
 	struct k3c_nat n;
 
-	put(t->from, 1, IPPROTO_TCP, 80, 0, AGO(3600)); /* quiet, not ended */
-	put(t->from, 2, IPPROTO_TCP, 80, K3C_NAT_CLOSING | K3C_NAT_CLOSED, AGO(K3C_CLOSED_LATE_S + 1));
-	put(t->from, 3, IPPROTO_TCP, 80, K3C_NAT_CLOSING | K3C_NAT_CLOSED, AGO(0));
-	put(t->from, 4, IPPROTO_TCP, 80, K3C_NAT_CLOSING, AGO(30));
+	put(t->from, 1, IPPROTO_TCP, 80, 0, ago(3600)); /* quiet, not ended */
+	put(t->from, 2, IPPROTO_TCP, 80, K3C_NAT_CLOSING | K3C_NAT_CLOSED, ago(K3C_CLOSED_LATE_S + 1));
+	put(t->from, 3, IPPROTO_TCP, 80, K3C_NAT_CLOSING | K3C_NAT_CLOSED, ago(0));
+	put(t->from, 4, IPPROTO_TCP, 80, K3C_NAT_CLOSING, ago(30));
 	copy(t);
 	assert_true(get(t->to, 1, IPPROTO_TCP, &n));
 	assert_false(get(t->to, 2, IPPROTO_TCP, &n));
@@ -104,10 +111,10 @@ static void test_an_end_after_the_copy(void **state)
 	struct k3c_closed end;
 	struct k3c_nat n;
 
-	put(t->from, 1, IPPROTO_TCP, 80, 0, AGO(20));
-	put(t->from, 2, IPPROTO_TCP, 80, 0, AGO(20));
+	put(t->from, 1, IPPROTO_TCP, 80, 0, ago(20));
+	put(t->from, 2, IPPROTO_TCP, 80, 0, ago(20));
 	copy(t);
-	put(t->from, 1, IPPROTO_TCP, 80, K3C_NAT_CLOSING | K3C_NAT_CLOSED, AGO(K3C_CLOSED_LATE_S + 1));
+	put(t->from, 1, IPPROTO_TCP, 80, K3C_NAT_CLOSING | K3C_NAT_CLOSED, ago(K3C_CLOSED_LATE_S + 1));
 	copy(t);
 	assert_true(get(t->to, 1, IPPROTO_TCP, &n));
 	assert_int_equal(n.flags, K3C_NAT_SERVICE | K3C_NAT_CLOSING | K3C_NAT_CLOSED);
@@ -124,11 +131,11 @@ static void test_what_is_newer(void **state)
 	struct k3c_nat n;
 
 	for (uint16_t port = 1; port <= 3; port++)
-		put(t->from, port, port == 3 ? IPPROTO_UDP : IPPROTO_TCP, 80, 0, AGO(20));
+		put(t->from, port, port == 3 ? IPPROTO_UDP : IPPROTO_TCP, 80, 0, ago(20));
 	copy(t);
-	put(t->to, 1, IPPROTO_TCP, 80, K3C_NAT_CLOSING, AGO(1)); /* went on to its end */
-	put(t->to, 2, IPPROTO_TCP, 81, 0, AGO(1));               /* began anew, with another backend */
-	put(t->to, 3, IPPROTO_UDP, 81, 0, AGO(1));               /* came too early */
+	put(t->to, 1, IPPROTO_TCP, 80, K3C_NAT_CLOSING, ago(1)); /* went on to its end */
+	put(t->to, 2, IPPROTO_TCP, 81, 0, ago(1));               /* began anew, with another backend */
+	put(t->to, 3, IPPROTO_UDP, 81, 0, ago(1));               /* came too early */
 	copy(t);
 	assert_true(get(t->to, 1, IPPROTO_TCP, &n));
 	assert_int_equal(n.flags, K3C_NAT_SERVICE | K3C_NAT_CLOSING);
