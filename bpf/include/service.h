@@ -107,9 +107,12 @@ struct k3c_affinity {
 };
 _Static_assert(sizeof(struct k3c_affinity) == 32, "k3c_affinity");
 
-/* What a socket believes it talks to, and whom it really reaches. In the socket's own storage, so it costs nothing
- * for sockets that use no service and dies with the socket. An unconnected UDP socket may use several services;
- * past K3C_SOCK_PEERS the oldest is forgotten (its late answers then show the backend's address). */
+/* What a socket believes it talks to, and whom it really reaches. UDP needs it with every answer: it stands in the
+ * socket's own storage, costs nothing for sockets that use no service and dies with the socket. An unconnected socket
+ * may use several services; past K3C_SOCK_PEERS the oldest is forgotten (its late answers then show the backend's
+ * address). TCP needs it for getpeername alone, and storage would be the most expensive part of a connect: the last
+ * connections through services stand in k3c_sock_tcp, each until a later one takes its row, and the first getpeername
+ * puts what it found into the socket's storage, to be answered alike for as long as the socket lives. */
 struct k3c_sock_peer {
 	struct k3c_addr service;
 	struct k3c_addr backend;
@@ -127,6 +130,15 @@ struct k3c_sock {
 	__u32 pad;
 };
 _Static_assert(sizeof(struct k3c_sock) == 168, "k3c_sock");
+
+/* Row: the low bits of the cookie. Cookies count on, so neighbours in time do not push each other out. */
+struct k3c_sock_tcp {
+	__u64 cookie;
+	struct k3c_sock_peer peer;
+};
+_Static_assert(sizeof(struct k3c_sock_tcp) == 48, "k3c_sock_tcp");
+
+#define K3C_SOCK_TCP_ROWS 8192 /* a power of two */
 
 /* A network namespace of a pod, by cookie. */
 struct k3c_netns {

@@ -69,6 +69,8 @@
 		__type(value, struct k3c_sock);                                                                        \
 	} k3c_sock SEC(".maps")
 
+#define K3C_MAP_SOCK_TCP K3C_MAP(k3c_sock_tcp, BPF_MAP_TYPE_ARRAY, __u32, struct k3c_sock_tcp, 0)
+
 /* Bytes in place of entries. */
 #define K3C_MAP_EVENT                                                                                                  \
 	struct {                                                                                                       \

@@ -3,6 +3,10 @@
  * the caller sees is the service. */
 #include "tests/dataplane/world.h"
 
+#include <bpf/bpf.h>
+
+#include "bpf/include/service.h"
+
 #define BACKENDS 3
 
 struct family {
@@ -212,6 +216,41 @@ static void test_udp(void **state)
 	ok(dataplane_service_delete(world.dp, &s, err));
 }
 
+static bool peer_is(int fd, const char *addr, uint16_t port)
+{
+	union any_addr peer;
+	socklen_t len = sizeof(peer);
+
+	assert_int_equal(getpeername(fd, &peer.sa, &len), 0);
+	return any_is(&peer, addr, port);
+}
+
+/* Later connections took the rows of k3c_sock_tcp: who asked for its peer before hears the same again. */
+static void test_peer_remembered(void **state)
+{
+	struct dp_backend b[BACKENDS];
+	struct dp_service s = service(DP_CLUSTER_IP, IPPROTO_TCP, 80, b, 1);
+	struct k3c_sock_tcp none = { 0 };
+	int asked, silent, straight;
+
+	ok(dataplane_service_set(world.dp, &s, err));
+	assert_int_equal(client_in(client_pod.ns, SOCK_STREAM, f->service, 80, &asked), 0);
+	assert_int_equal(client_in(client_pod.ns, SOCK_STREAM, f->service, 80, &silent), 0);
+	assert_int_equal(client_in(client_pod.ns, SOCK_STREAM, f->pods[0], 8080, &straight), 0);
+	assert_true(peer_is(asked, f->service, 80));
+	assert_true(peer_is(straight, f->pods[0], 8080));
+	for (uint32_t row = 0; row < K3C_SOCK_TCP_ROWS; row++)
+		assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_SOCK_TCP], &row, &none, BPF_ANY), 0);
+	assert_true(peer_is(asked, f->service, 80));
+	assert_true(peer_is(silent, f->pods[0], 8080));
+	for (int i = 0; i < 3; i++)
+		close(accept_any(tcp[0], NULL));
+	close(asked);
+	close(silent);
+	close(straight);
+	ok(dataplane_service_delete(world.dp, &s, err));
+}
+
 /* An IPv6 socket that speaks IPv4: what it connects to, sends to and hears from keeps that form. */
 static void test_mapped_address(void **state)
 {
@@ -368,6 +407,7 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_update_under_load, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_backend, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_udp, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_peer_remembered, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mapped_address, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_node_port, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_affinity, setup, teardown),

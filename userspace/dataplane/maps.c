@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "bpf/include/nat.h"
+#include "bpf/include/service.h"
 #include "bpf/maps.skel.h"
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
@@ -27,6 +28,7 @@ const struct map_row map_rows[DP_MAP_COUNT] = {
 	[DP_MAP_SOURCE] = { "k3c_source", 1, MAP_REBUILD, 4096 },
 	[DP_MAP_AFFINITY] = { "k3c_affinity", 1, MAP_PRESERVE, 2048 },
 	[DP_MAP_SOCK] = { "k3c_sock", 1, MAP_PRESERVE, 0 },
+	[DP_MAP_SOCK_TCP] = { "k3c_sock_tcp", 1, MAP_PRESERVE, K3C_SOCK_TCP_ROWS },
 	[DP_MAP_ENDPOINT] = { "k3c_endpoint", 2, MAP_REBUILD, 4096 },
 	[DP_MAP_RULE] = { "k3c_rule", 1, MAP_REBUILD, 262144 },
 	[DP_MAP_PREFIX] = { "k3c_prefix", 1, MAP_REBUILD, 65536 },
