@@ -19,6 +19,7 @@ from harness import NODE_PORT, Case, Node, Outside, container, pids_of, wait_for
 from network import TCP, Objects, Place, Servers, Talk, outside_place
 
 PORT, OTHER_PORT, MANY_PORT = 7001, 7002, 7003
+PAUSE_SECONDS = float(os.environ.get("K3C_CALL_PAUSE_S", "0.002"))  # of a caller; longer where everything is slow
 CALL_SECONDS = 5  # a call that takes longer has failed
 SETTLE_SECONDS = 2  # after the API's answer a change may still be on its way for so long
 ENDPOINTS, PER_SLICE, CHURN = 5000, 100, 50
@@ -80,7 +81,7 @@ class Caller(Worker):
             except OSError as e:
                 answer = e
             self.calls.append(Call(target, begun, time.monotonic(), answer))
-        time.sleep(0.002)  # beside the server on the same processors
+        time.sleep(PAUSE_SECONDS)  # beside the server on the same processors
 
 
 class Denied(Worker):
@@ -117,7 +118,7 @@ class Talker(Worker):
     def run(self):  # its sockets are where they were made
         while not self.stopping.is_set():
             self.turn()
-            time.sleep(0.02)
+            time.sleep(10 * PAUSE_SECONDS)
 
     def turn(self):
         for name, talk in list(self.talks.items()):
