@@ -287,15 +287,30 @@ static __always_inline __u8 packet_sctp_flags(__u8 chunk)
 	return PACKET_ACK;
 }
 
+/* A TCP header up to its flags. */
+struct packet_tcp {
+	__be16 sport, dport;
+	__be32 numbers[2];
+	__u8 offset;
+	__u8 flags;
+	__u8 pad[2];
+};
+#define PACKET_TCP_BYTES 14
+_Static_assert(offsetof(struct packet_tcp, flags) + 1 == PACKET_TCP_BYTES, "packet_tcp");
+
 static __always_inline enum packet_kind packet_l4(struct __sk_buff *skb, struct packet *p)
 {
+	struct packet_tcp tcp;
 	__be16 ports[2];
 
 	switch (p->flow.proto) {
 	case IPPROTO_TCP:
-		if (bpf_skb_load_bytes(skb, p->l4 + 13, &p->flags, 1) < 0)
+		if (bpf_skb_load_bytes(skb, p->l4, &tcp, PACKET_TCP_BYTES) < 0)
 			return PACKET_MALFORMED;
-		break;
+		p->flow.sport = tcp.sport;
+		p->flow.dport = tcp.dport;
+		p->flags = tcp.flags;
+		return PACKET_IP;
 	case IPPROTO_SCTP:
 		if (bpf_skb_load_bytes(skb, p->l4 + offsetof(struct sctphdr, chunk), &p->flags, 1) < 0)
 			return PACKET_MALFORMED;

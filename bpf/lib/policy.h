@@ -6,6 +6,7 @@
 #include "bpf/lib/maps.h"
 #include "bpf/lib/node.h"
 #include "bpf/lib/packet.h"
+#include "bpf/lib/used.h"
 
 K3C_MAP_ENDPOINT;
 K3C_MAP_RULE;
@@ -158,6 +159,21 @@ static __always_inline __u32 policy_begin(const struct packet *p, const struct k
 	return K3C_DROP_NONE;
 }
 
+/* Where no policy is, only the beginning and the end of a connection are noted, for the day that there is one: who
+ * began it must be known then. Between two pods of this node not even these, where the ports will tell it as well:
+ * conn_looks_answer() knows the one end, and takes the other for who began. Who comes from elsewhere is always noted:
+ * nat_is_straight() asks for it, and also for pods, where what they send is translated here. */
+static __always_inline bool policy_notes(const struct packet *p, const struct side *src, const struct side *dst)
+{
+	if (p->later_fragment || p->icmp_error)
+		return false;
+	if (!packet_is_stateful(p->flow.proto))
+		return true;
+	if (!packet_is_syn(p) && !packet_is_closing(p))
+		return false;
+	return !src->pod || !dst->pod || !conn_ports_tell(p) || used_by(K3C_USED_BY_PODS);
+}
+
 /* `from_host`: made by this node itself (the kubelet's probes among it), which no policy stops. *ret_did: zero before;
  * enum policy_did. */
 static __always_inline __u32 policy_check(const struct packet *p, const struct side *src, const struct side *dst,
@@ -170,14 +186,15 @@ static __always_inline __u32 policy_check(const struct packet *p, const struct s
 	__u8 src_end;
 	__u64 now;
 
-	/* Where no policy is, only the beginning and the end of a connection are noted. */
-	if (!isolated && (p->later_fragment || p->icmp_error ||
-			  (packet_is_stateful(p->flow.proto) && !(p->flags & (PACKET_SYN | PACKET_FIN | PACKET_RST)))))
+	if (!isolated && !policy_notes(p, src, dst)) {
+		if (packet_is_syn(p))
+			*ret_did |= POLICY_NEW;
 		return K3C_DROP_NONE;
+	}
 	if (p->no_ports)
 		return K3C_DROP_FRAGMENT;
 	src_end = conn_key(&p->flow, &key);
-	now = bpf_ktime_get_ns();
+	now = bpf_ktime_get_coarse_ns(); /* seconds count: the clock's last tick will do */
 	c = bpf_map_lookup_elem(&k3c_conn, &key);
 	if (c && conn_expired(c, p->flow.proto, now))
 		c = NULL;

@@ -351,13 +351,24 @@ static inline bool state_nat_words(struct packet_state *s, char **w, size_t n, s
 	return !s->failed;
 }
 
+/* enum k3c_used */
+static inline void state_used(uint32_t used)
+{
+	uint32_t zero = 0;
+
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_TC_USED], &zero, &used, BPF_ANY), 0);
+}
+
+/* As if a program had made it. */
 static inline void state_translation(struct packet_state *s, struct pt_words *w)
 {
 	struct k3c_nat_key key;
 	struct k3c_nat value;
 
-	if (state_nat_words(s, w->at + 1, w->n - 1, &key, &value))
-		assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_NAT], &key, &value, BPF_ANY), 0);
+	if (!state_nat_words(s, w->at + 1, w->n - 1, &key, &value))
+		return;
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_NAT], &key, &value, BPF_ANY), 0);
+	state_used(K3C_USED_BY_PODS | K3C_USED_BY_HOST);
 }
 
 /* made translation ...: it is there, leads there, and closes or not as said */
@@ -611,6 +622,7 @@ static inline void state_begin(struct packet_state *s, const char *file, const c
 		state_link_flags((int)i, 0, 0);
 	}
 	state_meta_flags(0, ~(uint32_t)K3C_META_MOVING);
+	state_used(0);
 	state_clear(DP_MAP_CONN);
 	state_clear(DP_MAP_NAT);
 	state_clear(DP_MAP_FRAG);
