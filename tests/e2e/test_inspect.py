@@ -187,7 +187,7 @@ class Inspect(Case):
             self.assertTrue(all(p["place"].endswith(":8080") for p in doc["paths"]))
         self.assertIn("is headless", ask("--to", "svc/head", "--port", "8080").stdout)
         # nothing translates the Service's port: it is the pod's
-        doc = self.trace("--from", "allowed", "--to", "svc/head", "--port", "80", code=0)
+        doc = self.trace("--from", "host", "--to", "svc/head", "--port", "80", code=0)
         self.assertIn("its endpoints serve 8080", doc["note"])
         self.trace("--from", "denied", "--to", "svc/head", "--port", "8080", code=1)
         self.trace("--from", "host", "--to", "svc/head", "--port", "8080", code=0)
