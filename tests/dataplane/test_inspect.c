@@ -405,9 +405,12 @@ static void see_conn(void *arg, const struct dp_conn *c)
 static void test_connections(void **state)
 {
 	int server = server_in(b.ns, SOCK_STREAM, b.addr, 4444), client;
+	struct dp_policy_rule r = rule(DP_INGRESS, 100, 0, 0, 0);
 	struct conns_seen s = { .port = 4444 };
 	uint64_t before;
 
+	/* without any policy nothing would have to be known of it */
+	policy(&b, true, false, &r, 1);
 	assert_int_equal(client_in(a.ns, SOCK_STREAM, b.addr, 4444, &client), 0);
 	ok(dataplane_conn_each(world.dp, see_conn, &s, err));
 	assert_int_equal(s.n, 1);
