@@ -37,18 +37,27 @@ static __always_inline void host_take_answers(struct __sk_buff *skb, const struc
 		skb->mark |= K3C_MARK_MASQUERADE;
 }
 
+static __always_inline bool host_has_flag(__u32 flag)
+{
+	__u32 zero = 0;
+	struct k3c_meta *m = bpf_map_lookup_elem(&k3c_meta, &zero);
+
+	return m && (m->flags & flag);
+}
+
 /* Somebody who knows a way to the pod begins a flow with it, maybe from a port whose answers go to a service's flow.
- * Then he gets another port. `known`: and had one for the flow before. */
+ * Then he gets another port. `known`: and had one for the flow before. Where XDP translates, nobody can tell here who
+ * came straight. */
 static __always_inline int host_new_straight_flow(struct __sk_buff *skb, const struct packet *p,
 						  const struct k3c_nat_key *key, bool known)
 {
 	struct k3c_nat n = { .addr = p->dst, .port = p->flow.dport, .flags = K3C_NAT_SERVICE };
 	struct k3c_nat_key answer;
 
-	if (!host_is_pod(p, &p->dst))
+	if (!host_is_pod(p, &p->dst) || k3c_options.xdp)
 		return TC_ACT_OK;
 	nat_mirror_of(key, &n, true, &answer);
-	if (!known && !bpf_map_lookup_elem(&k3c_nat, &answer))
+	if (!known && (!bpf_map_lookup_elem(&k3c_nat, &answer) || host_has_flag(K3C_META_XDP)))
 		return TC_ACT_OK;
 	n.last_ns = bpf_ktime_get_ns();
 	if (nat_pair_service(key, &n) < 0)
@@ -118,10 +127,7 @@ static __always_inline int host_new_service_flow(struct __sk_buff *skb, const st
 
 static __always_inline bool host_is_moving(void)
 {
-	__u32 zero = 0;
-	struct k3c_meta *m = bpf_map_lookup_elem(&k3c_meta, &zero);
-
-	return m && (m->flags & K3C_META_MOVING);
+	return host_has_flag(K3C_META_MOVING);
 }
 
 static __always_inline bool host_may_masquerade_with(__u16 port)

@@ -17,7 +17,7 @@ struct k3c_options {
 	__u32 link_header;       /* host programs: bytes before the IP header on the links they are for */
 	struct k3c_port_range snat[K3C_SNAT_RANGES]; /* ports to masquerade with; the last ones may be empty */
 	__u32 snat_ports;                            /* of all of them */
-	__u32 pad;
+	__u32 xdp; /* what arrives may have been translated already, before the link's programs saw it */
 };
 _Static_assert(sizeof(struct k3c_options) == 160, "k3c_options");
 
@@ -28,6 +28,9 @@ enum k3c_meta_flags {
 	/* Programs of two builds run, each with a table of its own: a packet of a connection that is not known may be
 	 * of one that the other knows. It is dropped, and known when it comes again. */
 	K3C_META_MOVING = 4,
+	/* What tc finds on a link may have been translated by XDP before, and then looks like what its sender sent
+	 * straight to a pod. */
+	K3C_META_XDP = 8,
 };
 
 /* Bits of the one row of k3c_tc_used, set by programs, never taken back. */
