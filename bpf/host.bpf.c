@@ -54,7 +54,7 @@ static __always_inline int host_new_straight_flow(struct __sk_buff *skb, const s
 	struct k3c_nat n = { .addr = p->dst, .port = p->flow.dport, .flags = K3C_NAT_SERVICE };
 	struct k3c_nat_key answer;
 
-	if (!host_is_pod(p, &p->dst) || k3c_options.xdp)
+	if (!host_is_pod(p, &p->dst))
 		return TC_ACT_OK;
 	nat_mirror_of(key, &n, true, &answer);
 	if (!known && (!bpf_map_lookup_elem(&k3c_nat, &answer) || host_has_flag(K3C_META_XDP)))

@@ -17,7 +17,7 @@ struct k3c_options {
 	__u32 link_header;       /* host programs: bytes before the IP header on the links they are for */
 	struct k3c_port_range snat[K3C_SNAT_RANGES]; /* ports to masquerade with; the last ones may be empty */
 	__u32 snat_ports;                            /* of all of them */
-	__u32 xdp; /* what arrives may have been translated already, before the link's programs saw it */
+	__u32 pad;
 };
 _Static_assert(sizeof(struct k3c_options) == 160, "k3c_options");
 

@@ -643,6 +643,7 @@ static inline void state_open(void)
 	o.direct_nets = direct;
 	o.n_direct_nets = ARRAY_SIZE(direct);
 	ok(dataplane_open(&o, &world.dp, err));
+	state_meta_flags(0, ~(uint32_t)K3C_META_XDP); /* no packet of ours has been there */
 	pod_make_dual(&state_pods[0], "packet-a", "10.42.4.1", "fd42::1", 0);
 	pod_make_dual(&state_pods[1], "packet-b", "10.42.4.2", "fd42::2", 0);
 }

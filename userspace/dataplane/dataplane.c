@@ -105,7 +105,6 @@ static void dataplane_program_options(const struct dataplane *dp, struct k3c_opt
 		dataplane_net(&dp->options.service_nets[f], &ret->service_net[f], &ret->service_mask[f]);
 	}
 	ret->link_header = ETHER_HDR_LEN;
-	ret->xdp = dp->options.xdp != DP_XDP_OFF;
 	ret->host_netns_cookie = dataplane_netns_cookie();
 	snat_ranges(dp->options.node_port_min, dp->options.node_port_max, ret);
 }

@@ -103,11 +103,21 @@ static void xdp_detach_others(const struct dataplane *dp, const int *ifindexes, 
 	closedir(d);
 }
 
+static void xdp_tell(struct dataplane *dp)
+{
+	uint32_t before = dp->meta.flags;
+
+	dp->meta.flags = dp->options.xdp == DP_XDP_OFF ? before & ~(uint32_t)K3C_META_XDP : before | K3C_META_XDP;
+	if (dp->meta.flags != before)
+		(void)dataplane_meta_write(dp, NULL);
+}
+
 void xdp_sync(struct dataplane *dp, const int *ifindexes, size_t n)
 {
 	/* Until the maps are filled for this build, what runs is the one before's. */
 	if (dp->unsettled)
 		return;
+	xdp_tell(dp);
 	xdp_detach_others(dp, ifindexes, n);
 	if (dp->options.xdp == DP_XDP_OFF)
 		return;
