@@ -60,8 +60,8 @@ class Guest:
     lock = threading.Lock()
     stopping = False
 
-    def __init__(self, kernel, initramfs, console, limit_s, on_result, on_boot=lambda guest: None):
-        self.kernel, self.initramfs, self.console = kernel, initramfs, console
+    def __init__(self, kernel, initramfs, console, limit_s, on_result, on_boot=lambda guest: None, nice=0):
+        self.kernel, self.initramfs, self.console, self.nice = kernel, initramfs, console, nice
         self.limit_s, self.on_result, self.on_boot = limit_s, on_result, on_boot
         self.results, self.problem, self.process = [], None, None
         self.booted_s = self.all_s = self.processor_s = 0.0
@@ -76,11 +76,13 @@ class Guest:
                      f"k3c.limit={TEST_LIMIT_S}")
         if tsc_khz():
             arguments += f" tsc_early_khz={tsc_khz()}"
-        return ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-M", "q35", "-cpu", self.kernel.cpu,
+        return ["setpriv", "--pdeathsig", "KILL", "nice", "-n", str(self.nice),
+                "qemu-system-x86_64", "-M", "q35", "-cpu", self.kernel.cpu,
                 "-accel", os.environ.get("K3C_VM_ACCEL", "tcg,thread=multi"), "-m", str(MEMORY_MB),
-                "-smp", str(self.kernel.processors), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-kernel", str(self.kernel.image),
-                "-initrd", str(self.initramfs), "-append", arguments, "-serial", f"file:{self.console}",
-                "-chardev", "stdio,id=results,signal=off", "-serial", "chardev:results"]
+                "-smp", str(self.kernel.processors), "-nodefaults", "-no-user-config", "-no-reboot",
+                "-display", "none", "-kernel", str(self.kernel.image), "-initrd", str(self.initramfs),
+                "-append", arguments, "-serial", f"file:{self.console}", "-chardev", "stdio,id=results,signal=off",
+                "-serial", "chardev:results"]
 
     def used_s(self):
         """Seconds of processor that the emulator has used: on a busy machine the only time that says something."""
@@ -93,8 +95,9 @@ class Guest:
             if Guest.stopping:
                 self.problem = "interrupted"
                 return
+            # no interrupt of the terminal; of the driver's session all the same: being nice ends at a session's border
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                            stderr=subprocess.STDOUT, start_new_session=True)
+                                            stderr=subprocess.STDOUT, process_group=0)
             Guest.running.add(self)
         alarm = threading.Timer(self.limit_s, self.end, [f"the guest took longer than {self.limit_s} s"])
         boot = threading.Timer(BOOT_LIMIT_S, self.end, [f"no word from the guest within {BOOT_LIMIT_S} s"])

@@ -104,8 +104,7 @@ def lower_quartile(values):
 def interleave(ways, seconds, rounds):
     """{name: what the program printed, over the rounds} for {name: run(seconds)}; whatever disturbs the machine disturbs
     all alike, and each round begins with another one. Processor time: the lower quartile of the rounds, as others that
-    push this one's lines out of the caches add to it; not the least, which may be a round where the backend, kept from the
-    core, took its connections by the dozen. All else: the median."""
+    push this one's lines out of the caches add to it; not the least, which one lucky round decides. All else: the median."""
     got = {name: [] for name in ways}
     names = list(ways)
     for r in range(rounds):
