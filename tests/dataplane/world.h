@@ -256,6 +256,32 @@ static inline void pass_bytes(int from, int to, const char *text)
 	assert_string_equal(buf, text);
 }
 
+#define WORLD_BULK_BYTES 60000
+
+/* More than a segment, as the stack likes to hand them on: large, with sums that are not yet computed. Read along: how
+ * much two sockets hold together is the kernel's to say. */
+static inline void pass_bulk(int from, int to)
+{
+	char big[WORLD_BULK_BYTES], back[WORLD_BULK_BYTES];
+	size_t sent = 0, got = 0;
+
+	memset(big, 'x', sizeof(big));
+	while (got < sizeof(back)) {
+		ssize_t n = sent < sizeof(big) ? send(from, big + sent, sizeof(big) - sent, MSG_DONTWAIT | MSG_NOSIGNAL)
+					       : 0;
+
+		if (n > 0)
+			sent += (size_t)n;
+		else if (n < 0 && errno != EAGAIN)
+			fail_msg("send: %s", strerror(errno));
+		n = recv(to, back + got, sizeof(back) - got, 0);
+		if (n <= 0)
+			fail_msg("%zu of %zu bytes: %s", got, sizeof(back), n ? strerror(errno) : "end");
+		got += (size_t)n;
+	}
+	assert_memory_equal(big, back, sizeof(big));
+}
+
 static inline bool addr_is(const struct sockaddr_in *s, const char *text, uint16_t port)
 {
 	struct sockaddr_in want = sin_of(text, port);
