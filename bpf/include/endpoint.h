@@ -12,6 +12,8 @@ enum k3c_policy_flags {
 	K3C_EP_ISOLATED_EGRESS = 2,
 	K3C_EP_PREFIXES_INGRESS = 4, /* the policy has rules by prefix: worth a second look-up */
 	K3C_EP_PREFIXES_EGRESS = 8,
+	K3C_EP_PREFIXES_ONLY_INGRESS = 64, /* and none by identity: no first one. Earlier builds never say so */
+	K3C_EP_PREFIXES_ONLY_EGRESS = 128,
 };
 
 enum k3c_endpoint_flags {

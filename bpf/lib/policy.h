@@ -62,11 +62,12 @@ static __always_inline bool policy_rule(__u32 set, __u32 peer, __u8 direction, _
 static __always_inline bool policy_allows(const struct k3c_endpoint_policy *pod, __u8 direction,
 					  const struct side *peer, __u8 proto, __be16 port)
 {
-	__u16 prefixes = direction == K3C_INGRESS ? K3C_EP_PREFIXES_INGRESS : K3C_EP_PREFIXES_EGRESS;
+	__u32 prefixes = direction == K3C_INGRESS ? K3C_EP_PREFIXES_INGRESS : K3C_EP_PREFIXES_EGRESS;
+	__u32 only = direction == K3C_INGRESS ? K3C_EP_PREFIXES_ONLY_INGRESS : K3C_EP_PREFIXES_ONLY_EGRESS;
 	struct k3c_prefix_key key = { .prefixlen = K3C_PREFIX_BITS_FIXED + 128, .direction = direction };
 	__u32 *class;
 
-	if (peer->identity && policy_rule(pod->set, peer->identity, direction, proto, port))
+	if (peer->identity && !(pod->flags & only) && policy_rule(pod->set, peer->identity, direction, proto, port))
 		return true;
 	if (!(pod->flags & prefixes))
 		return false;
@@ -140,9 +141,12 @@ static __always_inline void policy_note(struct k3c_conn *c, __u32 generation, __
 									       : K3C_CONN_CUT_INGRESS);
 }
 
-/* Allowed. `flags`: enum k3c_conn_flags. */
-static __always_inline __u32 policy_begin(const struct packet *p, const struct k3c_conn_key *key, __u8 initiator,
-					  __u8 flags, bool isolated, __u32 generation, __u64 now, __u32 *ret_did)
+/* Allowed. `flags`: enum k3c_conn_flags. `ended`: an earlier connection's entry of this key, or NULL: it is taken over
+ * where it stands, which spares the table a second search, a place to clear and one to give back. What another
+ * processor sees halfway (who began, but not yet how it was judged) does for a packet that comes meanwhile. */
+static __always_inline __u32 policy_begin(const struct packet *p, const struct k3c_conn_key *key,
+					  struct k3c_conn *ended, __u8 initiator, __u8 flags, bool isolated,
+					  __u32 generation, __u64 now, __u32 *ret_did)
 {
 	struct k3c_conn c = {
 		.last_ns = now, .judged = K3C_CONN_JUDGED(generation, 0), .initiator = initiator, .flags = flags
@@ -153,7 +157,9 @@ static __always_inline __u32 policy_begin(const struct packet *p, const struct k
 	if (packet_is_closing(p))
 		c.flags |= K3C_CONN_CLOSING;
 	/* Only where a policy stands must the answers find an entry. */
-	if (bpf_map_update_elem(&k3c_conn, key, &c, BPF_ANY) < 0 && isolated)
+	if (ended)
+		*ended = c;
+	else if (bpf_map_update_elem(&k3c_conn, key, &c, BPF_ANY) < 0 && isolated)
 		return K3C_DROP_CONN_FULL;
 	*ret_did |= POLICY_NEW;
 	return K3C_DROP_NONE;
@@ -182,7 +188,7 @@ static __always_inline __u32 policy_check(const struct packet *p, const struct s
 	bool isolated = policy_isolates(src) || policy_isolates(dst), is_answer;
 	struct k3c_conn_key key = {};
 	__u32 reason = K3C_DROP_NONE;
-	struct k3c_conn *c;
+	struct k3c_conn *c, *ended = NULL;
 	__u8 src_end;
 	__u64 now;
 
@@ -196,11 +202,14 @@ static __always_inline __u32 policy_check(const struct packet *p, const struct s
 	src_end = conn_key(&p->flow, &key);
 	now = bpf_ktime_get_coarse_ns(); /* seconds count: the clock's last tick will do */
 	c = bpf_map_lookup_elem(&k3c_conn, &key);
-	if (c && conn_expired(c, p->flow.proto, now))
+	if (c && conn_expired(c, p->flow.proto, now)) {
+		ended = c;
 		c = NULL;
+	}
 	is_answer = c ? c->initiator != src_end : conn_looks_answer(p);
 	/* A new connection may reuse the ports of an old one, also from the other side. */
 	if (c && packet_is_syn(p) && (is_answer || (c->flags & K3C_CONN_CLOSING))) {
+		ended = c;
 		c = NULL;
 		is_answer = false;
 	}
@@ -210,7 +219,8 @@ static __always_inline __u32 policy_check(const struct packet *p, const struct s
 		if (known != POLICY_UNDECIDED)
 			return known;
 	} else if (is_answer ? node_has(&p->flow.dst) : from_host) {
-		return policy_begin(p, &key, src_end ^ is_answer, K3C_CONN_HOST, isolated, generation, now, ret_did);
+		return policy_begin(p, &key, ended, src_end ^ is_answer, K3C_CONN_HOST, isolated, generation, now,
+				    ret_did);
 	}
 	*ret_did |= POLICY_JUDGED;
 	if (is_answer)
@@ -221,5 +231,6 @@ static __always_inline __u32 policy_check(const struct packet *p, const struct s
 		policy_note(c, generation, reason);
 		return reason;
 	}
-	return reason ? reason : policy_begin(p, &key, src_end ^ is_answer, 0, isolated, generation, now, ret_did);
+	return reason ? reason
+		      : policy_begin(p, &key, ended, src_end ^ is_answer, 0, isolated, generation, now, ret_did);
 }

@@ -48,7 +48,7 @@ static bool compiled_allows(const struct policy_compiled *c, uint8_t direction, 
 	struct k3c_prefix_key prefix = { .direction = direction, .addr = *addr };
 	const struct policy_prefix *best = NULL;
 
-	if (identity && rule_match(c, &rule))
+	if (identity && (c->has_identities[direction] || !c->has_prefixes[direction]) && rule_match(c, &rule))
 		return true;
 	for (size_t i = 0; i < c->n_prefixes; i++)
 		if (bits_equal(&c->prefixes[i].key.set, &prefix.set, c->prefixes[i].key.prefixlen) &&

@@ -282,6 +282,7 @@ static bool probe_allows(struct dataplane *dp, const struct k3c_endpoint_policy 
 			 const struct k3c_addr *peer, uint32_t peer_identity, uint8_t proto, uint16_t port)
 {
 	uint32_t prefixes = direction == K3C_INGRESS ? K3C_EP_PREFIXES_INGRESS : K3C_EP_PREFIXES_EGRESS;
+	uint32_t only = direction == K3C_INGRESS ? K3C_EP_PREFIXES_ONLY_INGRESS : K3C_EP_PREFIXES_ONLY_EGRESS;
 	const struct k3c_prefix_key key = {
 		.prefixlen = K3C_PREFIX_BITS_FIXED + 128,
 		.set = pod->set,
@@ -290,7 +291,7 @@ static bool probe_allows(struct dataplane *dp, const struct k3c_endpoint_policy 
 	};
 	uint32_t class;
 
-	if (peer_identity && probe_rule(dp, pod->set, peer_identity, direction, proto, port))
+	if (peer_identity && !(pod->flags & only) && probe_rule(dp, pod->set, peer_identity, direction, proto, port))
 		return true;
 	if (!(pod->flags & prefixes) || bpf_map_lookup_elem(dp->maps[DP_MAP_PREFIX], &key, &class) < 0)
 		return false;

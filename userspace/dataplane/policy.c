@@ -216,7 +216,11 @@ static int policy_done(struct dataplane *dp, int r, struct err *err)
 
 static uint32_t policy_flags(const struct dp_policy *p, const struct policy_compiled *c)
 {
-	return (p->isolated_ingress ? K3C_EP_ISOLATED_INGRESS : 0u) |
+	bool only_ingress = c->has_prefixes[DP_INGRESS] && !c->has_identities[DP_INGRESS];
+	bool only_egress = c->has_prefixes[DP_EGRESS] && !c->has_identities[DP_EGRESS];
+
+	return (only_ingress ? K3C_EP_PREFIXES_ONLY_INGRESS : 0u) | (only_egress ? K3C_EP_PREFIXES_ONLY_EGRESS : 0u) |
+	       (p->isolated_ingress ? K3C_EP_ISOLATED_INGRESS : 0u) |
 	       (p->isolated_egress ? K3C_EP_ISOLATED_EGRESS : 0u) |
 	       (c->has_prefixes[DP_INGRESS] ? K3C_EP_PREFIXES_INGRESS : 0u) |
 	       (c->has_prefixes[DP_EGRESS] ? K3C_EP_PREFIXES_EGRESS : 0u);

@@ -346,6 +346,7 @@ static int compile_rule(struct compiler *c, const struct dp_policy *p, size_t at
 
 	if (r->identity) {
 		emit_ports(c, r->identity & ~K3C_PEER_CLASS, &ports);
+		c->out->has_identities[c->direction] = true;
 		return 0;
 	}
 	v.ports = compiler_ports(c, &ports);

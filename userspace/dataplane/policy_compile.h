@@ -23,7 +23,7 @@ struct policy_compiled {
 	size_t n_rules, cap_rules;
 	struct policy_prefix *prefixes;
 	size_t n_prefixes, cap_prefixes;
-	bool has_prefixes[2]; /* by direction */
+	bool has_prefixes[2], has_identities[2]; /* by direction */
 };
 
 void policy_compiled_finish(struct policy_compiled *c);
