@@ -65,8 +65,9 @@ static __always_inline int host_new_straight_flow(struct __sk_buff *skb, const s
 	return nat_translate(skb, p, K3C_NAT_IN, &n) < 0 ? host_drop(skb, p, K3C_DROP_MALFORMED) : TC_ACT_OK;
 }
 
-/* For an address that is not the node's: the stack refuses in the name of that one what comes to a port that nobody can
- * have. Only the answer's half is written, and the next packet looks for backends again. */
+/* The stack refuses (RST, port unreachable) what comes to a port that nobody can have: not the one that was asked for,
+ * where a process may listen whom the Service hides, and in the name of an address that is not the node's. Only the
+ * answer's half is written, and the next packet looks for backends again. */
 static __always_inline int host_refuse(struct __sk_buff *skb, const struct packet *p, const struct k3c_nat_key *key)
 {
 	__u32 ifindex = skb->ifindex, family = p->v6 ? K3C_V6 : K3C_V4;
@@ -76,7 +77,7 @@ static __always_inline int host_refuse(struct __sk_buff *skb, const struct packe
 	if (!link)
 		return TC_ACT_SHOT;
 	barrier_var(family);
-	n.addr = link->addr[family & 1];
+	n.addr = node_has(&p->dst) ? p->dst : link->addr[family & 1];
 	n.last_ns = bpf_ktime_get_ns();
 	if (!n.addr.q[1] || nat_take_place(key, &n) < 0 || nat_translate(skb, p, K3C_NAT_IN, &n) < 0)
 		return TC_ACT_SHOT;
@@ -99,9 +100,8 @@ static __always_inline int host_new_service_flow(struct __sk_buff *skb, const st
 	case LB_NOT_A_SERVICE:
 		return host_new_straight_flow(skb, p, key, known);
 	case LB_NO_BACKEND:
-		/* The node's own stack refuses (RST, port unreachable). */
 		drop_packet(skb, p, K3C_DROP_NO_BACKEND, 0, 0);
-		return node_has(&p->dst) ? TC_ACT_OK : host_refuse(skb, p, key);
+		return host_refuse(skb, p, key);
 	case LB_SILENT:
 		return host_drop(skb, p, K3C_DROP_NO_BACKEND);
 	case LB_DENIED:

@@ -35,8 +35,9 @@ enum k3c_meta_flags {
 
 /* Bits of the one row of k3c_tc_used, set by programs, never taken back. */
 enum k3c_used {
-	K3C_USED_BY_PODS = 1, /* packets of pods were translated by packet_service.h */
-	K3C_USED_BY_HOST = 2, /* somebody outside reached a backend that is no pod: its answers need translation */
+	K3C_USED_BY_PODS = 1,   /* packets of pods were translated by packet_service.h */
+	K3C_USED_BY_HOST = 2,   /* somebody outside reached a backend that is no pod: its answers need translation */
+	K3C_USED_BACKWARDS = 4, /* a connection began at a server's port towards a client's: ports tell the wrong end */
 };
 
 struct k3c_meta {

@@ -52,6 +52,13 @@ static __always_inline bool conn_looks_answer(const struct packet *p)
 	       bpf_ntohs(p->flow.dport) >= K3C_CONN_CLIENT_PORT_MIN;
 }
 
+/* Its ports tell the wrong end of all packets that follow. */
+static __always_inline bool conn_begins_backwards(const struct packet *p)
+{
+	return packet_is_syn(p) && bpf_ntohs(p->flow.sport) < K3C_CONN_CLIENT_PORT_MIN &&
+	       bpf_ntohs(p->flow.dport) >= K3C_CONN_CLIENT_PORT_MIN;
+}
+
 /* Would it tell the same of every packet of the connection that this one begins (or ends, from whichever side)? */
 static __always_inline bool conn_ports_tell(const struct packet *p)
 {

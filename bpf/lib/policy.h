@@ -167,8 +167,10 @@ static __always_inline __u32 policy_begin(const struct packet *p, const struct k
 
 /* Where no policy is, only the beginning and the end of a connection are noted, for the day that there is one: who
  * began it must be known then. Between two pods of this node not even these, where the ports will tell it as well:
- * conn_looks_answer() knows the one end, and takes the other for who began. Who comes from elsewhere is always noted:
- * nat_is_straight() asks for it, and also for pods, where what they send is translated here. */
+ * conn_looks_answer() knows the one end, and takes the other for who began. Once one has begun where ports tell the
+ * wrong end, and was noted, all are: another over the same ports, from the other side, must not find that entry. Who
+ * comes from elsewhere is always noted: nat_is_straight() asks for it, and also for pods, where what they send is
+ * translated here. */
 static __always_inline bool policy_notes(const struct packet *p, const struct side *src, const struct side *dst)
 {
 	if (p->later_fragment || p->icmp_error)
@@ -177,7 +179,7 @@ static __always_inline bool policy_notes(const struct packet *p, const struct si
 		return true;
 	if (!packet_is_syn(p) && !packet_is_closing(p))
 		return false;
-	return !src->pod || !dst->pod || !conn_ports_tell(p) || used_by(K3C_USED_BY_PODS);
+	return !src->pod || !dst->pod || !conn_ports_tell(p) || used_by(K3C_USED_BY_PODS | K3C_USED_BACKWARDS);
 }
 
 /* `from_host`: made by this node itself (the kubelet's probes among it), which no policy stops. *ret_did: zero before;
@@ -199,6 +201,8 @@ static __always_inline __u32 policy_check(const struct packet *p, const struct s
 	}
 	if (p->no_ports)
 		return K3C_DROP_FRAGMENT;
+	if (conn_begins_backwards(p) && src->pod && dst->pod)
+		used_note(K3C_USED_BACKWARDS);
 	src_end = conn_key(&p->flow, &key);
 	now = bpf_ktime_get_coarse_ns(); /* seconds count: the clock's last tick will do */
 	c = bpf_map_lookup_elem(&k3c_conn, &key);
