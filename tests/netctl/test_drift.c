@@ -128,6 +128,52 @@ static void test_frontends(void **state)
 	expect_right();
 }
 
+static size_t sources_now(uint32_t *ret_set)
+{
+	struct k3c_source_key key;
+	size_t n = 0;
+
+	for (int r = bpf_map_get_next_key(world.dp->maps[DP_MAP_SOURCE], NULL, &key); r == 0;
+	     r = bpf_map_get_next_key(world.dp->maps[DP_MAP_SOURCE], &key, &key)) {
+		*ret_set = key.set;
+		n++;
+	}
+	return n;
+}
+
+/* A range too many lets others in: it goes. Named twice or within another, ranges are no drift. */
+static void test_sources(void **state)
+{
+	struct k3c_source_key key = { .prefixlen = K3C_SOURCE_BITS_FIXED + DP_V4_BITS, .addr = dp_addr_v4(0) };
+	int fd = world.dp->maps[DP_MAP_SOURCE];
+	uint32_t value, set = 0;
+	struct dp_drift found;
+	struct request rq;
+
+	service("ranges", "10.43.0.98", 80,
+		",'type':'LoadBalancer','allocateLoadBalancerNodePorts':false,'loadBalancerSourceRanges':["
+		"'198.51.100.0/25','198.51.100.7/25','198.51.0.0/16','192.0.0.0/8']");
+	slice("ranges", web.addr, 8080);
+	rq = fixture_request(API_VERB_PATCH, KIND_SERVICE, "default", "ranges",
+			     "{\"status\":{\"loadBalancer\":{\"ingress\":[{\"ip\":\"192.0.2.8\"}]}}}");
+	rq.patch = REQUEST_PATCH_MERGE;
+	rq.subresource = "status";
+	fixture_run(node.f, &rq);
+	fixture_expect(node.f, 200, "ranges");
+	settle();
+	expect_nothing();
+	assert_int_equal(sources_now(&set), 3);
+	key.set = set;
+	assert_int_equal(bpf_map_update_elem(fd, &key, &key.prefixlen, BPF_ANY), 0);
+	found = look();
+	expect_found(&found, DP_DRIFT_FRONTEND, 1);
+	expect_nothing();
+	assert_int_equal(sources_now(&set), 3);
+	key.set = set;
+	assert_true(bpf_map_lookup_elem(fd, &key, &value) < 0);
+	expect_right();
+}
+
 static void test_endpoints(void **state)
 {
 	struct dp_addr addr = ip(web.addr), nobody = ip("10.42.0.200");
@@ -613,6 +659,7 @@ static int tests(void)
 	const struct CMUnitTest all[] = {
 		cmocka_unit_test_setup_teardown(test_nothing, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_frontends, drift_setup, drift_teardown),
+		cmocka_unit_test_setup_teardown(test_sources, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_endpoints, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_rules, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_programs_and_filters, drift_setup, drift_teardown),

@@ -75,6 +75,8 @@ static void trace_print(const struct trace *t, const struct json *v)
 	else if (service)
 		printf("  service %.*s %.*s, %" PRId64 " backend(s)\n", STR_ARG(json_get_str(service, "name")),
 		       STR_ARG(json_get_str(service, "kind")), json_get_int(service, "backends", 0));
+	if (json_get(service, "difference"))
+		printf("  !! maps and objects: %.*s\n", STR_ARG(json_get_str(service, "difference")));
 	json_foreach(path, json_get(v, "paths"))
 		print_path(path);
 	if (json_get_int(v, "pathsLeftOut", 0))

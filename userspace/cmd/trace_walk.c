@@ -8,6 +8,7 @@
 #include "userspace/cmd/trace.h"
 #include "userspace/netctl/address.h"
 #include "userspace/netctl/explain.h"
+#include "userspace/netctl/status.h"
 
 struct trace_service {
 	struct trace *t;
@@ -16,6 +17,7 @@ struct trace_service {
 	const char *kind;
 	struct dp_backend *backends;
 	size_t n;
+	struct json *frontend; /* as the maps have it */
 };
 
 static bool trace_in_sources(const struct dp_service *s, const struct dp_addr *from)
@@ -37,6 +39,7 @@ static void trace_frontend(void *arg, const struct dp_service *s)
 	out->denied = !out->t->from.is_node && !trace_in_sources(s, &out->t->from.addr);
 	out->n = outside ? s->n_outside : s->n_backends;
 	out->silent = outside;
+	out->frontend = netctl_frontend_json(&out->t->in.arena, s);
 	out->backends = arena_new_array(&out->t->in.arena, struct dp_backend, out->n);
 	if (out->n)
 		memcpy(out->backends, backends, out->n * sizeof(*backends));
@@ -156,7 +159,7 @@ static void trace_answer(struct trace *t, struct json *v, const char *reason)
 {
 	struct arena *a = &t->in.arena;
 	size_t n = 0, n_allowed = 0;
-	bool agree = true;
+	bool agree = !json_get(json_get(v, "service"), "difference");
 
 	json_foreach(path, json_get(v, "paths")) {
 		n++;
@@ -185,6 +188,31 @@ static struct json *trace_service_json(struct trace *t, const struct trace_servi
 	json_set_cstr(a, v, "kind", s->kind);
 	json_set_int(a, v, "backends", (int64_t)s->n);
 	return v;
+}
+
+static bool trace_same_place(const struct json *a, const struct json *b)
+{
+	static const char *const place[] = { "kind", "protocol", "address", "port" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(place); i++)
+		if (!json_equal(json_get(a, place[i]), json_get(b, place[i])))
+			return false;
+	return true;
+}
+
+/* What the frontend in the maps has other than the objects ask for. */
+static void trace_compare(struct trace *t, const struct trace_service *s, struct json *v)
+{
+	struct arena *a = &t->in.arena;
+
+	if (!t->in.network)
+		return;
+	json_foreach(row, status_kernel_services(t->in.dp, a, t->in.network)) {
+		struct str difference = json_get_str(row, "difference");
+
+		if (difference.n && trace_same_place(row, s->frontend))
+			json_set_str(a, json_get(v, "service"), "difference", difference);
+	}
 }
 
 /* The number of a headless Service's port, where its endpoints have another: nobody translates it. */
@@ -258,6 +286,7 @@ static const char *trace_address(struct trace *t, struct json *v, struct json *p
 		return NULL;
 	}
 	json_set(v, "service", trace_service_json(t, &s));
+	trace_compare(t, &s, v);
 	reason = s.denied ? "source-range" : !s.n ? "no-service-backend" : NULL;
 	for (size_t i = 0; !reason && i < s.n && i < TRACE_PATHS_MAX; i++)
 		json_append(paths, trace_path(t, &s.backends[i].addr, s.backends[i].port));

@@ -3,6 +3,7 @@
  * the number of its set while the ranges stay the same. Loop thread. */
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "bpf/include/service.h"
@@ -48,22 +49,6 @@ static size_t sources_distinct(const struct dp_service *s)
 	return n;
 }
 
-bool sources_same(struct dataplane *dp, const struct dp_service *s, uint32_t set, uint16_t n)
-{
-	if (!set || !s->n_sources)
-		return !set && !s->n_sources && !n;
-	if (sources_distinct(s) != n)
-		return false;
-	for (size_t i = 0; i < s->n_sources; i++) {
-		struct k3c_source_key key;
-
-		sources_key(&s->sources[i], set, &key);
-		if (!sources_has(dp, &key))
-			return false;
-	}
-	return true;
-}
-
 uint32_t sources_scan(struct dataplane *dp, bool (*fn)(void *arg, const struct k3c_source_key *key), void *arg)
 {
 	struct k3c_source_key key, *dead = NULL;
@@ -91,6 +76,43 @@ void sources_delete(struct dataplane *dp, uint32_t set)
 {
 	if (set)
 		(void)sources_scan(dp, sources_of_set, &set);
+}
+
+struct sources_counter {
+	uint32_t set;
+	uint32_t n;
+};
+
+static bool sources_counted(void *arg, const struct k3c_source_key *key)
+{
+	struct sources_counter *c = arg;
+
+	c->n += key->set == c->set;
+	return false;
+}
+
+static uint32_t sources_count(struct dataplane *dp, uint32_t set)
+{
+	struct sources_counter c = { .set = set };
+
+	(void)sources_scan(dp, sources_counted, &c);
+	return c.n;
+}
+
+bool sources_same(struct dataplane *dp, const struct dp_service *s, uint32_t set, uint16_t n)
+{
+	if (!set || !s->n_sources)
+		return !set && !s->n_sources && !n;
+	if (sources_distinct(s) != n)
+		return false;
+	for (size_t i = 0; i < s->n_sources; i++) {
+		struct k3c_source_key key;
+
+		sources_key(&s->sources[i], set, &key);
+		if (!sources_has(dp, &key))
+			return false;
+	}
+	return sources_count(dp, set) == n; /* one more lets others in */
 }
 
 int sources_write(struct dataplane *dp, const struct dp_service *s, uint32_t set, uint16_t *ret_n, struct err *err)
@@ -142,12 +164,23 @@ static bool sources_listed(void *arg, const struct k3c_source_key *key)
 	return false;
 }
 
+static int sources_net_compare(const void *a, const void *b)
+{
+	const struct dp_net *x = a, *y = b;
+	int c = memcmp(x->addr.b, y->addr.b, sizeof(x->addr.b));
+
+	return c ? c : (int)x->bits - (int)y->bits;
+}
+
+/* The kernel gives the narrow ones before those around them. */
 struct dp_net *sources_read(struct dataplane *dp, uint32_t set, size_t *ret_n)
 {
 	struct sources_list l = { .set = set };
 
 	if (set)
 		(void)sources_scan(dp, sources_listed, &l);
+	if (l.n)
+		qsort(l.nets, l.n, sizeof(*l.nets), sources_net_compare);
 	*ret_n = l.n;
 	return l.nets;
 }

@@ -343,6 +343,18 @@ static int services_net_cmp(const void *a, const void *b)
 	return c ? c : (int)x->bits - (int)y->bits;
 }
 
+/* Sorted, each once: as the map has them. */
+static void services_sort_sources(struct dp_net *nets, size_t *n)
+{
+	size_t kept = 1;
+
+	qsort(nets, *n, sizeof(*nets), services_net_cmp);
+	for (size_t i = 1; i < *n; i++)
+		if (services_net_cmp(&nets[i], &nets[kept - 1]) != 0)
+			nets[kept++] = nets[i];
+	*n = kept;
+}
+
 static void services_sources(struct service_view *v)
 {
 	const struct json *ranges = json_get(v->spec, "loadBalancerSourceRanges");
@@ -361,7 +373,7 @@ static void services_sources(struct service_view *v)
 		/* Ranges that name nobody of a family let nobody of it in: not everybody, as an empty list would. */
 		if (!v->n_sources[f])
 			v->sources[f][v->n_sources[f]++] = (struct dp_net){ address_any((enum dp_family)f), 128 };
-		qsort(v->sources[f], v->n_sources[f], sizeof(struct dp_net), services_net_cmp);
+		services_sort_sources(v->sources[f], &v->n_sources[f]);
 	}
 }
 
