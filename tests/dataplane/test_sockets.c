@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sockets of vanished backends are told, many backends in one pass, wherever the sockets are; what is connected
- * elsewhere is left alone. */
+ * elsewhere, or came there by another way than the one that is no more, is left alone. */
 #include "tests/dataplane/world.h"
 
 #include <bpf/bpf.h>
 
 #include "bpf/include/nat.h"
+#include "bpf/include/service.h"
 
 #define PODS 3
 
@@ -328,6 +329,100 @@ static void test_swapped(void **state)
 	}
 }
 
+static void assert_lives(int fd)
+{
+	union any_addr peer;
+	socklen_t len = sizeof(peer);
+
+	assert_int_equal(getpeername(fd, &peer.sa, &len), 0);
+	assert_false(readable(fd, 0));
+}
+
+/* Datagram sockets at one backend: told is who came by the frontend that leads there no more, on the host and in pods,
+ * and nobody else, whosever address it is. */
+static void test_lost_by_frontend(void **state)
+{
+	struct dp_backend b[2] = { { ip(f->pods[0]), 5353 }, { ip(f->node), 5353 } };
+	int ns[] = { client_pod.ns, world_host_ns() };
+
+	for (size_t at = 0; at < ARRAY_SIZE(b); at++) {
+		struct dp_service ips[2] = { cluster_ip(IPPROTO_UDP, 53, &b[at], 1),
+					     cluster_ip(IPPROTO_UDP, 54, &b[at], 1) };
+		const char *address = at ? f->node : f->pods[0];
+		int lost[2], mapped[2], kept[2], direct[2], mapped_direct[2];
+
+		for (int i = 0; i < 2; i++)
+			ok(dataplane_service_set(world.dp, &ips[i], err));
+		for (int i = 0; i < 2; i++) {
+			assert_int_equal(client_in(ns[i], SOCK_DGRAM, f->service, 53, &lost[i]), 0);
+			assert_int_equal(client_in(ns[i], SOCK_DGRAM, f->service, 54, &kept[i]), 0);
+			assert_int_equal(client_in(ns[i], SOCK_DGRAM, address, 5353, &direct[i]), 0);
+			mapped[i] = mapped_client(ns[i], SOCK_DGRAM, f->service, 53);
+			mapped_direct[i] = mapped_client(ns[i], SOCK_DGRAM, address, 5353);
+		}
+		ips[0].n_backends = 0;
+		ok(dataplane_service_set(world.dp, &ips[0], err));
+		ok(dataplane_flows_check(world.dp, &b[at], 1, err));
+		sockets_finish(world.dp);
+		for (int i = 0; i < 2; i++) {
+			assert_told(lost[i]);
+			assert_told(mapped[i]);
+			assert_lives(kept[i]);
+			assert_lives(direct[i]);
+			assert_lives(mapped_direct[i]);
+			close(kept[i]);
+			close(direct[i]);
+			close(mapped_direct[i]);
+			ok(dataplane_service_delete(world.dp, &ips[i], err));
+		}
+	}
+}
+
+/* No Service's any more: connections end that came by one, also when only the socket itself remembers it. */
+static void test_left(void **state)
+{
+	struct dp_backend b = { ip(f->node), 8081 }, other = { ip(f->node), 8082 };
+	struct dp_service s = cluster_ip(IPPROTO_TCP, 81, &b, 1);
+	int node = server_in(world_host_ns(), SOCK_STREAM, f->node, 8081);
+	int ns[] = { client_pod.ns, world_host_ns() }, by[2], direct[2], ends[4];
+
+	ok(dataplane_service_set(world.dp, &s, err));
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(client_in(ns[i], SOCK_STREAM, f->service, 81, &by[i]), 0);
+		ends[i] = accept_any(node, NULL);
+		assert_int_equal(client_in(ns[i], SOCK_STREAM, f->node, 8081, &direct[i]), 0);
+		ends[2 + i] = accept_any(node, NULL);
+	}
+	assert_lives(by[0]); /* who asks for the peer takes it along */
+	for (uint32_t row = 0; row < K3C_SOCK_TCP_ROWS; row++) {
+		struct k3c_sock_tcp tcp;
+		uint64_t cookie;
+		socklen_t len = sizeof(cookie);
+
+		assert_int_equal(getsockopt(by[0], SOL_SOCKET, SO_COOKIE, &cookie, &len), 0);
+		assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_SOCK_TCP], &row, &tcp), 0);
+		if (tcp.cookie == cookie)
+			assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_SOCK_TCP], &row,
+							     &(struct k3c_sock_tcp){ 0 }, 0),
+					 0);
+	}
+	ok(dataplane_service_delete(world.dp, &s, err));
+	ok(dataplane_backends_left(world.dp, &other, 1, IPPROTO_TCP, err));
+	sockets_finish(world.dp);
+	for (int i = 0; i < 2; i++)
+		pass_bytes(by[i], ends[i], "another port's");
+	ok(dataplane_backends_left(world.dp, &b, 1, IPPROTO_TCP, err));
+	sockets_finish(world.dp);
+	for (int i = 0; i < 2; i++) {
+		assert_told(by[i]);
+		pass_bytes(direct[i], ends[2 + i], "still there");
+		close(direct[i]);
+		close(ends[i]);
+		close(ends[2 + i]);
+	}
+	close(node);
+}
+
 /* After a start TCP flows are kept that lead to pods or to what serves. */
 static void test_adopted(void **state)
 {
@@ -368,6 +463,8 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_unconnected_moves, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_translations, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_swapped, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lost_by_frontend, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_left, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_adopted, setup, teardown),
 	};
 	int r;

@@ -137,30 +137,51 @@ static void test_backend_of_a_pod(void **state)
 	pod_end(&client);
 }
 
-/* An endpoint that is no pod of ours is gone when no slice says that it serves; only that port of it. */
+/* An endpoint that is no pod of ours is gone when no slice lists it any more, under whatever condition; then who came
+ * through a Service is told, at that port, and nobody else. */
 static void test_backend_elsewhere(void **state)
 {
 	struct pod client;
 	int here = server_in(world_host_ns(), SOCK_STREAM, NODE_IP, 9000),
-	    other = server_in(world_host_ns(), SOCK_STREAM, NODE_IP, 9001), fd, direct;
+	    other = server_in(world_host_ns(), SOCK_STREAM, NODE_IP, 9001), fd, direct, same;
 
 	pod_add(&client, "client");
 	service("s", CLUSTER_IP, 80, "");
 	slice("s", NODE_IP, 9000);
 	assert_int_equal(client_in(client.ns, SOCK_STREAM, CLUSTER_IP, 80, &fd), 0);
 	assert_int_equal(client_in(client.ns, SOCK_STREAM, NODE_IP, 9001, &direct), 0);
+	assert_int_equal(client_in(client.ns, SOCK_STREAM, NODE_IP, 9000, &same), 0);
 	set_slice("s-1", "{\"addresses\":[\"" NODE_IP "\"],\"conditions\":{\"ready\":false,\"serving\":true,"
 			 "\"terminating\":true}}");
 	assert_false(is_ended(fd));
-	/* another slice says so too */
+	/* its readiness fails, while it leaves or not: what was begun may be finished */
+	set_slice("s-1", "{\"addresses\":[\"" NODE_IP "\"],\"conditions\":{\"ready\":false,\"serving\":false,"
+			 "\"terminating\":true}}");
+	sockets_finish(world.dp);
+	assert_false(is_ended(fd));
+	set_slice("s-1", "{\"addresses\":[\"" NODE_IP "\"],\"conditions\":{\"ready\":false,\"serving\":false}}");
+	sockets_finish(world.dp);
+	assert_false(is_ended(fd));
+	/* nor is a Service's that is not there, or another's, anything to whom never came through it */
+	create(KIND_ENDPOINTSLICE,
+	       "{'metadata':{'name':'o-1','labels':{'kubernetes.io/service-name':'o'}},'addressType':'IPv4','ports':"
+	       "[{'name':'','protocol':'TCP','port':9001}],'endpoints':[{'addresses':['" NODE_IP "']}]}");
+	delete (KIND_ENDPOINTSLICE, "o-1");
+	sockets_finish(world.dp);
+	assert_false(is_ended(direct));
+	/* another slice lists it too */
 	create(KIND_ENDPOINTSLICE,
 	       "{'metadata':{'name':'s-2','labels':{'kubernetes.io/service-name':'s'}},'addressType':'IPv4','ports':"
 	       "[{'name':'','protocol':'TCP','port':9000}],'endpoints':[{'addresses':['" NODE_IP "']}]}");
 	set_slice("s-1", "");
+	sockets_finish(world.dp);
 	assert_false(is_ended(fd));
 	delete (KIND_ENDPOINTSLICE, "s-2");
 	await_end(fd);
+	sockets_finish(world.dp);
 	assert_false(is_ended(direct));
+	assert_false(is_ended(same));
+	close(same);
 	close(fd);
 	close(direct);
 	close(here);
@@ -201,6 +222,49 @@ static void flows_settle(void)
 }
 
 #define UDP_PORT(node_port) "{'port':53,'protocol':'UDP','nodePort':" node_port "}"
+
+/* Not ready: told is who came by the frontend that leads there no more. */
+static void test_udp_not_ready(void **state)
+{
+	int at_a, by, by_other, direct, outside_by;
+	struct pod a, client;
+	char text[256];
+
+	pod_add(&a, "a");
+	pod_add(&client, "client");
+	at_a = server_in(a.ns, SOCK_DGRAM, a.addr, 5353);
+	udp_service("na", UDP_PORT("30055"), a.addr);
+	udp_service("nb", UDP_PORT("30056"), a.addr); /* whoever is listed is ready: publishNotReadyAddresses */
+	assert_int_equal(client_in(world_host_ns(), SOCK_DGRAM, "127.0.0.1", 30055, &by), 0);
+	assert_int_equal(client_in(world_host_ns(), SOCK_DGRAM, "127.0.0.1", 30056, &by_other), 0);
+	assert_int_equal(client_in(client.ns, SOCK_DGRAM, NODE_IP, 30056, &outside_by), 0);
+	assert_int_equal(client_in(client.ns, SOCK_DGRAM, a.addr, 5353, &direct), 0);
+	expect_at(by, at_a);
+	expect_at(by_other, at_a);
+	expect_at(direct, at_a);
+	snprintf(text, sizeof(text), "{\"addresses\":[\"%s\"],\"conditions\":{\"ready\":false}}", a.addr);
+	set_slice("na-1", text);
+	await_end(by);
+	flows_settle();
+	expect_at(by_other, at_a);
+	expect_at(outside_by, at_a);
+	expect_at(direct, at_a);
+	/* nobody's any more */
+	ok(netctl_pod_detach(node.nc, str_of(a.uid), err));
+	settle();
+	await_end(by_other);
+	await_end(outside_by);
+	await_end(direct);
+	delete (KIND_SERVICE, "na");
+	delete (KIND_SERVICE, "nb");
+	close(by);
+	close(by_other);
+	close(outside_by);
+	close(direct);
+	close(at_a);
+	close(a.ns);
+	pod_end(&client);
+}
 
 /* A node port becomes another Service's, in this run and while nobody runs. */
 static void test_udp_port_moves(void **state)
@@ -439,6 +503,7 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_host_ports, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_backend_of_a_pod, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_backend_elsewhere, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_udp_not_ready, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_udp_port_moves, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_affinity_of_a_port, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_health_check_port, setup, teardown),

@@ -104,13 +104,20 @@ int dataplane_service_delete(struct dataplane *dp, const struct dp_service *fron
 /* What the maps really hold (for status and drift). Backends borrowed for the call. */
 typedef void dataplane_service_fn(void *arg, const struct dp_service *s);
 int dataplane_service_each(struct dataplane *dp, dataplane_service_fn *fn, void *arg, struct err *err);
-/* Sockets connected to vanished backends are destroyed, on the host and in every pod, and translations that lead there
- * are forgotten. One pass over the sockets for all of them, on a thread of its own, soon after the call (errors met
- * there are logged). port 0: every port of the address. */
+/* All sockets connected to vanished backends, however they came there, are destroyed, on the host and in every pod, and
+ * translations that lead there are forgotten: for addresses that are nobody's any more. One pass over the sockets for
+ * all of them, on a thread of its own, soon after the call (errors met there are logged). port 0: every port of the
+ * address. */
 int dataplane_backends_gone(struct dataplane *dp, const struct dp_backend *backends, size_t n, uint8_t proto,
 			    struct err *err);
+/* No Service names these any more, though they may be there still: of the sockets (and translations) only those end
+ * that came by a frontend and remember it; who connected to the address itself goes on. For TCP and SCTP; else as
+ * above. */
+int dataplane_backends_left(struct dataplane *dp, const struct dp_backend *backends, size_t n, uint8_t proto,
+			    struct err *err);
 /* To be called after UDP frontends lost backends, moved or went: translations whose frontend, as it stands in the maps
- * now, does not lead to their backend any more are forgotten, and sockets connected to one of `lost` destroyed. */
+ * now, does not lead to their backend any more are forgotten, and sockets connected to one of `lost` destroyed when the
+ * frontend that they came by does not lead there any more; those that came by none or by another are left alone. */
 int dataplane_flows_check(struct dataplane *dp, const struct dp_backend *lost, size_t n, struct err *err);
 /* Once after a start, for what an earlier run did not come to: UDP translations as above, and of other protocols
  * translations and sockets that lead neither to a pod of this node nor to one of the living, of any protocol. */

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Whoever talks to a backend that is gone, or that its frontend does not lead to any more, must learn so: the sockets
- * are destroyed (inet_diag), on the host and in every pod, and translations of packets are forgotten. A translation is
- * of a frontend by its key. Which frontend a socket used stands in its own storage (k3c_sock; inet_diag shows
- * that of TCP sockets only) or in the row of k3c_sock_tcp that its cookie names, as long as no later one has it. So of UDP all that are connected to a backend which some frontend lost are told, also those that
- * came by another frontend or by none: told without need they connect again, not told they stay where they must not be.
+ * are destroyed (inet_diag), on the host and in every pod, and translations of packets are forgotten. Only an address
+ * that is nobody's any more (a pod's that is gone) ends whatever is connected to it. Else a socket ends for what it
+ * came by: who connected to the address itself has nothing to do with what Services do. Which frontend it used
+ * stands in the socket's own storage (k3c_sock: inet_diag shows that of TCP sockets, sock_memory.h that of others), of
+ * TCP also in the row of k3c_sock_tcp that its cookie names, as long as no later one has it. A translation is of a
+ * frontend by its key. What is not remembered is left alone.
  *
  * All of it happens on one worker thread, which lives only while there is something to do: a look at the sockets of a
  * hundred namespaces takes milliseconds that the loop does not have. One pass serves everything that was queued
@@ -32,6 +34,7 @@
 #include "userspace/base/log.h"
 #include "userspace/dataplane/flows.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/sock_memory.h"
 
 #define SOCKETS_TCP_STATES                                                                                             \
 	((1u << TCP_ESTABLISHED) | (1u << TCP_SYN_SENT) | (1u << TCP_FIN_WAIT1) | (1u << TCP_CLOSE_WAIT))
@@ -54,13 +57,16 @@ struct gone_set {
 /* What one pass looks for. */
 struct sockets_job {
 	struct gone_set gone;
-	struct gone_set lost;   /* UDP backends of which the sockets alone are told */
+	struct gone_set left;   /* no Service's any more: who came by one is told */
+	struct gone_set lost;   /* UDP backends: sockets there are judged by their frontends */
 	struct gone_set living; /* proto 0: whatever it is; for `adopt` */
 	bool check;             /* UDP translations: by the frontends */
 	bool adopt;             /* TCP and SCTP: by the pods and `living` */
 	char **paths;           /* of the pods' namespaces, as of the last call */
 	size_t n_paths;
-	struct flows_view *view; /* with `check` */
+	struct flows_view *view;    /* with `check` */
+	struct sock_memory *memory; /* with `lost` */
+	size_t n_memory;
 };
 
 struct sockets_worker {
@@ -68,6 +74,7 @@ struct sockets_worker {
 	pthread_t thread;
 	bool running, started; /* started: there is a thread to join */
 	int maps[DP_MAP_COUNT];
+	int iterator; /* of sock_memory.h; the thread's; 0: not opened yet, else negative errno when it cannot be */
 	struct sockets_job next;
 };
 
@@ -77,7 +84,9 @@ static void job_finish(struct sockets_job *job)
 		free(job->paths[i]);
 	free(job->paths);
 	free(job->gone.items);
+	free(job->left.items);
 	free(job->lost.items);
+	free(job->memory);
 	free(job->living.items);
 	flows_view_free(job->view);
 }
@@ -122,7 +131,7 @@ struct flow_use {
 };
 
 /* UDP clients never learn by themselves: theirs live as long as the frontend leads there. Others finish what they began
- * for as long as the backend lives. */
+ * for as long as the backend lives: a pod until it is gone, anything else until no Service names it any more. */
 static bool flow_is_over(const struct sockets_worker *w, const struct sockets_job *job, const struct flow_use *u)
 {
 	struct k3c_endpoint pod;
@@ -130,6 +139,8 @@ static bool flow_is_over(const struct sockets_worker *w, const struct sockets_jo
 	if (u->proto == IPPROTO_UDP)
 		return job->view && !flows_view_leads(job->view, &u->frontend, u->frontend_port, u->proto, &u->backend,
 						      u->backend_port);
+	if (gone_has(&job->left, &u->backend, u->backend_port, u->proto))
+		return true;
 	return job->adopt && bpf_map_lookup_elem(w->maps[DP_MAP_ENDPOINT], &u->backend, &pod) < 0 &&
 	       !gone_has(&job->living, &u->backend, u->backend_port, 0);
 }
@@ -170,21 +181,41 @@ static const struct nlattr *socket_storage(const struct nlmsghdr *h)
 	return NULL;
 }
 
-/* What is remembered of a TCP socket: in its storage, and in the row that it may have. */
+static void socket_peers_tcp(const struct socket_search *s, const struct nlmsghdr *h, uint64_t cookie,
+			     struct k3c_sock_peer ret[static K3C_SOCK_PEERS + 1])
+{
+	uint32_t row = cookie & (K3C_SOCK_TCP_ROWS - 1);
+	const struct nlattr *attr = socket_storage(h);
+	struct k3c_sock_tcp tcp;
+
+	if (attr)
+		memcpy(ret, mnl_attr_get_payload(attr), K3C_SOCK_PEERS * sizeof(*ret));
+	if (bpf_map_lookup_elem(s->w->maps[DP_MAP_SOCK_TCP], &row, &tcp) == 0 && tcp.cookie == cookie)
+		ret[K3C_SOCK_PEERS] = tcp.peer;
+}
+
+/* What is remembered of a socket. */
 static void socket_peers(const struct socket_search *s, const struct nlmsghdr *h,
 			 struct k3c_sock_peer ret[static K3C_SOCK_PEERS + 1])
 {
 	const struct inet_diag_msg *m = mnl_nlmsg_get_payload(h);
 	uint64_t cookie = (uint64_t)m->id.idiag_cookie[1] << 32 | m->id.idiag_cookie[0];
-	uint32_t row = cookie & (K3C_SOCK_TCP_ROWS - 1);
-	const struct nlattr *attr = socket_storage(h);
-	struct k3c_sock_tcp tcp;
+	const struct sock_memory *memory;
 
 	memset(ret, 0, (K3C_SOCK_PEERS + 1) * sizeof(*ret));
-	if (attr)
-		memcpy(ret, mnl_attr_get_payload(attr), K3C_SOCK_PEERS * sizeof(*ret));
-	if (bpf_map_lookup_elem(s->w->maps[DP_MAP_SOCK_TCP], &row, &tcp) == 0 && tcp.cookie == cookie)
-		ret[K3C_SOCK_PEERS] = tcp.peer;
+	if (s->proto == IPPROTO_TCP) {
+		socket_peers_tcp(s, h, cookie, ret);
+		return;
+	}
+	memory = sock_memory_find(s->job->memory, s->job->n_memory, cookie);
+	if (memory)
+		memcpy(ret, memory->sock.peer, sizeof(memory->sock.peer));
+}
+
+/* Is anything asked of what sockets remember? */
+static bool job_asks_memory(const struct sockets_job *job, uint8_t proto)
+{
+	return proto == IPPROTO_TCP ? job->adopt || gone_has_proto(&job->left, proto) : job->n_memory > 0;
 }
 
 /* A socket that came here by several frontends, one after the other, may stay for any of them. */
@@ -194,7 +225,9 @@ static bool socket_is_over(const struct socket_search *s, const struct nlmsghdr 
 	struct k3c_sock_peer peers[K3C_SOCK_PEERS + 1];
 	bool over = false;
 
-	if (s->proto != IPPROTO_TCP || !s->job->adopt)
+	if (!job_asks_memory(s->job, s->proto))
+		return false;
+	if (s->proto == IPPROTO_UDP && !gone_has(&s->job->lost, dst, port, s->proto))
 		return false;
 	socket_peers(s, h, peers);
 	for (size_t i = 0; i < ARRAY_SIZE(peers); i++) {
@@ -221,7 +254,6 @@ static int socket_seen(const struct nlmsghdr *h, void *arg)
 	else
 		memcpy(dst.b, m->id.idiag_dst, 16);
 	if (!gone_has(&s->job->gone, &dst, m->id.idiag_dport, s->proto) &&
-	    !gone_has(&s->job->lost, &dst, m->id.idiag_dport, s->proto) &&
 	    !socket_is_over(s, h, &dst, m->id.idiag_dport))
 		return 0;
 	mem_grow(s->found, s->cap, s->n + 1);
@@ -276,13 +308,13 @@ static int sockets_destroy_proto(struct nl *nl, const struct sockets_worker *w, 
 {
 	static const uint8_t families[] = { AF_INET, AF_INET6 };
 	struct socket_search s = { .w = w, .job = job, .proto = proto };
-	bool storage = proto == IPPROTO_TCP && job->adopt;
+	bool ask = job_asks_memory(job, proto);
 	int r = 0;
 
-	if (!storage && !gone_has_proto(&job->gone, proto) && !gone_has_proto(&job->lost, proto))
+	if (!ask && !gone_has_proto(&job->gone, proto))
 		return 0;
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(families); i++) {
-		sockets_request_clients(nl, &s, families[i], storage);
+		sockets_request_clients(nl, &s, families[i], ask && proto == IPPROTO_TCP);
 		r = nl_query(nl, socket_seen, &s, err);
 	}
 	if (r == 0)
@@ -402,15 +434,30 @@ static void sockets_forget_translations(const struct sockets_worker *w, const st
 
 /* ---- the worker ---- */
 
-static void sockets_pass(const struct sockets_worker *w, int host_ns, struct sockets_job *job)
+/* Where nothing can be read nobody is told: a socket ended without need may be of somebody who never tries again. */
+static void sockets_read_memory(struct sockets_worker *w, struct sockets_job *job)
+{
+	int r;
+
+	if (!w->iterator)
+		w->iterator = sock_memory_open(w->maps[DP_MAP_SOCK]);
+	r = w->iterator < 0 ? w->iterator : sock_memory_read(w->iterator, &job->memory, &job->n_memory);
+	if (r < 0)
+		log_warn("datagram sockets of moved frontends not told error=\"%s\"", strerror(-r));
+}
+
+static void sockets_pass(struct sockets_worker *w, int host_ns, struct sockets_job *job)
 {
 	int r = job->check ? flows_view_read(w->maps[DP_MAP_SERVICE], w->maps[DP_MAP_BACKEND], &job->view) : 0;
 
 	if (r < 0)
 		log_warn("sockets: frontends not read error=\"%s\"", strerror(-r));
 	gone_sort(&job->gone);
+	gone_sort(&job->left);
 	gone_sort(&job->lost);
 	gone_sort(&job->living);
+	if (job->lost.n && job->view)
+		sockets_read_memory(w, job);
 	sockets_forget_translations(w, job);
 	sockets_destroy_here(w, job, "host");
 	for (size_t i = 0; i < job->n_paths; i++) {
@@ -430,7 +477,7 @@ static void *sockets_work(void *arg)
 	struct sockets_worker *w = arg;
 
 	pthread_mutex_lock(&w->lock);
-	while (w->next.gone.n || w->next.check || w->next.adopt) {
+	while (w->next.gone.n || w->next.left.n || w->next.check || w->next.adopt) {
 		_cleanup_(job_finish) struct sockets_job job = w->next;
 
 		w->next = (struct sockets_job){ 0 };
@@ -512,6 +559,18 @@ int dataplane_backends_gone(struct dataplane *dp, const struct dp_backend *backe
 	return sockets_start(dp, w, err);
 }
 
+int dataplane_backends_left(struct dataplane *dp, const struct dp_backend *backends, size_t n, uint8_t proto,
+			    struct err *err)
+{
+	struct sockets_worker *w;
+
+	if (!n)
+		return 0;
+	w = sockets_begin(dp);
+	gone_queue(&w->next.left, backends, n, proto);
+	return sockets_start(dp, w, err);
+}
+
 int dataplane_flows_check(struct dataplane *dp, const struct dp_backend *lost, size_t n, struct err *err)
 {
 	struct sockets_worker *w = sockets_begin(dp);
@@ -538,6 +597,8 @@ void sockets_finish(struct dataplane *dp)
 		return;
 	if (w->started)
 		pthread_join(w->thread, NULL);
+	if (w->iterator > 0)
+		close(w->iterator);
 	pthread_mutex_destroy(&w->lock);
 	job_finish(&w->next);
 	free(w);

@@ -22,6 +22,7 @@ struct net_service {
 	bool pod;          /* object is a Pod */
 	bool failed;       /* something of it could not be written: all is written again */
 	bool full;         /* for want of room */
+	uint8_t truncated; /* limits that it is beyond, as last translated; told */
 	unsigned failures; /* in a row */
 	unsigned waits;    /* looks in a row that found a listener where a frontend should be */
 	struct net_conflict *conflicts;
@@ -96,13 +97,14 @@ struct netctl {
 	struct loop_timer services_timer;
 	struct map places;   /* place key -> struct net_place */
 	bool room;           /* something was deleted from the maps since the last that did not fit */
-	struct map serving;  /* backend key -> how many slices say that it serves */
+	struct map listed;   /* backend key -> how many slices list it, under whatever condition */
 	struct map served;   /* address -> nc: was a backend since it is the pod's */
-	struct map vanished; /* backend keys that no slice calls serving any more: looked at when the sync is done */
-	struct net_gone gone_tcp, gone_udp;
-	bool udp_moved;           /* some UDP frontend lost a backend, */
-	struct net_gone lost_udp; /* and these are they; others may lead there still */
-	struct net_old *adopted;  /* UDP frontends of an earlier run, until all stand as they should */
+	struct map vanished; /* backend keys that no slice lists any more: looked at when the sync is done */
+	struct net_gone gone_tcp, gone_udp; /* pods' */
+	struct net_gone left_tcp;           /* others': told is who came through a Service */
+	bool udp_moved;                     /* some UDP frontend lost a backend, */
+	struct net_gone lost_udp;           /* and these are they; others may lead there still */
+	struct net_old *adopted;            /* UDP frontends of an earlier run, until all stand as they should */
 	size_t n_adopted, cap_adopted;
 	char *zone; /* of this node; "" */
 	struct dp_addr *node_addrs;
@@ -162,7 +164,7 @@ void place_frontend(const char *key, struct dp_service *ret);
 void netctl_free_places(struct netctl *nc);
 
 /* services_gone.c */
-/* A slice begins or ceases to say that its endpoints serve. */
+/* A slice begins or ceases to list its endpoints. */
 void gone_hold(struct netctl *nc, const struct services_slice *slice);
 void gone_release(struct netctl *nc, const struct services_slice *slice);
 void gone_add(struct net_gone *list, const struct dp_addr *addr, uint16_t port);
@@ -170,7 +172,7 @@ void gone_add(struct net_gone *list, const struct dp_addr *addr, uint16_t port);
 void gone_pod(struct netctl *nc, const struct dp_addr addrs[static DP_FAMILIES]);
 /* Pods of an earlier run may have served. */
 void gone_adopt(struct netctl *nc);
-/* A UDP frontend led to `list` and leads where `now` does (NULL: it is gone): clients of the rest are told. */
+/* A UDP frontend led to `list` and leads where `now` does (NULL: it is gone): its clients at the rest are told. */
 void gone_compare(struct netctl *nc, const struct dp_service *now, const struct dp_backend *list, size_t n);
 void gone_remember(struct netctl *nc, const struct dp_service *old);
 /* Frontends stand as they should: what an earlier run did not come to tell is told. */

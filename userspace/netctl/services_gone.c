@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who talks to a backend that is gone is told. UDP clients never learn by themselves: at once, when the frontend that
  * they use does not lead there any more, which the dataplane finds out when some frontend lost a backend
- * (services_install.c). TCP ones may finish what they began for as long as the backend lives: a pod
- * until its link is away, anything else until no slice says any more that it serves. */
+ * (services_install.c). TCP ones may finish what they began for as long as the backend lives: a pod until its link is
+ * away; anything else until no slice lists it any more, under whatever condition: not ready, leaving or not serving, it
+ * is there still. A pod's address is nobody's then, and all that is connected to it ends. Any other address may be
+ * alive and used by who never heard of the Service: only who came through one is told. */
 #include <netinet/in.h>
 #include <string.h>
 
@@ -28,12 +30,12 @@ static struct str gone_address(const struct dp_addr *addr)
 
 static void gone_count(struct netctl *nc, struct str key, intptr_t step)
 {
-	intptr_t n = (intptr_t)map_get(&nc->serving, key) + step;
+	intptr_t n = (intptr_t)map_get(&nc->listed, key) + step;
 
 	if (n > 0) {
-		map_put(&nc->serving, key, (void *)n);
+		map_put(&nc->listed, key, (void *)n);
 	} else {
-		map_remove(&nc->serving, key);
+		map_remove(&nc->listed, key);
 		map_put(&nc->vanished, key, nc);
 	}
 }
@@ -45,8 +47,6 @@ static void gone_each(struct netctl *nc, const struct services_slice *slice, int
 	for (size_t i = 0; i < slice->n_endpoints; i++) {
 		const struct services_endpoint *e = &slice->endpoints[i];
 
-		if (!(e->flags & SERVICES_SERVING))
-			continue;
 		for (size_t k = 0; k < slice->n_ports; k++)
 			gone_count(nc, gone_key(&key, &e->addr, slice->ports[k].port, slice->ports[k].proto), step);
 		if (step > 0 && pod_addresses_has(&nc->addresses, &e->addr))
@@ -101,12 +101,14 @@ static void gone_once_each(struct net_gone *list)
 	list->n = n;
 }
 
-static void gone_tell(struct netctl *nc, struct net_gone *list, uint8_t proto)
+typedef int gone_fn(struct dataplane *dp, const struct dp_backend *backends, size_t n, uint8_t proto, struct err *err);
+
+static void gone_tell(struct netctl *nc, struct net_gone *list, uint8_t proto, gone_fn *tell)
 {
 	_cleanup_err_ struct err err = ERR_INIT;
 
 	gone_once_each(list);
-	if (dataplane_backends_gone(nc->dp, list->items, list->n, proto, &err) < 0)
+	if (tell(nc->dp, list->items, list->n, proto, &err) < 0)
 		log_warn("clients of vanished backends not told n=%zu error=\"%s\"", list->n, err_message(&err));
 	list->n = 0;
 }
@@ -174,13 +176,13 @@ static void gone_check(struct netctl *nc)
 
 void gone_settle(struct netctl *nc)
 {
-	struct dp_backend *living = mem_new_array(struct dp_backend, nc->serving.n + 1);
+	struct dp_backend *living = mem_new_array(struct dp_backend, nc->listed.n + 1);
 	_cleanup_err_ struct err err = ERR_INIT;
 	size_t n = 0;
 
 	gone_compare_adopted(nc);
 	gone_check(nc);
-	map_foreach(e, &nc->serving) {
+	map_foreach(e, &nc->listed) {
 		struct gone_key k;
 
 		memcpy(&k, e->key, sizeof(k));
@@ -198,24 +200,26 @@ void gone_flush(struct netctl *nc)
 		struct gone_key k;
 
 		memcpy(&k, e->key, sizeof(k));
-		if (k.proto == IPPROTO_TCP && !map_has(&nc->serving, str_make(e->key, e->key_len)) &&
+		if (k.proto == IPPROTO_TCP && !map_has(&nc->listed, str_make(e->key, e->key_len)) &&
 		    !pod_addresses_has(&nc->addresses, &k.backend.addr))
-			gone_add(&nc->gone_tcp, &k.backend.addr, k.backend.port);
+			gone_add(&nc->left_tcp, &k.backend.addr, k.backend.port);
 	}
 	map_finish(&nc->vanished);
 	nc->vanished = MAP_INIT;
 	gone_check(nc);
-	gone_tell(nc, &nc->gone_udp, IPPROTO_UDP);
-	gone_tell(nc, &nc->gone_tcp, IPPROTO_TCP);
+	gone_tell(nc, &nc->gone_udp, IPPROTO_UDP, dataplane_backends_gone);
+	gone_tell(nc, &nc->gone_tcp, IPPROTO_TCP, dataplane_backends_gone);
+	gone_tell(nc, &nc->left_tcp, IPPROTO_TCP, dataplane_backends_left);
 }
 
 void gone_free(struct netctl *nc)
 {
-	map_finish(&nc->serving);
+	map_finish(&nc->listed);
 	map_finish(&nc->served);
 	map_finish(&nc->vanished);
 	free(nc->gone_tcp.items);
 	free(nc->gone_udp.items);
+	free(nc->left_tcp.items);
 	free(nc->lost_udp.items);
 	for (size_t i = 0; i < nc->n_adopted; i++)
 		free(nc->adopted[i].backends);
