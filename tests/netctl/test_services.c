@@ -210,7 +210,7 @@ static void test_limit(void **state)
 	}
 	services_translate(&arena, json_of(&arena, PLAIN), (const struct services_slice *const *)slices,
 			   ARRAY_SIZE(slices), &r);
-	assert_true(r.truncated);
+	assert_int_equal(r.truncated, 1 << SERVICES_LIMIT_BACKENDS);
 	assert_int_equal(r.frontends[0].n_backends, SERVICES_BACKENDS_MAX);
 	for (unsigned k = 0; k < ARRAY_SIZE(slices); k++)
 		free(slices[k]);
@@ -288,7 +288,8 @@ static void test_source_ranges(void **state)
 	check("cluster tcp 10.43.0.5:80 ->; external tcp 192.0.2.8:80 ->; "
 	      "balancer tcp 192.0.2.9:80 from 10.0.0.0/104,198.51.100.0/120 ->; "
 	      "balancer tcp 2001:db8::9:80 from 2001:db8::/32 ->; cluster tcp fd43::5:80 ->",
-	      RANGES_SERVICE("", ",'loadBalancerSourceRanges':['198.51.100.0/24',' 10.0.0.0/8 ','2001:db8::/32']"),
+	      RANGES_SERVICE("", ",'loadBalancerSourceRanges':['198.51.100.0/24',' 10.0.0.0/8 ','2001:db8::/32',"
+				 "'10.9.0.0/8']"),
 	      NULL);
 	/* ranges of one family let nobody in over the other */
 	check("cluster tcp 10.43.0.5:80 ->; external tcp 192.0.2.8:80 ->; balancer tcp 192.0.2.9:80 from 10.0.0.0/104 ->; "
@@ -296,6 +297,28 @@ static void test_source_ranges(void **state)
 	      RANGES_SERVICE("'annotations':{'service.beta.kubernetes.io/load-balancer-source-ranges':'10.0.0.0/8'}",
 			     ""),
 	      NULL);
+}
+
+/* Which limit it was is told; who is beyond it is kept out, and each family has its own. */
+static void test_too_many_ranges(void **state)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	struct services_result r;
+
+	for (unsigned more = 0; more < 2; more++) {
+		_cleanup_buf_ struct buf text = BUF_INIT;
+
+		buf_printf(&text, "{'spec':{'type':'LoadBalancer','clusterIP':'10.43.0.5','ports':[{'port':80}],"
+				  "'loadBalancerSourceRanges':['2001:db8::/32'");
+		for (unsigned i = 0; i < SERVICES_SOURCES_MAX + more; i++)
+			buf_printf(&text, ",'100.64.%u.%u/32'", i / 256, i % 256);
+		buf_printf(&text, "]},'status':{'loadBalancer':{'ingress':[{'ip':'192.0.2.9'}]}}}");
+		buf_add_char(&text, 0);
+		services_translate(&arena, json_of(&arena, text.data + text.start), NULL, 0, &r);
+		assert_int_equal(r.truncated, more << SERVICES_LIMIT_SOURCES);
+		assert_int_equal(r.n, 2);
+		assert_int_equal(r.frontends[1].n_sources, SERVICES_SOURCES_MAX);
+	}
 }
 
 static void test_other_proxy(void **state)
@@ -334,8 +357,8 @@ int main(void)
 		cmocka_unit_test(test_duplicates),    cmocka_unit_test(test_outside),
 		cmocka_unit_test(test_affinity),      cmocka_unit_test(test_limit),
 		cmocka_unit_test(test_policies),      cmocka_unit_test(test_hints),
-		cmocka_unit_test(test_source_ranges), cmocka_unit_test(test_other_proxy),
-		cmocka_unit_test(test_health),
+		cmocka_unit_test(test_source_ranges), cmocka_unit_test(test_too_many_ranges),
+		cmocka_unit_test(test_other_proxy),   cmocka_unit_test(test_health),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

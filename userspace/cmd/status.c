@@ -67,6 +67,22 @@ static void status_ports_in_use(struct arena *a, struct json *status, const stru
 	json_set(status, "portsInUse", list);
 }
 
+/* Services that have more than the dataplane takes. */
+static void status_left_out(struct arena *a, struct json *status, const struct json *network)
+{
+	struct json *list = json_new_array(a);
+
+	json_foreach(service, json_get(network, "services"))
+		json_foreach(row, json_get(service, "leftOut")) {
+			struct json *v = json_clone(a, row);
+
+			json_set_str(a, v, "namespace", json_get_str(service, "namespace"));
+			json_set_str(a, v, "name", json_get_str(service, "name"));
+			json_append(list, v);
+		}
+	json_set(status, "leftOut", list);
+}
+
 struct json *status_collect(const struct config *config, struct arena *a)
 {
 	struct json *status = json_new_object(a), *server = json_new_object(a), *facts = NULL;
@@ -89,6 +105,7 @@ struct json *status_collect(const struct config *config, struct arena *a)
 	}
 	status_add_kernel(config, a, status, json_get(facts, "network"));
 	status_ports_in_use(a, status, json_get(facts, "network"));
+	status_left_out(a, status, json_get(facts, "network"));
 	json_remove(status, "network");
 	status_certificates(config, a, status);
 	status_features(a, status);

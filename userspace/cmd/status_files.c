@@ -73,6 +73,7 @@ static struct json *files_service(struct arena *a, const struct config *config, 
 	if (json_get_bool(v, "headless", false))
 		netctl_service_endpoints(a, (const struct services_slice *const *)slices, n, v);
 	json_set(v, "frontends", frontends);
+	netctl_service_left_out(a, result.truncated, v);
 	while (n)
 		free(slices[--n]);
 	return v;

@@ -6,6 +6,7 @@
 #include "userspace/cmd/status_collect.h"
 #include "userspace/dataplane/inspect.h"
 #include "userspace/netctl/address.h"
+#include "userspace/netctl/services.h"
 #include "userspace/netctl/status.h"
 
 #define STATUS_ROWS_MAX 256
@@ -52,6 +53,19 @@ static const char *frontend_difference(const struct json *want, const struct jso
 	return NULL;
 }
 
+/* The maps hold what was translated, but not all that the Service names. */
+static const char *frontend_left_out(struct arena *a, const struct json *service, const struct json *f)
+{
+	json_foreach(l, json_get(service, "leftOut")) {
+		struct str what = json_get_str(l, "what");
+
+		if (!str_is(what, services_limit_name(SERVICES_LIMIT_SOURCES)) || json_get(f, "sources"))
+			return arena_printf(a, "more than %lld %.*s, the others are left out",
+					    (long long)json_get_int(l, "max", 0), STR_ARG(what));
+	}
+	return NULL;
+}
+
 static struct json *frontend_row(struct arena *a, const struct json *service, const struct json *want,
 				 const struct json *have)
 {
@@ -60,6 +74,8 @@ static struct json *frontend_row(struct arena *a, const struct json *service, co
 	struct json *v = json_new_object(a);
 	const char *difference = frontend_difference(want, have);
 
+	if (!difference && service)
+		difference = frontend_left_out(a, service, want);
 	if (service) {
 		json_set_str(a, v, "namespace", json_get_str(service, "namespace"));
 		json_set_str(a, v, "name", json_get_str(service, "name"));

@@ -194,6 +194,14 @@ static void print_full_maps(const struct json *pressure, const struct json *refu
 	}
 }
 
+static void print_left_out(const struct json *list)
+{
+	json_foreach(l, list)
+		printf("Full        !! %.*s/%.*s: more than %" PRId64 " %.*s, the others are left out\n",
+		       STR_ARG(json_get_str(l, "namespace")), STR_ARG(json_get_str(l, "name")),
+		       json_get_int(l, "max", 0), STR_ARG(json_get_str(l, "what")));
+}
+
 /* Nothing while the kernel holds what was written to it. */
 static void print_drift(const struct json *drift)
 {
@@ -260,6 +268,7 @@ void status_print(const struct json *s)
 	print_ports_in_use(json_get(s, "portsInUse"));
 	print_policies(json_get(s, "policies"));
 	print_dataplane(json_get(s, "dataplane"), json_get(s, "refused"));
+	print_left_out(json_get(s, "leftOut"));
 	print_drift(json_get(s, "drift"));
 	printf("\n");
 	json_foreach(c, json_get(s, "certificates"))

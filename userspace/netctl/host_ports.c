@@ -6,7 +6,7 @@
 #include "userspace/netctl/address.h"
 #include "userspace/netctl/internal.h"
 
-#define HOST_PORTS_MAX 4096 /* frontends of one pod */
+#define HOST_PORTS_MAX SERVICES_FRONTENDS_MAX /* of one pod */
 
 static bool host_ports_is_sidecar(const struct json *container)
 {
@@ -54,7 +54,7 @@ static void host_ports_emit(struct host_ports *h, const struct json *port, const
 		if (services_place_cmp(&h->out->frontends[i], &f) == 0)
 			return;
 	if (h->out->n == HOST_PORTS_MAX) {
-		h->out->truncated = true;
+		h->out->truncated |= 1 << SERVICES_LIMIT_FRONTENDS;
 		return;
 	}
 	backend = arena_new(h->arena, struct dp_backend);

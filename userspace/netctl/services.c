@@ -15,6 +15,25 @@
 #define SERVICES_RANGES_ANNOTATION "service.beta.kubernetes.io/load-balancer-source-ranges"
 #define SERVICES_AFFINITY_DEFAULT_S 10800
 
+static const struct {
+	const char *name;
+	unsigned max;
+} services_limits[SERVICES_LIMITS] = {
+	[SERVICES_LIMIT_BACKENDS] = { "backends of a frontend", SERVICES_BACKENDS_MAX },
+	[SERVICES_LIMIT_FRONTENDS] = { "frontends", SERVICES_FRONTENDS_MAX },
+	[SERVICES_LIMIT_SOURCES] = { "source ranges of a family", SERVICES_SOURCES_MAX },
+};
+
+const char *services_limit_name(enum services_limit limit)
+{
+	return services_limits[limit].name;
+}
+
+unsigned services_limit_max(enum services_limit limit)
+{
+	return services_limits[limit].max;
+}
+
 int services_backend_cmp(const void *a, const void *b)
 {
 	const struct dp_backend *x = a, *y = b;
@@ -147,7 +166,7 @@ static uint8_t choice_topology(const struct candidates *all)
 	return any && all_zone && zone ? SERVICES_ZONE_HINT : 0;
 }
 
-static struct choice choice_make(const struct port_query *q, enum dp_family family, bool *truncated)
+static struct choice choice_make(const struct port_query *q, enum dp_family family, uint8_t *truncated)
 {
 	struct candidates all = choice_collect(q, family);
 	struct choice c;
@@ -158,7 +177,8 @@ static struct choice choice_make(const struct port_query *q, enum dp_family fami
 	c.local = choice_filter(q->arena, &all, SERVICES_READY | SERVICES_LOCAL);
 	if (!c.local.n)
 		c.local = choice_filter(q->arena, &all, SERVICES_SERVING | SERVICES_TERMINATING | SERVICES_LOCAL);
-	*truncated = *truncated || c.cluster.n > SERVICES_BACKENDS_MAX || c.local.n > SERVICES_BACKENDS_MAX;
+	if (c.cluster.n > SERVICES_BACKENDS_MAX || c.local.n > SERVICES_BACKENDS_MAX)
+		*truncated |= 1 << SERVICES_LIMIT_BACKENDS;
 	c.cluster.n = c.cluster.n < SERVICES_BACKENDS_MAX ? c.cluster.n : SERVICES_BACKENDS_MAX;
 	c.local.n = c.local.n < SERVICES_BACKENDS_MAX ? c.local.n : SERVICES_BACKENDS_MAX;
 	return c;
@@ -188,7 +208,7 @@ static struct dp_service *services_new(struct service_view *v)
 	struct services_result *out = v->out;
 
 	if (out->n >= SERVICES_FRONTENDS_MAX) {
-		out->truncated = true;
+		out->truncated |= 1 << SERVICES_LIMIT_FRONTENDS;
 		return NULL;
 	}
 	if (out->n == v->cap) {
@@ -330,7 +350,7 @@ static void services_add_source(struct service_view *v, struct str text)
 		return;
 	family = address_family(&net.addr);
 	if (v->n_sources[family] == SERVICES_SOURCES_MAX)
-		v->out->truncated = true; /* who is beyond is kept out */
+		v->out->truncated |= 1 << SERVICES_LIMIT_SOURCES; /* who is beyond is kept out */
 	else
 		v->sources[family][v->n_sources[family]++] = net;
 }

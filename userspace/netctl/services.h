@@ -19,10 +19,18 @@
 #define SERVICES_FRONTENDS_MAX 4096 /* of one Service: ports times addresses */
 #define SERVICES_SOURCES_MAX 256    /* source ranges of one Service */
 
+/* What a Service may have too much of. */
+enum services_limit {
+	SERVICES_LIMIT_BACKENDS,
+	SERVICES_LIMIT_FRONTENDS,
+	SERVICES_LIMIT_SOURCES,
+	SERVICES_LIMITS,
+};
+
 struct services_result {
 	struct dp_service *frontends;
 	size_t n;
-	bool truncated; /* a limit was hit */
+	uint8_t truncated; /* a bit for each limit that was hit: what is beyond is left out */
 	/* type LoadBalancer with externalTrafficPolicy Local: where to tell whether this node can serve, and what. */
 	uint16_t health_port; /* 0: nowhere */
 	size_t local_ready;   /* addresses of one family: a pod counts once */
@@ -34,6 +42,10 @@ struct services_result {
  * service.kubernetes.io/service-proxy-name). */
 void services_translate(struct arena *arena, const struct json *service, const struct services_slice *const *slices,
 			size_t n_slices, struct services_result *ret);
+
+/* "source ranges"; at most so many. */
+const char *services_limit_name(enum services_limit limit);
+unsigned services_limit_max(enum services_limit limit);
 
 /* Order of struct dp_backend, for qsort and bsearch. */
 int services_backend_cmp(const void *a, const void *b);

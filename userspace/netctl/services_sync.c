@@ -12,6 +12,7 @@
 #include "userspace/netctl/address.h"
 #include "userspace/netctl/internal.h"
 
+#define SYNC_COMPONENT "k3c-bpf"
 #define SYNC_CHEAP_BACKENDS 256 /* with up to so many, in all its frontends, it may come as often as it likes */
 #define SYNC_PAUSE_FACTOR 10
 #define SYNC_PAUSE_MAX_NS NS_PER_S
@@ -281,6 +282,24 @@ static int64_t service_pause_ns(const struct net_service *s, int64_t cost_ns)
 	return pause < SYNC_PAUSE_MAX_NS ? pause : SYNC_PAUSE_MAX_NS;
 }
 
+/* Never silent, and once: who is left out sees no more than a connection that does not come about. */
+static void service_tell_limits(struct netctl *nc, struct net_service *s, uint8_t truncated)
+{
+	uint8_t news = truncated & ~s->truncated;
+
+	s->truncated = truncated;
+	for (enum services_limit l = 0; l < SERVICES_LIMITS; l++) {
+		if (!(news & 1 << l))
+			continue;
+		log_warn("more than the dataplane takes, the others are left out service=%s/%s what=\"%s\" max=%u",
+			 s->ns, s->name, services_limit_name(l), services_limit_max(l));
+		if (s->object)
+			registry_event(nc->reg, SYNC_COMPONENT, s->object, "Warning", "LimitExceeded",
+				       "More than %u %s: the others are left out", services_limit_max(l),
+				       services_limit_name(l));
+	}
+}
+
 static void service_sync(struct netctl *nc, struct net_service *s)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
@@ -289,8 +308,7 @@ static void service_sync(struct netctl *nc, struct net_service *s)
 	struct services_result want;
 
 	service_want(nc, s, &arena, &want);
-	if (want.truncated)
-		log_warn("service has more ports or endpoints than the dataplane holds service=%s/%s", s->ns, s->name);
+	service_tell_limits(nc, s, want.truncated);
 	service_install(nc, s, &want);
 	listeners_write_status(nc, s);
 	if (health_check_set(nc, s, want.health_port, want.local_ready, &err) < 0) {

@@ -110,6 +110,20 @@ void netctl_service_facts(struct arena *arena, const struct json *service, struc
 		json_set(v, "ports", ports);
 }
 
+void netctl_service_left_out(struct arena *arena, uint8_t truncated, struct json *v)
+{
+	for (enum services_limit l = 0; l < SERVICES_LIMITS; l++) {
+		struct json *row;
+
+		if (!(truncated & 1 << l))
+			continue;
+		row = json_new_object(arena);
+		json_set_cstr(arena, row, "what", services_limit_name(l));
+		json_set_int(arena, row, "max", services_limit_max(l));
+		json_append(json_ensure_array(arena, v, "leftOut"), row);
+	}
+}
+
 static struct json *status_slice_ports(struct arena *arena, const struct services_slice *slice)
 {
 	struct json *list = json_new_array(arena);
@@ -186,6 +200,7 @@ static struct json *status_service(struct arena *arena, const struct netctl *nc,
 	json_set(v, "frontends", frontends);
 	if (s->n_conflicts)
 		json_set(v, "portsInUse", listeners_json(arena, s));
+	netctl_service_left_out(arena, s->truncated, v);
 	return v;
 }
 
