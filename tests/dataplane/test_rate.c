@@ -71,6 +71,8 @@ static void talk(void)
 static void test_life(void **state)
 {
 	struct dp_pod pod = { .key = a.key, .netns_path = a.netns_path, .egress_bits_s = 8000000 };
+	uint32_t key = (uint32_t)a.ifindex, found = 0;
+	struct k3c_rate row;
 
 	limits_are(&a, 0, 0);
 	ok(dataplane_pod_bandwidth(world.dp, a.key, 16000000, 8000000, err));
@@ -78,6 +80,16 @@ static void test_life(void **state)
 	talk();
 	dataplane_close(world.dp);
 	world_open();
+	limits_are(&a, 16000000, 8000000);
+	/* what was found is what is wanted, whatever somebody writes since */
+	ok(rates_repair(world.dp, &found, err));
+	assert_int_equal(found, 0);
+	assert_true(row_of(&a, &row));
+	row.limit[DP_INGRESS].bits_s = 0;
+	row.limit[DP_EGRESS].burst_ns = 1;
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_RATE], &key, &row, BPF_ANY), 0);
+	ok(rates_repair(world.dp, &found, err));
+	assert_int_equal(found, 1);
 	limits_are(&a, 16000000, 8000000);
 	talk();
 	/* attached again, as after a restart of the server */

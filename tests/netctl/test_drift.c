@@ -312,6 +312,72 @@ static void test_rows(void **state)
 	expect_right();
 }
 
+static void limits_are(uint32_t link, const struct k3c_addr *addr, const struct k3c_rate *row, uint16_t flags)
+{
+	struct k3c_endpoint e;
+	struct k3c_rate now;
+
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_RATE], &link, &now), 0);
+	for (int d = 0; d < 2; d++) {
+		assert_int_equal(now.limit[d].bits_s, row->limit[d].bits_s);
+		assert_int_equal(now.limit[d].burst_ns, row->limit[d].burst_ns);
+	}
+	assert_int_equal(now.paced, row->paced);
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_ENDPOINT], addr, &e), 0);
+	assert_int_equal(e.flags, flags);
+}
+
+/* What a pod may send and receive: the row, and the flags without which nobody looks at it. */
+static void test_limits(void **state)
+{
+	struct dp_addr addr = ip(web.addr), open_addr = ip(friend.addr);
+	int rates = world.dp->maps[DP_MAP_RATE], endpoints = world.dp->maps[DP_MAP_ENDPOINT];
+	struct k3c_addr key = dp_addr_in(&addr), open_key = dp_addr_in(&open_addr);
+	struct k3c_endpoint e, open;
+	struct k3c_rate row, other;
+	struct dp_drift found;
+	uint32_t link;
+
+	patch(KIND_POD, "web",
+	      "{\"metadata\":{\"annotations\":{\"kubernetes.io/ingress-bandwidth\":\"10M\","
+	      "\"kubernetes.io/egress-bandwidth\":\"20M\"}}}");
+	expect_nothing();
+	assert_int_equal(bpf_map_lookup_elem(endpoints, &key, &e), 0);
+	assert_true(e.flags & K3C_EP_LIMIT_INGRESS);
+	link = e.ifindex;
+	assert_int_equal(bpf_map_lookup_elem(rates, &link, &row), 0);
+	assert_int_equal(row.limit[DP_EGRESS].bits_s, 20000000);
+	other = row;
+	other.limit[DP_INGRESS].bits_s = other.limit[DP_EGRESS].bits_s = 10000000000;
+	assert_int_equal(bpf_map_update_elem(rates, &link, &other, BPF_ANY), 0);
+	found = look();
+	expect_found(&found, DP_DRIFT_LIMIT, 1);
+	limits_are(link, &key, &row, e.flags);
+	assert_int_equal(bpf_map_delete_elem(rates, &link), 0);
+	found = look();
+	expect_found(&found, DP_DRIFT_LIMIT, 1);
+	limits_are(link, &key, &row, e.flags);
+	/* flags that are lost; a limit for a pod that has none; and all of the endpoint */
+	open = e;
+	open.flags = 0;
+	assert_int_equal(bpf_map_update_elem(endpoints, &key, &open, BPF_ANY), 0);
+	assert_int_equal(bpf_map_lookup_elem(endpoints, &open_key, &open), 0);
+	assert_int_equal(bpf_map_update_elem(rates, &open.ifindex, &other, BPF_ANY), 0);
+	found = look();
+	expect_found(&found, DP_DRIFT_LIMIT, 2);
+	limits_are(link, &key, &row, e.flags);
+	assert_true(bpf_map_lookup_elem(rates, &open.ifindex, &other) < 0);
+	assert_int_equal(bpf_map_delete_elem(endpoints, &key), 0);
+	found = look();
+	expect_found(&found, DP_DRIFT_ENDPOINT, 2);
+	limits_are(link, &key, &row, e.flags);
+	patch(KIND_POD, "web",
+	      "{\"metadata\":{\"annotations\":{\"kubernetes.io/ingress-bandwidth\":null,"
+	      "\"kubernetes.io/egress-bandwidth\":null}}}");
+	assert_true(bpf_map_lookup_elem(rates, &link, &other) < 0);
+	expect_right();
+}
+
 /* Pods go to some nets with their own addresses: to none here, and never to all of IPv4 as part of IPv6. */
 static void test_direct(void **state)
 {
@@ -666,6 +732,7 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_addresses_and_routes, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_state, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_rows, drift_setup, drift_teardown),
+		cmocka_unit_test_setup_teardown(test_limits, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_direct, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_tails_and_counters, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_local_address, drift_setup, drift_teardown),

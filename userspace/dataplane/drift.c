@@ -298,6 +298,10 @@ void dataplane_drift_of_links(struct dataplane *dp, struct dp_drift *add)
 /* A namespace without a row has no services. */
 static int drift_rows(struct dataplane *dp, struct dp_drift *add, struct err *err)
 {
+	int r = rates_repair(dp, &add->n[DP_DRIFT_LIMIT], err);
+
+	if (r < 0)
+		return r;
 	add->n[DP_DRIFT_NETNS] += pod_netns_repair(dp);
 	add->n[DP_DRIFT_LIMIT] += rates_adopt(dp);
 	add->n[DP_DRIFT_COUNTER] += pod_drops_repair(dp);

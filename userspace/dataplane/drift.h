@@ -17,7 +17,7 @@ enum dp_drift_kind {
 	DP_DRIFT_STATE,    /* the row of generation and flags */
 	DP_DRIFT_LINK,     /* rows of the host's links: what traffic is masqueraded with */
 	DP_DRIFT_NETNS,    /* rows of pods' namespaces */
-	DP_DRIFT_LIMIT,    /* bandwidth of links that are no pod's */
+	DP_DRIFT_LIMIT,    /* bandwidth: rows of links, flags of addresses */
 	DP_DRIFT_SET,      /* backends and source ranges that no frontend names */
 	DP_DRIFT_COUNTER,  /* rows of what pods lost */
 	DP_DRIFT_DIRECT,   /* nets that pods reach with their own addresses */

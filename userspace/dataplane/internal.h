@@ -119,10 +119,17 @@ struct dataplane {
 	struct dp_drift links_drift; /* found by what rtnetlink told, not yet reported */
 };
 
+/* As last written to k3c_rate; after a restart what was found there. */
+struct pod_limits {
+	uint64_t ingress_bits_s, egress_bits_s; /* 0: none */
+	uint32_t paced;                         /* see struct k3c_rate */
+};
+
 struct pod_state {
 	char *netns_path;
 	struct k3c_addr addrs[DP_FAMILIES];
 	int ifindex;
+	struct pod_limits limits;
 };
 
 #ifndef SO_NETNS_COOKIE
@@ -294,12 +301,18 @@ uint32_t pod_netns_forget(struct dataplane *dp, int ifindex);
 uint32_t pod_netns_repair(struct dataplane *dp);
 
 /* rates.c */
-/* `inner`: in the pod's namespace, where its end is `peer`. 0: no limit. Flags for the pod's endpoints. */
+/* `inner`: in the pod's namespace, where its end is `peer`. 0: no limit. */
 int rates_set(struct dataplane *dp, struct nl *inner, int host, int peer, uint64_t ingress_bits_s,
-	      uint64_t egress_bits_s, uint16_t *ret_flags, struct err *err);
+	      uint64_t egress_bits_s, struct pod_limits *ret, struct err *err);
+/* Of the pod's endpoints. */
+uint16_t rates_flags(const struct pod_limits *l);
 void rates_forget(struct dataplane *dp, int host);
 /* Paced pods get the program as it is now; rows of links that are no pod's go: how many. */
 uint32_t rates_adopt(struct dataplane *dp);
+/* After a restart: what the rows say is what was wanted. */
+void rates_take_over(struct dataplane *dp);
+/* Rows and flags of pods are what was last wanted again; *found: how many were not. */
+int rates_repair(struct dataplane *dp, uint32_t *found, struct err *err);
 
 /* links.c */
 int links_open(struct dataplane *dp, struct err *err);

@@ -48,13 +48,14 @@ void pods_forget(struct dataplane *dp)
 }
 
 static void pod_remember(struct dataplane *dp, const char *key, const char *netns_path,
-			 const struct k3c_addr addrs[static DP_FAMILIES], int ifindex)
+			 const struct k3c_addr addrs[static DP_FAMILIES], int ifindex, struct pod_limits limits)
 {
 	struct pod_state *s = mem_new(struct pod_state);
 
 	s->netns_path = netns_path ? mem_strdup(netns_path) : NULL;
 	memcpy(s->addrs, addrs, sizeof(s->addrs));
 	s->ifindex = ifindex;
+	s->limits = limits;
 	pod_state_free(map_put(&dp->pods, str_of(key), s));
 }
 
@@ -286,8 +287,8 @@ int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct 
 	_cleanup_(nl_closep) struct nl *inner = NULL;
 	struct k3c_addr addrs[DP_FAMILIES];
 	char name[IFNAMSIZ];
+	struct pod_limits limits;
 	uint8_t mac[6];
-	uint16_t flags;
 	int fd, host, peer, r;
 
 	if (netns_fd < 0)
@@ -307,9 +308,9 @@ int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct 
 	if (r < 0)
 		return err_wrap(err, r, "pod %s", pod->key);
 	/* The inner end first: it can do nothing before the host end is up, and then everything is in place. */
-	r = rates_set(dp, inner, host, peer, pod->ingress_bits_s, pod->egress_bits_s, &flags, err);
+	r = rates_set(dp, inner, host, peer, pod->ingress_bits_s, pod->egress_bits_s, &limits, err);
 	for (int f = 0; r == 0 && f < DP_FAMILIES; f++)
-		r = pod_endpoint(dp, &pod->addrs[f], pod->identity, host, mac, flags, err);
+		r = pod_endpoint(dp, &pod->addrs[f], pod->identity, host, mac, rates_flags(&limits), err);
 	if (r == 0)
 		r = pod_netns_note(dp, addrs, nl_fd(inner), host, err);
 	if (r == 0)
@@ -329,7 +330,7 @@ int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct 
 	veth_await_carrier(inner);
 	if (!dp_addr_is_zero(&addrs[DP_V6]))
 		nl_await_address(inner, &addrs[DP_V6]);
-	pod_remember(dp, pod->key, pod->netns_path, addrs, host);
+	pod_remember(dp, pod->key, pod->netns_path, addrs, host, limits);
 	return host;
 }
 
@@ -389,7 +390,7 @@ int pods_endpoints(struct dataplane *dp, uint32_t *found, struct err *err)
 			if (e.ifindex == (uint32_t)s->ifindex && memcmp(e.mac, mac, sizeof(mac)) == 0)
 				continue;
 			(*found)++;
-			r = pod_endpoint(dp, &addr, 0, s->ifindex, mac, e.flags, err);
+			r = pod_endpoint(dp, &addr, 0, s->ifindex, mac, rates_flags(&s->limits), err);
 			if (r < 0)
 				return r;
 		}
@@ -441,7 +442,7 @@ static int adopt_link(const struct nlmsghdr *h, void *arg)
 	    sscanf(l.alias, DP_ALIAS_PREFIX "%255s %255s %255s", key, netns, owner) != 3 ||
 	    strcmp(owner, a->dp->pin_dir) != 0) /* another node's on this host */
 		return 0;
-	pod_remember(a->dp, key, netns, (struct k3c_addr[DP_FAMILIES]){ 0 }, i->ifi_index);
+	pod_remember(a->dp, key, netns, (struct k3c_addr[DP_FAMILIES]){ 0 }, i->ifi_index, (struct pod_limits){ 0 });
 	pod_drops_begin(a->dp, i->ifi_index);
 	return 0;
 }
@@ -580,6 +581,7 @@ int pods_adopt(struct dataplane *dp, struct err *err)
 		(void)pod_netns_forget(dp, 0);
 		pod_drops_prune(dp);
 		(void)rates_adopt(dp);
+		rates_take_over(dp);
 	}
 	return r;
 }

@@ -83,37 +83,61 @@ static int rates_unpace(struct nl *inner, int peer, struct err *err)
 	return nl_commit(inner, err);
 }
 
-int rates_set(struct dataplane *dp, struct nl *inner, int host, int peer, uint64_t ingress_bits_s,
-	      uint64_t egress_bits_s, uint16_t *ret_flags, struct err *err)
+uint16_t rates_flags(const struct pod_limits *l)
 {
+	return (uint16_t)((l->ingress_bits_s ? K3C_EP_LIMIT_INGRESS : 0) |
+			  (l->egress_bits_s && !l->paced ? K3C_EP_LIMIT_EGRESS : 0));
+}
+
+static bool rates_limited(const struct pod_limits *l)
+{
+	return l->ingress_bits_s || l->egress_bits_s;
+}
+
+/* *row: what is there. What programs wrote stays. */
+static void rates_row(const struct pod_limits *l, struct k3c_rate *row)
+{
+	rates_limit(&row->limit[K3C_INGRESS], l->ingress_bits_s);
+	rates_limit(&row->limit[K3C_EGRESS], l->egress_bits_s);
+	row->paced = l->paced;
+}
+
+static int rates_write(struct dataplane *dp, int host, const struct k3c_rate *row, struct err *err)
+{
+	uint32_t key = (uint32_t)host;
+
+	if (bpf_map_update_elem(dp->maps[DP_MAP_RATE], &key, row, BPF_F_LOCK) < 0)
+		return pressure_write_failed(dp, DP_MAP_RATE, err);
+	return 0;
+}
+
+int rates_set(struct dataplane *dp, struct nl *inner, int host, int peer, uint64_t ingress_bits_s,
+	      uint64_t egress_bits_s, struct pod_limits *ret, struct err *err)
+{
+	struct pod_limits limits = { ingress_bits_s, egress_bits_s, 0 };
 	struct k3c_rate row = { 0 }, before;
 	uint32_t key = (uint32_t)host;
 	bool known = bpf_map_lookup_elem(dp->maps[DP_MAP_RATE], &key, &row) == 0;
-	uint16_t flags = 0;
 	int r = 0;
 
 	before = row;
-	rates_limit(&row.limit[K3C_INGRESS], ingress_bits_s);
-	rates_limit(&row.limit[K3C_EGRESS], egress_bits_s);
-	row.paced = 0;
 	if (egress_bits_s) {
 		r = rates_pace(dp, inner, peer, err);
-		row.paced = r > 0 ? (uint32_t)peer : 0;
+		limits.paced = r > 0 ? (uint32_t)peer : 0;
 	} else if (before.paced) {
 		r = rates_unpace(inner, peer, err);
 	}
 	if (r < 0)
 		return r;
-	if (ingress_bits_s)
-		flags |= K3C_EP_LIMIT_INGRESS;
-	if (egress_bits_s && !row.paced)
-		flags |= K3C_EP_LIMIT_EGRESS;
-	if ((ingress_bits_s || egress_bits_s) && memcmp(&row, &before, sizeof(row)) != 0 &&
-	    bpf_map_update_elem(dp->maps[DP_MAP_RATE], &key, &row, BPF_F_LOCK) < 0)
-		return pressure_write_failed(dp, DP_MAP_RATE, err);
-	if (known && !ingress_bits_s && !egress_bits_s)
+	rates_row(&limits, &row);
+	if (rates_limited(&limits) && memcmp(&row, &before, sizeof(row)) != 0) {
+		r = rates_write(dp, host, &row, err);
+		if (r < 0)
+			return r;
+	}
+	if (known && !rates_limited(&limits))
 		bpf_map_delete_elem(dp->maps[DP_MAP_RATE], &key);
-	*ret_flags = flags;
+	*ret = limits;
 	return 0;
 }
 
@@ -151,15 +175,33 @@ static int rates_inside(const struct pod_state *s, struct nl **ret_inner, int *r
 	return 0;
 }
 
-static int rates_flags(struct dataplane *dp, const struct k3c_addr *addr, int host, uint16_t flags, struct err *err)
+/* 1: they were others. */
+static int rates_put_flags(struct dataplane *dp, const struct k3c_addr *addr, int host, uint16_t flags, struct err *err)
 {
 	struct k3c_endpoint e;
+	int r;
 
 	if (dp_addr_is_zero(addr) || bpf_map_lookup_elem(dp->maps[DP_MAP_ENDPOINT], addr, &e) < 0 ||
 	    e.ifindex != (uint32_t)host || e.flags == flags)
 		return 0;
 	e.flags = flags;
-	return policy_endpoint_put(dp, addr, &e, BPF_EXIST, err);
+	r = policy_endpoint_put(dp, addr, &e, BPF_EXIST, err);
+	return r < 0 ? r : 1;
+}
+
+/* How many were others. */
+static int rates_put_all_flags(struct dataplane *dp, const struct pod_state *s, struct err *err)
+{
+	int n = 0;
+
+	for (int f = 0; f < DP_FAMILIES; f++) {
+		int r = rates_put_flags(dp, &s->addrs[f], s->ifindex, rates_flags(&s->limits), err);
+
+		if (r < 0)
+			return r;
+		n += r;
+	}
+	return n;
 }
 
 int dataplane_pod_bandwidth(struct dataplane *dp, const char *key, uint64_t ingress_bits_s, uint64_t egress_bits_s,
@@ -167,16 +209,15 @@ int dataplane_pod_bandwidth(struct dataplane *dp, const char *key, uint64_t ingr
 {
 	struct pod_state *s = map_get(&dp->pods, str_of(key));
 	struct nl *inner = NULL;
-	uint16_t flags;
 	int peer, r;
 
 	if (!s || !s->netns_path)
 		return err_set(err, -ENOENT, "pod %s has no link", key);
 	r = rates_inside(s, &inner, &peer, err);
 	if (r == 0)
-		r = rates_set(dp, inner, s->ifindex, peer, ingress_bits_s, egress_bits_s, &flags, err);
-	for (int f = 0; r == 0 && f < DP_FAMILIES; f++)
-		r = rates_flags(dp, &s->addrs[f], s->ifindex, flags, err);
+		r = rates_set(dp, inner, s->ifindex, peer, ingress_bits_s, egress_bits_s, &s->limits, err);
+	if (r == 0)
+		r = rates_put_all_flags(dp, s, err);
 	nl_close(inner);
 	return r < 0 ? err_wrap(err, r, "bandwidth of pod %s", key) : 0;
 }
@@ -224,4 +265,52 @@ uint32_t rates_adopt(struct dataplane *dp)
 		bpf_map_delete_elem(dp->maps[DP_MAP_RATE], &gone[i]);
 	free(gone);
 	return (uint32_t)n;
+}
+
+void rates_take_over(struct dataplane *dp)
+{
+	map_foreach(e, &dp->pods) {
+		struct pod_state *s = e->value;
+		uint32_t key = (uint32_t)s->ifindex;
+		struct k3c_rate row;
+
+		if (bpf_map_lookup_elem(dp->maps[DP_MAP_RATE], &key, &row) < 0)
+			memset(&row, 0, sizeof(row));
+		s->limits =
+			(struct pod_limits){ row.limit[K3C_INGRESS].bits_s, row.limit[K3C_EGRESS].bits_s, row.paced };
+		(void)rates_put_all_flags(dp, s, NULL);
+	}
+}
+
+static int rates_repair_row(struct dataplane *dp, const struct pod_state *s, uint32_t *found, struct err *err)
+{
+	struct k3c_rate row = { 0 }, before;
+	uint32_t key = (uint32_t)s->ifindex;
+	bool known = bpf_map_lookup_elem(dp->maps[DP_MAP_RATE], &key, &row) == 0;
+
+	if (!rates_limited(&s->limits)) {
+		*found += known && bpf_map_delete_elem(dp->maps[DP_MAP_RATE], &key) == 0;
+		return 0;
+	}
+	before = row;
+	rates_row(&s->limits, &row);
+	if (known && memcmp(&row, &before, sizeof(row)) == 0)
+		return 0;
+	(*found)++;
+	return rates_write(dp, s->ifindex, &row, err);
+}
+
+int rates_repair(struct dataplane *dp, uint32_t *found, struct err *err)
+{
+	map_foreach(e, &dp->pods) {
+		const struct pod_state *s = e->value;
+		int r = rates_repair_row(dp, s, found, err);
+
+		if (r == 0)
+			r = rates_put_all_flags(dp, s, err);
+		if (r < 0)
+			return r;
+		*found += (uint32_t)r;
+	}
+	return 0;
 }

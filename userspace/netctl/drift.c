@@ -96,19 +96,6 @@ static int drift_frontends(struct netctl *nc, struct dp_drift *add, struct err *
 	return r;
 }
 
-/* The limit bits went with the endpoint. */
-static void drift_bandwidth(struct netctl *nc)
-{
-	list_foreach(pod, &nc->model.pods, struct net_pod, link) {
-		_cleanup_free_ char *key = NULL;
-
-		if (!pod->attached || pod->virtual || (!pod->ingress_bits_s && !pod->egress_bits_s))
-			continue;
-		key = str_dup(pod->uid);
-		(void)dataplane_pod_bandwidth(nc->dp, key, pod->ingress_bits_s, pod->egress_bits_s, NULL);
-	}
-}
-
 static void drift_tell(struct netctl *nc, const struct dp_drift *found)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT;
@@ -130,8 +117,6 @@ static void drift_over(struct netctl *nc, const struct dp_drift *found)
 {
 	if (found->n[DP_DRIFT_FRONTEND])
 		netctl_sync_services(nc);
-	if (found->n[DP_DRIFT_ENDPOINT])
-		drift_bandwidth(nc);
 	drift_tell(nc, found);
 }
 
