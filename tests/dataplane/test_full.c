@@ -4,9 +4,11 @@
 #include "tests/dataplane/world.h"
 
 #include <bpf/bpf.h>
+#include <net/if.h>
 
 #include "bpf/include/conn.h"
 #include "bpf/include/nat.h"
+#include "userspace/dataplane/inspect.h"
 
 #define TINY 8
 
@@ -170,13 +172,60 @@ static void test_connections(void **state)
 	dataplane_close(world.dp);
 }
 
+#define MANY_ADDRESSES 300
+
+static void many_addresses(uint16_t type)
+{
+	struct nl *nl;
+
+	ok(nl_open(NETLINK_ROUTE, &nl, err));
+	for (unsigned i = 0; i < MANY_ADDRESSES; i++) {
+		struct nl_address put = { .bits = 32, .ifindex = (int)if_nametoindex("up0") };
+		char text[32];
+		struct dp_addr a;
+
+		snprintf(text, sizeof(text), "198.18.%u.%u", 50 + i / 200, 1 + i % 200);
+		a = ip(text);
+		put.addr = dp_addr_in(&a);
+		nl_put_address(nl, type, &put, 0);
+		ok(nl_commit(nl, err));
+	}
+	nl_close(nl);
+	assert_true(readable(dataplane_links_fd(world.dp), WORLD_WAIT_MS));
+	ok(dataplane_links_process(world.dp, err));
+}
+
+/* A link with more addresses than the table takes: told, and the node's own are there all the same. */
+static void test_node_addresses(void **state)
+{
+	const struct dp_addr node = ip(NODE_IP), node6 = ip(NODE_IP6);
+	struct dp_pressure p;
+	const char *news;
+	uint32_t max, before;
+
+	open_tiny();
+	before = pressure_of("k3c_node").entries;
+	many_addresses(RTM_NEWADDR);
+	p = pressure_of("k3c_node");
+	assert_int_equal(p.entries, p.max_entries);
+	assert_true(p.refused >= MANY_ADDRESSES + before - p.max_entries);
+	assert_true(p.full_since_ns != 0);
+	assert_true(dataplane_pressure_news(world.dp, &news, &max));
+	assert_string_equal(news, "k3c_node");
+	assert_true(dataplane_is_node_address(world.dp, &node));
+	assert_true(dataplane_is_node_address(world.dp, &node6));
+	many_addresses(RTM_DELADDR);
+	assert_int_equal(pressure_of("k3c_node").entries, before);
+	assert_true(pressure_of("k3c_node").full_since_ns == 0);
+	dataplane_close(world.dp);
+}
+
 static int tests(void)
 {
 	const struct CMUnitTest all[] = {
-		cmocka_unit_test(test_services),
-		cmocka_unit_test(test_backends),
-		cmocka_unit_test(test_policies),
-		cmocka_unit_test(test_connections),
+		cmocka_unit_test(test_services),       cmocka_unit_test(test_backends),
+		cmocka_unit_test(test_policies),       cmocka_unit_test(test_connections),
+		cmocka_unit_test(test_node_addresses),
 	};
 
 	world_uplink();

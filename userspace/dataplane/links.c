@@ -19,6 +19,7 @@
 #include "userspace/dataplane/internal.h"
 #include "userspace/dataplane/keys.h"
 #include "userspace/dataplane/links.h"
+#include "userspace/dataplane/pressure.h"
 
 #define LINKS_MAX 256
 #define LINKS_ADDRESSES_MAX 256
@@ -50,7 +51,7 @@ struct host_view {
 	struct host_link links[LINKS_MAX];
 	size_t n_links;
 	struct k3c_addr addrs[LINKS_ADDRESSES_MAX];
-	size_t n_addrs;
+	size_t n_addrs, n_left_out;
 };
 
 struct link_attrs {
@@ -188,6 +189,22 @@ static struct host_link *view_link_of(struct host_view *v, int ifindex)
 	return NULL;
 }
 
+/* The node's own address has a place whatever else the links have. */
+static void view_add(struct host_view *v, const struct k3c_addr *a)
+{
+	if (v->n_addrs < LINKS_ADDRESSES_MAX) {
+		v->addrs[v->n_addrs++] = *a;
+		return;
+	}
+	v->n_left_out++;
+	for (size_t i = 0; i < v->n_addrs && links_is_node(v->dp, a); i++) {
+		if (links_is_node(v->dp, &v->addrs[i]))
+			continue;
+		v->addrs[i] = *a;
+		return;
+	}
+}
+
 static int view_address(const struct nlmsghdr *h, void *arg)
 {
 	const struct ifaddrmsg *i = mnl_nlmsg_get_payload(h);
@@ -211,8 +228,7 @@ static int view_address(const struct nlmsghdr *h, void *arg)
 		return 0;
 	if (!view_counts(v->dp, &a, &attrs))
 		return 0;
-	if (v->n_addrs < LINKS_ADDRESSES_MAX)
-		v->addrs[v->n_addrs++] = a;
+	view_add(v, &a);
 	link->has_address = true;
 	f = dp_addr_family(&a);
 	rank = view_rank(v->dp, &a, i, attrs.flags);
@@ -247,8 +263,6 @@ static bool links_sync_addresses(struct dataplane *dp, const struct host_view *v
 	bool changed = false;
 	uint32_t one = 1;
 
-	for (size_t i = 0; i < v->n_addrs; i++)
-		changed |= bpf_map_update_elem(fd, &v->addrs[i], &one, BPF_NOEXIST) == 0;
 	keys_foreach(fd, key) {
 		bool have = false;
 
@@ -262,6 +276,18 @@ static bool links_sync_addresses(struct dataplane *dp, const struct host_view *v
 	for (size_t i = 0; i < n; i++)
 		bpf_map_delete_elem(fd, &gone[i]);
 	free(gone);
+	/* In the room that those leave. */
+	for (size_t i = 0; i < v->n_addrs; i++) {
+		_cleanup_err_ struct err err = ERR_INIT;
+
+		if (bpf_map_update_elem(fd, &v->addrs[i], &one, BPF_NOEXIST) == 0)
+			changed = true;
+		else if (errno != EEXIST && pressure_write_failed(dp, DP_MAP_NODE, &err) < 0)
+			log_warn("an address of the node is not known to the dataplane error=\"%s\"",
+				 err_message(&err));
+	}
+	if (v->n_left_out)
+		pressure_left_out(dp, DP_MAP_NODE, v->n_left_out);
 	return changed || n;
 }
 

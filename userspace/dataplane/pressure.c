@@ -73,19 +73,25 @@ static uint32_t pressure_max(struct dataplane *dp, enum dp_map m)
 	return bpf_obj_get_info_by_fd(dp->maps[m], &info, &len) < 0 ? 0 : info.max_entries;
 }
 
-int pressure_write_failed(struct dataplane *dp, enum dp_map map, struct err *err)
+void pressure_left_out(struct dataplane *dp, enum dp_map map, size_t n)
 {
 	struct map_pressure *p = &dp->pressure[map];
+
+	p->refused += n;
+	if (!p->full_since_ns) {
+		p->full_since_ns = pressure_now();
+		p->news = true;
+	}
+}
+
+int pressure_write_failed(struct dataplane *dp, enum dp_map map, struct err *err)
+{
 	const char *option = pressure_option(map);
 	int code = errno;
 
 	if (code != E2BIG && code != ENOSPC)
 		return err_set(err, -code, "write %s: %s", maps_name(map), strerror(code));
-	p->refused++;
-	if (!p->full_since_ns) {
-		p->full_since_ns = pressure_now();
-		p->news = true;
-	}
+	pressure_left_out(dp, map, 1);
 	return err_set(err, -ENOSPC, "map %s is full (%u entries%s%s)", maps_name(map), pressure_max(dp, map),
 		       option ? ", " : "", option ? option : "");
 }

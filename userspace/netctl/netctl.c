@@ -140,6 +140,7 @@ static void links_ready(struct loop_op *op, int res, bool more)
 	if (dataplane_links_process(nc->dp, &err) < 0)
 		log_warn("host links not followed error=\"%s\"", err_message(&err));
 	netctl_drift_of_links(nc);
+	netctl_tell_pressure(nc);
 	if (nc->links_changed)
 		nc->links_changed(nc->links_changed_arg);
 	loop_poll(nc->loop, op, dataplane_links_fd(nc->dp), POLLIN, false, links_ready);
