@@ -82,13 +82,21 @@ static void drop_hook(struct pod_container *c)
 	c->kill.arena = ARENA_INIT;
 }
 
+static void grant_minimum(struct pod_container *c)
+{
+	int64_t least_ns = loop_now_ns(c->w->kl->loop) + GRACE_AFTER_HOOK_MIN_NS;
+
+	if (c->kill.deadline_ns >= least_ns)
+		return;
+	c->kill.deadline_ns = least_ns;
+	c->kill.minimum = true;
+}
+
 static void send_term(struct pod_container *c)
 {
-	int64_t now_ns = loop_now_ns(c->w->kl->loop);
-
 	c->kill.signalled = true;
-	if (c->kill.deadline_ns - now_ns < GRACE_AFTER_HOOK_MIN_NS && c->kill.hook)
-		c->kill.deadline_ns = now_ns + GRACE_AFTER_HOOK_MIN_NS;
+	if (c->kill.hook)
+		grant_minimum(c);
 	drop_hook(c);
 	send_signal(c, stop_signal(c));
 	arm(c);
@@ -113,8 +121,7 @@ static void hook_done(void *arg, enum probe_result result, struct str output)
 	c->kill.hook = NULL;
 	if (result != PROBE_SUCCESS)
 		worker_event(c->w, c, true, "FailedPreStopHook", "PreStopHook failed: %.*s", STR_ARG(output));
-	if (c->kill.deadline_ns - loop_now_ns(c->w->kl->loop) < GRACE_AFTER_HOOK_MIN_NS)
-		c->kill.deadline_ns = loop_now_ns(c->w->kl->loop) + GRACE_AFTER_HOOK_MIN_NS;
+	grant_minimum(c);
 	send_term(c);
 }
 
@@ -144,13 +151,13 @@ void container_kill_begin(struct pod_container *c, int64_t grace_s, const char *
 	if (c->step != STEP_RUNNING)
 		return;
 	if (c->kill.active) {
-		if (at_ns < c->kill.deadline_ns && !c->kill.forced) {
+		if (at_ns < c->kill.deadline_ns && !c->kill.forced && !c->kill.minimum) {
 			c->kill.deadline_ns = at_ns;
 			arm(c);
 		}
 		return;
 	}
-	container_watch_end(c);
+	container_watch_leaving(c);
 	loop_timer_init(&c->kill.timer, deadline);
 	c->kill.active = true;
 	c->kill.deadline_ns = at_ns;
@@ -170,5 +177,5 @@ void container_kill_finish(struct pod_container *c)
 		return;
 	loop_timer_cancel(c->w->kl->loop, &c->kill.timer);
 	drop_hook(c);
-	c->kill.active = c->kill.signalled = c->kill.forced = false;
+	c->kill.active = c->kill.signalled = c->kill.forced = c->kill.minimum = false;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What accompanies a running container: postStart, and the probes that make it started, ready, or killed. See worker.h.
- * Loop thread. */
+/* What accompanies a running container: postStart, and the probes that make it started, ready, or killed. Readiness is
+ * probed until the container has exited, also while it is being ended: its Ready condition is what the EndpointSlices
+ * of a terminating pod call serving. See worker.h. Loop thread. */
 #include <stdio.h>
 
 #include "kubelet/pods/worker.h"
@@ -13,6 +14,12 @@ static const char *const probe_words[] = { "Startup", "Readiness", "Liveness" };
 static const char *const probe_fields[] = { "startupProbe", "readinessProbe", "livenessProbe" };
 
 static void begin_probe(struct pod_container *c, enum probe_kind kind);
+
+static void end_probe(struct pod_container *c, enum probe_kind kind)
+{
+	probe_destroy(c->probes[kind]);
+	c->probes[kind] = NULL;
+}
 
 static void set_ready(struct pod_container *c, bool ready)
 {
@@ -41,6 +48,8 @@ static void probe_failed(void *ctx, enum probe_kind kind, bool error, struct str
 {
 	struct pod_container *c = ctx;
 
+	if (error && c->kill.active)
+		return; /* it may have exited already: nobody's fault */
 	worker_event(c->w, c, true, "Unhealthy", "%s probe %s: %.*s", probe_words[kind], error ? "errored" : "failed",
 		     STR_ARG(output));
 }
@@ -58,8 +67,7 @@ static void probe_settled(void *ctx, enum probe_kind kind, enum probe_result res
 	}
 	if (result == PROBE_SUCCESS) {
 		if (kind == PROBE_STARTUP) {
-			probe_destroy(c->probes[PROBE_STARTUP]);
-			c->probes[PROBE_STARTUP] = NULL;
+			end_probe(c, PROBE_STARTUP);
 			set_started(c);
 		}
 		return;
@@ -145,16 +153,20 @@ void container_watch_begin(struct pod_container *c)
 				     POST_START_TIMEOUT_NS, post_start_done, c);
 }
 
-void container_watch_end(struct pod_container *c)
+void container_watch_leaving(struct pod_container *c)
 {
-	for (int i = 0; i < PROBE_KINDS; i++) {
-		probe_destroy(c->probes[i]);
-		c->probes[i] = NULL;
-	}
+	end_probe(c, PROBE_STARTUP);
+	end_probe(c, PROBE_LIVENESS);
 	if (c->post_start) {
 		action_cancel(c->post_start);
 		c->post_start = NULL;
 		arena_finish(&c->post_start_arena);
 		c->post_start_arena = ARENA_INIT;
 	}
+}
+
+void container_watch_end(struct pod_container *c)
+{
+	container_watch_leaving(c);
+	end_probe(c, PROBE_READINESS);
 }

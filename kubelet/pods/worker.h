@@ -45,6 +45,7 @@ struct container_exit {
 
 struct container_kill {
 	bool active, signalled, forced;
+	bool minimum;        /* the deadline is the least that the signal gets after a hook: it moves no more */
 	int64_t deadline_ns; /* SIGKILL then */
 	struct loop_timer timer;
 	struct action_run *hook;
@@ -198,7 +199,8 @@ char *container_log_path(const struct kubelet *kl, struct arena *arena, struct s
 
 /* ---- watchers.c: probes and hooks of a running container ---- */
 void container_watch_begin(struct pod_container *c);
-void container_watch_end(struct pod_container *c);
+void container_watch_leaving(struct pod_container *c); /* it is being ended: only readiness is still asked for */
+void container_watch_end(struct pod_container *c);     /* it has exited, or the worker goes */
 
 /* ---- kill.c ---- */
 /* Again with a shorter grace: the deadline moves. message: of the Killing event. */

@@ -130,6 +130,21 @@ static void test_changes_are_seen(void **state)
 	expect_slices(h, "s", "");
 }
 
+/* What terminates serves for as long as its readiness says so. */
+static void test_terminating(void **state)
+{
+	struct house *h = *state;
+
+	service(h, "s", WEB "\"ports\":[{\"port\":80}]");
+	pod(h, "a", "web", 80);
+	expect_slices(h, "s", "a:80 ready");
+	h->hold_pods = true;
+	house_delete(h, KIND_POD, "default", "a", NULL);
+	expect_slices(h, "s", "a:80 serving terminating");
+	house_update(h, KIND_POD, "default", "a", "status", set_unready, NULL);
+	expect_slices(h, "s", "a:80 - terminating");
+}
+
 static void test_hints(void **state)
 {
 	struct house *h = *state;
@@ -287,6 +302,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_named_ports, house_setup, house_teardown),
 		cmocka_unit_test_setup_teardown(test_changes_are_seen, house_setup, house_teardown),
+		cmocka_unit_test_setup_teardown(test_terminating, house_setup, house_teardown),
 		cmocka_unit_test_setup_teardown(test_hints, house_setup, house_teardown),
 		cmocka_unit_test_setup_teardown(test_mirrored, house_setup, house_teardown),
 		cmocka_unit_test_setup_teardown(test_mirrored_until_selected, house_setup, house_teardown),

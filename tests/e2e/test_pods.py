@@ -247,6 +247,37 @@ class Pods(Case):
         self.make("bad-hook", main("exec sleep 1000", lifecycle={"postStart": hook("exit 1")}))
         self.node.wait_event("FailedPostStartHook", "bad-hook")
 
+    def test_readiness_while_terminating(self):
+        """Until the containers have exited the readiness probe says whether the endpoint serves; nothing restarts any more."""
+        node, quick = self.node, {"exec": {"command": ["test", "-e", "/tmp/ok"]}, "periodSeconds": 1, "failureThreshold": 1}
+        self.create({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "leaving"}, "spec": {
+            "selector": {"app": "leaving"}, "ports": [{"port": 80}]}})
+        self.make("leaving", main("trap 'exit 0' TERM; touch /tmp/ok; while :; do sleep 0.1; done", readinessProbe=quick,
+                                  livenessProbe={**quick, "exec": {"command": ["test", "!", "-e", "/tmp/sick"]}},
+                                  lifecycle={"preStop": {"exec": {"command": [
+                                      "sh", "-c", "while [ ! -e /tmp/go ]; do sleep 0.1; done"]}}}),
+                  labels={"app": "leaving"}, terminationGracePeriodSeconds=60)
+        node.wait_ready_pod("leaving")
+
+        def expect(**conditions):
+            wait_for(f"a slice with {conditions}", lambda: [conditions] == [
+                e["conditions"] for s in node.get("endpointslices", "-l", "kubernetes.io/service-name=leaving")["items"]
+                for e in s.get("endpoints") or []])
+        expect(ready=True, serving=True, terminating=False)
+        node.k("delete pod leaving --wait=false")
+        expect(ready=False, serving=True, terminating=True)
+        self.sh("leaving", "touch /tmp/sick; rm /tmp/ok")
+        expect(ready=False, serving=False, terminating=True)
+        self.assertFalse(is_ready(node.pod("leaving")))
+        node.wait_event("Unhealthy", "leaving", "Readiness probe failed")
+        self.sh("leaving", "touch /tmp/ok")
+        expect(ready=False, serving=True, terminating=True)
+        self.assertEqual(container(node.pod("leaving"))["restartCount"], 0)
+        self.assertFalse([e for e in node.get("events")["items"] if e["involvedObject"]["name"] == "leaving"
+                          and "iveness probe" in e["message"]])
+        self.sh("leaving", "touch /tmp/go")
+        wait_for("the pod to go", lambda: "leaving" not in {p["metadata"]["name"] for p in node.get("pods")["items"]})
+
     # ---- limits and logs ----
 
     def test_out_of_memory(self):
