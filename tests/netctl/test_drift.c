@@ -434,6 +434,37 @@ static void test_tails_and_counters(void **state)
 	expect_right();
 }
 
+/* Who comes next finds the same maps by them. */
+static void test_pins(void **state)
+{
+	static const enum dp_map taken[] = { DP_MAP_CONN, DP_MAP_META };
+	struct dp_drift found;
+
+	for (size_t i = 0; i < ARRAY_SIZE(taken); i++) {
+		char path[DP_PATH_MAX];
+
+		maps_path(world.pin_dir, taken[i], path, sizeof(path));
+		assert_int_equal(unlink(path), 0);
+	}
+	found = look();
+	expect_found(&found, DP_DRIFT_PIN, ARRAY_SIZE(taken));
+	for (size_t i = 0; i < ARRAY_SIZE(taken); i++) {
+		struct bpf_map_info ours = {}, pinned = {};
+		uint32_t len = sizeof(ours);
+		char path[DP_PATH_MAX];
+		int fd;
+
+		maps_path(world.pin_dir, taken[i], path, sizeof(path));
+		fd = bpf_obj_get(path);
+		assert_true(fd >= 0);
+		assert_int_equal(bpf_obj_get_info_by_fd(fd, &pinned, &len), 0);
+		assert_int_equal(bpf_obj_get_info_by_fd(world.dp->maps[taken[i]], &ours, &len), 0);
+		assert_int_equal(pinned.id, ours.id);
+		close(fd);
+	}
+	expect_right();
+}
+
 static void on_lo(struct nl *nl, uint16_t type, const char *addr)
 {
 	struct dp_addr a = ip(addr);
@@ -735,6 +766,7 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_limits, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_direct, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_tails_and_counters, drift_setup, drift_teardown),
+		cmocka_unit_test_setup_teardown(test_pins, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_local_address, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_inverted, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_pieces, drift_setup, drift_teardown),

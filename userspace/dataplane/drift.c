@@ -29,7 +29,7 @@ const char *dataplane_drift_name(enum dp_drift_kind kind)
 		[DP_DRIFT_PROGRAM] = "program",   [DP_DRIFT_FILTER] = "filter",     [DP_DRIFT_ADDRESS] = "address",
 		[DP_DRIFT_ROUTE] = "route",       [DP_DRIFT_STATE] = "state",       [DP_DRIFT_LINK] = "link",
 		[DP_DRIFT_NETNS] = "namespace",   [DP_DRIFT_LIMIT] = "limit",       [DP_DRIFT_SET] = "set",
-		[DP_DRIFT_COUNTER] = "counter",   [DP_DRIFT_DIRECT] = "direct-net",
+		[DP_DRIFT_COUNTER] = "counter",   [DP_DRIFT_DIRECT] = "direct-net", [DP_DRIFT_PIN] = "pin",
 	};
 
 	return names[kind];
@@ -327,11 +327,17 @@ static int drift_told(struct dataplane *dp, struct dp_drift *add, struct err *er
 	return 0;
 }
 
+static int drift_pins(struct dataplane *dp, struct dp_drift *add, struct err *err)
+{
+	return maps_repair_pins(dp, &add->n[DP_DRIFT_PIN], err);
+}
+
 typedef int drift_fn(struct dataplane *dp, struct dp_drift *add, struct err *err);
 
 /* The sets stand for themselves: they are what there may be many of. */
 static drift_fn *const drift_looks[] = {
-	drift_state, policy_drift, drift_programs, drift_filters, drift_host, drift_routes, drift_rows, drift_told,
+	drift_state,  policy_drift, drift_programs, drift_filters, drift_host,
+	drift_routes, drift_rows,   drift_told,     drift_pins,
 };
 
 int dataplane_drift(struct dataplane *dp, struct dp_drift *add, struct err *err)

@@ -21,6 +21,7 @@ enum dp_drift_kind {
 	DP_DRIFT_SET,      /* backends and source ranges that no frontend names */
 	DP_DRIFT_COUNTER,  /* rows of what pods lost */
 	DP_DRIFT_DIRECT,   /* nets that pods reach with their own addresses */
+	DP_DRIFT_PIN,      /* of maps */
 	DP_DRIFT_KINDS,
 };
 

@@ -195,6 +195,8 @@ int bpffs_cgroup2_root(const char *own, char **ret, struct err *err);
 const char *maps_name(enum dp_map m);
 int maps_path(const char *pin_dir, enum dp_map m, char *ret, size_t size);
 int maps_open(struct dataplane *dp, struct err *err);
+/* Those that somebody took away are there again; *found: how many. */
+int maps_repair_pins(struct dataplane *dp, uint32_t *found, struct err *err);
 /* Copies again what the old programs wrote meanwhile. */
 void maps_refresh(struct dataplane *dp);
 /* The old programs are gone. */

@@ -152,19 +152,47 @@ static int maps_reuse(struct dataplane *dp, struct bpf_object *object, struct ma
 }
 
 /* Pinned beside and renamed over: the name never points to nothing. */
+static int maps_pin_one(int fd, const char *path, struct err *err)
+{
+	char fresh[DP_PATH_MAX + 8];
+
+	snprintf(fresh, sizeof(fresh), "%s_new", path);
+	unlink(fresh);
+	if (bpf_obj_pin(fd, fresh) < 0 || rename(fresh, path) < 0)
+		return err_set(err, -errno, "pin %s: %s", path, strerror(errno));
+	return 0;
+}
+
+/* Without its pin a map goes with this process, and what it knows of connections with it. */
+int maps_repair_pins(struct dataplane *dp, uint32_t *found, struct err *err)
+{
+	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
+		char path[DP_PATH_MAX];
+		int r;
+
+		maps_path(dp->pin_dir, m, path, sizeof(path));
+		if (access(path, F_OK) == 0 || errno != ENOENT)
+			continue;
+		(*found)++;
+		r = maps_pin_one(dp->maps[m], path, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 static int maps_pin(struct dataplane *dp, struct bpf_object *object, struct err *err)
 {
 	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
 		struct bpf_map *map = bpf_object__find_map_by_name(object, map_rows[m].name);
-		char path[DP_PATH_MAX], fresh[DP_PATH_MAX + 8];
+		char path[DP_PATH_MAX];
+		int r = 0;
 
 		maps_path(dp->pin_dir, m, path, sizeof(path));
-		snprintf(fresh, sizeof(fresh), "%s_new", path);
-		if (access(path, F_OK) != 0 || dp->old_maps[m] >= 0) {
-			unlink(fresh);
-			if (bpf_obj_pin(bpf_map__fd(map), fresh) < 0 || rename(fresh, path) < 0)
-				return err_set(err, -errno, "pin %s: %s", path, strerror(errno));
-		}
+		if (access(path, F_OK) != 0 || dp->old_maps[m] >= 0)
+			r = maps_pin_one(bpf_map__fd(map), path, err);
+		if (r < 0)
+			return r;
 		dp->maps[m] = fcntl(bpf_map__fd(map), F_DUPFD_CLOEXEC, 3);
 		if (dp->maps[m] < 0)
 			return err_set(err, -errno, "map %s: %s", map_rows[m].name, strerror(errno));
