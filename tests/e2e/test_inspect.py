@@ -6,9 +6,11 @@ import ctypes
 import glob
 import json
 import os
+import shutil
 import socket
 import struct
 import subprocess
+import tempfile
 import unittest
 
 from harness import BIN, TOP, Case, Node, wait_for
@@ -364,6 +366,36 @@ class Inspect(Case):
         self.assertFalse(doc["server"])
         self.assertIn("the files in", doc["objects"])
         self.assertEqual([s for s in doc["services"] if "difference" in s], [])
+    # ---- who may not look, and where nothing can be written ----
+
+    def test_not_root(self):
+        with tempfile.TemporaryDirectory() as folder:
+            os.chmod(folder, 0o755)
+            program = shutil.copy(BIN, folder)
+            for argv in (("status",), ("status", "-o", "json"), ("service", "list"), ("policy", "get", "demo/allowed"),
+                         ("conntrack", "list"), ("trace", "-n", "demo", "--from", "denied", "--to", "web", "--port", "80")):
+                done = subprocess.run([program, *argv], env=self.node.env, capture_output=True, text=True, timeout=30,
+                                      user=65534, group=65534, extra_groups=[], cwd="/")
+                self.assertEqual((done.returncode, done.stdout), (1, ""), (argv, done.stderr))
+                self.assertRegex(done.stderr, "Permission denied|Operation not permitted", argv)
+
+    def test_full_disk(self):
+        for argv in (("help",), ("--help",), ("version",), ("status",), ("status", "-o", "json"), ("service", "list"),
+                     ("service", "list", "-o", "json"), ("policy", "get", "demo/allowed"), ("conntrack", "list"),
+                     ("trace", "-n", "demo", "--from", "allowed", "--to", "web", "--port", "80"), ("trace", "--help")):
+            with open("/dev/full", "w", encoding="utf-8") as full:
+                done = subprocess.run([BIN, *argv], env=self.node.env, stdout=full, stderr=subprocess.PIPE, text=True,
+                                      timeout=30, check=False)
+            self.assertEqual(done.returncode, 1, argv)
+            self.assertIn("standard output: ", done.stderr, argv)
+
+    def test_reader_that_left(self):
+        out, into = os.pipe()
+        os.close(out)
+        with os.fdopen(into, "w") as pipe:
+            done = subprocess.run([BIN, "help"], stdout=pipe, stderr=subprocess.PIPE, text=True, timeout=30, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+
         allowed = self.trace("--from", "allowed", "--to", "svc/web", "--port", "80", code=0)
         self.assertTrue(allowed["agree"])
         self.assertIn("the files in", allowed["objectsFrom"])

@@ -83,19 +83,39 @@ static void status_left_out(struct arena *a, struct json *status, const struct j
 	json_set(status, "leftOut", list);
 }
 
-struct json *status_collect(const struct config *config, struct arena *a)
+bool status_is_forbidden(int r)
+{
+	return r == -EACCES || r == -EPERM;
+}
+
+/* The server's word, or the files'. */
+static int status_facts(const struct config *config, struct arena *a, struct json *server, struct json **ret,
+			struct err *err)
+{
+	_cleanup_err_ struct err why = ERR_INIT, files = ERR_INIT;
+	int r = status_fetch(config, a, "/k3c-bpf/status", ret, &why);
+
+	if (status_is_forbidden(r))
+		return err_set(err, r, "%s", err_message(&why));
+	json_set_bool(a, server, "running", r == 0);
+	if (r == 0)
+		return 0;
+	json_set_cstr(a, server, "reason", arena_strdup(a, err_message(&why)));
+	r = status_from_files(config, a, ret, &files);
+	if (status_is_forbidden(r))
+		return err_set(err, r, "%s", err_message(&files));
+	if (r < 0)
+		json_set_cstr(a, server, "files", arena_strdup(a, err_message(&files)));
+	return 0;
+}
+
+int status_collect(const struct config *config, struct arena *a, struct json **ret, struct err *err)
 {
 	struct json *status = json_new_object(a), *server = json_new_object(a), *facts = NULL;
-	_cleanup_err_ struct err err = ERR_INIT;
-	bool running = status_fetch(config, a, "/k3c-bpf/status", &facts, &err) == 0;
+	int r = status_facts(config, a, server, &facts, err);
 
-	json_set_bool(a, server, "running", running);
-	if (!running) {
-		json_set_cstr(a, server, "reason", arena_strdup(a, err_message(&err)));
-		err_finish(&err);
-		if (status_from_files(config, a, &facts, &err) < 0)
-			json_set_cstr(a, server, "files", arena_strdup(a, err_message(&err)));
-	}
+	if (r < 0)
+		return r;
 	json_set_cstr(a, status, "version", K3C_VERSION);
 	json_set(status, "server", server);
 	json_foreach(m, facts) {
@@ -103,13 +123,16 @@ struct json *status_collect(const struct config *config, struct arena *a)
 
 		json_set_n(status, m->key, copy);
 	}
-	status_add_kernel(config, a, status, json_get(facts, "network"));
+	r = status_add_kernel(config, a, status, json_get(facts, "network"), err);
+	if (r < 0)
+		return r;
 	status_ports_in_use(a, status, json_get(facts, "network"));
 	status_left_out(a, status, json_get(facts, "network"));
 	json_remove(status, "network");
 	status_certificates(config, a, status);
 	status_features(a, status);
-	return status;
+	*ret = status;
+	return 0;
 }
 
 int cmd_status(int argc, char **argv)
@@ -138,7 +161,10 @@ int cmd_status(int argc, char **argv)
 		fprintf(stderr, "k3c-bpf status: %s\n", err_message(&err));
 		return CMD_EXIT_USAGE;
 	}
-	status = status_collect(&config, &arena);
+	if (status_collect(&config, &arena, &status, &err) < 0) {
+		fprintf(stderr, "k3c-bpf status: %s\n", err_message(&err));
+		return 1;
+	}
 	if (!as_json) {
 		status_print(status);
 		return 0;

@@ -7,7 +7,10 @@
 #include "userspace/base/json.h"
 #include "userspace/cmd/config.h"
 
-struct json *status_collect(const struct config *config, struct arena *arena);
+/* -EACCES, -EPERM: who asks may not look. What is merely not there is in the document. */
+int status_collect(const struct config *config, struct arena *arena, struct json **ret, struct err *err);
+/* May not look, which says nothing of what there is. */
+bool status_is_forbidden(int r);
 /* status_server.c: GET path ("/k3c-bpf/status") with the administrator's certificate; -ECONNREFUSED: no server. */
 int status_fetch(const struct config *config, struct arena *arena, const char *path, struct json **ret,
 		 struct err *err);
@@ -18,8 +21,8 @@ struct netctl_flow;
 int status_explain_files(const struct config *config, struct arena *arena, const struct netctl_flow *flow,
 			 struct json **ret, struct err *err);
 /* status_kernel.c: adds services, policies, drops, programs and maps; `network` is what the objects say. */
-void status_add_kernel(const struct config *config, struct arena *arena, struct json *status,
-		       const struct json *network);
+int status_add_kernel(const struct config *config, struct arena *arena, struct json *status, const struct json *network,
+		      struct err *err);
 /* Rows of frontends: {namespace, name, kind, protocol, address, port, backends, kernel, ..., difference}. `difference`
  * only where the maps hold something else than the objects ask for. */
 struct dataplane;

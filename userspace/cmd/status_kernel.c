@@ -265,17 +265,21 @@ static struct json *kernel_translations(struct dataplane *dp, struct arena *a)
 	return v;
 }
 
-void status_add_kernel(const struct config *config, struct arena *a, struct json *status, const struct json *network)
+int status_add_kernel(const struct config *config, struct arena *a, struct json *status, const struct json *network,
+		      struct err *err)
 {
 	struct kernel_policies policies = { a, NULL, json_get(network, "pods"), json_new_array(a) };
-	_cleanup_err_ struct err err = ERR_INIT;
+	_cleanup_err_ struct err missing = ERR_INIT;
 	struct json *kernel = json_new_object(a);
 	struct dataplane *dp;
+	int r = dataplane_open_readonly(config->pin_dir, &dp, &missing);
 
-	if (dataplane_open_readonly(config->pin_dir, &dp, &err) < 0) {
-		json_set_cstr(a, kernel, "missing", arena_strdup(a, err_message(&err)));
+	if (status_is_forbidden(r))
+		return err_set(err, r, "%s", err_message(&missing));
+	if (r < 0) {
+		json_set_cstr(a, kernel, "missing", arena_strdup(a, err_message(&missing)));
 		json_set(status, "dataplane", kernel);
-		return;
+		return 0;
 	}
 	policies.dp = dp;
 	json_set(status, "services", status_kernel_services(dp, a, network));
@@ -288,4 +292,5 @@ void status_add_kernel(const struct config *config, struct arena *a, struct json
 	json_set(kernel, "translations", kernel_translations(dp, a));
 	json_set(status, "dataplane", kernel);
 	dataplane_close(dp);
+	return 0;
 }

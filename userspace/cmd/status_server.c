@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The running server's part of the status, over its own API. */
 #include <errno.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "kubelet/images/lazy.h"
-#include "userspace/base/fs.h"
 #include "userspace/cmd/status_collect.h"
 
 #define STATUS_BODY_MAX (64 * 1024 * 1024)
@@ -54,11 +55,14 @@ static int status_get(const struct config *config, struct arena *a, const char *
 
 int status_fetch(const struct config *config, struct arena *arena, const char *path, struct json **ret, struct err *err)
 {
+	const char *key = config_path(config, config->data_dir, "tls/admin.key");
 	_cleanup_buf_ struct buf out = BUF_INIT;
 	int r;
 
-	if (!fs_exists(config_path(config, config->data_dir, "tls/admin.crt")))
-		return err_set(err, -ENOENT, "no node was ever started on %s", config->data_dir);
+	if (access(key, R_OK) < 0)
+		return errno == EACCES || errno == EPERM
+			       ? err_set(err, -errno, "%s: %s", key, strerror(errno))
+			       : err_set(err, -ENOENT, "no node was ever started on %s", config->data_dir);
 	r = status_get(config, arena, path, &out, err);
 	return r < 0 ? r : json_parse(arena, arena_str(arena, buf_str(&out)), 0, ret, err);
 }

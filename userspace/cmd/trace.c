@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `k3c-bpf trace`: would this connection pass? First the look-ups that the programs do, in the maps as they are; then
- * what the objects say; exit code 0 allowed, 1 denied, 2 usage or nothing found, 3 maps and objects disagree. */
+ * what the objects say; exit code 0 allowed, 1 denied or nothing could be read, 2 usage or nothing found, 3 maps and
+ * objects disagree. */
 #include <errno.h>
 #include <inttypes.h>
 #include <netinet/in.h>
@@ -107,10 +108,8 @@ static void trace_finish(struct trace *t)
 static int trace_run(struct trace *t, const char *to, bool as_json, struct err *err)
 {
 	struct json *v;
-	int r = inspect_open(&t->in, err);
+	int r = trace_resolve_to(t, to, err);
 
-	if (r == 0)
-		r = trace_resolve_to(t, to, err);
 	if (r == 0 && !t->headless) /* there it goes by each endpoint's family */
 		r = trace_resolve_from(t, err);
 	if (r == 0)
@@ -138,7 +137,7 @@ int cmd_trace(int argc, char **argv)
 		{ "output", 'o', "json", "one JSON document", &output },
 	};
 	struct args_words words;
-	bool as_json = false;
+	bool as_json = false, failed = false;
 	int r = args_parse(args, ARRAY_SIZE(args), argc - 1, argv + 1, &t.in.config, &words, &err);
 
 	if (r == 1) {
@@ -156,11 +155,14 @@ int cmd_trace(int argc, char **argv)
 	if (r == 0 &&
 	    (words.n || !t.from_word || !to || (!port && t.proto != IPPROTO_ICMP && t.proto != IPPROTO_ICMPV6)))
 		r = err_set(&err, -EINVAL, "usage: %s", TRACE_USAGE);
-	if (r == 0)
-		r = trace_run(&t, to, as_json, &err);
+	if (r == 0) {
+		r = inspect_open(&t.in, &err);
+		failed = r < 0 && r != -ENOENT;
+		r = r < 0 ? r : trace_run(&t, to, as_json, &err);
+	}
 	if (r < 0) {
 		fprintf(stderr, "k3c-bpf trace: %s\n", err_message(&err));
-		return CMD_EXIT_USAGE;
+		return failed ? 1 : CMD_EXIT_USAGE;
 	}
 	return r;
 }
