@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The entry: finds the subcommand and runs it. */
+#include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "userspace/base/buf.h"
 #include "userspace/cmd/cmd.h"
@@ -43,10 +46,29 @@ int cmd_help(int argc, char **argv)
 	return 0;
 }
 
-int main(int argc, char **argv)
+/* True: who reads has had enough. */
+static bool main_reader_left(void)
 {
-	/* A peer that goes away is an error of its write, not the end of the node. */
-	signal(SIGPIPE, SIG_IGN);
+	struct pollfd p = { .fd = STDOUT_FILENO, .events = POLLOUT };
+
+	return poll(&p, 1, 0) > 0 && p.revents & (POLLERR | POLLHUP);
+}
+
+/* An answer that did not arrive is none. */
+static int main_flush(const char *command, int code)
+{
+	bool failed;
+
+	errno = 0;
+	failed = fflush(stdout) != 0;
+	if ((!failed && !ferror(stdout)) || main_reader_left())
+		return code;
+	fprintf(stderr, "k3c-bpf %s: standard output: %s\n", command, errno ? strerror(errno) : "not all was written");
+	return 1;
+}
+
+static int main_run(int argc, char **argv)
+{
 	if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
 		cmd_help(argc, argv);
 		return argc < 2 ? CMD_EXIT_USAGE : 0;
@@ -58,4 +80,11 @@ int main(int argc, char **argv)
 			return c->run(argc - 1, argv + 1);
 	fprintf(stderr, "k3c-bpf: unknown command \"%s\" (see k3c-bpf help)\n", argv[1]);
 	return CMD_EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+	/* A peer that goes away is an error of its write, not the end of the node. */
+	signal(SIGPIPE, SIG_IGN);
+	return main_flush(argc < 2 ? "help" : argv[1], main_run(argc, argv));
 }
