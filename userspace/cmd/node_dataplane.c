@@ -107,18 +107,20 @@ static void write_maps(struct node *node, struct buf *out)
 {
 	static const struct {
 		const char *name, *help;
+		bool fill; /* not of arrays, which are never anything but full */
 	} figures[] = {
-		{ "k3c_dataplane_map_entries", "Entries that a map holds." },
-		{ "k3c_dataplane_map_max_entries", "Entries that a map can hold." },
-		{ "k3c_dataplane_map_memory_bytes", "Kernel memory that a map takes." },
+		{ "k3c_dataplane_map_entries", "Entries that a map holds.", true },
+		{ "k3c_dataplane_map_max_entries", "Entries that a map can hold.", true },
+		{ "k3c_dataplane_map_memory_bytes", "Kernel memory that a map takes.", false },
 	};
 
 	count_maps(node);
 	for (size_t f = 0; f < ARRAY_SIZE(figures); f++) {
 		metrics_head(out, figures[f].name, "gauge", figures[f].help);
 		for (size_t i = 0; i < node->n_maps; i++)
-			buf_printf(out, "%s{map=\"%s\"} %" PRIu64 "\n", figures[f].name, node->maps[i].name,
-				   map_figure(&node->maps[i], (int)f));
+			if (!figures[f].fill || !node->maps[i].array)
+				buf_printf(out, "%s{map=\"%s\"} %" PRIu64 "\n", figures[f].name, node->maps[i].name,
+					   map_figure(&node->maps[i], (int)f));
 	}
 	metrics_head(out, "k3c_dataplane_connections", "gauge",
 		     "Connections of pods, and translations (two entries each), that are followed.");

@@ -220,6 +220,8 @@ static struct json *kernel_maps(struct dataplane *dp, struct arena *a)
 		json_set_int(a, v, "id", maps[i].id);
 		json_set_int(a, v, "entries", maps[i].entries);
 		json_set_int(a, v, "maxEntries", maps[i].max_entries);
+		if (maps[i].array)
+			json_set_bool(a, v, "array", true);
 		json_set_int(a, v, "memoryBytes", (int64_t)maps[i].memory_bytes);
 		json_append(rows, v);
 	}

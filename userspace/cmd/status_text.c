@@ -253,8 +253,11 @@ static void print_dataplane(const struct json *d, const struct json *refused)
 	print_bytes(print_total(maps, "memoryBytes"));
 	printf("\n");
 	json_foreach(m, maps) {
-		printf("            %-28.*s %8" PRId64 " of %-8" PRId64 " ", STR_ARG(json_get_str(m, "name")),
-		       json_get_int(m, "entries", 0), json_get_int(m, "maxEntries", 0));
+		if (json_get_bool(m, "array", false))
+			printf("            %-28.*s %8s %-11s ", STR_ARG(json_get_str(m, "name")), "", "array");
+		else
+			printf("            %-28.*s %8" PRId64 " of %-8" PRId64 " ", STR_ARG(json_get_str(m, "name")),
+			       json_get_int(m, "entries", 0), json_get_int(m, "maxEntries", 0));
 		print_bytes(json_get_int(m, "memoryBytes", 0));
 		printf("\n");
 	}

@@ -239,6 +239,7 @@ struct dp_map_info {
 	char name[64];
 	uint32_t id, entries, max_entries;
 	uint64_t memory_bytes;
+	bool array; /* all its entries are always there: it does not fill up */
 };
 struct dp_policy_info {
 	struct dp_addr pod;

@@ -164,13 +164,18 @@ static void status_count(void *arg, const char *keys, const char *values, uint32
 	*(uint32_t *)arg += n;
 }
 
+static bool status_is_array(const struct bpf_map_info *info)
+{
+	return info->type == BPF_MAP_TYPE_ARRAY || info->type == BPF_MAP_TYPE_PERCPU_ARRAY;
+}
+
 /* Arrays are full by nature; the others are counted. */
 static uint32_t status_entries(int fd, const struct bpf_map_info *info)
 {
 	_Alignas(8) char key[STATUS_KEY_MAX], next[STATUS_KEY_MAX];
 	uint32_t n = 0;
 
-	if (info->type == BPF_MAP_TYPE_ARRAY || info->type == BPF_MAP_TYPE_PERCPU_ARRAY)
+	if (status_is_array(info))
 		return info->max_entries;
 	if (info->type == BPF_MAP_TYPE_SK_STORAGE || info->key_size > STATUS_KEY_MAX)
 		return 0;
@@ -226,6 +231,7 @@ int dataplane_maps(struct dataplane *dp, struct dp_map_info *ret, size_t max, si
 			.id = info.id,
 			.entries = status_entries(dp->maps[m], &info),
 			.max_entries = info.max_entries,
+			.array = status_is_array(&info),
 		};
 		out->memory_bytes = status_memory(dp->maps[m], &info, out->entries);
 		snprintf(out->name, sizeof(out->name), "%s", maps_name(m));
