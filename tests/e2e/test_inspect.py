@@ -85,7 +85,7 @@ class Inspect(Case):
     def test_service_list(self):
         doc = self.json("service", "list", "-n", "demo")
         self.assertTrue(doc["server"])
-        rows = {s["kind"]: s for s in doc["services"]}
+        rows = {s["kind"]: s for s in doc["services"] if s["name"] == "web"}
         self.assertEqual(set(rows), {"ClusterIP", "NodePort"})
         self.assertEqual((rows["ClusterIP"]["address"], rows["ClusterIP"]["port"], rows["ClusterIP"]["protocol"]),
                          (self.ip, 80, "TCP"))
@@ -165,6 +165,10 @@ class Inspect(Case):
         ask = lambda *argv: self.node.k3c("trace", "-n", "demo", "--from", "allowed", *argv, check=False)
         wait_for("the named port", lambda: ask("--to", "svc/named", "--port", "http").returncode == 0)
         self.assertIn(":81 ", ask("--to", "svc/named", "--port", "http").stdout)
+        self.assertIn(":81 ", ask("--to", "svc/named", "--port", "http", "--protocol", "tcp").stdout)
+        done = ask("--to", "svc/named", "--port", "http", "--protocol", "udp")
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn('port "http" is TCP, not UDP', done.stderr)
         for to, port, message in (("svc/named", "https", 'no port named "https"'), ("svc/heads", "https", "no port named"),
                                   ("svc/away", "80", "connects to that host itself"),
                                   (self.ip, "http", "only ports of Services")):
@@ -314,6 +318,10 @@ class Inspect(Case):
         self.assertGreaterEqual(figures['k3c_dataplane_map_entries{map="k3c_service"}'], 3)
         self.assertGreater(figures['k3c_dataplane_map_max_entries{map="k3c_service"}'], 1000)
         self.assertGreater(figures['k3c_dataplane_map_memory_bytes{map="k3c_conn"}'], 0)
+        # an array is always full: no alert that compares the two may see it
+        self.assertGreater(figures['k3c_dataplane_map_memory_bytes{map="k3c_sock_tcp"}'], 0)
+        for name in ("entries", "max_entries"):
+            self.assertNotIn('k3c_dataplane_map_%s{map="k3c_sock_tcp"}' % name, figures)
         self.assertGreater(figures['k3c_dataplane_sync_seconds_count{what="services"}'], 0)
         self.assertGreater(figures['k3c_dataplane_sync_seconds_count{what="policies"}'], 0)
         self.assertEqual(figures["k3c_dataplane_snat_exhausted_total"], 0)
@@ -358,14 +366,6 @@ class Inspect(Case):
         self.assertEqual(self.ask("allowed").returncode, 0)
         self.assertIn("repaired frontend=1", self.node.log.read_text())
 
-    # ---- without a server ----
-
-    def test_zz_without_server(self):
-        self.node.stop()
-        doc = self.json("service", "list", "-n", "demo")
-        self.assertFalse(doc["server"])
-        self.assertIn("the files in", doc["objects"])
-        self.assertEqual([s for s in doc["services"] if "difference" in s], [])
     # ---- who may not look, and where nothing can be written ----
 
     def test_not_root(self):
@@ -396,6 +396,14 @@ class Inspect(Case):
             done = subprocess.run([BIN, "help"], stdout=pipe, stderr=subprocess.PIPE, text=True, timeout=30, check=False)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
 
+    # ---- without a server ----
+
+    def test_zz_without_server(self):
+        self.node.stop()
+        doc = self.json("service", "list", "-n", "demo")
+        self.assertFalse(doc["server"])
+        self.assertIn("the files in", doc["objects"])
+        self.assertEqual([s for s in doc["services"] if "difference" in s], [])
         allowed = self.trace("--from", "allowed", "--to", "svc/web", "--port", "80", code=0)
         self.assertTrue(allowed["agree"])
         self.assertIn("the files in", allowed["objectsFrom"])

@@ -148,6 +148,7 @@ int cmd_trace(int argc, char **argv)
 		r = args_output(output, &as_json, &err);
 	if (r == 0 && protocol)
 		r = args_protocol(protocol, &t.proto, &err);
+	t.proto_given = protocol != NULL;
 	if (r == 0 && port && (*port < '0' || *port > '9'))
 		t.port_name = port;
 	else if (r == 0 && port)

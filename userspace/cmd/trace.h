@@ -16,6 +16,7 @@ struct trace {
 	struct inspect in;
 	const char *ns; /* of names without one */
 	uint8_t proto;
+	bool proto_given; /* by name a port brings its own */
 	uint16_t port;
 	const char *port_name; /* of a Service's port; NULL: a number was given */
 	const char *from_word;

@@ -71,13 +71,23 @@ static const char *trace_ports(struct trace *t, const struct json *service)
 static int trace_port_name(struct trace *t, const struct json *service, const char *ns, const char *name,
 			   struct err *err)
 {
-	json_foreach(p, json_get(service, "ports"))
-		if (str_is(json_get_str(p, "name"), t->port_name)) {
-			if (!t->headless)
-				t->port = (uint16_t)json_get_int(p, "port", 0);
-			return args_protocol(arena_printf(&t->in.arena, "%.*s", STR_ARG(json_get_str(p, "protocol"))),
-					     &t->proto, err);
-		}
+	json_foreach(p, json_get(service, "ports")) {
+		const char *text = arena_printf(&t->in.arena, "%.*s", STR_ARG(json_get_str(p, "protocol")));
+		char asked[8];
+		uint8_t proto;
+
+		if (!str_is(json_get_str(p, "name"), t->port_name))
+			continue;
+		if (args_protocol(text, &proto, err) < 0)
+			return -EINVAL;
+		if (t->proto_given && proto != t->proto)
+			return err_set(err, -ENOENT, "service %s/%s: port \"%.64s\" is %s, not %s", ns, name,
+				       t->port_name, text, args_protocol_name(t->proto, asked));
+		t->proto = proto;
+		if (!t->headless)
+			t->port = (uint16_t)json_get_int(p, "port", 0);
+		return 0;
+	}
 	return err_set(err, -ENOENT, "service %s/%s has no port named \"%.64s\" (it has: %s)", ns, name, t->port_name,
 		       t->headless ? "none of that name" : trace_ports(t, service));
 }
