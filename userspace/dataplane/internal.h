@@ -113,7 +113,7 @@ struct dataplane {
 	struct sockets_worker *sockets;      /* NULL: never needed */
 	struct k3c_addr local[DP_LOCAL_MAX]; /* asked for on `lo` */
 	size_t n_local;
-	struct direct_nets *direct;          /* direct.c */
+	struct direct_nets *direct;  /* direct.c */
 	struct map pods;             /* key -> struct pod_state */
 	struct policy_state *policy; /* policy_state.h */
 	struct dp_drift links_drift; /* found by what rtnetlink told, not yet reported */
