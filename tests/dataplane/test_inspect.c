@@ -445,13 +445,8 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_probe_of_the_host, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_connections, setup, teardown),
 	};
-	int r;
 
-	world_uplink();
-	world_open();
-	r = cmocka_run_group_tests(all, NULL, NULL);
-	dataplane_close(world.dp);
-	return r;
+	return world_group(all);
 }
 
 int main(void)

@@ -527,6 +527,15 @@ static inline int world_enter(void)
 	return fs_write("/proc/sys/net/ipv4/conf/all/rp_filter", "1", NULL);
 }
 
+static inline int world_close(int failed)
+{
+	dataplane_close(world.dp);
+	return failed;
+}
+
+/* The usual `tests` of world_run(): in a world with an uplink and a dataplane of the usual options. */
+#define world_group(all) (world_uplink(), world_open(), world_close(cmocka_run_group_tests(all, NULL, NULL)))
+
 static inline int world_run(int (*tests)(void))
 {
 	char *root = NULL, own[96];

@@ -51,36 +51,20 @@ static void status_features(struct arena *a, struct json *status)
 	json_set(status, "missingFeatures", list);
 }
 
-/* Frontends that met a listener of the host. */
-static void status_ports_in_use(struct arena *a, struct json *status, const struct json *network)
+/* What each Service says under `key`, with whose it is. */
+static void status_of_services(struct arena *a, struct json *status, const struct json *network, const char *key)
 {
 	struct json *list = json_new_array(a);
 
 	json_foreach(service, json_get(network, "services"))
-		json_foreach(port, json_get(service, "portsInUse")) {
-			struct json *v = json_clone(a, port);
-
-			json_set_str(a, v, "namespace", json_get_str(service, "namespace"));
-			json_set_str(a, v, "name", json_get_str(service, "name"));
-			json_append(list, v);
-		}
-	json_set(status, "portsInUse", list);
-}
-
-/* Services that have more than the dataplane takes. */
-static void status_left_out(struct arena *a, struct json *status, const struct json *network)
-{
-	struct json *list = json_new_array(a);
-
-	json_foreach(service, json_get(network, "services"))
-		json_foreach(row, json_get(service, "leftOut")) {
+		json_foreach(row, json_get(service, key)) {
 			struct json *v = json_clone(a, row);
 
 			json_set_str(a, v, "namespace", json_get_str(service, "namespace"));
 			json_set_str(a, v, "name", json_get_str(service, "name"));
 			json_append(list, v);
 		}
-	json_set(status, "leftOut", list);
+	json_set(status, key, list);
 }
 
 bool status_is_forbidden(int r)
@@ -126,8 +110,10 @@ int status_collect(const struct config *config, struct arena *a, struct json **r
 	r = status_add_kernel(config, a, status, json_get(facts, "network"), err);
 	if (r < 0)
 		return r;
-	status_ports_in_use(a, status, json_get(facts, "network"));
-	status_left_out(a, status, json_get(facts, "network"));
+	status_of_services(a, status, json_get(facts, "network"),
+			   "portsInUse"); /* frontends that met a listener of the host */
+	status_of_services(a, status, json_get(facts, "network"),
+			   "leftOut"); /* of what is more than the dataplane takes */
 	json_remove(status, "network");
 	status_certificates(config, a, status);
 	status_features(a, status);
