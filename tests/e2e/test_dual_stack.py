@@ -213,6 +213,42 @@ class TwoFamilies:
                 self.assertIn(done.stdout.strip(), {"web-0", "web-1"}, at)
             self.assertIn(self.fetch("client", address, NODE_PORT), {"web-0", "web-1"}, address)
 
+    def trace(self, *argv, check=True):
+        done = self.node.k3c("trace", "-o", "json", *argv, check=False)
+        if not check:
+            return done
+        self.assertEqual(done.returncode, 0, (argv, done.stdout, done.stderr))
+        return json.loads(done.stdout)
+
+    def test_trace(self):
+        """A node port is asked at the address that the node goes by, and from there, whatever else its links have; in the
+        cluster's first family, unless who asks has only the other."""
+        own = dict(zip(self.ORDER, self.internal_ips()))
+        others = [a for a in ("10.0.0.1/32", "2001:1::1/128") if ipaddress.ip_interface(a).version in self.ORDER]
+        for other in others:
+            ip(f"-n {self.host.name} addr add {other} dev lo")
+            self.addCleanup(ip, f"-n {self.host.name} addr del {other} dev lo")
+        for other in others:
+            at = ("--from", "host", "--to", other.split("/")[0], "--port", str(NODE_PORT))
+            wait_for(f"{other} in the maps", lambda: self.trace(*at, check=False).returncode == 0)
+        place = lambda f: f"[{own[f]}]:{NODE_PORT}" if f == 6 else f"{own[f]}:{NODE_PORT}"
+        first = self.ORDER[0]
+        outside = {4: "198.51.100.7", 6: "2001:db8:77::7"}
+        for asks, f in (("host", first), ("client", first), *((outside[f], f) for f in self.ORDER)):
+            doc = self.trace("--from", asks, "--to", "svc/web", "--port", str(NODE_PORT))
+            self.assertEqual((doc["to"], doc["service"]["kind"]), (place(f) + " the node", "NodePort"), asks)
+            if asks == "host":
+                self.assertEqual(doc["from"], f"the node ({own[f]})")
+        for f in self.ORDER:  # a pod is asked in the family of who asks, and so is the Service at its own addresses
+            doc = self.trace("--from", outside[f], "--to", "pod/web-1", "--port", "8080")
+            self.assertIn(dict(zip(self.ORDER, self.ips("web-1")))[f], doc["to"])
+            doc = self.trace("--from", outside[f], "--to", "svc/web", "--port", "80")
+            self.assertIn(dict(zip(self.ORDER, self.cluster_ips("web")))[f], doc["to"])
+        other = 10 - first
+        done = self.trace("--from", outside[other], "--to", "svc/plain", "--port", "80", check=False)
+        self.assertEqual(done.returncode, 2, done.stdout)
+        self.assertIn("in no family that", done.stderr)
+
     def test_the_api_from_pods(self):
         address = self.cluster_ips("kubernetes")
         self.assertEqual(families(address), [self.ORDER[0]])

@@ -161,7 +161,14 @@ class Inspect(Case):
             {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "demo"}, "spec": spec} for name, spec in (
                 ("named", {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 81, "targetPort": 8080}]}),
                 ("heads", {"selector": {"app": "web"}, "clusterIP": "None", "ports": [{"port": 8080}]}),
-                ("away", {"type": "ExternalName", "externalName": "example.org"}))]}))
+                ("away", {"type": "ExternalName", "externalName": "example.org"}),
+                ("self", {"type": "ExternalName", "externalName": "self.demo.svc.cluster.local"}),
+                ("to-self", {"type": "ExternalName", "externalName": "self.demo.svc.cluster.local."}),
+                ("ping", {"type": "ExternalName", "externalName": "pong.demo.svc.cluster.local"}),
+                ("pong", {"type": "ExternalName", "externalName": "ping.demo.svc.cluster.local"}),
+                ("to-none", {"type": "ExternalName", "externalName": "none.demo.svc.cluster.local"}),
+                *((f"far-{i}", {"type": "ExternalName", "externalName": f"far-{i + 1}.demo.svc.cluster.local"})
+                  for i in range(12)))]}))
         ask = lambda *argv: self.node.k3c("trace", "-n", "demo", "--from", "allowed", *argv, check=False)
         wait_for("the named port", lambda: ask("--to", "svc/named", "--port", "http").returncode == 0)
         self.assertIn(":81 ", ask("--to", "svc/named", "--port", "http").stdout)
@@ -171,6 +178,12 @@ class Inspect(Case):
         self.assertIn('port "http" is TCP, not UDP', done.stderr)
         for to, port, message in (("svc/named", "https", 'no port named "https"'), ("svc/heads", "https", "no port named"),
                                   ("svc/away", "80", "connects to that host itself"),
+                                  ("svc/self", "80", "leads to no address: demo/self -> demo/self\n"),
+                                  ("svc/to-self", "80", "no address: demo/to-self -> demo/self -> demo/self\n"),
+                                  ("svc/ping", "80", "demo/ping -> demo/pong -> demo/ping\n"),
+                                  ("svc/pong", "80", "demo/pong -> demo/ping -> demo/pong\n"),
+                                  ("svc/to-none", "80", "an ExternalName of the service demo/none, which is not known"),
+                                  ("svc/far-0", "80", "more than 8 ExternalNames"),
                                   (self.ip, "http", "only ports of Services")):
             done = ask("--to", to, "--port", port)
             self.assertEqual(done.returncode, 2, done.stdout)

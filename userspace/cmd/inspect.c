@@ -110,6 +110,32 @@ const struct json *inspect_pod(const struct inspect *in, const struct dp_addr *a
 	return map_get(&in->pods, address_key(addr));
 }
 
+/* As the Node object says it, in its order: the cluster's first family first. */
+static bool node_address_at(const struct inspect *in, const struct json *text, struct dp_addr *ret)
+{
+	return address_parse(json_str(text), ret) == 0 && dataplane_is_node_address(in->dp, ret);
+}
+
+struct dp_addr inspect_node_address(const struct inspect *in, enum dp_family family)
+{
+	struct dp_addr a;
+
+	json_foreach(text, json_get(in->network, "nodeAddresses"))
+		if (node_address_at(in, text, &a) && address_family(&a) == family)
+			return a;
+	return dataplane_node_address(in->dp, family);
+}
+
+enum dp_family inspect_primary(const struct inspect *in)
+{
+	struct dp_addr a;
+
+	json_foreach(text, json_get(in->network, "nodeAddresses"))
+		if (node_address_at(in, text, &a))
+			return address_family(&a);
+	return in->config.primary;
+}
+
 static const char *row_name(struct inspect *in, const struct json *row)
 {
 	return row ? arena_printf(&in->arena, "%.*s/%.*s", STR_ARG(json_get_str(row, "namespace")),

@@ -28,6 +28,11 @@ int inspect_open(struct inspect *in, struct err *err);
 void inspect_refresh(struct inspect *in);
 
 const struct json *inspect_pod(const struct inspect *in, const struct dp_addr *addr);
+/* The one that the node goes by (the Node object's, else the lowest of those in the maps), whatever else its links
+ * have; the loopback address where it has none of that family. */
+struct dp_addr inspect_node_address(const struct inspect *in, enum dp_family family);
+/* The family of the first of them: the cluster's. */
+enum dp_family inspect_primary(const struct inspect *in);
 /* "ns/name" or NULL. */
 const char *inspect_pod_name(struct inspect *in, const struct dp_addr *addr);
 /* Of a frontend (a node port by any address of the node): "ns/name" or NULL. */

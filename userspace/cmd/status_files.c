@@ -137,6 +137,24 @@ static struct json *files_pods(struct arena *a, const struct file_objects *f)
 	return list;
 }
 
+/* Of the node itself, in the Node object's order. */
+static struct json *files_node_addresses(struct arena *a, const struct config *config, const struct file_objects *f)
+{
+	struct json *list = json_new_array(a);
+
+	json_foreach(node, f->nodes) {
+		if (!str_is(json_at_str(node, "metadata.name"), config->node_name))
+			continue;
+		json_foreach(row, json_at(node, "status.addresses")) {
+			struct dp_addr addr; /* its host name is among them */
+
+			if (address_parse(json_get_str(row, "address"), &addr) == 0)
+				json_append(list, json_new_str(a, json_get_str(row, "address")));
+		}
+	}
+	return list;
+}
+
 static struct json *files_node(struct arena *a, const struct config *config, const struct file_objects *f)
 {
 	struct json *v = json_new_object(a), *pods = json_new_array(a);
@@ -213,6 +231,7 @@ int status_from_files(const struct config *config, struct arena *a, struct json 
 	json_set_int(a, store, "walBytes", (int64_t)info.wal_bytes);
 	json_foreach(s, f.services)
 		json_append(services, files_service(a, config, &f, s));
+	json_set(network, "nodeAddresses", files_node_addresses(a, config, &f));
 	json_set(network, "services", services);
 	json_set(network, "pods", files_pods(a, &f));
 	json_set(v, "store", store);

@@ -9,6 +9,7 @@
 
 #define TRACE_PREFIX_POD "pod/"
 #define TRACE_PREFIX_SERVICE "svc/"
+#define TRACE_HOST "host"
 #define TRACE_ALIASES_MAX 8 /* ExternalNames that lead to one another */
 
 void trace_end_address(struct trace *t, const struct dp_addr *addr, struct trace_end *ret)
@@ -18,14 +19,6 @@ void trace_end_address(struct trace *t, const struct dp_addr *addr, struct trace
 	ret->addr = *addr;
 	ret->is_node = address_is_loopback(addr) || dataplane_is_node_address(t->in.dp, addr);
 	ret->name = pod ? pod : ret->is_node ? "the node" : "";
-}
-
-/* Who asks from an address asks in its family. */
-static bool trace_family_fits(const struct trace *t, const struct dp_addr *to)
-{
-	struct dp_addr from;
-
-	return address_parse(str_of(t->from_word), &from) < 0 || address_family(&from) == address_family(to);
 }
 
 /* The pod's address of that family; DP_FAMILIES: its first. */
@@ -39,7 +32,8 @@ static int trace_pod_address(struct trace *t, const char *ns, const char *name, 
 		return err_set(err, -ENOENT, "pod %s/%s: not known to %s", ns, name, t->in.objects);
 	/* To the dataplane it is the node. */
 	if (json_get_bool(pod, "hostNetwork", false)) {
-		*ret = dataplane_node_address(t->in.dp, family == DP_V6 ? DP_V6 : DP_V4);
+		*ret = inspect_node_address(&t->in,
+					    family == DP_FAMILIES ? inspect_primary(&t->in) : (enum dp_family)family);
 		return 0;
 	}
 	if (address_parse(json_get_str(pod, "address"), &a) == 0 &&
@@ -55,6 +49,43 @@ static int trace_pod_address(struct trace *t, const char *ns, const char *name, 
 		}
 	return err_set(err, -ENOENT, "pod %s/%s has no address%s", ns, name,
 		       family == DP_FAMILIES ? " yet" : " of that family");
+}
+
+/* Who asks from an address asks in its family, a pod in one that it has. A pod that is not known is told of later. */
+static bool trace_asks_in(struct trace *t, enum dp_family family)
+{
+	const char *word = t->from_word, *ns, *name;
+	struct dp_addr a;
+
+	if (strcmp(word, TRACE_HOST) == 0)
+		return true;
+	if (address_parse(str_of(word), &a) == 0)
+		return address_family(&a) == family;
+	if (strncmp(word, TRACE_PREFIX_POD, strlen(TRACE_PREFIX_POD)) == 0)
+		word += strlen(TRACE_PREFIX_POD);
+	return !inspect_split_name(word, t->ns, &t->in.arena, &ns, &name) || !inspect_find_pod(&t->in, ns, name) ||
+	       trace_pod_address(t, ns, name, (int)family, &a, NULL) == 0;
+}
+
+/* Of a pod that is asked: in the cluster's first family, unless who asks has not that one. */
+static int trace_to_pod(struct trace *t, const char *ns, const char *name, struct dp_addr *ret, struct err *err)
+{
+	enum dp_family primary = inspect_primary(&t->in);
+
+	for (int i = 0; i < DP_FAMILIES; i++) {
+		enum dp_family family = (primary + (unsigned)i) % DP_FAMILIES;
+
+		if (trace_asks_in(t, family) && trace_pod_address(t, ns, name, (int)family, ret, NULL) == 0)
+			return 0;
+	}
+	return trace_pod_address(t, ns, name, DP_FAMILIES, ret, err);
+}
+
+static const char *trace_protocol(struct trace *t)
+{
+	char text[8];
+
+	return arena_strdup(&t->in.arena, args_protocol_name(t->proto, text));
 }
 
 static const char *trace_ports(struct trace *t, const struct json *service)
@@ -102,33 +133,46 @@ uint16_t trace_endpoint_port(const struct trace *t, const struct json *endpoint)
 	return 0;
 }
 
-/* A frontend with an address of its own before a port of the node, which is asked at the node's address. */
+/* How good a frontend is to be asked at; 0: not at all. One with an address of its own before a port of the node, then
+ * the cluster's first family before the other. */
+static int trace_frontend_rank(struct trace *t, const struct dp_addr *addr)
+{
+	enum dp_family family = address_family(addr);
+
+	if (!trace_asks_in(t, family))
+		return 0;
+	return 1 + (family == inspect_primary(&t->in)) + 2 * !address_is_zero(addr);
+}
+
+/* A port of the node is asked at the node's own address. */
 static int trace_frontend_address(struct trace *t, const struct json *service, const char *ns, const char *name,
 				  struct dp_addr *ret, struct err *err)
 {
-	struct dp_addr a, node = { 0 };
-	bool on_node = false;
-	char proto[8];
+	const char *proto = trace_protocol(t);
+	bool any = false;
+	int best = 0;
 
 	json_foreach(f, json_get(service, "frontends")) {
-		if (json_get_int(f, "port", 0) != t->port ||
-		    !str_is(json_get_str(f, "protocol"), args_protocol_name(t->proto, proto)) ||
-		    address_parse(json_get_str(f, "address"), &a) < 0 || !trace_family_fits(t, &a))
+		struct dp_addr a;
+		int rank;
+
+		if (json_get_int(f, "port", 0) != t->port || !str_is(json_get_str(f, "protocol"), proto) ||
+		    address_parse(json_get_str(f, "address"), &a) < 0)
 			continue;
-		if (!address_is_zero(&a)) {
-			*ret = a;
-			return 0;
-		}
-		if (!on_node)
-			node = dataplane_node_address(t->in.dp, address_family(&a));
-		on_node = true;
+		any = true;
+		rank = trace_frontend_rank(t, &a);
+		if (rank <= best)
+			continue;
+		best = rank;
+		*ret = address_is_zero(&a) ? inspect_node_address(&t->in, address_family(&a)) : a;
 	}
-	if (on_node) {
-		*ret = node;
+	if (best)
 		return 0;
-	}
+	if (any)
+		return err_set(err, -EINVAL, "service %s/%s has port %u/%s in no family that %.64s has an address of",
+			       ns, name, t->port, proto, t->from_word);
 	return err_set(err, -ENOENT, "service %s/%s has no address with port %u/%s (it has: %s)", ns, name, t->port,
-		       args_protocol_name(t->proto, proto), trace_ports(t, service));
+		       proto, trace_ports(t, service));
 }
 
 /* An ExternalName that is a Service of this cluster leads on. */
@@ -148,23 +192,54 @@ static bool trace_alias(struct trace *t, struct str external, const char **ns, c
 	return true;
 }
 
+/* Where names of names lead in the end: *service, *ns and *name are that. */
+static int trace_follow(struct trace *t, const struct json **service, const char **ns, const char **name,
+			struct err *err)
+{
+	const struct json *seen[TRACE_ALIASES_MAX];
+	_cleanup_buf_ struct buf way = BUF_INIT;
+	struct str external;
+
+	for (size_t n = 0; (external = json_get_str(*service, "externalName")).n; n++) {
+		const char *from_ns = *ns, *from_name = *name;
+
+		buf_printf(&way, "%s%s/%s", n ? " -> " : "", *ns, *name);
+		for (size_t i = 0; i < n; i++)
+			if (seen[i] == *service)
+				return err_set(err, -EINVAL,
+					       "service %s/%s is an ExternalName of a circle that leads to no address: "
+					       "%s",
+					       *ns, *name, buf_cstr(&way));
+		if (n == TRACE_ALIASES_MAX)
+			return err_set(err, -EINVAL, "more than %d ExternalNames one after the other: %s",
+				       TRACE_ALIASES_MAX, buf_cstr(&way));
+		seen[n] = *service;
+		if (!trace_alias(t, external, ns, name))
+			return err_set(err, -EINVAL,
+				       "service %s/%s is an ExternalName: DNS answers with the name %.*s, and the "
+				       "client connects to that host itself, at the port it likes: ask for its address",
+				       *ns, *name, STR_ARG(external));
+		*service = inspect_find_service(&t->in, *ns, *name);
+		if (!*service)
+			return err_set(
+				err, -ENOENT,
+				"service %s/%s is an ExternalName of the service %s/%s, which is not known to %s",
+				from_ns, from_name, *ns, *name, t->in.objects);
+	}
+	return 0;
+}
+
 static int trace_service_address(struct trace *t, const char *ns, const char *name, struct dp_addr *ret,
 				 struct err *err)
 {
 	const struct json *service = inspect_find_service(&t->in, ns, name);
-	struct str external = json_get_str(service, "externalName");
+	int r;
 
-	for (int i = 0; external.n && i < TRACE_ALIASES_MAX; i++) {
-		if (!trace_alias(t, external, &ns, &name))
-			return err_set(err, -EINVAL,
-				       "service %s/%s is an ExternalName: DNS answers with the name %.*s, and the "
-				       "client connects to that host itself, at the port it likes: ask for its address",
-				       ns, name, STR_ARG(external));
-		service = inspect_find_service(&t->in, ns, name);
-		external = json_get_str(service, "externalName");
-	}
-	if (!service || external.n)
+	if (!service)
 		return err_set(err, -ENOENT, "service %s/%s: not known to %s", ns, name, t->in.objects);
+	r = trace_follow(t, &service, &ns, &name, err);
+	if (r < 0)
+		return r;
 	if (json_get_bool(service, "headless", false)) {
 		t->headless = service;
 		*ret = address_any(DP_V4);
@@ -190,7 +265,7 @@ static int trace_to_name(struct trace *t, const char *word, bool pods, bool serv
 	if (is_service || !pods)
 		return trace_service_address(t, ns, name, ret, err);
 	if (is_pod || !services)
-		return trace_pod_address(t, ns, name, DP_FAMILIES, ret, err);
+		return trace_to_pod(t, ns, name, ret, err);
 	return err_set(err, -ENOENT, "%s/%s: neither a pod nor a Service, as known to %s", ns, name, t->in.objects);
 }
 
@@ -225,8 +300,8 @@ int trace_resolve_from(struct trace *t, struct err *err)
 	struct dp_addr addr;
 	int r = 0;
 
-	if (strcmp(word, "host") == 0) {
-		addr = dataplane_node_address(t->in.dp, family);
+	if (strcmp(word, TRACE_HOST) == 0) {
+		addr = inspect_node_address(&t->in, family);
 	} else if (address_parse(str_of(word), &addr) == 0) {
 		if (address_family(&addr) != family)
 			r = err_set(err, -EINVAL, "--from and --to are of two families");

@@ -105,12 +105,18 @@ bool dataplane_is_node_address(struct dataplane *dp, const struct dp_addr *addr)
 
 struct dp_addr dataplane_node_address(struct dataplane *dp, enum dp_family family)
 {
-	struct k3c_addr addr;
+	struct k3c_addr addr, lowest;
+	bool found = false;
 
+	/* in whatever order the map has them */
 	keys_foreach(dp->maps[DP_MAP_NODE], addr) {
-		if (dp_addr_family(&addr) == family)
-			return dp_addr_out(&addr);
+		if (dp_addr_family(&addr) != family || (found && memcmp(&addr, &lowest, sizeof(addr)) >= 0))
+			continue;
+		lowest = addr;
+		found = true;
 	}
+	if (found)
+		return dp_addr_out(&lowest);
 	if (family == DP_V6)
 		return (struct dp_addr){ .b = { [15] = 1 } };
 	return (struct dp_addr){ .b = { [10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1 } };

@@ -89,7 +89,7 @@ int dataplane_probe(struct dataplane *dp, const struct dp_addr *from, const stru
 int dataplane_service_get(struct dataplane *dp, const struct dp_addr *addr, uint16_t port, uint8_t proto,
 			  bool from_host, dataplane_service_fn *fn, void *arg);
 bool dataplane_is_node_address(struct dataplane *dp, const struct dp_addr *addr);
-/* One of that family; its loopback address where it has none. */
+/* The lowest of that family; its loopback address where it has none. */
 struct dp_addr dataplane_node_address(struct dataplane *dp, enum dp_family family);
 
 /* ---- events ---- */

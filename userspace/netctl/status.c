@@ -182,7 +182,7 @@ static void status_headless(struct arena *arena, const struct net_service *s, st
 }
 
 /* What another has in its stead is left out. */
-static struct json *status_service(struct arena *arena, const struct netctl *nc, const struct net_service *s)
+static struct json *status_service(struct arena *arena, struct netctl *nc, const struct net_service *s)
 {
 	struct json *v = json_new_object(arena), *frontends = json_new_array(arena);
 
@@ -199,7 +199,7 @@ static struct json *status_service(struct arena *arena, const struct netctl *nc,
 			json_append(frontends, netctl_frontend_json(arena, &s->frontends[i]));
 	json_set(v, "frontends", frontends);
 	if (s->n_conflicts)
-		json_set(v, "portsInUse", listeners_json(arena, s));
+		json_set(v, "portsInUse", listeners_json(arena, nc, s));
 	netctl_service_left_out(arena, s->truncated, v);
 	return v;
 }
@@ -254,7 +254,10 @@ static struct json *status_pod(struct arena *arena, struct netctl *nc, const str
 struct json *netctl_status_json(struct netctl *nc, struct arena *arena)
 {
 	struct json *v = json_new_object(arena), *services = json_new_array(arena), *pods = json_new_array(arena);
+	struct json *addresses = json_new_array(arena);
 
+	for (size_t i = 0; i < nc->n_node_addrs; i++)
+		json_append(addresses, status_address(arena, &nc->node_addrs[i]));
 	map_foreach(e, &nc->services)
 		json_append(services, status_service(arena, nc, e->value));
 	map_foreach(e, &nc->host_ports)
@@ -262,6 +265,7 @@ struct json *netctl_status_json(struct netctl *nc, struct arena *arena)
 	list_foreach(pod, &nc->model.pods, struct net_pod, link)
 		if (pod->attached || pod->host_network)
 			json_append(pods, status_pod(arena, nc, pod));
+	json_set(v, "nodeAddresses", addresses);
 	json_set(v, "services", services);
 	json_set(v, "pods", pods);
 	return v;
