@@ -108,6 +108,7 @@ static inline void delete (const struct api_kind *kind, const char *name)
 struct pod {
 	int ns;
 	char name[16], uid[64], addr[NETCTL_ADDRESS_MAX];
+	char addr6[NETCTL_ADDRESS_MAX]; /* the second one, where there are two */
 };
 
 static inline int pod_attach_again(struct pod *p)
@@ -122,8 +123,11 @@ static inline int pod_attach_again(struct pod *p)
 	snprintf(p->uid, sizeof(p->uid), "%.*s", STR_ARG(o->uid));
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", p->ns);
 	r = netctl_pod_attach(node.nc, o, path, &given, &err);
+	*p->addr6 = '\0';
 	if (r == 0)
 		memcpy(p->addr, given.texts[0], sizeof(p->addr));
+	if (r == 0 && given.n > 1)
+		memcpy(p->addr6, given.texts[1], sizeof(p->addr6));
 	return r;
 }
 

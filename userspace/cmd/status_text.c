@@ -160,12 +160,18 @@ static void print_policies(const struct json *policies)
 
 static void print_ports_in_use(const struct json *list)
 {
-	json_foreach(p, list)
-		printf("Port        !! %" PRId64 "/%.*s at %.*s: a process of the host listens there, %.*s/%.*s %s\n",
-		       json_get_int(p, "port", 0), STR_ARG(json_get_str(p, "protocol")),
-		       STR_ARG(json_get_str(p, "address")), STR_ARG(json_get_str(p, "namespace")),
-		       STR_ARG(json_get_str(p, "name")),
+	json_foreach(p, list) {
+		struct str holder = json_get_str(p, "holder");
+
+		printf("Port        !! %" PRId64 "/%.*s at %.*s: ", json_get_int(p, "port", 0),
+		       STR_ARG(json_get_str(p, "protocol")), STR_ARG(json_get_str(p, "address")));
+		if (holder.n)
+			printf("%.*s has it", STR_ARG(holder));
+		else
+			printf("a process of the host listens there");
+		printf(", %.*s/%.*s %s\n", STR_ARG(json_get_str(p, "namespace")), STR_ARG(json_get_str(p, "name")),
 		       json_get_bool(p, "served", false) ? "hides it" : "is not served");
+	}
 }
 
 static int64_t print_total(const struct json *list, const char *key)

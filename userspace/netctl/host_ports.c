@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hostPorts of pods: frontends that lead to the pod alone, while it has its link. Of two pods that want one port the
- * older has it (services_places.c); the scheduler does not let that happen. */
+ * older has it (services_places.c); the scheduler does not let that happen. Of a pod and a Service: services_rivals.c.
+ */
 #include <netinet/in.h>
 
 #include "userspace/netctl/address.h"
@@ -106,6 +107,21 @@ void host_ports_translate(struct arena *arena, const struct json *pod, const str
 
 /* ---- pods come and go ---- */
 
+static void host_ports_claim(struct netctl *nc, struct net_service *s, const struct json *tree)
+{
+	bool bound = str_is(json_at_str(tree, "spec.nodeName"), nc->node_name);
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	struct dp_addr addrs[DP_FAMILIES] = { 0 };
+	struct services_result claims;
+
+	/* Which addresses it will have does not matter, but of which families. */
+	for (int f = 0; f < DP_FAMILIES; f++)
+		if (nc->addresses.nets[f].bits)
+			addrs[f] = nc->addresses.nets[f].addr;
+	host_ports_translate(&arena, tree, addrs, &claims);
+	rivals_claim(nc, s, bound, &claims);
+}
+
 void netctl_host_ports_changed(struct netctl *nc, const struct object *pod, const struct json *tree)
 {
 	struct net_service *s = map_get(&nc->host_ports, pod->uid);
@@ -125,6 +141,7 @@ void netctl_host_ports_changed(struct netctl *nc, const struct object *pod, cons
 	}
 	object_unref(s->object);
 	s->object = object_ref(pod);
+	host_ports_claim(nc, s, tree);
 	service_mark(nc, s);
 }
 
@@ -144,5 +161,6 @@ void netctl_host_ports_removed(struct netctl *nc, struct str uid)
 		return;
 	object_unref(s->object);
 	s->object = NULL;
+	rivals_claim(nc, s, false, NULL);
 	service_mark(nc, s);
 }

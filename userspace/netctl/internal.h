@@ -19,7 +19,10 @@ struct net_service {
 	size_t n_slices, cap_slices;
 	struct dp_service *frontends; /* wanted, as last translated: sorted; one heap block with all that they name */
 	size_t n_frontends;
-	bool pod;          /* object is a Pod */
+	bool pod;                  /* object is a Pod */
+	bool bound;                /* a Pod: to this node */
+	struct dp_service *claims; /* a Pod's, until it has ended: places that name no lists */
+	size_t n_claims;
 	bool failed;       /* something of it could not be written: all is written again */
 	bool full;         /* for want of room */
 	uint8_t truncated; /* limits that it is beyond, as last translated; told */
@@ -33,9 +36,10 @@ struct net_service {
 	char *ns, *name, *uid; /* uid: of pods */
 };
 
-/* A frontend that met a listener of the host when it was to be made. */
+/* A frontend that met a listener of the host, or a rival, when it was to be made. */
 struct net_conflict {
 	struct dp_service place; /* names no lists */
+	bool rival;              /* a pod's hostPort or a Service has the place: held */
 	bool held;               /* not made; else the listener is hidden */
 	bool seen;               /* the listener, in this run */
 	bool told;
@@ -144,8 +148,17 @@ void listeners_hold_back(struct netctl *nc, struct net_service *s, struct servic
 void listeners_write_status(struct netctl *nc, struct net_service *s);
 /* At the end of a sync. */
 void listeners_forget(struct netctl *nc);
-/* [{protocol, address, port, served}] */
-struct json *listeners_json(struct arena *arena, const struct net_service *s);
+/* [{protocol, address, port, served, holder}] */
+struct json *listeners_json(struct arena *arena, struct netctl *nc, const struct net_service *s);
+
+/* services_rivals.c */
+/* Who else has, or is to have, the port of the node that this frontend would take; NULL: nobody. */
+const struct net_service *rivals_find(struct netctl *nc, const struct net_service *s, const struct dp_service *f);
+/* A Service, or a pod, has left the place or (pods) come to it: the others look again. */
+void rivals_wake_services(struct netctl *nc, const struct dp_service *place);
+void rivals_wake_pods(struct netctl *nc, const struct dp_service *place);
+/* What a pod claims from now on; NULL: nothing. */
+void rivals_claim(struct netctl *nc, struct net_service *pod, bool bound, const struct services_result *claims);
 
 /* services_places.c */
 /* Frontends in the maps that nobody asks for go. */
@@ -161,6 +174,8 @@ struct net_place *place_find(const struct netctl *nc, const struct dp_service *f
 const struct dp_service *service_frontend_at(const struct net_service *s, const struct dp_service *place);
 /* The frontend behind a key of nc->places, as far as finding and deleting it needs. */
 void place_frontend(const char *key, struct dp_service *ret);
+/* Is it of the frontend's port and protocol? */
+bool place_key_is_port(const char *key, const struct dp_service *f);
 void netctl_free_places(struct netctl *nc);
 
 /* services_gone.c */

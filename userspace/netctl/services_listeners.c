@@ -5,6 +5,9 @@
  * grows to a minute. Whoever comes to listen later hides behind the frontend, so that nobody who may open a port takes
  * a Service's clients. A listener that is itself the frontend's backend (a pod with hostNetwork) is in nobody's way.
  *
+ * A pod's hostPort and a Service may be in each other's way as well (services_rivals.c): who comes second is held back
+ * and told by the same means, and not looked at again until the other leaves.
+ *
  * Told once: an Event, a line in the log, for balancers the port's error in the Service's status. That error is also
  * what is known after a boot, when the listener may start later than the cluster. */
 #include <netinet/in.h>
@@ -213,12 +216,18 @@ static const struct net_conflict *conflict_at(const struct net_service *s, const
 
 /* False: nothing is in the way. `ret` holds what was known of it before. */
 static bool conflict_judge(struct netctl *nc, struct net_service *s, const struct dp_service *f,
-			   struct net_conflict *ret)
+			   const struct net_service *rival, struct net_conflict *ret)
 {
 	const struct net_conflict *before = conflict_at(s, f);
 
-	*ret = before ? *before : (struct net_conflict){ 0 };
+	if (before && before->rival != (rival != NULL))
+		before = NULL;
+	*ret = before ? *before : (struct net_conflict){ .rival = rival };
 	ret->place = (struct dp_service){ .kind = f->kind, .proto = f->proto, .port = f->port, .addr = f->addr };
+	if (rival) {
+		ret->held = true;
+		return true;
+	}
 	if (place_find(nc, f)) { /* it is there */
 		ret->held = false;
 		return before && !before->held;
@@ -246,6 +255,37 @@ static void conflict_tell(struct netctl *nc, const struct net_service *s, const 
 		       f->port, proto_text(f->proto), at);
 }
 
+static void rival_tell(struct netctl *nc, const struct net_service *s, const struct net_conflict *c,
+		       const struct net_service *rival)
+{
+	const struct dp_service *f = &c->place;
+	const char *whose = rival->pod ? "pod" : "Service";
+	char at[ADDRESS_TEXT_MAX];
+
+	address_format(&f->addr, at);
+	log_warn("a port of the node is taken %s=%s/%s address=%s port=%u/%s holder=\"%s %s/%s\"",
+		 s->pod ? "pod" : "service", s->ns, s->name, at, f->port, proto_text(f->proto), whose, rival->ns,
+		 rival->name);
+	registry_event(nc->reg, LISTENERS_COMPONENT, s->object, "Warning", LISTENERS_REASON,
+		       "Port %u/%s of %s is not served: %s %s/%s has it. It is served when the port is free", f->port,
+		       proto_text(f->proto), at, whose, rival->ns, rival->name);
+}
+
+static void conflict_tell_first(struct netctl *nc, const struct net_service *s, struct net_conflict *c,
+				const struct dp_service *f, const struct net_service *rival)
+{
+	/* Before it has backends it may turn out that the listener is one of them. */
+	if (c->told || (!rival && (!c->seen || !(f->n_backends || f->n_outside))))
+		return;
+	if (rival)
+		rival_tell(nc, s, c, rival);
+	else
+		conflict_tell(nc, s, c);
+	c->told = true;
+	if (s->pod) /* whose claim was in a Service's way */
+		rivals_wake_services(nc, f);
+}
+
 void listeners_hold_back(struct netctl *nc, struct net_service *s, struct services_result *want)
 {
 	struct net_conflict *now = NULL, c;
@@ -254,18 +294,15 @@ void listeners_hold_back(struct netctl *nc, struct net_service *s, struct servic
 
 	for (size_t i = 0; i < want->n; i++) {
 		const struct dp_service *f = &want->frontends[i];
-		bool there = conflict_judge(nc, s, f, &c);
+		const struct net_service *rival = rivals_find(nc, s, f);
+		bool there = conflict_judge(nc, s, f, rival, &c);
 
 		if (!there || !c.held)
 			want->frontends[kept++] = *f;
 		if (!there)
 			continue;
-		/* Before it has backends it may turn out that the listener is one of them. */
-		if (!c.told && c.seen && (f->n_backends || f->n_outside)) {
-			conflict_tell(nc, s, &c);
-			c.told = true;
-		}
-		held = held || c.held;
+		conflict_tell_first(nc, s, &c, f, rival);
+		held = held || (c.held && !c.rival);
 		mem_grow(now, cap, n + 1);
 		now[n++] = c;
 	}
@@ -276,12 +313,13 @@ void listeners_hold_back(struct netctl *nc, struct net_service *s, struct servic
 	s->waits = held ? s->waits + 1 : 0;
 }
 
-struct json *listeners_json(struct arena *arena, const struct net_service *s)
+struct json *listeners_json(struct arena *arena, struct netctl *nc, const struct net_service *s)
 {
 	struct json *list = json_new_array(arena);
 
 	for (size_t i = 0; i < s->n_conflicts; i++) {
 		const struct net_conflict *c = &s->conflicts[i];
+		const struct net_service *rival = c->rival ? rivals_find(nc, s, &c->place) : NULL;
 		struct json *v = json_new_object(arena);
 		char at[ADDRESS_TEXT_MAX];
 
@@ -290,6 +328,10 @@ struct json *listeners_json(struct arena *arena, const struct net_service *s)
 		json_set_cstr(arena, v, "address", arena_strdup(arena, at));
 		json_set_int(arena, v, "port", c->place.port);
 		json_set_bool(arena, v, "served", !c->held);
+		if (rival)
+			json_set_cstr(arena, v, "holder",
+				      arena_printf(arena, "%s %s/%s", rival->pod ? "Pod" : "Service", rival->ns,
+						   rival->name));
 		json_append(list, v);
 	}
 	return list;

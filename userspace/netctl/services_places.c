@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who has which place in the maps. Two may ask for one (externalIPs, hostPorts): then the stronger kind has it, a
  * ClusterIP before all, and among equals the older object; the others wait and get it when it is free. So the same
- * objects give the same maps, in whatever order they came. */
+ * objects give the same maps, in whatever order they came. Services and pods are not compared here: those who would
+ * lose have not asked (services_rivals.c). */
 #include <netinet/in.h>
 #include <string.h>
 
@@ -33,6 +34,11 @@ void place_frontend(const char *key, struct dp_service *ret)
 		if (address_equal(&ret->addr, &any))
 			ret->kind = DP_NODE_PORT;
 	}
+}
+
+bool place_key_is_port(const char *key, const struct dp_service *f)
+{
+	return (uint8_t)key[18] == f->proto && (uint8_t)key[17] == (f->port & 0xff) && (uint8_t)key[16] == f->port >> 8;
 }
 
 const struct dp_service *service_frontend_at(const struct net_service *s, const struct dp_service *place)
@@ -128,6 +134,8 @@ bool place_claim(struct netctl *nc, struct net_service *s, struct dp_service *f)
 	}
 	place_wait_no_more(p, s);
 	p->owner = s;
+	if (!s->pod && f->kind != DP_CLUSTER_IP)
+		rivals_wake_pods(nc, f);
 	return true;
 }
 
@@ -173,11 +181,14 @@ void place_leave(struct netctl *nc, struct net_service *s, const struct dp_servi
 	}
 	nc->room = true;
 	p->owner = NULL;
-	if (p->n_others) {
+	if (p->n_others)
 		place_pass_on(nc, p, f);
-		return;
-	}
-	place_free(map_remove(&nc->places, place_key(f, key)));
+	else
+		place_free(map_remove(&nc->places, place_key(f, key)));
+	if (s->pod)
+		rivals_wake_services(nc, f);
+	else if (f->kind != DP_CLUSTER_IP)
+		rivals_wake_pods(nc, f);
 }
 
 static void place_adopt(void *arg, const struct dp_service *s)
@@ -209,6 +220,7 @@ void netctl_prune_services(struct netctl *nc)
 	for (size_t i = 0; i < n; i++) {
 		dataplane_service_delete(nc->dp, &stale[i], NULL);
 		place_free(map_remove(&nc->places, place_key(&stale[i], key)));
+		rivals_wake_services(nc, &stale[i]);
 	}
 	if (n) {
 		log_info("stale frontends removed n=%zu", n);

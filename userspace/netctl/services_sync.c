@@ -203,8 +203,10 @@ static void node_set_addresses(struct netctl *nc, const struct json *list)
 	if (n)
 		memcpy(nc->node_addrs, addrs, n * sizeof(*addrs));
 	nc->n_node_addrs = n;
-	/* A reserved port may be reserved elsewhere now. */
+	/* A reserved port may be reserved elsewhere now, and others may want the same. */
 	map_foreach(e, &nc->services)
+		service_mark(nc, e->value);
+	map_foreach(e, &nc->host_ports)
 		service_mark(nc, e->value);
 }
 
@@ -229,6 +231,7 @@ void service_free(struct netctl *nc, struct net_service *s)
 	health_check_set(nc, s, 0, 0, NULL);
 	free(s->slices);
 	free(s->conflicts);
+	free(s->claims);
 	free(s->frontends);
 	free(s->ns);
 	free(s->name);
