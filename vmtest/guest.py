@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One guest: QEMU (emulated, so it runs anywhere), its console in a file, its results on a pipe. A guest never
-outlives its time or this process."""
+"""One guest: QEMU (emulated, so it runs anywhere), its console in a file, its results on a pipe (stream.py). A guest
+never outlives its time or this process, however that ends."""
 import ctypes
 import functools
 import mmap
@@ -12,10 +12,11 @@ import subprocess
 import threading
 import time
 
+import stream
+
 MEMORY_MB = 1024
 TEST_LIMIT_S = 400  # one test in the guest, in the guest's time
 BOOT_LIMIT_S = 90   # until the guest's first word
-OUTPUT_MAX = 256 * 1024
 
 
 @functools.cache
@@ -35,6 +36,12 @@ def tsc_khz():
     time.sleep(0.2)
     last = both()
     return round((last[1] - first[1]) * 1e6 / (last[0] - first[0]))
+
+
+def bound(command):
+    """The command, which ends with the thread that starts it: with this process, too, when nobody can catch what ends it.
+    If that was over before the kernel was told, it does not begin."""
+    return ["setpriv", "--pdeathsig", "KILL", "sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid()), *command]
 
 
 class Result:
@@ -60,8 +67,9 @@ class Guest:
     lock = threading.Lock()
     stopping = False
 
-    def __init__(self, kernel, initramfs, console, limit_s, on_result, on_boot=lambda guest: None, nice=0):
-        self.kernel, self.initramfs, self.console, self.nice = kernel, initramfs, console, nice
+    def __init__(self, kernel, initramfs, console, limit_s, on_result, on_boot=lambda guest: None, nice=0, token=""):
+        """`token`: what the initramfs has in /token."""
+        self.kernel, self.initramfs, self.console, self.nice, self.token = kernel, initramfs, console, nice, token
         self.limit_s, self.on_result, self.on_boot = limit_s, on_result, on_boot
         self.results, self.problem, self.process = [], None, None
         self.booted_s = self.all_s = self.processor_s = 0.0
@@ -76,8 +84,7 @@ class Guest:
                      f"k3c.limit={TEST_LIMIT_S}")
         if tsc_khz():
             arguments += f" tsc_early_khz={tsc_khz()}"
-        return ["setpriv", "--pdeathsig", "KILL", "nice", "-n", str(self.nice),
-                "qemu-system-x86_64", "-M", "q35", "-cpu", self.kernel.cpu,
+        return ["nice", "-n", str(self.nice), "qemu-system-x86_64", "-M", "q35", "-cpu", self.kernel.cpu,
                 "-accel", os.environ.get("K3C_VM_ACCEL", "tcg,thread=multi"), "-m", str(MEMORY_MB),
                 "-smp", str(self.kernel.processors), "-nodefaults", "-no-user-config", "-no-reboot",
                 "-display", "none", "-kernel", str(self.kernel.image), "-initrd", str(self.initramfs),
@@ -96,7 +103,7 @@ class Guest:
                 self.problem = "interrupted"
                 return
             # no interrupt of the terminal; of the driver's session all the same: being nice ends at a session's border
-            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            self.process = subprocess.Popen(bound(self.command()), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                             stderr=subprocess.STDOUT, process_group=0)
             Guest.running.add(self)
         alarm = threading.Timer(self.limit_s, self.end, [f"the guest took longer than {self.limit_s} s"])
@@ -117,34 +124,27 @@ class Guest:
             self.all_s = time.monotonic() - begun
 
     def read(self, begun, boot):
-        current, done = None, False
-        said = []
-        for raw in self.process.stdout:
-            line = raw.decode("utf-8", "replace").rstrip("\r\n")
-            words = line.split()
-            if line.startswith("@kernel "):
+        said, events = stream.read(self.process.stdout, self.token)
+        current, before = None, 0.0
+        for word, *values in events:
+            if word == "kernel":
                 boot.cancel()
                 self.booted_s = time.monotonic() - begun
                 self.on_boot(self)
-            elif line.startswith("@begin ") and len(words) == 2:
-                current, before = Result(words[1]), self.used_s()
+            elif word == "begin":
+                current, before = Result(values[0]), self.used_s()
                 self.results.append(current)
-            elif line.startswith("@end ") and len(words) == 4 and current and words[1] == current.test:
-                current.status, current.seconds = int(words[2]), float(words[3])
+            elif word == "end":
+                _, current.status, current.seconds, current.output = values
                 current.processor_s = self.used_s() - before
                 self.on_result(self, current)
                 current = None
-            elif line.startswith("@done"):
-                done = True
-            elif current and sum(map(len, current.output)) < OUTPUT_MAX:
-                current.output.append(line)
-            elif not current:
-                said.append(line)
-        if not done and not self.problem:
-            self.problem = "the guest ended early" + (f": {said[-1]}" if said else "") + f" (see {self.console})"
-        if not self.problem:
-            failed = [line for line in said if line.startswith("insmod ")]
-            self.problem = failed[0] if failed else None
+        if current:
+            current.output = said.output.lines()
+        if not said.done and not self.problem:
+            last = said.said[-1] if said.said else ""
+            self.problem = "the guest ended early" + (f": {last}" if last else "") + f" (see {self.console})"
+        self.problem = self.problem or said.problem
 
     def end(self, problem):
         if self.process and self.process.poll() is None:

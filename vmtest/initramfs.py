@@ -228,9 +228,9 @@ def archive(root, target):
                        stdout=out)
 
 
-def pack(target, build, tests, kubectl, demo, e2e):
+def pack(target, build, tests, kubectl, demo, e2e, token):
     """What all guests have. `tests`: paths of test programs; `kubectl`: its path, or None to leave the node out; `demo`:
-    run the steps of `node`; `e2e`: what to run of read_e2e()."""
+    run the steps of `node`; `e2e`: what to run of read_e2e(); `token`: the init's, see stream.py."""
     root = pathlib.Path(str(target) + ".root")
     shutil.rmtree(root, ignore_errors=True)
     try:
@@ -238,6 +238,7 @@ def pack(target, build, tests, kubectl, demo, e2e):
             (root / folder).mkdir(parents=True)
         put(root, "/bin/busybox", "/bin/busybox")
         put(root, HERE / "init", "/init")
+        (root / "token").write_text(token + "\n")
         put_etc(root)
         programs = list(tests)
         for test in tests:

@@ -16,6 +16,7 @@ CACHE = pathlib.Path(os.environ.get("K3C_CACHE_DIR", "/var/cache/k3c-bpf")) / "k
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 FRESH_S = 7 * 24 * 3600
 APT_TIMEOUT_S = 300
+FETCH_PREFIX = "fetch-"
 # What of the modules is kept: a full kernel's fill a hundred megabytes.
 MODULE_FOLDERS = ["net", "lib", "crypto", "fs/overlayfs", "drivers/net"]
 
@@ -136,7 +137,7 @@ def unpack(apt, version, target):
 
 
 def fetch(kernel, say):
-    with tempfile.TemporaryDirectory(prefix="k3c-vmtest-", dir=CACHE) as work:
+    with tempfile.TemporaryDirectory(prefix=FETCH_PREFIX, dir=CACHE) as work:
         apt = Apt(work, kernel.suite)
         apt.run("apt-get", "update")
         version, packages = apt.kernel_packages(kernel.package)
@@ -162,6 +163,9 @@ def locked():
 def ensure(kernels, refresh, say):
     """Every kernel is in the cache, or KernelError."""
     with locked():
+        # whoever fetches holds the lock: these are of runs that were killed
+        for left in CACHE.glob(FETCH_PREFIX + "*"):
+            shutil.rmtree(left, ignore_errors=True)
         for kernel in kernels:
             if kernel.fresh() and not refresh:
                 continue

@@ -15,12 +15,14 @@ sys.path.insert(0, str(TOP / "vmtest"))
 import report  # noqa: E402
 from guest import Guest  # noqa: E402
 
-GOOD = """echo "@kernel 6.1.0"
-echo "@begin dataplane/test_a"
+TOKEN = "5e" * 16  # $T of the scripts
+
+GOOD = """echo "@$T kernel 6.1.0"
+echo "@$T begin dataplane/test_a"
 echo "verifier pod_out instructions=12 states=3 peak=2 bytes=96"
-echo "@end dataplane/test_a 0 1.5"
+echo "@$T end dataplane/test_a 0 1.5"
 """
-DONE = 'echo "@done"\n'
+DONE = 'echo "@$T done"\n'
 
 
 class Kernel:
@@ -30,11 +32,11 @@ class Kernel:
 
 class Fake(Guest):
     def __init__(self, script, name="6.1", limit_s=30):
-        super().__init__(Kernel(name), None, "/dev/null", limit_s, lambda guest, result: None)
+        super().__init__(Kernel(name), None, "/dev/null", limit_s, lambda guest, result: None, token=TOKEN)
         self.script = script
 
     def command(self):
-        return ["/bin/sh", "-c", self.script]
+        return ["/bin/sh", "-c", f"T={TOKEN}\n{self.script}"]
 
 
 class Report(unittest.TestCase):
@@ -58,7 +60,7 @@ class Report(unittest.TestCase):
         self.assertEqual([c.get("name") for c in junit.iter("testcase")], ["guest", "dataplane/test_a"])
 
     def test_one_failure_among_good_guests(self):
-        bad = GOOD + 'echo "@begin node/start"; echo "what it said"; echo "@end node/start 1 2.0"\n' + DONE
+        bad = GOOD + 'echo "@$T begin node/start"; echo "what it said"; echo "@$T end node/start 1 2.0"\n' + DONE
         status, text, junit = self.told(GOOD + DONE, bad)
         self.assertEqual(status, 1)
         self.assertRegex(text, r"\| node/start +\| - +\| FAIL 2.0 s")
@@ -68,12 +70,21 @@ class Report(unittest.TestCase):
         self.assertEqual(failure.get("message"), "status 1")
 
     def test_skipped_is_failed(self):
-        status, text, _ = self.told(GOOD + 'echo "@begin a/b"; echo "@end a/b 77 0.1"\n' + DONE)
+        status, text, _ = self.told(GOOD + 'echo "@$T begin a/b"; echo "@$T end a/b 77 0.1"\n' + DONE)
         self.assertEqual(status, 1)
         self.assertIn("it must run here", text)
 
+    def test_without_the_token(self):
+        """A test that prints what the init says: it ends as it ends."""
+        fakes = 'echo "@begin a/c"; echo "@end a/b 0 0.1"; echo "@end a/c 0 0.1"; echo "@done"; '
+        status, text, junit = self.told(GOOD + f'echo "@$T begin a/b"; {fakes} echo "@$T end a/b 1 0.1"\n' + DONE)
+        self.assertEqual(status, 1)
+        self.assertEqual([c.get("name") for c in junit.iter("testcase")], ["guest", "dataplane/test_a", "a/b"])
+        self.assertIn("@end a/c 0 0.1", text)
+        self.assertEqual(self.told(GOOD + fakes)[0], 1)
+
     def test_crashed_in_a_test(self):
-        status, text, junit = self.told(GOOD + 'echo "@begin node/demo"\n')
+        status, text, junit = self.told(GOOD + 'echo "@$T begin node/demo"\n')
         self.assertEqual(status, 1)
         self.assertIn("the guest ended early", text)
         self.assertIn("did not end", text)
@@ -83,7 +94,7 @@ class Report(unittest.TestCase):
         self.assertEqual(self.told(GOOD)[0], 1)
 
     def test_nothing_ran(self):
-        self.assertEqual(self.told('echo "@kernel 6.1.0"\n' + DONE)[0], 1)
+        self.assertEqual(self.told('echo "@$T kernel 6.1.0"\n' + DONE)[0], 1)
         self.assertEqual(report.show([], pathlib.Path("/dev/null"), lambda line: None), 1)
 
     def test_hangs(self):
@@ -93,12 +104,12 @@ class Report(unittest.TestCase):
         self.assertIn("took longer than", text)
 
     def test_module_that_does_not_load(self):
-        status, text, _ = self.told('echo "insmod /modules/01_veth.ko failed"\n' + GOOD + DONE)
+        status, text, _ = self.told('echo "@$T problem insmod /modules/01_veth.ko failed"\n' + GOOD + DONE)
         self.assertEqual(status, 1)
         self.assertIn("insmod /modules/01_veth.ko failed", text)
 
     def test_any_bytes_make_valid_xml(self):
-        nasty = GOOD + r"""echo "@begin a/b"; printf '\001\033[31m <&>]]> \377\n'; echo "@end a/b 1 0.1" """ + "\n" + DONE
+        nasty = GOOD + r"""echo "@$T begin a/b"; printf '\001\033[31m <&>]]> \377\n'; echo "@$T end a/b 1 0.1" """ + "\n" + DONE
         status, _, junit = self.told(nasty)
         self.assertEqual(status, 1)
         self.assertIn("<&>]]>", junit.find(".//testcase[@name='a/b']/system-out").text)
@@ -110,7 +121,7 @@ class Report(unittest.TestCase):
 
     def test_document(self):
         """Tables come into the text, and only there; a second writing replaces the first."""
-        found = 'echo "@begin node/check-config"; echo "absent   fq     pacing, by time"; echo "@end node/check-config 0 1"\n'
+        found = 'echo "@$T begin node/check-config"; echo "absent   fq     pacing, by time"; echo "@$T end node/check-config 0 1"\n'
         guest = Fake(GOOD + found + DONE)
         guest.run()
         with tempfile.TemporaryDirectory() as folder:
@@ -130,7 +141,7 @@ class Report(unittest.TestCase):
 
     def test_read(self):
         """The tables are the same from the file that a run has written."""
-        guests = [Fake(GOOD + DONE, "6.1"), Fake(GOOD + 'echo "@begin a/b"; echo "@end a/b 1 2.0"\n' + DONE, "7")]
+        guests = [Fake(GOOD + DONE, "6.1"), Fake(GOOD + 'echo "@$T begin a/b"; echo "@$T end a/b 1 2.0"\n' + DONE, "7")]
         for guest in guests:
             guest.run()
         with tempfile.TemporaryDirectory() as folder:
