@@ -8,6 +8,8 @@
 #include "bpf/include/endpoint.h"
 #include "bpf/include/rate.h"
 #include "userspace/base/clock.h"
+#include "userspace/dataplane/drift.h"
+#include "userspace/dataplane/rates.h"
 
 #define NS_PER_S 1000000000LL
 
@@ -129,30 +131,31 @@ static void test_excess_is_dropped(void **state)
 	close(fd);
 }
 
+enum { SHAPED_DATAGRAMS = 40, SHAPED_BYTES = 1000, SHAPED_BITS_S = 400000 };
+
 /* Sent at once, in time below the horizon: with fq everything arrives, without what exceeds the burst is dropped; never
  * does it arrive sooner than the limit allows. A slow machine only takes longer. */
-static void test_shaped(void **state)
+static void shaped(void)
 {
-	enum { DATAGRAMS = 40, BYTES = 1000, BITS_S = 400000 };
-	int64_t each_ns = 8 * BYTES * NS_PER_S / BITS_S, begun, took;
+	int64_t each_ns = 8 * SHAPED_BYTES * NS_PER_S / SHAPED_BITS_S, begun, took;
 	int server = server_in(b.ns, SOCK_DGRAM, b.addr, 9000), client, arrived = 0;
 	uint64_t before = drops("rate-egress"), lost = 0;
+	char data[SHAPED_BYTES] = { 0 };
 	struct k3c_rate row = { 0 };
-	char data[BYTES] = { 0 };
 
-	ok(dataplane_pod_bandwidth(world.dp, a.key, 0, BITS_S, err));
 	assert_true(row_of(&a, &row));
+	assert_int_equal(row.limit[DP_EGRESS].bits_s, SHAPED_BITS_S);
 	assert_int_equal(client_in(a.ns, SOCK_DGRAM, b.addr, 9000, &client), 0);
 	begun = clock_monotonic_ns();
-	for (int i = 0; i < DATAGRAMS; i++)
+	for (int i = 0; i < SHAPED_DATAGRAMS; i++)
 		assert_int_equal(send(client, data, sizeof(data), 0), sizeof(data));
-	while (arrived + lost < DATAGRAMS) {
+	while (arrived + lost < SHAPED_DATAGRAMS) {
 		if (readable(server, 20) && recv(server, data, sizeof(data), 0) == sizeof(data))
 			arrived++;
 		lost = drops("rate-egress") - before;
 	}
 	took = clock_monotonic_ns() - begun;
-	print_message("%d of %d arrived in %lld ms, %s\n", arrived, DATAGRAMS, (long long)(took / 1000000),
+	print_message("%d of %d arrived in %lld ms, %s\n", arrived, SHAPED_DATAGRAMS, (long long)(took / 1000000),
 		      row.paced ? "paced" : "policed");
 	if (row.paced)
 		assert_int_equal(lost, 0);
@@ -163,11 +166,84 @@ static void test_shaped(void **state)
 	close(server);
 }
 
+static void test_shaped(void **state)
+{
+	ok(dataplane_pod_bandwidth(world.dp, a.key, 0, SHAPED_BITS_S, err));
+	shaped();
+}
+
+/* How many limits a look finds other than they were written. */
+static uint32_t limits_found(void)
+{
+	struct dp_drift found = { 0 };
+
+	ok(dataplane_drift(world.dp, &found, err));
+	return found.n[DP_DRIFT_LIMIT];
+}
+
+/* The pod's own end as it would be without a limit. */
+static void take_pacing_away(const struct test_pod *p, uint32_t peer)
+{
+	struct nl *nl;
+	int fd;
+
+	assert_int_equal(netns_socket(p->ns, NETLINK_ROUTE, &fd), 0);
+	nl = nl_from_fd(fd);
+	nl_put_clsact_delete(nl, (int)peer);
+	rates_put_fq(nl, (int)peer, false);
+	ok(nl_commit(nl, err));
+	nl_close(nl);
+}
+
+/* By hand: found, put back as it was, and kept to again. With fq the row says at which end of the pod packets wait, and
+ * that end is looked after; without, flags of both addresses lead to the row. Which of them runs is the kernel's. */
+static void test_taken_away(void **state)
+{
+	uint32_t key = (uint32_t)a.ifindex;
+	struct k3c_rate row, other;
+
+	print_message("%s\n",
+		      has_fq() ? "fq here: limits of what pods send are paced"
+			       : "no fq here: limits of what pods send are policed, the paced ones are the guests'");
+	ok(dataplane_pod_bandwidth(world.dp, a.key, 16000000, SHAPED_BITS_S, err));
+	assert_int_equal(limits_found(), 0);
+	assert_true(row_of(&a, &row));
+	assert_int_equal(bpf_map_delete_elem(world.dp->maps[DP_MAP_RATE], &key), 0);
+	assert_int_equal(limits_found(), 1);
+	limits_are(&a, 16000000, SHAPED_BITS_S);
+	assert_true(row_of(&a, &other));
+	assert_int_equal(other.paced, row.paced);
+	shaped();
+	/* the other of the two ways */
+	assert_true(row_of(&a, &other));
+	other.paced = row.paced ? 0 : key;
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_RATE], &key, &other, BPF_ANY), 0);
+	assert_int_equal(limits_found(), 1);
+	limits_are(&a, 16000000, SHAPED_BITS_S);
+	if (row.paced) {
+		take_pacing_away(&a, row.paced);
+		(void)limits_found();
+		shaped();
+	}
+	assert_int_equal(limits_found(), 0);
+	/* a limit that nobody asked for, of either way */
+	ok(dataplane_pod_bandwidth(world.dp, a.key, 0, 0, err));
+	for (uint32_t paced = 0; paced < 2; paced++) {
+		other.paced = paced ? row.paced ? row.paced : key : 0;
+		assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_RATE], &key, &other, BPF_ANY), 0);
+		assert_int_equal(limits_found(), 1);
+		limits_are(&a, 0, 0);
+	}
+	assert_int_equal(limits_found(), 0);
+	talk();
+}
+
 static int tests(void)
 {
 	const struct CMUnitTest all[] = {
 		cmocka_unit_test(test_life),
 		cmocka_unit_test(test_shaped),
+		cmocka_unit_test(test_taken_away),
 		cmocka_unit_test(test_gone_with_the_pod),
 		cmocka_unit_test(test_excess_is_dropped),
 	};
