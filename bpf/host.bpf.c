@@ -365,7 +365,7 @@ static __always_inline bool host_is_answer(const struct packet *p)
 	if (packet_is_syn(p))
 		return false;
 	src_end = conn_key(&p->flow, &key);
-	c = bpf_map_lookup_elem(&k3c_conn, &key);
+	c = conn_find(&key);
 	return c ? c->initiator != src_end : conn_looks_answer(p);
 }
 

@@ -49,7 +49,7 @@ static __always_inline int pod_send(struct __sk_buff *skb, bool translated)
 	to = bpf_map_lookup_elem(&k3c_endpoint, &p.dst);
 	policy_side(&src, &p.src, from, generation);
 	policy_side(&dst, &p.dst, to, generation);
-	reason = policy_check(&p, &src, &dst, false, generation, &did);
+	reason = policy_check(skb, &p, &src, &dst, false, generation, &did);
 	if (policy_moved(did, generation))
 		bpf_tail_call(skb, &k3c_tail, K3C_TAIL_POD_PASS);
 	if (reason) {
@@ -114,7 +114,8 @@ int pod_in(struct __sk_buff *skb)
 	policy_side(&src, &p.src, from, generation);
 	/* Its own policy was judged where it sent; here it is a peer. */
 	src.pod = NULL;
-	reason = policy_check(&p, &src, &dst, from_host, generation, &did);
+	src.ifindex = 0;
+	reason = policy_check(skb, &p, &src, &dst, from_host, generation, &did);
 	if (policy_moved(did, generation))
 		bpf_tail_call(skb, &k3c_tail, K3C_TAIL_POD_IN);
 	if (reason)

@@ -39,3 +39,15 @@ _Static_assert(sizeof(struct k3c_prefix_key) == 32, "k3c_prefix_key");
 #define K3C_PREFIX_BITS_FIXED 96
 
 #define K3C_CLASS_ALL 0 /* every port of every protocol: no second look-up */
+
+/* What the rules said last of connections between two pods of this node. Read and written without a lock: `who` holds
+ * the pods mixed with `what`, so that halves of two writers fit together only when they mean the same. */
+struct k3c_verdict {
+	__u64 who;
+	__u64 what; /* generation << 32 | port << 16 | proto << 8 | K3C_VERDICT_V6 | enum k3c_conn_verdict */
+};
+_Static_assert(sizeof(struct k3c_verdict) == 16, "k3c_verdict");
+
+#define K3C_VERDICT_V6 0x80
+#define K3C_VERDICT_BITS 8
+#define K3C_VERDICT_ROWS (1u << K3C_VERDICT_BITS)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* The table of pods' connections: one key for both directions, and how long an entry says anything. */
+/* The tables of pods' connections and of their datagrams, which can never push out a connection: one key for both
+ * directions, and how long an entry says anything. */
 #pragma once
 
 #include "bpf/lib/clock.h"
@@ -7,6 +8,7 @@
 #include "bpf/lib/packet.h"
 
 K3C_MAP_CONN;
+K3C_MAP_DATAGRAM;
 
 #define CONN_NS_PER_S 1000000000ULL
 
@@ -27,6 +29,25 @@ static __always_inline __u8 conn_key(const struct flow *f, struct k3c_conn_key *
 	key->b_port = swap ? f->sport : f->dport;
 	key->proto = f->proto;
 	return swap;
+}
+
+/* A look-up each: of a table that is known the kernel makes code of its own. */
+static __always_inline struct k3c_conn *conn_find(const struct k3c_conn_key *key)
+{
+	struct k3c_conn *c;
+
+	if (packet_is_stateful(key->proto)) {
+		c = bpf_map_lookup_elem(&k3c_conn, key);
+		barrier_var(c); /* else the compiler makes one call of both */
+		return c;
+	}
+	return bpf_map_lookup_elem(&k3c_datagram, key);
+}
+
+static __always_inline long conn_put(const struct k3c_conn_key *key, const struct k3c_conn *c)
+{
+	return packet_is_stateful(key->proto) ? bpf_map_update_elem(&k3c_conn, key, c, BPF_ANY)
+					      : bpf_map_update_elem(&k3c_datagram, key, c, BPF_ANY);
 }
 
 static __always_inline bool conn_expired(const struct k3c_conn *c, __u8 proto, __u64 now)

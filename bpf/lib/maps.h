@@ -35,6 +35,9 @@
 #define K3C_MAP_RULE K3C_MAP(k3c_rule, BPF_MAP_TYPE_LPM_TRIE, struct k3c_rule_key, __u32, BPF_F_NO_PREALLOC)
 #define K3C_MAP_PREFIX K3C_MAP(k3c_prefix, BPF_MAP_TYPE_LPM_TRIE, struct k3c_prefix_key, __u32, BPF_F_NO_PREALLOC)
 #define K3C_MAP_CONN K3C_MAP(k3c_conn, BPF_MAP_TYPE_LRU_HASH, struct k3c_conn_key, struct k3c_conn, 0)
+/* What is no connection: datagrams, echoes. */
+#define K3C_MAP_DATAGRAM K3C_MAP(k3c_datagram, BPF_MAP_TYPE_LRU_HASH, struct k3c_conn_key, struct k3c_conn, 0)
+#define K3C_MAP_VERDICT K3C_MAP(k3c_verdict, BPF_MAP_TYPE_ARRAY, __u32, struct k3c_verdict, 0)
 #define K3C_MAP_FRAG K3C_MAP(k3c_frag, BPF_MAP_TYPE_LRU_HASH, struct k3c_frag_key, struct k3c_frag, 0)
 #define K3C_MAP_NAT K3C_MAP(k3c_nat, BPF_MAP_TYPE_LRU_HASH, struct k3c_nat_key, struct k3c_nat, 0)
 #define K3C_MAP_DIRECT K3C_MAP(k3c_direct, BPF_MAP_TYPE_LPM_TRIE, struct k3c_direct_key, __u32, BPF_F_NO_PREALLOC)
@@ -46,6 +49,8 @@
 /* By the host end of a pod's veth. */
 #define K3C_MAP_RATE K3C_MAP(k3c_rate, BPF_MAP_TYPE_HASH, __u32, struct k3c_rate, BPF_F_NO_PREALLOC)
 #define K3C_MAP_POD_DROP K3C_MAP(k3c_pod_drop, BPF_MAP_TYPE_HASH, __u32, struct k3c_pod_drop, BPF_F_NO_PREALLOC)
+/* And by the same: how the kernel calls the pod's namespace in the node's (nsid). */
+#define K3C_MAP_NSID K3C_MAP(k3c_nsid, BPF_MAP_TYPE_HASH, __u32, __u32, BPF_F_NO_PREALLOC)
 #define K3C_MAP_LISTEN K3C_MAP(k3c_listen, BPF_MAP_TYPE_ARRAY, __u32, struct k3c_listen, BPF_F_MMAPABLE)
 /* enum k3c_used */
 #define K3C_MAP_TC_USED K3C_MAP(k3c_tc_used, BPF_MAP_TYPE_ARRAY, __u32, __u32, 0)

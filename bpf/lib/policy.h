@@ -3,10 +3,12 @@
 #pragma once
 
 #include "bpf/lib/conn.h"
+#include "bpf/lib/listener.h"
 #include "bpf/lib/maps.h"
 #include "bpf/lib/node.h"
 #include "bpf/lib/packet.h"
 #include "bpf/lib/used.h"
+#include "bpf/lib/verdict.h"
 
 K3C_MAP_ENDPOINT;
 K3C_MAP_RULE;
@@ -18,6 +20,7 @@ struct side {
 	const struct k3c_endpoint_policy *pod;
 	const struct k3c_addr *addr;
 	__u32 identity;
+	__u32 ifindex; /* of the pod */
 };
 
 /* Read once a packet: it says which policies are in force. */
@@ -39,7 +42,8 @@ static __always_inline void policy_side(struct side *s, const struct k3c_addr *a
 	if (!e)
 		return;
 	s->identity = e->policy[generation & 1].identity;
-	if (e->ifindex)
+	s->ifindex = e->ifindex;
+	if (s->ifindex)
 		pod = &e->policy[generation & 1];
 	barrier_var(pod); /* so that it is the pointer that is tested later, as old verifiers want it, not the number */
 	s->pod = pod;
@@ -91,6 +95,45 @@ static __always_inline __u32 policy_judge(const struct side *from, const struct 
 	return K3C_DROP_NONE;
 }
 
+/* Both ends, as they are handed to functions that are verified by themselves. */
+struct policy_ends {
+	struct k3c_endpoint_policy src, dst;
+	__u32 src_pod, dst_pod; /* links; 0: no pod of this node */
+};
+
+static __always_inline void policy_ends(const struct side *src, const struct side *dst, struct policy_ends *ret)
+{
+	ret->src.identity = src->identity;
+	ret->dst.identity = dst->identity;
+	if (src->pod) {
+		ret->src = *src->pod;
+		ret->src_pod = src->ifindex;
+	}
+	if (dst->pod) {
+		ret->dst = *dst->pod;
+		ret->dst_pod = dst->ifindex;
+	}
+}
+
+/* What the rules say; is_answer: `dst` began. Global: verified once. */
+__attribute__((noinline)) int policy_ask(const struct packet *p, const struct policy_ends *e, int is_answer)
+{
+	struct side src = {}, dst = {};
+
+	if (!p || !e)
+		return K3C_DROP_POLICY_INGRESS;
+	src.addr = &p->src;
+	src.identity = e->src.identity;
+	if (e->src_pod)
+		src.pod = &e->src;
+	dst.addr = &p->dst;
+	dst.identity = e->dst.identity;
+	if (e->dst_pod)
+		dst.pod = &e->dst;
+	return is_answer ? policy_judge(&dst, &src, p->flow.proto, p->flow.sport)
+			 : policy_judge(&src, &dst, p->flow.proto, p->flow.dport);
+}
+
 static __always_inline bool policy_isolates(const struct side *s)
 {
 	return s->pod && (s->pod->flags & (K3C_EP_ISOLATED_INGRESS | K3C_EP_ISOLATED_EGRESS));
@@ -112,6 +155,20 @@ static __always_inline bool policy_moved(__u32 did, __u32 generation)
 /* What is not known, or was judged under other policies. */
 #define POLICY_UNDECIDED -1
 
+static __always_inline __u32 policy_verdict(__u32 reason)
+{
+	if (reason == K3C_DROP_NONE)
+		return K3C_CONN_ALLOWED;
+	return reason == K3C_DROP_POLICY_EGRESS ? K3C_CONN_CUT_EGRESS : K3C_CONN_CUT_INGRESS;
+}
+
+static __always_inline __u32 policy_reason(__u32 verdict)
+{
+	if (verdict == K3C_CONN_ALLOWED)
+		return K3C_DROP_NONE;
+	return verdict & K3C_CONN_CUT_EGRESS ? K3C_DROP_POLICY_EGRESS : K3C_DROP_POLICY_INGRESS;
+}
+
 /* A packet of a known connection: what was said of it last, if that still counts. */
 static __always_inline int policy_known(struct k3c_conn *c, const struct packet *p, __u32 generation, __u64 now)
 {
@@ -128,25 +185,119 @@ static __always_inline int policy_known(struct k3c_conn *c, const struct packet 
 	judged = *(volatile __u32 *)&c->judged;
 	if ((judged & ~K3C_CONN_VERDICT) != K3C_CONN_JUDGED(generation, 0))
 		return POLICY_UNDECIDED;
-	if (!(judged & K3C_CONN_VERDICT))
-		return K3C_DROP_NONE;
-	return judged & K3C_CONN_CUT_EGRESS ? K3C_DROP_POLICY_EGRESS : K3C_DROP_POLICY_INGRESS;
+	return policy_reason(judged & K3C_CONN_VERDICT);
 }
 
 static __always_inline void policy_note(struct k3c_conn *c, __u32 generation, __u32 reason)
 {
-	*(volatile __u32 *)&c->judged =
-		K3C_CONN_JUDGED(generation, reason == K3C_DROP_NONE            ? K3C_CONN_ALLOWED
-					    : reason == K3C_DROP_POLICY_EGRESS ? K3C_CONN_CUT_EGRESS
-									       : K3C_CONN_CUT_INGRESS);
+	*(volatile __u32 *)&c->judged = K3C_CONN_JUDGED(generation, policy_verdict(reason));
 }
+
+/* Between two pods of this node: will the ports tell all packets of the connection who began it? conn_looks_answer()
+ * knows the one end, and takes the other for who began. Once one has begun where ports tell the wrong end, none is
+ * taken at its word: another over the same ports may come from the other side. */
+static __always_inline bool policy_ports_tell(const struct packet *p, const struct side *src, const struct side *dst)
+{
+	return src->pod && dst->pod && packet_is_stateful(p->flow.proto) && !p->fragment && conn_ports_tell(p);
+}
+
+/* nat_is_straight() asks for beginnings and ends, also for pods, where what they send is translated here. */
+static __always_inline bool policy_is_noted(const struct packet *p)
+{
+	return used_by(packet_is_syn(p) || packet_is_closing(p) ? K3C_USED_BY_PODS | K3C_USED_BACKWARDS
+								: K3C_USED_BACKWARDS);
+}
+
+/* Where no policy is, only the beginning and the end of a connection are noted, for the day that there is one: who
+ * began it must be known then. Not even these where ports tell. Who comes from elsewhere is always noted. */
+static __always_inline bool policy_notes(const struct packet *p, const struct side *src, const struct side *dst)
+{
+	if (p->later_fragment || p->icmp_error)
+		return false;
+	if (!packet_is_stateful(p->flow.proto))
+		return true;
+	if (!packet_is_syn(p) && !packet_is_closing(p))
+		return false;
+	return !policy_ports_tell(p, src, dst) || policy_is_noted(p);
+}
+
+/* Without a table of connections, which nobody can push this one out of then: every packet is judged. */
+static __always_inline __u32 policy_by_ports(const struct packet *p, const struct side *src, const struct side *dst,
+					     __u32 generation, __u32 *ret_did)
+{
+	bool is_answer = conn_looks_answer(p);
+	struct policy_ends ends = {};
+	struct verdict v;
+	__u32 reason;
+	int known;
+
+	if (packet_is_syn(p))
+		*ret_did |= POLICY_NEW;
+	if (is_answer)
+		verdict_ask(&v, p, dst->ifindex, src->ifindex, p->flow.sport, generation);
+	else
+		verdict_ask(&v, p, src->ifindex, dst->ifindex, p->flow.dport, generation);
+	known = verdict_get(&v);
+	if (known != VERDICT_UNKNOWN)
+		return policy_reason(known);
+	policy_ends(src, dst, &ends);
+	reason = policy_ask(p, &ends, is_answer);
+	*ret_did |= POLICY_JUDGED;
+	if (policy_generation() == generation)
+		verdict_put(&v, policy_verdict(reason));
+	return reason;
+}
+
+/* What policy_who_began() says. */
+enum policy_began {
+	POLICY_BEGAN_SRC,
+	POLICY_BEGAN_DST,
+	POLICY_BEGAN_UNKNOWN,
+};
+
+/* Of a connection that nobody remembers: whoever listens on its port did not begin it. Where both do, it must be
+ * allowed either way. Where nobody does any more, ports count, then that a pod that was asked does not listen, then who
+ * speaks. Global: verified once. */
+__attribute__((noinline)) int policy_who_began(struct __sk_buff *skb, const struct packet *p,
+					       const struct policy_ends *e)
+{
+	enum listener src, dst;
+
+	if (!p || !e)
+		return POLICY_BEGAN_SRC;
+	src = listener_at(skb, p->v6, e->src_pod, &p->src, p->flow.sport);
+	dst = listener_at(skb, p->v6, e->dst_pod, &p->dst, p->flow.dport);
+	if (src == LISTENER_THERE && dst == LISTENER_THERE)
+		return POLICY_BEGAN_UNKNOWN;
+	if (src == LISTENER_THERE)
+		return POLICY_BEGAN_DST;
+	if (dst == LISTENER_THERE)
+		return POLICY_BEGAN_SRC;
+	if (src == dst || conn_ports_tell(p))
+		return conn_looks_answer(p) ? POLICY_BEGAN_DST : POLICY_BEGAN_SRC;
+	return src == LISTENER_NONE ? POLICY_BEGAN_SRC : POLICY_BEGAN_DST;
+}
+
+/* Ports are the better word while they have it: a pod listens where it likes. */
+static __always_inline bool policy_doubts(const struct packet *p)
+{
+	return p->flow.proto == IPPROTO_TCP && !packet_is_syn(p) && !p->icmp_error &&
+	       (p->fragment || !conn_ports_tell(p) || used_by(K3C_USED_BACKWARDS));
+}
+
+enum policy_how {
+	POLICY_ISOLATED = 1,  /* one of them is */
+	POLICY_FROM_HOST = 2, /* made by this node itself (the kubelet's probes among it), which no policy stops */
+};
+#define POLICY_DID(did, reason) ((__u32)(did) << 8 | (reason))
 
 /* Allowed. `flags`: enum k3c_conn_flags. `ended`: an earlier connection's entry of this key, or NULL: it is taken over
  * where it stands, which spares the table a second search, a place to clear and one to give back. What another
- * processor sees halfway (who began, but not yet how it was judged) does for a packet that comes meanwhile. */
+ * processor sees halfway (who began, but not yet how it was judged) does for a packet that comes meanwhile. Returns
+ * POLICY_DID. */
 static __always_inline __u32 policy_begin(const struct packet *p, const struct k3c_conn_key *key,
-					  struct k3c_conn *ended, __u8 initiator, __u8 flags, bool isolated,
-					  __u32 generation, __u64 now, __u32 *ret_did)
+					  struct k3c_conn *ended, __u8 initiator, __u8 flags, __u32 how,
+					  __u32 generation, __u64 now)
 {
 	struct k3c_conn c = {
 		.last_ns = now, .judged = K3C_CONN_JUDGED(generation, 0), .initiator = initiator, .flags = flags
@@ -159,53 +310,28 @@ static __always_inline __u32 policy_begin(const struct packet *p, const struct k
 	/* Only where a policy stands must the answers find an entry. */
 	if (ended)
 		*ended = c;
-	else if (bpf_map_update_elem(&k3c_conn, key, &c, BPF_ANY) < 0 && isolated)
+	else if (conn_put(key, &c) < 0 && (how & POLICY_ISOLATED))
 		return K3C_DROP_CONN_FULL;
-	*ret_did |= POLICY_NEW;
-	return K3C_DROP_NONE;
+	return POLICY_DID(POLICY_NEW, K3C_DROP_NONE);
 }
 
-/* Where no policy is, only the beginning and the end of a connection are noted, for the day that there is one: who
- * began it must be known then. Between two pods of this node not even these, where the ports will tell it as well:
- * conn_looks_answer() knows the one end, and takes the other for who began. Once one has begun where ports tell the
- * wrong end, and was noted, all are: another over the same ports, from the other side, must not find that entry. Who
- * comes from elsewhere is always noted: nat_is_straight() asks for it, and also for pods, where what they send is
- * translated here. */
-static __always_inline bool policy_notes(const struct packet *p, const struct side *src, const struct side *dst)
+/* By the tables. `how`: enum policy_how. Returns POLICY_DID. Global: verified once. */
+__attribute__((noinline)) __u32 policy_by_table(struct __sk_buff *skb, const struct packet *p,
+						const struct policy_ends *e, __u32 how, __u32 generation)
 {
-	if (p->later_fragment || p->icmp_error)
-		return false;
-	if (!packet_is_stateful(p->flow.proto))
-		return true;
-	if (!packet_is_syn(p) && !packet_is_closing(p))
-		return false;
-	return !src->pod || !dst->pod || !conn_ports_tell(p) || used_by(K3C_USED_BY_PODS | K3C_USED_BACKWARDS);
-}
-
-/* `from_host`: made by this node itself (the kubelet's probes among it), which no policy stops. *ret_did: zero before;
- * enum policy_did. */
-static __always_inline __u32 policy_check(const struct packet *p, const struct side *src, const struct side *dst,
-					  bool from_host, __u32 generation, __u32 *ret_did)
-{
-	bool isolated = policy_isolates(src) || policy_isolates(dst), is_answer;
-	struct k3c_conn_key key = {};
-	__u32 reason = K3C_DROP_NONE;
 	struct k3c_conn *c, *ended = NULL;
+	struct k3c_conn_key key = {};
+	int began = POLICY_BEGAN_SRC;
+	__u32 reason = K3C_DROP_NONE;
+	bool is_answer;
 	__u8 src_end;
 	__u64 now;
 
-	if (!isolated && !policy_notes(p, src, dst)) {
-		if (packet_is_syn(p))
-			*ret_did |= POLICY_NEW;
-		return K3C_DROP_NONE;
-	}
-	if (p->no_ports)
-		return K3C_DROP_FRAGMENT;
-	if (conn_begins_backwards(p) && src->pod && dst->pod)
-		used_note(K3C_USED_BACKWARDS);
+	if (!p || !e)
+		return K3C_DROP_MALFORMED;
 	src_end = conn_key(&p->flow, &key);
 	now = bpf_ktime_get_coarse_ns(); /* seconds count: the clock's last tick will do */
-	c = bpf_map_lookup_elem(&k3c_conn, &key);
+	c = conn_find(&key);
 	if (c && conn_expired(c, p->flow.proto, now)) {
 		ended = c;
 		c = NULL;
@@ -222,19 +348,51 @@ static __always_inline __u32 policy_check(const struct packet *p, const struct s
 
 		if (known != POLICY_UNDECIDED)
 			return known;
-	} else if (is_answer ? node_has(&p->flow.dst) : from_host) {
-		return policy_begin(p, &key, ended, src_end ^ is_answer, K3C_CONN_HOST, isolated, generation, now,
-				    ret_did);
+	} else {
+		if ((how & POLICY_ISOLATED) && policy_doubts(p)) {
+			began = policy_who_began(skb, p, e);
+			is_answer = began == POLICY_BEGAN_DST;
+		}
+		if (is_answer ? node_has(&p->flow.dst) : !!(how & POLICY_FROM_HOST))
+			return policy_begin(p, &key, ended, src_end ^ is_answer, K3C_CONN_HOST, how, generation, now);
 	}
-	*ret_did |= POLICY_JUDGED;
-	if (is_answer)
-		reason = policy_judge(dst, src, p->flow.proto, p->flow.sport);
-	else
-		reason = policy_judge(src, dst, p->flow.proto, p->flow.dport);
+	if (how & POLICY_ISOLATED)
+		reason = policy_ask(p, e, is_answer);
 	if (c) {
 		policy_note(c, generation, reason);
-		return reason;
+		return POLICY_DID(POLICY_JUDGED, reason);
 	}
-	return reason ? reason
-		      : policy_begin(p, &key, ended, src_end ^ is_answer, 0, isolated, generation, now, ret_did);
+	/* Where it is not known who began, it must be allowed either way, and the next packet asks again. */
+	if (!reason && began == POLICY_BEGAN_UNKNOWN)
+		return POLICY_DID(POLICY_JUDGED, policy_ask(p, e, true));
+	if (reason)
+		return POLICY_DID(POLICY_JUDGED, reason);
+	return POLICY_DID(POLICY_JUDGED, 0) |
+	       policy_begin(p, &key, ended, src_end ^ is_answer, 0, how, generation, now);
+}
+
+/* *ret_did: zero before; enum policy_did. */
+static __always_inline __u32 policy_check(struct __sk_buff *skb, const struct packet *p, const struct side *src,
+					  const struct side *dst, bool from_host, __u32 generation, __u32 *ret_did)
+{
+	bool isolated = policy_isolates(src) || policy_isolates(dst);
+	struct policy_ends ends = {};
+	__u32 did;
+
+	if (!isolated && !policy_notes(p, src, dst)) {
+		if (packet_is_syn(p))
+			*ret_did |= POLICY_NEW;
+		return K3C_DROP_NONE;
+	}
+	if (p->no_ports)
+		return K3C_DROP_FRAGMENT;
+	if (conn_begins_backwards(p) && src->pod && dst->pod)
+		used_note(K3C_USED_BACKWARDS);
+	if (isolated && policy_ports_tell(p, src, dst) && !policy_is_noted(p))
+		return policy_by_ports(p, src, dst, generation, ret_did);
+	policy_ends(src, dst, &ends);
+	did = policy_by_table(skb, p, &ends, (isolated ? POLICY_ISOLATED : 0) | (from_host ? POLICY_FROM_HOST : 0),
+			      generation);
+	*ret_did |= did >> 8;
+	return (__u8)did;
 }

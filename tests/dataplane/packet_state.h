@@ -445,13 +445,20 @@ static inline bool state_conn_words(struct packet_state *s, char **w, size_t n, 
 	return !s->failed;
 }
 
+static inline int state_conn_map(const struct k3c_conn_key *key)
+{
+	bool connection = key->proto == IPPROTO_TCP || key->proto == IPPROTO_SCTP;
+
+	return world.dp->maps[connection ? DP_MAP_CONN : DP_MAP_DATAGRAM];
+}
+
 static inline void state_connection(struct packet_state *s, struct pt_words *w)
 {
 	struct k3c_conn_key key;
 	struct k3c_conn value;
 
 	if (state_conn_words(s, w->at + 1, w->n - 1, &key, &value))
-		assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_CONN], &key, &value, BPF_ANY), 0);
+		assert_int_equal(bpf_map_update_elem(state_conn_map(&key), &key, &value, BPF_ANY), 0);
 }
 
 static inline void state_made_conn(struct packet_state *s, struct pt_words *w, bool wanted)
@@ -462,7 +469,7 @@ static inline void state_made_conn(struct packet_state *s, struct pt_words *w, b
 
 	if (!state_conn_words(s, w->at + 2, w->n - 2, &key, &want))
 		return;
-	found = bpf_map_lookup_elem(world.dp->maps[DP_MAP_CONN], &key, &got) == 0;
+	found = bpf_map_lookup_elem(state_conn_map(&key), &key, &got) == 0;
 	if (found != wanted)
 		state_fail(s, wanted ? "no such connection" : "there is such a connection");
 	else if (found &&
@@ -624,6 +631,7 @@ static inline void state_begin(struct packet_state *s, const char *file, const c
 	state_meta_flags(0, ~(uint32_t)K3C_META_MOVING);
 	state_used(0);
 	state_clear(DP_MAP_CONN);
+	state_clear(DP_MAP_DATAGRAM);
 	state_clear(DP_MAP_NAT);
 	state_clear(DP_MAP_FRAG);
 	state_clear(DP_MAP_AFFINITY);

@@ -404,14 +404,14 @@ static void see_conn(void *arg, const struct dp_conn *c)
 
 static void test_connections(void **state)
 {
-	int server = server_in(b.ns, SOCK_STREAM, b.addr, 4444), client;
+	int server = server_in(b.ns, SOCK_STREAM, b.addr, 44444), client;
 	struct dp_policy_rule r = rule(DP_INGRESS, 100, 0, 0, 0);
-	struct conns_seen s = { .port = 4444 };
+	struct conns_seen s = { .port = 44444 };
 	uint64_t before;
 
-	/* without any policy nothing would have to be known of it */
+	/* between pods nothing has to be known where the ports tell who began */
 	policy(&b, true, false, &r, 1);
-	assert_int_equal(client_in(a.ns, SOCK_STREAM, b.addr, 4444, &client), 0);
+	assert_int_equal(client_in(a.ns, SOCK_STREAM, b.addr, 44444, &client), 0);
 	ok(dataplane_conn_each(world.dp, see_conn, &s, err));
 	assert_int_equal(s.n, 1);
 	assert_true(same_addr(&s.last.from, a.addr));

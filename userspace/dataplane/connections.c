@@ -26,7 +26,7 @@ static enum dp_conn_state conn_state(const struct k3c_conn_key *key, const struc
 
 	if (c->flags & K3C_CONN_CLOSING)
 		limit = K3C_CONN_CLOSING_TIMEOUT_S;
-	else if (key->proto == IPPROTO_TCP)
+	else if (key->proto == IPPROTO_TCP || key->proto == IPPROTO_SCTP)
 		limit = INT64_MAX / 1000;
 	else if (key->proto == IPPROTO_UDP)
 		limit = K3C_CONN_UDP_TIMEOUT_S;
@@ -54,9 +54,9 @@ static void conn_out(const struct k3c_conn_key *key, const struct k3c_conn *c, s
 	ret->state = conn_state(key, c, ret->quiet_ms);
 }
 
-int dataplane_conn_each(struct dataplane *dp, dataplane_conn_fn *fn, void *arg, struct err *err)
+static int conn_table_each(struct dataplane *dp, enum dp_map m, dataplane_conn_fn *fn, void *arg, struct err *err)
 {
-	int fd = dp->maps[DP_MAP_CONN];
+	int fd = dp->maps[m];
 	struct k3c_conn_key key;
 
 	keys_foreach(fd, key) {
@@ -68,7 +68,14 @@ int dataplane_conn_each(struct dataplane *dp, dataplane_conn_fn *fn, void *arg, 
 		conn_out(&key, &c, &out);
 		fn(arg, &out);
 	}
-	return errno == ENOENT ? 0 : err_set(err, -errno, "read %s: %s", maps_name(DP_MAP_CONN), strerror(errno));
+	return errno == ENOENT ? 0 : err_set(err, -errno, "read %s: %s", maps_name(m), strerror(errno));
+}
+
+int dataplane_conn_each(struct dataplane *dp, dataplane_conn_fn *fn, void *arg, struct err *err)
+{
+	int r = conn_table_each(dp, DP_MAP_CONN, fn, arg, err);
+
+	return r < 0 ? r : conn_table_each(dp, DP_MAP_DATAGRAM, fn, arg, err);
 }
 
 /* Of the pair, the half that the first packet met: services are translated coming in, pods' traffic going out. */

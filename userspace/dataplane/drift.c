@@ -302,7 +302,7 @@ static int drift_rows(struct dataplane *dp, struct dp_drift *add, struct err *er
 
 	if (r < 0)
 		return r;
-	add->n[DP_DRIFT_NETNS] += pod_netns_repair(dp);
+	add->n[DP_DRIFT_NETNS] += pod_netns_repair(dp) + pod_nsid_repair(dp);
 	add->n[DP_DRIFT_LIMIT] += rates_adopt(dp);
 	add->n[DP_DRIFT_COUNTER] += pod_drops_repair(dp);
 	return direct_repair(dp, &add->n[DP_DRIFT_DIRECT], err);

@@ -28,6 +28,8 @@ enum dp_map {
 	DP_MAP_RULE,
 	DP_MAP_PREFIX,
 	DP_MAP_CONN,
+	DP_MAP_DATAGRAM,
+	DP_MAP_VERDICT,
 	DP_MAP_FRAG,
 	DP_MAP_NAT,
 	DP_MAP_CLOSED,
@@ -39,6 +41,7 @@ enum dp_map {
 	DP_MAP_DROP,
 	DP_MAP_RATE,
 	DP_MAP_POD_DROP,
+	DP_MAP_NSID,
 	DP_MAP_EVENT,
 	DP_MAP_LISTEN,
 	DP_MAP_TC_USED,
@@ -301,6 +304,12 @@ int pod_netns_enter(struct dataplane *dp, const struct pod_state *s, struct err 
 uint32_t pod_netns_forget(struct dataplane *dp, int ifindex);
 /* Strangers go, missing ones come back; how many. */
 uint32_t pod_netns_repair(struct dataplane *dp);
+
+/* pod_nsid.c: by the host end of a pod's veth */
+bool pod_nsid_begin(struct dataplane *dp, int ifindex);
+void pod_nsid_forget(struct dataplane *dp, int ifindex);
+/* Rows of links that are no pod's go, missing ones come; how many. */
+uint32_t pod_nsid_repair(struct dataplane *dp);
 
 /* rates.c */
 /* `inner`: in the pod's namespace, where its end is `peer`. 0: no limit. */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "bpf/include/nat.h"
+#include "bpf/include/policy.h"
 #include "bpf/include/service.h"
 #include "bpf/maps.skel.h"
 #include "userspace/base/log.h"
@@ -20,6 +21,9 @@
 #include "userspace/dataplane/maps.h"
 
 #define MAPS_EVENT_BYTES (128 * 1024) /* some 1,200 events; pages to a power of two */
+
+/* Of the connections that are remembered, for what is none: it must not push them out. */
+#define MAPS_DATAGRAM_SHARE 4
 
 /* Entries are the defaults of a small box; LRU maps are allocated whole, the others as they fill. */
 const struct map_row map_rows[DP_MAP_COUNT] = {
@@ -32,7 +36,9 @@ const struct map_row map_rows[DP_MAP_COUNT] = {
 	[DP_MAP_ENDPOINT] = { "k3c_endpoint", 2, MAP_REBUILD, 4096 },
 	[DP_MAP_RULE] = { "k3c_rule", 1, MAP_REBUILD, 262144 },
 	[DP_MAP_PREFIX] = { "k3c_prefix", 1, MAP_REBUILD, 65536 },
-	[DP_MAP_CONN] = { "k3c_conn", 1, MAP_PRESERVE, 8192 },
+	[DP_MAP_CONN] = { "k3c_conn", 1, MAP_PRESERVE, 8192 - 8192 / MAPS_DATAGRAM_SHARE },
+	[DP_MAP_DATAGRAM] = { "k3c_datagram", 1, MAP_PRESERVE, 8192 / MAPS_DATAGRAM_SHARE },
+	[DP_MAP_VERDICT] = { "k3c_verdict", 1, MAP_REBUILD, K3C_VERDICT_ROWS },
 	[DP_MAP_FRAG] = { "k3c_frag", 2, MAP_PRESERVE, 1024 },
 	[DP_MAP_NAT] = { "k3c_nat", 1, MAP_PRESERVE, 8192 },
 	[DP_MAP_CLOSED] = { "k3c_closed", 1, MAP_PRESERVE, 8192 / K3C_CLOSED_SHARE },
@@ -44,6 +50,7 @@ const struct map_row map_rows[DP_MAP_COUNT] = {
 	[DP_MAP_DROP] = { "k3c_drop", 2, MAP_PRESERVE, K3C_DROP_MAX },
 	[DP_MAP_RATE] = { "k3c_rate", 2, MAP_REBUILD, 4096 },
 	[DP_MAP_POD_DROP] = { "k3c_pod_drop", 1, MAP_REBUILD, 4096 },
+	[DP_MAP_NSID] = { "k3c_nsid", 1, MAP_REBUILD, 4096 },
 	[DP_MAP_EVENT] = { "k3c_event", 1, MAP_REBUILD, MAPS_EVENT_BYTES },
 	[DP_MAP_LISTEN] = { "k3c_listen", 1, MAP_REBUILD, 1 },
 	[DP_MAP_TC_USED] = { "k3c_tc_used", 1, MAP_PRESERVE, 1 },
@@ -77,6 +84,10 @@ static uint32_t maps_entries(const struct dataplane *dp, enum dp_map m)
 	case DP_MAP_BACKEND:
 		return o->max_backends ? o->max_backends : map_rows[m].entries;
 	case DP_MAP_CONN:
+		return o->max_connections ? o->max_connections - o->max_connections / MAPS_DATAGRAM_SHARE
+					  : map_rows[m].entries;
+	case DP_MAP_DATAGRAM:
+		return o->max_connections ? o->max_connections / MAPS_DATAGRAM_SHARE : map_rows[m].entries;
 	case DP_MAP_NAT:
 		return o->max_connections ? o->max_connections : map_rows[m].entries;
 	case DP_MAP_CLOSED:
@@ -125,7 +136,8 @@ static void maps_plan(struct dataplane *dp, struct map_look look[static DP_MAP_C
 
 		if (look[m].found == MAP_FOUND_SAME && !own)
 			continue;
-		copy[m] = look[m].fd >= 0 && !(policy_lost && maps_is_policy(m)) && !(meta_lost && maps_has_sets(m));
+		copy[m] = look[m].fd >= 0 && m != DP_MAP_VERDICT && !(policy_lost && maps_is_policy(m)) &&
+			  !(meta_lost && maps_has_sets(m));
 		dp->old_maps[m] = look[m].fd;
 		look[m].fd = -1;
 		dp->maps_changed |= look[m].found != MAP_FOUND_NONE || own;
@@ -200,26 +212,33 @@ static int maps_pin(struct dataplane *dp, struct bpf_object *object, struct err 
 	return 0;
 }
 
-static int maps_copy_one(enum dp_map m, int from, int to, int closed, struct err *err)
+/* Where some of what is copied goes. */
+static enum dp_map maps_beside(enum dp_map m)
 {
-	return m == DP_MAP_NAT ? maps_copy_nat(from, to, closed, err) : maps_copy(from, to, err);
+	return m == DP_MAP_CONN ? DP_MAP_DATAGRAM : DP_MAP_CLOSED;
+}
+
+static int maps_copy_one(enum dp_map m, int from, int to, int beside, struct err *err)
+{
+	if (m == DP_MAP_NAT)
+		return maps_copy_nat(from, to, beside, err);
+	return m == DP_MAP_CONN ? maps_copy_conn(from, to, beside, err) : maps_copy(from, to, err);
 }
 
 /* Before the pins: whoever finds a pin finds it filled. */
 static int maps_fill(struct dataplane *dp, struct bpf_object *object, const struct map_look *look, const bool *copy,
 		     struct err *err)
 {
-	int closed = bpf_map__fd(bpf_object__find_map_by_name(object, map_rows[DP_MAP_CLOSED].name));
-
 	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
 		int to = bpf_map__fd(bpf_object__find_map_by_name(object, map_rows[m].name)), r = 0;
+		int beside = bpf_map__fd(bpf_object__find_map_by_name(object, map_rows[maps_beside(m)].name));
 
 		if (!copy[m])
 			continue;
 		if (look[m].found == MAP_FOUND_OLDER)
 			r = maps_carry_older(m, dp->old_maps[m], to, err);
 		else
-			r = maps_copy_one(m, dp->old_maps[m], to, closed, err);
+			r = maps_copy_one(m, dp->old_maps[m], to, beside, err);
 		if (r < 0)
 			return r;
 	}
@@ -258,7 +277,7 @@ void maps_refresh(struct dataplane *dp)
 	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++)
 		if (dp->old_maps[m] >= 0 && map_rows[m].keep == MAP_PRESERVE && m != DP_MAP_META && m != DP_MAP_DROP &&
 		    m != DP_MAP_SNAT)
-			(void)maps_copy_one(m, dp->old_maps[m], dp->maps[m], dp->maps[DP_MAP_CLOSED], NULL);
+			(void)maps_copy_one(m, dp->old_maps[m], dp->maps[m], dp->maps[maps_beside(m)], NULL);
 }
 
 void maps_settle(struct dataplane *dp)

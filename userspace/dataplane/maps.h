@@ -39,6 +39,8 @@ int maps_copy(int from, int to, struct err *err);
 /* Translations: those that ended are left behind (the late ones join the queue `closed`), and what old programs have
  * said since counts. */
 int maps_copy_nat(int from, int to, int closed, struct err *err);
+/* Connections; what is none of them goes to `datagrams`. */
+int maps_copy_conn(int from, int to, int datagrams, struct err *err);
 int maps_carry_older(enum dp_map m, int from, int to, struct err *err);
 /* Pins of other layouts, and of maps that are no more. */
 void maps_drop_strangers(const char *pin_dir);

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bpf/include/conn.h"
 #include "bpf/include/endpoint.h"
 #include "bpf/include/nat.h"
 #include "userspace/base/clock.h"
@@ -184,7 +185,8 @@ void maps_look(const char *pin_dir, enum dp_map m, const struct bpf_map *map, ui
 
 struct carry {
 	int from, to;
-	int closed; /* of translations; else -1 */
+	int closed;    /* of translations; else -1 */
+	int datagrams; /* of connections, where those of earlier builds are that are none; else -1 */
 	uint64_t now_ns;
 	const struct bpf_map_info *info;
 	void *value;
@@ -224,6 +226,14 @@ static int carry_nat(const struct carry *c, const void *k)
 	return 0;
 }
 
+/* Of its own table since this build. */
+static bool carry_is_datagram(const void *key)
+{
+	uint8_t proto = ((const struct k3c_conn_key *)key)->proto;
+
+	return proto != IPPROTO_TCP && proto != IPPROTO_SCTP;
+}
+
 static int carry_one(const struct carry *c, const void *key)
 {
 	bool array = c->info->type == BPF_MAP_TYPE_ARRAY || c->info->type == BPF_MAP_TYPE_PERCPU_ARRAY;
@@ -232,6 +242,8 @@ static int carry_one(const struct carry *c, const void *key)
 		return 0;
 	if (c->closed >= 0)
 		return carry_nat(c, key);
+	if (c->datagrams >= 0 && carry_is_datagram(key))
+		return bpf_map_update_elem(c->datagrams, key, c->value, BPF_NOEXIST) < 0 ? -errno : 0;
 	return bpf_map_update_elem(c->to, key, c->value, array ? BPF_ANY : BPF_NOEXIST) < 0 ? -errno : 0;
 }
 
@@ -254,12 +266,15 @@ static int carry_walk(const struct carry *c)
 	return 0;
 }
 
-static int carry_all(int from, int to, int closed, struct err *err)
+static int carry_all(int from, int to, int closed, int datagrams, struct err *err)
 {
 	struct bpf_map_info info = {};
-	struct carry c = {
-		.from = from, .to = to, .closed = closed, .info = &info, .now_ns = (uint64_t)clock_monotonic_ns()
-	};
+	struct carry c = { .from = from,
+			   .to = to,
+			   .closed = closed,
+			   .datagrams = datagrams,
+			   .info = &info,
+			   .now_ns = (uint64_t)clock_monotonic_ns() };
 	_cleanup_free_ char *value = NULL;
 	uint32_t len = sizeof(info);
 	int cpus = libbpf_num_possible_cpus(), r;
@@ -282,12 +297,17 @@ static int carry_all(int from, int to, int closed, struct err *err)
 
 int maps_copy(int from, int to, struct err *err)
 {
-	return carry_all(from, to, -1, err);
+	return carry_all(from, to, -1, -1, err);
 }
 
 int maps_copy_nat(int from, int to, int closed, struct err *err)
 {
-	return carry_all(from, to, closed, err);
+	return carry_all(from, to, closed, -1, err);
+}
+
+int maps_copy_conn(int from, int to, int datagrams, struct err *err)
+{
+	return carry_all(from, to, -1, datagrams, err);
 }
 
 void maps_drop_strangers(const char *pin_dir)

@@ -327,6 +327,7 @@ int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct 
 		return err_wrap(err, r, "pod %s", pod->key);
 	}
 	pod_drops_begin(dp, host);
+	pod_nsid_begin(dp, host);
 	veth_await_carrier(inner);
 	if (!dp_addr_is_zero(&addrs[DP_V6]))
 		nl_await_address(inner, &addrs[DP_V6]);
@@ -354,6 +355,8 @@ int dataplane_pod_detach(struct dataplane *dp, const char *key, const struct dp_
 		(void)pod_netns_forget(dp, host.ifindex ? host.ifindex : s->ifindex);
 	if (host.ifindex || s)
 		pod_drops_forget(dp, host.ifindex ? host.ifindex : s->ifindex);
+	if (host.ifindex || s)
+		pod_nsid_forget(dp, host.ifindex ? host.ifindex : s->ifindex);
 	if (host.ifindex || s)
 		rates_forget(dp, host.ifindex ? host.ifindex : s->ifindex);
 	if (host.ifindex)
@@ -580,6 +583,7 @@ int pods_adopt(struct dataplane *dp, struct err *err)
 		adopt_endpoints(dp);
 		(void)pod_netns_forget(dp, 0);
 		pod_drops_prune(dp);
+		(void)pod_nsid_repair(dp);
 		(void)rates_adopt(dp);
 		rates_take_over(dp);
 	}

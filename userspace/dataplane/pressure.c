@@ -37,6 +37,7 @@ static const char *pressure_option(enum dp_map m)
 	case DP_MAP_PREFIX:
 		return "max_policy_entries";
 	case DP_MAP_CONN:
+	case DP_MAP_DATAGRAM:
 	case DP_MAP_NAT:
 		return "max_connections";
 	default:
@@ -59,10 +60,17 @@ static bool pressure_refuses(enum dp_map m)
 	case DP_MAP_LINK:
 	case DP_MAP_RATE:
 	case DP_MAP_POD_DROP:
+	case DP_MAP_NSID:
 		return true;
 	default:
 		return false;
 	}
+}
+
+/* Where the oldest entries make room, and how many are in use is worth a walk. */
+static bool pressure_forgets(enum dp_map m)
+{
+	return m == DP_MAP_CONN || m == DP_MAP_DATAGRAM || m == DP_MAP_NAT;
 }
 
 static uint32_t pressure_max(struct dataplane *dp, enum dp_map m)
@@ -139,8 +147,8 @@ static uint32_t pressure_live(struct dataplane *dp, enum dp_map m, uint32_t max)
 		key = next;
 		if (bpf_map_lookup_elem(dp->maps[m], &key, &value) < 0)
 			continue;
-		live += m == DP_MAP_CONN ? conn_is_live(&key.conn, &value.conn, now)
-					 : nat_is_live(&key.nat, &value.nat, now);
+		live += m == DP_MAP_NAT ? nat_is_live(&key.nat, &value.nat, now)
+					: conn_is_live(&key.conn, &value.conn, now);
 	}
 	return live;
 }
@@ -157,7 +165,7 @@ int dataplane_pressure(struct dataplane *dp, struct dp_pressure *ret, size_t max
 		return r;
 	for (enum dp_map m = 0; m < DP_MAP_COUNT && m < n_maps && n < max; m++) {
 		struct map_pressure *p = &dp->pressure[m];
-		bool forgets = m == DP_MAP_CONN || m == DP_MAP_NAT;
+		bool forgets = pressure_forgets(m);
 		struct dp_pressure *out = &ret[n];
 
 		if (!forgets && !pressure_refuses(m))

@@ -349,8 +349,10 @@ struct nat_batch {
 
 /* What the pod knows of the flow: without a translation it would count as one that somebody has straight with the pod,
  * and keep the client's port from the next. */
-static void conn_forget(int fd, const struct k3c_nat_key *answer)
+static void conn_forget(const struct sockets_worker *w, const struct k3c_nat_key *answer)
 {
+	bool connection = answer->proto == IPPROTO_TCP || answer->proto == IPPROTO_SCTP;
+	int fd = w->maps[connection ? DP_MAP_CONN : DP_MAP_DATAGRAM];
 	struct k3c_conn_key key = {
 		.a = answer->src,
 		.b = answer->dst,
@@ -380,7 +382,7 @@ static void nat_forget(const struct sockets_worker *w, const struct k3c_nat_key 
 
 	bpf_map_delete_elem(w->maps[DP_MAP_NAT], key);
 	bpf_map_delete_elem(w->maps[DP_MAP_NAT], &back);
-	conn_forget(w->maps[DP_MAP_CONN], &back);
+	conn_forget(w, &back);
 }
 
 /* Of a client who has a way of his own to the pod, and only another port there: no service's. */

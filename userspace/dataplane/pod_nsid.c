@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How the kernel calls a pod's namespace in the node's (k3c_nsid, by the host end of its link): so that a program can
+ * ask its sockets. Given when somebody asks for it first, and kept as long as the namespace lives. A pod without a row
+ * (the map is full) is served all the same: its connections are then told by what else is known. Loop thread. */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+
+#include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/keys.h"
+
+static int nsid_attr(const struct nlattr *attr, void *arg)
+{
+	if (mnl_attr_get_type(attr) == IFLA_LINK_NETNSID)
+		*(int32_t *)arg = (int32_t)mnl_attr_get_u32(attr);
+	return MNL_CB_OK;
+}
+
+static int nsid_seen(const struct nlmsghdr *h, void *arg)
+{
+	mnl_attr_parse(h, sizeof(struct ifinfomsg), nsid_attr, arg);
+	return 0;
+}
+
+bool pod_nsid_begin(struct dataplane *dp, int ifindex)
+{
+	struct nlmsghdr *h = nl_request(dp->nl, RTM_GETLINK, 0);
+	uint32_t key = (uint32_t)ifindex;
+	int32_t nsid = -1;
+	struct ifinfomsg *i = mnl_nlmsg_put_extra_header(h, sizeof(*i));
+
+	i->ifi_index = ifindex;
+	if (nl_query(dp->nl, nsid_seen, &nsid, NULL) < 0 || nsid < 0)
+		return false;
+	return bpf_map_update_elem(dp->maps[DP_MAP_NSID], &key, &nsid, BPF_ANY) == 0;
+}
+
+void pod_nsid_forget(struct dataplane *dp, int ifindex)
+{
+	uint32_t key = (uint32_t)ifindex;
+
+	(void)bpf_map_delete_elem(dp->maps[DP_MAP_NSID], &key);
+}
+
+static uint32_t nsid_prune(struct dataplane *dp)
+{
+	_cleanup_free_ uint32_t *gone = NULL;
+	uint32_t key;
+	size_t n = 0, cap = 0;
+
+	keys_foreach(dp->maps[DP_MAP_NSID], key) {
+		bool keep = false;
+
+		map_foreach(e, &dp->pods)
+			keep = keep || ((struct pod_state *)e->value)->ifindex == (int)key;
+		if (keep)
+			continue;
+		mem_grow(gone, cap, n + 1);
+		gone[n++] = key;
+	}
+	for (size_t i = 0; i < n; i++)
+		bpf_map_delete_elem(dp->maps[DP_MAP_NSID], &gone[i]);
+	return (uint32_t)n;
+}
+
+uint32_t pod_nsid_repair(struct dataplane *dp)
+{
+	uint32_t n = nsid_prune(dp);
+
+	map_foreach(e, &dp->pods) {
+		uint32_t key = (uint32_t)((struct pod_state *)e->value)->ifindex, row;
+
+		if (bpf_map_lookup_elem(dp->maps[DP_MAP_NSID], &key, &row) < 0)
+			n += pod_nsid_begin(dp, (int)key);
+	}
+	return n;
+}
