@@ -184,6 +184,23 @@ static inline bool pt_destopts(struct pt_packet *p, char **w, size_t n)
 	return pt_extension(p, 60);
 }
 
+/* ah BYTES: so long in all */
+static inline bool pt_ah(struct pt_packet *p, char **w, size_t n)
+{
+	unsigned long bytes = n == 1 ? strtoul(w[0], NULL, 0) : 0;
+	struct pt_layer *l;
+
+	if (bytes < 12 || bytes > 1024 || bytes % 4)
+		return pt_fail(p, "ah takes its length", n ? w[0] : NULL);
+	l = pt_layer(p, PT_EXT, 51, bytes);
+	if (!l)
+		return false;
+	l->next_at = l->at;
+	p->bytes[l->at] = 59;
+	p->bytes[l->at + 1] = (uint8_t)(bytes / 4 - 2);
+	return true;
+}
+
 /* `next` names the protocol of what the other fragments carry. */
 static inline bool pt_fragment(struct pt_packet *p, char **w, size_t n)
 {
@@ -293,7 +310,10 @@ static inline bool pt_sctp(struct pt_packet *p, char **w, size_t n)
 		return false;
 	pt_field(p, "sctp.tag", l->at + 4, 4);
 	pt_field(p, "sctp.sum", l->at + 8, 4);
-	return n == 3 || pt_fail(p, "sctp does not know", w[3]);
+	if (n == 3)
+		return true;
+	l->sum_fixed = n == 5 && strcmp(w[3], "sum") == 0 && strcmp(w[4], "none") == 0;
+	return l->sum_fixed || pt_fail(p, "sctp does not know", w[3]);
 }
 
 struct pt_icmp_name {
@@ -381,9 +401,12 @@ static const struct {
 	const char *name;
 	pt_layer_fn *fn;
 } pt_layers[] = {
-	{ "eth", pt_eth },           { "ip", pt_ip },           { "ip6", pt_ip6 },
-	{ "hopopts", pt_hopopts },   { "routing", pt_routing }, { "destopts", pt_destopts },
-	{ "fragment", pt_fragment }, { "tcp", pt_tcp },         { "udp", pt_udp },
-	{ "sctp", pt_sctp },         { "icmp", pt_icmp },       { "icmp6", pt_icmp6 },
-	{ "hex", pt_hex },           { "zeros", pt_zeros },     { "cut", pt_cut },
+	{ "eth", pt_eth },         { "ip", pt_ip },
+	{ "ip6", pt_ip6 },         { "hopopts", pt_hopopts },
+	{ "routing", pt_routing }, { "destopts", pt_destopts },
+	{ "ah", pt_ah },           { "fragment", pt_fragment },
+	{ "tcp", pt_tcp },         { "udp", pt_udp },
+	{ "sctp", pt_sctp },       { "icmp", pt_icmp },
+	{ "icmp6", pt_icmp6 },     { "hex", pt_hex },
+	{ "zeros", pt_zeros },     { "cut", pt_cut },
 };

@@ -63,6 +63,8 @@ static inline void pt_finish(struct pt_packet *p)
 				pt_put(p, l->at + 4, 2, p->n - l->at - 40 + l->rest);
 			break;
 		case PT_SCTP:
+			if (l->sum_fixed)
+				break;
 			crc = pt_crc32c(p->bytes + l->at, p->n - l->at);
 			for (size_t k = 0; k < 4; k++)
 				p->bytes[l->at + 8 + k] = (uint8_t)(crc >> (8 * k));

@@ -241,7 +241,7 @@ static void run_mutations(const struct pt_packet *p, enum dp_program program, co
 static bool is_expectation(const char *word)
 {
 	static const char *const words[] = { "out",  "pass", "drop",    "redirect", "transmit", "next",
-					     "mark", "made", "missing", "charged",  "departs" };
+					     "mark", "made", "missing", "charged",  "departs",  "waits" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
 		if (strcmp(words[i], word) == 0)
