@@ -249,13 +249,20 @@ static inline bool state_conn_words(struct packet_state *s, char **w, size_t n, 
 	return !s->failed;
 }
 
+static inline int state_conn_map(const struct k3c_conn_key *key)
+{
+	bool connection = key->proto == IPPROTO_TCP || key->proto == IPPROTO_SCTP;
+
+	return world.dp->maps[connection ? DP_MAP_CONN : DP_MAP_DATAGRAM];
+}
+
 static inline void state_connection(struct packet_state *s, struct pt_words *w)
 {
 	struct k3c_conn_key key;
 	struct k3c_conn value;
 
 	if (state_conn_words(s, w->at + 1, w->n - 1, &key, &value))
-		assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_CONN], &key, &value, BPF_ANY), 0);
+		assert_int_equal(bpf_map_update_elem(state_conn_map(&key), &key, &value, BPF_ANY), 0);
 }
 
 static inline void state_made_conn(struct packet_state *s, struct pt_words *w, bool wanted)
@@ -266,7 +273,7 @@ static inline void state_made_conn(struct packet_state *s, struct pt_words *w, b
 
 	if (!state_conn_words(s, w->at + 2, w->n - 2, &key, &want))
 		return;
-	found = bpf_map_lookup_elem(world.dp->maps[DP_MAP_CONN], &key, &got) == 0;
+	found = bpf_map_lookup_elem(state_conn_map(&key), &key, &got) == 0;
 	if (found != wanted)
 		state_fail(s, wanted ? "no such connection" : "there is such a connection");
 	else if (found &&
