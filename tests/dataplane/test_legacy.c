@@ -128,6 +128,15 @@ static void drop_some(uint32_t reason, uint64_t packets)
 	close(fd);
 }
 
+/* Such a build knows nothing of it, but its programs are at work then, which use nothing in it. */
+static void forget_own(void)
+{
+	char path[300];
+
+	snprintf(path, sizeof(path), "%s/maps/own", world.pin_dir);
+	ok(fs_remove_tree(path, err));
+}
+
 /* As such a build leaves it: its own layouts, none of ours. */
 static void test_taken_over(void **state)
 {
@@ -149,6 +158,7 @@ static void test_taken_over(void **state)
 	meta.flags |= LEGACY_META_RAISED_IP6;
 	assert_int_equal(bpf_map_update_elem(fd, &zero, &meta, BPF_ANY), 0);
 	close(fd);
+	forget_own();
 	unpin("k3c_endpoint", 2);
 	unpin("k3c_netns", 3);
 	unpin("k3c_link", 3);

@@ -220,17 +220,13 @@ static void drop_legacy(void)
 	}
 }
 
-/* A map under a version that this build does not know. */
-static void leave_other_layout(const char *name)
+static void rename_layout(const char *dir, const char *name)
 {
-	char dir[200], from[512], to[512];
+	char from[512], to[512];
 	struct dirent *e;
 	bool found = false;
-	DIR *d;
+	DIR *d = opendir(dir);
 
-	drop_legacy();
-	snprintf(dir, sizeof(dir), "%s/maps", world.pin_dir);
-	d = opendir(dir);
 	assert_non_null(d);
 	while (!found && (e = readdir(d)))
 		if (strncmp(e->d_name, name, strlen(name)) == 0 && strncmp(e->d_name + strlen(name), "_v", 2) == 0) {
@@ -241,6 +237,18 @@ static void leave_other_layout(const char *name)
 		}
 	closedir(d);
 	assert_true(found);
+}
+
+/* A map under a version that this build does not know. */
+static void leave_other_layout(const char *name)
+{
+	char dir[200];
+
+	drop_legacy();
+	snprintf(dir, sizeof(dir), "%s/maps", world.pin_dir);
+	rename_layout(dir, name);
+	snprintf(dir, sizeof(dir), "%s/maps/own", world.pin_dir);
+	rename_layout(dir, name);
 }
 
 static void leave_strangers(void)

@@ -116,7 +116,10 @@ static struct dataplane *dataplane_new(const char *pin_dir)
 	dp->pin_dir = mem_strdup(pin_dir);
 	dp->mtu = DP_MTU_DEFAULT;
 	for (int i = 0; i < DP_MAP_COUNT; i++)
-		dp->maps[i] = dp->old_maps[i] = -1;
+		dp->maps[i] = -1;
+	for (int i = 0; i < DP_SETS_MAX; i++)
+		for (int m = 0; m < DP_MAP_COUNT; m++)
+			dp->old_maps[i][m] = -1;
 	for (int i = 0; i < DP_PROGRAM_COUNT; i++)
 		dp->programs[i] = -1;
 	return dp;
@@ -135,8 +138,7 @@ void dataplane_close(struct dataplane *dp)
 	nl_close(dp->links);
 	for (int i = 0; i < DP_MAP_COUNT; i++)
 		mem_closep(&dp->maps[i]);
-	for (int i = 0; i < DP_MAP_COUNT; i++)
-		mem_closep(&dp->old_maps[i]);
+	maps_forget_old(dp);
 	for (int i = 0; i < DP_PROGRAM_COUNT; i++)
 		mem_closep(&dp->programs[i]);
 	free(dp->direct);
@@ -183,22 +185,38 @@ static int dataplane_forwarding(struct dataplane *dp, struct err *err)
 }
 
 /* Same build and options, and everything there: nothing to load. */
-static int dataplane_load_programs(struct dataplane *dp, struct err *err)
+static int dataplane_load_programs(struct dataplane *dp, uint8_t ret_id[static 32], struct err *err)
 {
 	struct k3c_options options;
 	uint8_t id[32];
-	int r;
+	int r = 0;
 
 	dataplane_program_options(dp, &options);
 	programs_build_id(&options, id);
-	if (memcmp(id, dp->meta.build_id, sizeof(id)) == 0 && programs_open_pinned(dp, NULL) == 0 &&
-	    !strangers_use_other_maps(dp))
-		return 0;
-	r = programs_load(dp, &options, err);
+	if (!programs_are_of(dp->pin_dir, id) || programs_open_pinned(dp, NULL) < 0 || strangers_use_other_maps(dp))
+		r = programs_load(dp, &options, err);
 	if (r < 0)
 		return r;
+	/* For builds that look there: before these are pinned, so that they are never taken for another's. */
 	memcpy(dp->meta.build_id, id, sizeof(id));
-	return 0;
+	memcpy(ret_id, id, sizeof(id));
+	return dataplane_meta_write(dp, err);
+}
+
+/* Programs that run on meanwhile are told, as far as their row can be read. */
+static void dataplane_tell_old(struct dataplane *dp)
+{
+	uint32_t zero = 0;
+
+	for (size_t i = 0; i < DP_SETS_MAX; i++) {
+		int fd = dp->old_maps[i][DP_MAP_META];
+		struct k3c_meta row;
+
+		if (fd < 0 || bpf_map_lookup_elem(fd, &zero, &row) < 0 || (row.flags & K3C_META_MOVING))
+			continue;
+		row.flags |= K3C_META_MOVING;
+		(void)bpf_map_update_elem(fd, &zero, &row, BPF_ANY);
+	}
 }
 
 /* From before the first program is replaced until the last one is and the tables are one again. */
@@ -206,6 +224,8 @@ static int dataplane_moving(struct dataplane *dp, bool moving, struct err *err)
 {
 	uint32_t before = dp->meta.flags;
 
+	if (moving)
+		dataplane_tell_old(dp);
 	dp->meta.flags = moving ? before | K3C_META_MOVING : before & ~(uint32_t)K3C_META_MOVING;
 	return dp->meta.flags != before ? dataplane_meta_write(dp, err) : 0;
 }
@@ -218,43 +238,39 @@ static int dataplane_forget_old(struct dataplane *dp, struct err *err)
 	return dataplane_moving(dp, false, err);
 }
 
-/* A process that died between laying the maps out and filling them leaves them as they are: not to be trusted. */
-static bool dataplane_must_settle(struct dataplane *dp)
+/* Up to here a start that is cut short leaves nothing behind. The maps are filled; from here on they and the programs
+ * are what the next start goes on from, whatever build it is of, and the programs are replaced one by one. */
+static int dataplane_take_over(struct dataplane *dp, const uint8_t build_id[static 32], struct err *err)
 {
-	bool must;
+	int r = dataplane_moving(dp, dp->maps_changed, err);
 
-	(void)programs_open_pinned(dp, NULL);
-	must = strangers_any_pinned(dp) && (dp->maps_anew || (!dp->maps_changed && strangers_use_other_maps(dp)));
-	for (int i = 0; i < DP_PROGRAM_COUNT && !must; i++) {
-		mem_closep(&dp->programs[i]);
-		dp->programs[i] = -1;
-	}
-	return must;
+	if (r < 0)
+		return r;
+	maps_refresh(dp);
+	r = maps_put_in_place(dp, err);
+	if (r == 0)
+		r = programs_put_in_place(dp, build_id, err);
+	return r < 0 ? r : programs_attach_cgroup(dp, err);
 }
 
 static int dataplane_start(struct dataplane *dp, struct err *err)
 {
+	uint8_t id[32];
 	int r = dataplane_meta_read(dp, err);
 
-	dp->unsettled = r == 0 && dataplane_must_settle(dp);
-	dp->maps_anew |= dp->unsettled;
+	dp->unsettled = r == 0 && dp->attached && dp->maps_anew;
+	if (dp->unsettled)
+		(void)programs_open_pinned(dp, NULL);
 	if (r == 0)
 		r = dataplane_forwarding(dp, err);
-	if (r == 0 && !dp->unsettled)
-		r = dataplane_load_programs(dp, err);
 	if (r == 0)
-		r = dataplane_meta_write(dp, err);
+		r = dp->unsettled ? dataplane_meta_write(dp, err) : dataplane_load_programs(dp, id, err);
 	if (r == 0)
 		r = policy_load_sets(dp, err);
 	if (r == 0)
 		(void)services_collect_orphans(dp);
-	if (r == 0 && !dp->unsettled) {
-		r = dataplane_moving(dp, dp->maps_changed, err);
-		maps_refresh(dp);
-	}
-	if (r == 0 && !dp->unsettled) {
-		r = programs_attach_cgroup(dp, err);
-	}
+	if (r == 0 && !dp->unsettled)
+		r = dataplane_take_over(dp, id, err);
 	if (r == 0)
 		r = pods_adopt(dp, err);
 	if (r == 0)
@@ -270,20 +286,15 @@ static int dataplane_start(struct dataplane *dp, struct err *err)
 
 int dataplane_settle(struct dataplane *dp, struct err *err)
 {
+	uint8_t id[32];
 	int r;
 
 	if (!dp->unsettled)
 		return 0;
 	dp->unsettled = false;
-	r = dataplane_load_programs(dp, err);
+	r = dataplane_load_programs(dp, id, err);
 	if (r == 0)
-		r = dataplane_meta_write(dp, err);
-	if (r == 0)
-		r = dataplane_moving(dp, true, err);
-	if (r == 0) {
-		maps_refresh(dp);
-		r = programs_attach_cgroup(dp, err);
-	}
+		r = dataplane_take_over(dp, id, err);
 	if (r == 0)
 		r = pods_filters(dp, err);
 	if (r == 0)

@@ -84,6 +84,7 @@ enum dp_program {
 #define DP_POD_LINK_NAME "eth0"
 #define DP_MTU_DEFAULT 1500
 #define DP_PATH_MAX 512
+#define DP_SETS_MAX 4  /* of maps that starts which were cut short leave: more than two have not been seen */
 #define DP_LOCAL_MAX 8 /* addresses on `lo` that are watched */
 /* Set numbers are reserved ahead in the meta row, so that none is given twice over restarts. */
 #define DP_SETS_RESERVED 1024
@@ -102,9 +103,11 @@ struct dataplane {
 	bool started;                     /* to the end: the maps are this process' to write */
 	struct dataplane_options options; /* strings: the two above */
 	int maps[DP_MAP_COUNT];
-	int old_maps[DP_MAP_COUNT]; /* -1: none. Those of the build before, until its programs are replaced */
-	bool maps_changed;          /* programs that are pinned use others */
-	bool maps_anew;             /* and what objects say is not in them yet */
+	/* -1: none. Those of the builds before that programs write to, until they are replaced. */
+	int old_maps[DP_SETS_MAX][DP_MAP_COUNT];
+	bool attached;     /* programs of an earlier start were found at work */
+	bool maps_changed; /* some of them use others */
+	bool maps_anew;    /* and what objects say is not in them yet */
 	struct map_pressure pressure[DP_MAP_COUNT];
 	bool unsettled; /* the programs of the build before still run, see dataplane_settle() */
 	int programs[DP_PROGRAM_COUNT];
@@ -200,8 +203,12 @@ int maps_path(const char *pin_dir, enum dp_map m, char *ret, size_t size);
 int maps_open(struct dataplane *dp, struct err *err);
 /* Those that somebody took away are there again; *found: how many. */
 int maps_repair_pins(struct dataplane *dp, uint32_t *found, struct err *err);
+/* In one step these are the set that the next start finds: when they are filled, before the first program is replaced.
+ */
+int maps_put_in_place(struct dataplane *dp, struct err *err);
 /* Copies again what the old programs wrote meanwhile. */
 void maps_refresh(struct dataplane *dp);
+void maps_forget_old(struct dataplane *dp);
 /* The old programs are gone. */
 void maps_settle(struct dataplane *dp);
 /* Pinned ones only; missing: -ENOENT. */
@@ -215,6 +222,10 @@ void snat_ranges(uint16_t node_port_min, uint16_t node_port_max, struct k3c_opti
 void programs_build_id(const struct k3c_options *options, uint8_t ret[static 32]);
 const char *programs_name(enum dp_program p);
 uint32_t programs_id(int fd); /* the kernel's number of it; 0: none */
+/* The pinned ones are those of this build. */
+bool programs_are_of(const char *pin_dir, const uint8_t build_id[static 32]);
+/* As maps_put_in_place(). */
+int programs_put_in_place(struct dataplane *dp, const uint8_t build_id[static 32], struct err *err);
 /* Slots of k3c_tail that do not hold what programs_attach_cgroup() puts there. */
 uint32_t programs_tails_missing(struct dataplane *dp);
 int programs_open_pinned(struct dataplane *dp, struct err *err);

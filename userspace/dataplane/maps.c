@@ -16,10 +16,14 @@
 #include "bpf/include/policy.h"
 #include "bpf/include/service.h"
 #include "bpf/maps.skel.h"
+#include "userspace/base/clock.h"
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
 #include "userspace/dataplane/maps.h"
+#include "userspace/dataplane/maps_found.h"
+#include "userspace/dataplane/pinset.h"
 
+#define MAPS_GENERATION_NS (1ull << 24)
 #define MAPS_EVENT_BYTES (128 * 1024) /* some 1,200 events; pages to a power of two */
 
 /* Of the connections that are remembered, for what is none: it must not push them out. */
@@ -67,11 +71,25 @@ const char *maps_name(enum dp_map m)
 	return map_rows[m].name;
 }
 
+void maps_pin_name(enum dp_map m, char ret[static MAPS_PIN_NAME])
+{
+	snprintf(ret, MAPS_PIN_NAME, "%s_v%u", map_rows[m].name, map_rows[m].version);
+}
+
+bool maps_pin_path(const char *folder, enum dp_map m, char ret[static DP_PATH_MAX])
+{
+	char name[MAPS_PIN_NAME];
+
+	maps_pin_name(m, name);
+	return (size_t)snprintf(ret, DP_PATH_MAX, "%s/%s", folder, name) < DP_PATH_MAX;
+}
+
 int maps_path(const char *pin_dir, enum dp_map m, char *ret, size_t size)
 {
-	int n = snprintf(ret, size, "%s/maps/%s_v%u", pin_dir, map_rows[m].name, map_rows[m].version);
+	char name[MAPS_PIN_NAME];
 
-	return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
+	maps_pin_name(m, name);
+	return (size_t)snprintf(ret, size, "%s/" PINSET_MAPS "/%s", pin_dir, name) >= size ? -ENAMETOOLONG : 0;
 }
 
 static uint32_t maps_entries(const struct dataplane *dp, enum dp_map m)
@@ -117,42 +135,63 @@ static bool maps_missing(const struct map_look *l)
 	return l->found == MAP_FOUND_OTHER;
 }
 
+struct maps_plan {
+	const struct maps_found *found;
+	const struct map_look *from[DP_MAP_COUNT]; /* what was there before; NULL: nothing */
+	bool copy[DP_MAP_COUNT];                   /* into a new map */
+	bool same[DP_MAP_COUNT];                   /* it goes on as it is */
+};
+
+/* Numbers join some maps to others: those come from one set. What means something alone comes from the first that has
+ * it. */
+static const struct map_look *maps_choose(const struct maps_found *f, enum dp_map m)
+{
+	for (size_t i = 0; i < (maps_has_sets(m) ? 1 : f->n); i++)
+		if (f->sets[i].look[m].fd >= 0)
+			return &f->sets[i].look[m];
+	return NULL;
+}
+
 /* Does what was found there go on as it is, or into a new map? When objects' maps must be made anew, the old programs
  * keep all of theirs to themselves, the meta row among them: nobody changes what they read until they are replaced. */
-static void maps_plan(struct dataplane *dp, struct map_look look[static DP_MAP_COUNT], bool copy[static DP_MAP_COUNT])
+static void maps_plan(struct dataplane *dp, const struct maps_found *f, struct maps_plan *ret)
 {
-	bool meta_lost = maps_missing(&look[DP_MAP_META]), policy_lost = false, anew = meta_lost;
+	const struct map_look *first = f->sets[0].look;
+	bool meta_lost = f->foreign || maps_missing(&first[DP_MAP_META]), policy_lost = false, anew = meta_lost;
 
+	*ret = (struct maps_plan){ .found = f };
 	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
-		bool lost = maps_missing(&look[m]);
+		bool lost = maps_missing(&first[m]);
 
+		ret->from[m] = maps_choose(f, m);
 		anew |= lost && map_rows[m].keep == MAP_REBUILD;
 		policy_lost |= lost && maps_is_policy(m);
-		if (lost && map_rows[m].keep == MAP_PRESERVE)
+		if (lost && map_rows[m].keep == MAP_PRESERVE && !ret->from[m])
 			log_warn("state of another build is not understood and starts anew map=%s", map_rows[m].name);
 	}
 	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
 		bool own = anew && (map_rows[m].keep == MAP_REBUILD || m == DP_MAP_META);
 
-		if (look[m].found == MAP_FOUND_SAME && !own)
+		ret->same[m] = ret->from[m] && ret->from[m]->found == MAP_FOUND_SAME && !own;
+		if (ret->same[m])
 			continue;
-		copy[m] = look[m].fd >= 0 && m != DP_MAP_VERDICT && !(policy_lost && maps_is_policy(m)) &&
-			  !(meta_lost && maps_has_sets(m));
-		dp->old_maps[m] = look[m].fd;
-		look[m].fd = -1;
-		dp->maps_changed |= look[m].found != MAP_FOUND_NONE || own;
+		ret->copy[m] = ret->from[m] && m != DP_MAP_VERDICT && !(policy_lost && maps_is_policy(m)) &&
+			       !(meta_lost && maps_has_sets(m));
+		dp->maps_changed |= first[m].found != MAP_FOUND_NONE || own;
 	}
 	dp->maps_anew = anew;
+	/* A start that was cut short while it replaced programs: some use another set still. */
+	dp->maps_changed |= f->n > 1;
+	dp->attached = f->attached;
 }
 
-static int maps_reuse(struct dataplane *dp, struct bpf_object *object, struct map_look look[static DP_MAP_COUNT],
-		      struct err *err)
+static int maps_reuse(struct dataplane *dp, struct bpf_object *object, const struct maps_plan *plan, struct err *err)
 {
 	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
 		struct bpf_map *map = bpf_object__find_map_by_name(object, map_rows[m].name);
 
-		if (look[m].fd >= 0) {
-			int r = bpf_map__reuse_fd(map, look[m].fd);
+		if (plan->same[m]) {
+			int r = bpf_map__reuse_fd(map, plan->from[m]->fd);
 
 			if (r < 0)
 				return err_set(err, r, "map %s: %s", map_rows[m].name, strerror(-r));
@@ -175,41 +214,64 @@ static int maps_pin_one(int fd, const char *path, struct err *err)
 	return 0;
 }
 
+static int maps_repair_pin(int fd, const char *path, uint32_t *found, struct err *err)
+{
+	if (access(path, F_OK) == 0 || errno != ENOENT)
+		return 0;
+	(*found)++;
+	return maps_pin_one(fd, path, err);
+}
+
 /* Without its pin a map goes with this process, and what it knows of connections with it. */
 int maps_repair_pins(struct dataplane *dp, uint32_t *found, struct err *err)
 {
+	char own[DP_PATH_MAX];
+
+	if (dp->unsettled) /* what is pinned is the build before's */
+		return 0;
+	pinset_own(dp->pin_dir, PINSET_MAPS, own);
 	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
-		char path[DP_PATH_MAX];
+		char outer[DP_PATH_MAX], inner[DP_PATH_MAX];
 		int r;
 
-		maps_path(dp->pin_dir, m, path, sizeof(path));
-		if (access(path, F_OK) == 0 || errno != ENOENT)
-			continue;
-		(*found)++;
-		r = maps_pin_one(dp->maps[m], path, err);
+		if (maps_path(dp->pin_dir, m, outer, sizeof(outer)) < 0 || !maps_pin_path(own, m, inner))
+			return err_set(err, -ENAMETOOLONG, "%s: too long", dp->pin_dir);
+		r = maps_repair_pin(dp->maps[m], outer, found, err);
+		if (r == 0)
+			r = maps_repair_pin(dp->maps[m], inner, found, err);
 		if (r < 0)
 			return r;
 	}
 	return 0;
 }
 
-static int maps_pin(struct dataplane *dp, struct bpf_object *object, struct err *err)
+static bool maps_are_in_place(const struct dataplane *dp)
 {
-	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
-		struct bpf_map *map = bpf_object__find_map_by_name(object, map_rows[m].name);
-		char path[DP_PATH_MAX];
-		int r = 0;
+	bool same = pinset_count(dp->pin_dir, PINSET_MAPS) == DP_MAP_COUNT;
 
-		maps_path(dp->pin_dir, m, path, sizeof(path));
-		if (access(path, F_OK) != 0 || dp->old_maps[m] >= 0)
-			r = maps_pin_one(bpf_map__fd(map), path, err);
-		if (r < 0)
-			return r;
-		dp->maps[m] = fcntl(bpf_map__fd(map), F_DUPFD_CLOEXEC, 3);
-		if (dp->maps[m] < 0)
-			return err_set(err, -errno, "map %s: %s", map_rows[m].name, strerror(errno));
+	for (enum dp_map m = 0; m < DP_MAP_COUNT && same; m++) {
+		char name[MAPS_PIN_NAME];
+
+		maps_pin_name(m, name);
+		same = pinset_holds(dp->pin_dir, PINSET_MAPS, name, dp->maps[m]);
 	}
-	return 0;
+	return same;
+}
+
+int maps_put_in_place(struct dataplane *dp, struct err *err)
+{
+	int r;
+
+	if (maps_are_in_place(dp))
+		return 0;
+	r = pinset_begin(dp->pin_dir, PINSET_MAPS, err);
+	for (enum dp_map m = 0; m < DP_MAP_COUNT && r == 0; m++) {
+		char name[MAPS_PIN_NAME];
+
+		maps_pin_name(m, name);
+		r = pinset_add(dp->pin_dir, PINSET_MAPS, name, dp->maps[m], err);
+	}
+	return r < 0 ? r : pinset_commit(dp->pin_dir, PINSET_MAPS, err);
 }
 
 /* Where some of what is copied goes. */
@@ -220,73 +282,146 @@ static enum dp_map maps_beside(enum dp_map m)
 
 static int maps_copy_one(enum dp_map m, int from, int to, int beside, struct err *err)
 {
+	if (m == DP_MAP_TC_USED)
+		return maps_copy_bits(from, to, err);
 	if (m == DP_MAP_NAT)
 		return maps_copy_nat(from, to, beside, err);
 	return m == DP_MAP_CONN ? maps_copy_conn(from, to, beside, err) : maps_copy(from, to, err);
 }
 
-/* Before the pins: whoever finds a pin finds it filled. */
-static int maps_fill(struct dataplane *dp, struct bpf_object *object, const struct map_look *look, const bool *copy,
-		     struct err *err)
+static int maps_fill(struct dataplane *dp, const struct maps_plan *plan, struct err *err)
 {
 	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
-		int to = bpf_map__fd(bpf_object__find_map_by_name(object, map_rows[m].name)), r = 0;
-		int beside = bpf_map__fd(bpf_object__find_map_by_name(object, map_rows[maps_beside(m)].name));
+		int r;
 
-		if (!copy[m])
+		if (!plan->copy[m])
 			continue;
-		if (look[m].found == MAP_FOUND_OLDER)
-			r = maps_carry_older(m, dp->old_maps[m], to, err);
+		if (plan->from[m]->found == MAP_FOUND_OLDER)
+			r = maps_carry_older(m, plan->from[m]->fd, dp->maps[m], err);
 		else
-			r = maps_copy_one(m, dp->old_maps[m], to, beside, err);
+			r = maps_copy_one(m, plan->from[m]->fd, dp->maps[m], dp->maps[maps_beside(m)], err);
 		if (r < 0)
 			return r;
 	}
 	return 0;
 }
 
-static int maps_make(struct dataplane *dp, struct bpf_object *object, struct err *err)
+/* Verdicts are remembered with the generation that they were found under, in tables that outlive a meta row: the number
+ * of a new one was nobody's before. The lowest bit says which half of each policy is in force. */
+static int maps_raise_generation(struct dataplane *dp, const struct maps_plan *plan, struct err *err)
 {
-	struct map_look look[DP_MAP_COUNT];
-	bool copy[DP_MAP_COUNT] = { false };
-	int r;
+	int fd = dp->maps[DP_MAP_META];
+	uint32_t zero = 0, highest;
+	struct k3c_meta row, other;
 
-	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
-		struct bpf_map *map = bpf_object__find_map_by_name(object, map_rows[m].name);
+	if (plan->same[DP_MAP_META] || !dp->maps_changed)
+		return 0;
+	if (bpf_map_lookup_elem(fd, &zero, &row) < 0)
+		return err_set(err, -errno, "read %s: %s", maps_name(DP_MAP_META), strerror(errno));
+	highest = row.generation;
+	if (!plan->from[DP_MAP_META]) /* faster than policies ever change */
+		highest = (uint32_t)((uint64_t)clock_monotonic_ns() / MAPS_GENERATION_NS);
+	for (size_t i = 0; i < plan->found->n; i++) {
+		const struct map_look *l = &plan->found->sets[i].look[DP_MAP_META];
 
-		if (!map)
-			return err_set(err, -EINVAL, "map %s: not in its object", map_rows[m].name);
-		maps_look(dp->pin_dir, m, map, map_rows[m].entries ? maps_entries(dp, m) : 0, &look[m]);
+		if (l->found == MAP_FOUND_SAME && bpf_map_lookup_elem(l->fd, &zero, &other) == 0 &&
+		    (int32_t)(other.generation - highest) > 0)
+			highest = other.generation;
 	}
-	maps_plan(dp, look, copy);
-	r = maps_reuse(dp, object, look, err);
-	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++)
-		mem_closep(&look[m].fd);
+	if (highest == row.generation)
+		return 0;
+	row.generation = highest + 2 + ((highest ^ row.generation) & 1);
+	return bpf_map_update_elem(fd, &zero, &row, BPF_ANY) < 0
+		       ? err_set(err, -errno, "write %s: %s", maps_name(DP_MAP_META), strerror(errno))
+		       : 0;
+}
+
+/* Programs write to them until they are replaced. */
+static void maps_keep_old(struct dataplane *dp, struct maps_found *f)
+{
+	for (size_t i = 0; i < f->n; i++)
+		for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
+			struct map_look *l = &f->sets[i].look[m];
+			uint32_t id = pinset_id(l->fd);
+			bool known = !id || id == pinset_id(dp->maps[m]);
+
+			for (size_t k = 0; k < i && !known; k++)
+				known = id == pinset_id(dp->old_maps[k][m]);
+			if (known || map_rows[m].keep != MAP_PRESERVE || l->found == MAP_FOUND_OLDER)
+				continue;
+			dp->old_maps[i][m] = l->fd;
+			l->fd = -1;
+		}
+}
+
+static int maps_load(struct dataplane *dp, struct bpf_object *object, const struct maps_plan *plan, struct err *err)
+{
+	int r = maps_reuse(dp, object, plan, err);
+
 	if (r < 0)
 		return r;
 	r = bpf_object__load(object);
 	if (r < 0)
 		return err_set(err, r, "make the maps: %s", strerror(-r));
-	r = maps_fill(dp, object, look, copy, err);
-	return r < 0 ? r : maps_pin(dp, object, err);
+	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
+		struct bpf_map *map = bpf_object__find_map_by_name(object, map_rows[m].name);
+
+		dp->maps[m] = fcntl(bpf_map__fd(map), F_DUPFD_CLOEXEC, 3);
+		if (dp->maps[m] < 0)
+			return err_set(err, -errno, "map %s: %s", map_rows[m].name, strerror(errno));
+	}
+	return 0;
+}
+
+static int maps_make(struct dataplane *dp, struct bpf_object *object, struct err *err)
+{
+	uint32_t entries[DP_MAP_COUNT];
+	struct maps_found *found;
+	struct maps_plan plan;
+	int r;
+
+	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
+		if (!bpf_object__find_map_by_name(object, map_rows[m].name))
+			return err_set(err, -EINVAL, "map %s: not in its object", map_rows[m].name);
+		entries[m] = map_rows[m].entries ? maps_entries(dp, m) : 0;
+	}
+	found = maps_found_create(dp->pin_dir, object, entries);
+	maps_plan(dp, found, &plan);
+	r = maps_load(dp, object, &plan, err);
+	if (r == 0)
+		r = maps_fill(dp, &plan, err);
+	if (r == 0)
+		r = maps_raise_generation(dp, &plan, err);
+	if (r == 0)
+		maps_keep_old(dp, found);
+	maps_found_destroy(found);
+	/* What is begun on a host where nothing is at work must be found by purge, however it ends. */
+	return r == 0 && !dp->attached ? maps_put_in_place(dp, err) : r;
 }
 
 /* What the old programs wrote since. */
 void maps_refresh(struct dataplane *dp)
 {
-	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++)
-		if (dp->old_maps[m] >= 0 && map_rows[m].keep == MAP_PRESERVE && m != DP_MAP_META && m != DP_MAP_DROP &&
-		    m != DP_MAP_SNAT)
-			(void)maps_copy_one(m, dp->old_maps[m], dp->maps[m], dp->maps[maps_beside(m)], NULL);
+	for (size_t i = 0; i < DP_SETS_MAX; i++)
+		for (enum dp_map m = 0; m < DP_MAP_COUNT; m++)
+			if (dp->old_maps[i][m] >= 0 && m != DP_MAP_META && m != DP_MAP_DROP && m != DP_MAP_SNAT)
+				(void)maps_copy_one(m, dp->old_maps[i][m], dp->maps[m], dp->maps[maps_beside(m)], NULL);
+}
+
+void maps_forget_old(struct dataplane *dp)
+{
+	for (size_t i = 0; i < DP_SETS_MAX; i++)
+		for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
+			mem_closep(&dp->old_maps[i][m]);
+			dp->old_maps[i][m] = -1;
+		}
 }
 
 void maps_settle(struct dataplane *dp)
 {
 	maps_refresh(dp);
-	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
-		mem_closep(&dp->old_maps[m]);
-		dp->old_maps[m] = -1;
-	}
+	maps_forget_old(dp);
+	pinset_drop_old(dp->pin_dir, PINSET_MAPS);
 	maps_drop_strangers(dp->pin_dir);
 }
 

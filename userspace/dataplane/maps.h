@@ -33,7 +33,11 @@ struct map_look {
 	int fd; /* of SAME, RESIZED, OLDER */
 };
 
-void maps_look(const char *pin_dir, enum dp_map m, const struct bpf_map *map, uint32_t entries, struct map_look *ret);
+#define MAPS_PIN_NAME 64
+void maps_pin_name(enum dp_map m, char ret[static MAPS_PIN_NAME]);
+bool maps_pin_path(const char *folder, enum dp_map m, char ret[static DP_PATH_MAX]);
+/* Under the pins of that folder. */
+void maps_look(const char *folder, enum dp_map m, const struct bpf_map *map, uint32_t entries, struct map_look *ret);
 /* Entries of `from` that `to` lacks. */
 int maps_copy(int from, int to, struct err *err);
 /* Translations: those that ended are left behind (the late ones join the queue `closed`), and what old programs have
@@ -41,6 +45,8 @@ int maps_copy(int from, int to, struct err *err);
 int maps_copy_nat(int from, int to, int closed, struct err *err);
 /* Connections; what is none of them goes to `datagrams`. */
 int maps_copy_conn(int from, int to, int datagrams, struct err *err);
+/* Bits that programs only ever set. */
+int maps_copy_bits(int from, int to, struct err *err);
 int maps_carry_older(enum dp_map m, int from, int to, struct err *err);
 /* Pins of other layouts, and of maps that are no more. */
 void maps_drop_strangers(const char *pin_dir);

@@ -124,10 +124,10 @@ static uint32_t carry_count(int fd, const struct bpf_map_info *info)
 }
 
 /* Any other version's pin: NAME_v... */
-static bool carry_other_pin(const char *pin_dir, enum dp_map m)
+static bool carry_other_pin(const char *folder, enum dp_map m)
 {
-	_cleanup_free_ char *dir = mem_printf("%s/maps", pin_dir), *prefix = mem_printf("%s_v", map_rows[m].name);
-	DIR *d = opendir(dir);
+	_cleanup_free_ char *prefix = mem_printf("%s_v", map_rows[m].name);
+	DIR *d = opendir(folder);
 	struct dirent *e;
 	bool found = false;
 
@@ -144,13 +144,13 @@ static bool carry_is_table(uint32_t type)
 	       type == BPF_MAP_TYPE_ARRAY;
 }
 
-void maps_look(const char *pin_dir, enum dp_map m, const struct bpf_map *map, uint32_t entries, struct map_look *ret)
+void maps_look(const char *folder, enum dp_map m, const struct bpf_map *map, uint32_t entries, struct map_look *ret)
 {
 	struct bpf_map_info info;
 	char path[DP_PATH_MAX];
 
 	*ret = (struct map_look){ .fd = -1 };
-	if (maps_path(pin_dir, m, path, sizeof(path)) < 0)
+	if (!maps_pin_path(folder, m, path))
 		return;
 	ret->fd = bpf_obj_get(path);
 	if (ret->fd >= 0 && carry_layout(ret->fd, map, &info)) {
@@ -170,11 +170,11 @@ void maps_look(const char *pin_dir, enum dp_map m, const struct bpf_map *map, ui
 	}
 	mem_closep(&ret->fd);
 	ret->fd = -1;
-	ret->found = carry_other_pin(pin_dir, m) ? MAP_FOUND_OTHER : MAP_FOUND_NONE;
+	ret->found = carry_other_pin(folder, m) ? MAP_FOUND_OTHER : MAP_FOUND_NONE;
 	for (size_t i = 0; i < ARRAY_SIZE(map_carries) && ret->found == MAP_FOUND_OTHER; i++) {
 		if (map_carries[i].map != m)
 			continue;
-		snprintf(path, sizeof(path), "%s/maps/%s_v%u", pin_dir, map_rows[m].name, map_carries[i].version);
+		snprintf(path, sizeof(path), "%s/%s_v%u", folder, map_rows[m].name, map_carries[i].version);
 		ret->fd = bpf_obj_get(path);
 		if (ret->fd >= 0)
 			ret->found = MAP_FOUND_OLDER;
@@ -190,6 +190,7 @@ struct carry {
 	uint64_t now_ns;
 	const struct bpf_map_info *info;
 	void *value;
+	size_t value_bytes; /* of all processors, where each has its own */
 };
 
 /* The old programs may have gone on with a translation that was copied before: what they said last counts, the end of a
@@ -234,6 +235,19 @@ static bool carry_is_datagram(const void *key)
 	return proto != IPPROTO_TCP && proto != IPPROTO_SCTP;
 }
 
+/* An array has every row: one with something in it is there. */
+static bool carry_is_set(const struct carry *c, const void *key)
+{
+	_cleanup_free_ uint8_t *row = mem_alloc(c->value_bytes);
+
+	if (bpf_map_lookup_elem(c->to, key, row) < 0)
+		return false;
+	for (size_t i = 0; i < c->value_bytes; i++)
+		if (row[i])
+			return true;
+	return false;
+}
+
 static int carry_one(const struct carry *c, const void *key)
 {
 	bool array = c->info->type == BPF_MAP_TYPE_ARRAY || c->info->type == BPF_MAP_TYPE_PERCPU_ARRAY;
@@ -244,6 +258,8 @@ static int carry_one(const struct carry *c, const void *key)
 		return carry_nat(c, key);
 	if (c->datagrams >= 0 && carry_is_datagram(key))
 		return bpf_map_update_elem(c->datagrams, key, c->value, BPF_NOEXIST) < 0 ? -errno : 0;
+	if (array && carry_is_set(c, key))
+		return 0;
 	return bpf_map_update_elem(c->to, key, c->value, array ? BPF_ANY : BPF_NOEXIST) < 0 ? -errno : 0;
 }
 
@@ -283,7 +299,8 @@ static int carry_all(int from, int to, int closed, int datagrams, struct err *er
 		return err_set(err, -errno, "copy a map: %s", strerror(errno));
 	if (info.key_size > CARRY_KEY_MAX || (!carry_is_table(info.type) && info.type != BPF_MAP_TYPE_PERCPU_ARRAY))
 		return 0;
-	value = mem_alloc((info.value_size + 7u) / 8u * 8u * (size_t)(cpus > 0 ? cpus : 1));
+	c.value_bytes = (info.value_size + 7u) / 8u * 8u * (size_t)(cpus > 0 ? cpus : 1);
+	value = mem_alloc(c.value_bytes);
 	c.value = value;
 	for (int i = 0; i < CARRY_PASSES; i++) {
 		r = carry_walk(&c);
@@ -310,6 +327,18 @@ int maps_copy_conn(int from, int to, int datagrams, struct err *err)
 	return carry_all(from, to, -1, datagrams, err);
 }
 
+int maps_copy_bits(int from, int to, struct err *err)
+{
+	uint32_t zero = 0, old, now;
+
+	if (bpf_map_lookup_elem(from, &zero, &old) < 0 || bpf_map_lookup_elem(to, &zero, &now) < 0)
+		return err_set(err, -errno, "copy bits: %s", strerror(errno));
+	now |= old;
+	return bpf_map_update_elem(to, &zero, &now, BPF_ANY) < 0
+		       ? err_set(err, -errno, "copy bits: %s", strerror(errno))
+		       : 0;
+}
+
 void maps_drop_strangers(const char *pin_dir)
 {
 	_cleanup_free_ char *dir = mem_printf("%s/maps", pin_dir);
@@ -325,7 +354,7 @@ void maps_drop_strangers(const char *pin_dir)
 		for (enum dp_map m = 0; m < DP_MAP_COUNT && !known; m++)
 			known = maps_path(pin_dir, m, path, sizeof(path)) == 0 &&
 				strcmp(strrchr(path, '/') + 1, e->d_name) == 0;
-		if (!known)
+		if (!known && e->d_type != DT_DIR)
 			unlinkat(dirfd(d), e->d_name, 0);
 	}
 	closedir(d);

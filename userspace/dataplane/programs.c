@@ -24,6 +24,7 @@
 #include "userspace/base/encode.h"
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/pinset.h"
 
 struct object_row {
 	const char *name;
@@ -120,16 +121,18 @@ static bool programs_wants(const struct dataplane *dp, int object)
 /* Who only looks takes what is there. */
 int programs_open_pinned(struct dataplane *dp, struct err *err)
 {
+	char folder[DP_PATH_MAX];
 	int r = 0;
 
+	if (dp->readonly)
+		snprintf(folder, sizeof(folder), "%s/" PINSET_PROGRAMS, dp->pin_dir);
+	else
+		pinset_own(dp->pin_dir, PINSET_PROGRAMS, folder);
 	for (enum dp_program p = 0; p < DP_PROGRAM_COUNT; p++) {
-		char path[DP_PATH_MAX];
+		_cleanup_free_ char *path = mem_printf("%s/%s", folder, program_rows[p].name);
 
-		programs_path(dp->pin_dir, "programs", p, path);
-		if (!dp->readonly && !programs_wants(dp, program_rows[p].object)) {
-			unlink(path);
+		if (!dp->readonly && !programs_wants(dp, program_rows[p].object))
 			continue;
-		}
 		if (dp->programs[p] < 0)
 			dp->programs[p] = bpf_obj_get(path);
 		if (dp->programs[p] < 0 && programs_wants(dp, program_rows[p].object) && r == 0)
@@ -138,20 +141,66 @@ int programs_open_pinned(struct dataplane *dp, struct err *err)
 	return r;
 }
 
-/* Pinned beside and renamed over: the name never points to nothing. */
-static int programs_pin(struct dataplane *dp, enum dp_program p, int fd, struct err *err)
-{
-	char path[DP_PATH_MAX], fresh[DP_PATH_MAX + 8];
+#define PROGRAMS_MARK "build_" /* and its number */
+#define PROGRAMS_MARK_SIZE (sizeof(PROGRAMS_MARK) + 64)
 
-	programs_path(dp->pin_dir, "programs", p, path);
-	snprintf(fresh, sizeof(fresh), "%s_new", path);
-	unlink(fresh);
-	if (bpf_obj_pin(fd, fresh) < 0 || rename(fresh, path) < 0)
-		return err_set(err, -errno, "pin %s: %s", path, strerror(errno));
+static void programs_mark(const uint8_t build_id[static 32], char ret[static PROGRAMS_MARK_SIZE])
+{
+	char *end = stpcpy(ret, PROGRAMS_MARK);
+
+	for (int i = 0; i < 32; i++)
+		end += sprintf(end, "%02x", build_id[i]);
+}
+
+bool programs_are_of(const char *pin_dir, const uint8_t build_id[static 32])
+{
+	char mark[PROGRAMS_MARK_SIZE];
+
+	programs_mark(build_id, mark);
+	return pinset_is_marked(pin_dir, PINSET_PROGRAMS, mark);
+}
+
+static bool programs_are_in_place(const struct dataplane *dp, const uint8_t build_id[static 32])
+{
+	bool same = programs_are_of(dp->pin_dir, build_id);
+	size_t n = 0;
+
+	for (enum dp_program p = 0; p < DP_PROGRAM_COUNT && same; p++) {
+		if (!programs_wants(dp, program_rows[p].object))
+			continue;
+		n++;
+		same = pinset_holds(dp->pin_dir, PINSET_PROGRAMS, program_rows[p].name, dp->programs[p]);
+	}
+	return same && pinset_count(dp->pin_dir, PINSET_PROGRAMS) == n;
+}
+
+int programs_put_in_place(struct dataplane *dp, const uint8_t build_id[static 32], struct err *err)
+{
+	char mark[PROGRAMS_MARK_SIZE];
+	int r;
+
+	if (programs_are_in_place(dp, build_id))
+		return 0;
+	r = pinset_begin(dp->pin_dir, PINSET_PROGRAMS, err);
+	for (enum dp_program p = 0; p < DP_PROGRAM_COUNT && r == 0; p++)
+		if (programs_wants(dp, program_rows[p].object))
+			r = pinset_add(dp->pin_dir, PINSET_PROGRAMS, program_rows[p].name, dp->programs[p], err);
+	programs_mark(build_id, mark);
+	if (r == 0)
+		r = pinset_mark(dp->pin_dir, PINSET_PROGRAMS, mark, err);
+	if (r == 0)
+		r = pinset_commit(dp->pin_dir, PINSET_PROGRAMS, err);
+	if (r == 0)
+		pinset_drop_old(dp->pin_dir, PINSET_PROGRAMS); /* those that are attached live on by that */
+	return r;
+}
+
+static int programs_keep(struct dataplane *dp, enum dp_program p, int fd, struct err *err)
+{
 	if (dp->programs[p] >= 0)
 		close(dp->programs[p]);
 	dp->programs[p] = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	return dp->programs[p] < 0 ? err_set(err, -errno, "%s: %s", path, strerror(errno)) : 0;
+	return dp->programs[p] < 0 ? err_set(err, -errno, "program %s: %s", program_rows[p].name, strerror(errno)) : 0;
 }
 
 static int programs_prepare(struct dataplane *dp, struct bpf_object *object, const struct k3c_options *options,
@@ -268,7 +317,7 @@ static int programs_load_object(struct dataplane *dp, int o, const struct k3c_op
 		if (!program)
 			r = err_set(err, -ENOENT, "program %s: not in its object", program_rows[p].name);
 		else
-			r = programs_pin(dp, p, bpf_program__fd(program), err);
+			r = programs_keep(dp, p, bpf_program__fd(program), err);
 	}
 	bpf_object__close(object);
 	return r;
@@ -297,10 +346,7 @@ static const enum dp_program program_tails[K3C_TAIL_COUNT] = {
 
 uint32_t programs_id(int fd)
 {
-	struct bpf_prog_info info = {};
-	uint32_t len = sizeof(info);
-
-	return fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len) < 0 ? 0 : info.id;
+	return pinset_id(fd);
 }
 
 uint32_t programs_tails_missing(struct dataplane *dp)

@@ -10,51 +10,113 @@
 
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/pinset.h"
 
-bool strangers_any_pinned(struct dataplane *dp)
-{
-	for (enum dp_program p = 0; p < DP_PROGRAM_COUNT; p++)
-		if (dp->programs[p] >= 0)
-			return true;
-	return false;
-}
+#define STRANGERS_MAPS_MAX 64 /* the kernel's own limit for a program */
 
-static bool strangers_knows_map(const uint32_t own[static DP_MAP_COUNT], uint32_t id)
+/* Constants are each program's own. */
+static bool strangers_is_table(uint32_t id)
 {
 	struct bpf_map_info info = {};
 	uint32_t len = sizeof(info);
-	_cleanup_close_ int fd = -1;
+	_cleanup_close_ int fd = bpf_map_get_fd_by_id(id);
+
+	return fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &len) == 0 && !strchr(info.name, '.');
+}
+
+static void strangers_each_map(int program, strangers_map_fn *fn, void *arg)
+{
+	uint32_t ids[STRANGERS_MAPS_MAX];
+	struct bpf_prog_info info = { .map_ids = (uintptr_t)ids, .nr_map_ids = ARRAY_SIZE(ids) };
+	uint32_t len = sizeof(info);
+
+	if (program < 0 || bpf_obj_get_info_by_fd(program, &info, &len) < 0)
+		return;
+	for (uint32_t i = 0; i < info.nr_map_ids && i < ARRAY_SIZE(ids); i++)
+		fn(arg, ids[i]);
+}
+
+/* -1: it is attached to nothing. */
+static int strangers_program_of(const char *link_path)
+{
+	struct bpf_link_info info = {};
+	uint32_t len = sizeof(info);
+	_cleanup_close_ int link = bpf_obj_get(link_path);
+
+	if (link < 0 || bpf_obj_get_info_by_fd(link, &info, &len) < 0 || !info.prog_id)
+		return -1;
+	return bpf_prog_get_fd_by_id(info.prog_id);
+}
+
+struct strangers_tables {
+	strangers_map_fn *fn;
+	void *arg;
+};
+
+static void strangers_pass_table(void *arg, uint32_t id)
+{
+	const struct strangers_tables *t = arg;
+
+	if (strangers_is_table(id))
+		t->fn(t->arg, id);
+}
+
+size_t strangers_each_map_attached(const char *pin_dir, strangers_map_fn *fn, void *arg)
+{
+	_cleanup_free_ char *dir = mem_printf("%s/links", pin_dir);
+	struct strangers_tables tables = { fn, arg };
+	DIR *d = opendir(dir);
+	struct dirent *e;
+	size_t n = 0;
+
+	while (d && (e = readdir(d))) {
+		_cleanup_free_ char *path = mem_printf("%s/%s", dir, e->d_name);
+		_cleanup_close_ int program = e->d_name[0] == '.' ? -1 : strangers_program_of(path);
+
+		strangers_each_map(program, strangers_pass_table, &tables);
+		n += program >= 0;
+	}
+	if (d)
+		closedir(d);
+	return n;
+}
+
+void strangers_each_map_in_use(strangers_map_fn *fn, void *arg)
+{
+	uint32_t id = 0;
+
+	while (bpf_prog_get_next_id(id, &id) == 0) {
+		_cleanup_close_ int program = bpf_prog_get_fd_by_id(id);
+
+		strangers_each_map(program, fn, arg);
+	}
+}
+
+struct strangers_own {
+	uint32_t ids[DP_MAP_COUNT];
+	bool others;
+};
+
+static void strangers_compare(void *arg, uint32_t id)
+{
+	struct strangers_own *own = arg;
 
 	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++)
-		if (own[m] == id)
-			return true;
-	fd = bpf_map_get_fd_by_id(id);
-	/* constants are each program's own */
-	return fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len) < 0 || strchr(info.name, '.');
+		if (own->ids[m] == id)
+			return;
+	own->others = true;
 }
 
 bool strangers_use_other_maps(struct dataplane *dp)
 {
-	uint32_t own[DP_MAP_COUNT] = { 0 }, ids[DP_MAP_COUNT + 8];
+	struct strangers_own own = { .others = false };
+	struct strangers_tables tables = { strangers_compare, &own };
 
-	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
-		struct bpf_map_info info = {};
-		uint32_t len = sizeof(info);
-
-		if (bpf_obj_get_info_by_fd(dp->maps[m], &info, &len) == 0)
-			own[m] = info.id;
-	}
-	for (enum dp_program p = 0; p < DP_PROGRAM_COUNT; p++) {
-		struct bpf_prog_info info = { .map_ids = (uintptr_t)ids, .nr_map_ids = ARRAY_SIZE(ids) };
-		uint32_t len = sizeof(info);
-
-		if (dp->programs[p] < 0 || bpf_obj_get_info_by_fd(dp->programs[p], &info, &len) < 0)
-			continue;
-		for (uint32_t i = 0; i < info.nr_map_ids && i < ARRAY_SIZE(ids); i++)
-			if (!strangers_knows_map(own, ids[i]))
-				return true;
-	}
-	return false;
+	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++)
+		own.ids[m] = pinset_id(dp->maps[m]);
+	for (enum dp_program p = 0; p < DP_PROGRAM_COUNT; p++)
+		strangers_each_map(dp->programs[p], strangers_pass_table, &tables);
+	return own.others;
 }
 
 /* One program may be on several links: NAME, or NAME_... */
@@ -81,7 +143,7 @@ static void strangers_drop_folder(const char *pin_dir, const char *kind)
 		_cleanup_free_ char *path = mem_printf("%s/%s", dir, e->d_name);
 		_cleanup_close_ int fd = -1;
 
-		if (strangers_knows_name(e->d_name))
+		if (e->d_type == DT_DIR || strangers_knows_name(e->d_name))
 			continue;
 		fd = bpf_obj_get(path);
 		if (fd >= 0)
