@@ -142,6 +142,21 @@ static void talk_close(struct talk *t)
 	close(t->server);
 }
 
+/* From a port of the client's choice. */
+static void talk_open_from(struct talk *t, int from, uint16_t client_port, const char *any, int at, const char *addr,
+			   uint16_t port)
+{
+	union any_addr own = any_of(any, client_port), to = any_of(addr, port);
+
+	t->server = server_in(at, SOCK_STREAM, addr, port);
+	t->client = sock_in_domain(from, own.sa.sa_family, SOCK_STREAM, 0);
+	assert_int_equal(bind(t->client, &own.sa, any_len(&own)), 0);
+	assert_int_equal(connect(t->client, &to.sa, any_len(&to)), 0);
+	t->conn = accept_any(t->server, NULL);
+	say(t->client, t->conn, "hello");
+	say(t->conn, t->client, "hello");
+}
+
 /* Each end is the first to speak once. */
 static void goes_on(const struct family *f, struct talk *t)
 {
@@ -237,6 +252,185 @@ static void test_cut_from_node(void **state)
 	talk_close(&t);
 }
 
+/* ---- where ports do not tell ---- */
+
+#define SERVER_PORT 50051
+#define CLIENT_PORT 40000
+
+static struct dp_policy_rule rule_of(enum dp_direction direction, uint16_t port)
+{
+	return (struct dp_policy_rule){ .direction = direction, .proto = IPPROTO_TCP, .port = port, .identity = 100 };
+}
+
+/* Quiet and forgotten before there was any policy; then each end may only what it does. */
+static void sockets_allow(const struct family *f, uint16_t client_port, uint16_t port)
+{
+	struct dp_policy_rule in = rule_of(DP_INGRESS, port);
+	struct talk t;
+
+	talk_open_from(&t, a.ns, client_port, f->any, b.ns, f->b, port);
+	push_out(f);
+	policy(f->a, true, false, NULL, 0);
+	policy(f->b, true, true, &in, 1);
+	goes_on(f, &t);
+	talk_close(&t);
+	no_policy(f->a);
+	no_policy(f->b);
+}
+
+static void sockets_cut(const struct family *f, uint16_t client_port, uint16_t port)
+{
+	struct talk t;
+
+	talk_open_from(&t, a.ns, client_port, f->any, b.ns, f->b, port);
+	push_out(f);
+	policy(f->b, true, false, NULL, 0);
+	is_cut(f, t.conn, t.client, "policy-ingress");
+	is_cut(f, t.client, t.conn, "policy-ingress");
+	talk_close(&t);
+	no_policy(f->b);
+	talk_open_from(&t, a.ns, client_port, f->any, b.ns, f->b, port);
+	push_out(f);
+	policy(f->a, false, true, NULL, 0);
+	is_cut(f, t.conn, t.client, "policy-egress");
+	is_cut(f, t.client, t.conn, "policy-egress");
+	talk_close(&t);
+	no_policy(f->a);
+}
+
+static void test_sockets_tell(void **state)
+{
+	const struct family *f = *state;
+
+	sockets_allow(f, CLIENT_PORT, SERVER_PORT);
+	sockets_cut(f, CLIENT_PORT, SERVER_PORT);
+	sockets_allow(f, 1000, 80);
+	sockets_cut(f, 1000, 80);
+}
+
+/* The wrong way round: from then on no ports count between pods. */
+static void test_sockets_tell_backwards(void **state)
+{
+	const struct family *f = *state;
+
+	sockets_allow(f, 1000, SERVER_PORT);
+	sockets_cut(f, 1000, SERVER_PORT);
+	sockets_allow(f, CLIENT_PORT, 80);
+	sockets_cut(f, CLIENT_PORT, 80);
+}
+
+/* Somebody beyond this node: only the pod is asked. */
+static void test_sockets_tell_of_outside(void **state)
+{
+	const struct family *f = *state;
+	struct dp_policy_rule in = rule_of(DP_INGRESS, SERVER_PORT);
+	struct talk t;
+
+	in.identity = 0;
+	in.prefix = ip(f->outside);
+	in.prefix_len = 128;
+	talk_open_from(&t, world.outside, CLIENT_PORT, f->any, b.ns, f->b, SERVER_PORT);
+	push_out(f);
+	policy(f->b, true, true, &in, 1);
+	goes_on(f, &t);
+	policy(f->b, true, false, NULL, 0);
+	is_cut(f, t.conn, t.client, "policy-ingress");
+	is_cut(f, t.client, t.conn, "policy-ingress");
+	talk_close(&t);
+	no_policy(f->b);
+	talk_open_from(&t, a.ns, CLIENT_PORT, f->any, world.outside, f->outside, SERVER_PORT);
+	push_out(f);
+	policy(f->a, true, false, NULL, 0);
+	goes_on(f, &t);
+	policy(f->a, false, true, NULL, 0);
+	is_cut(f, t.conn, t.client, "policy-egress");
+	is_cut(f, t.client, t.conn, "policy-egress");
+	talk_close(&t);
+	no_policy(f->a);
+}
+
+static void test_sockets_tell_of_node(void **state)
+{
+	const struct family *f = *state;
+	struct talk t;
+
+	talk_open_from(&t, world_host_ns(), CLIENT_PORT, f->any, b.ns, f->b, SERVER_PORT);
+	push_out(f);
+	policy(f->b, true, true, NULL, 0);
+	goes_on(f, &t);
+	talk_close(&t);
+	talk_open_from(&t, a.ns, CLIENT_PORT, f->any, world_host_ns(), f->node, SERVER_PORT);
+	push_out(f);
+	policy(f->a, false, true, NULL, 0);
+	is_cut(f, t.conn, t.client, "policy-egress");
+	is_cut(f, t.client, t.conn, "policy-egress");
+	talk_close(&t);
+	no_policy(f->a);
+	no_policy(f->b);
+}
+
+/* Both listen, each where it speaks from: only what may be either way goes on. */
+static void test_both_listen(void **state)
+{
+	const struct family *f = *state;
+	struct dp_policy_rule there = rule_of(DP_INGRESS, SERVER_PORT), back = rule_of(DP_INGRESS, CLIENT_PORT);
+	struct talk t;
+	int also;
+
+	back.identity = 200;
+	talk_open_from(&t, a.ns, CLIENT_PORT, f->any, b.ns, f->b, SERVER_PORT);
+	also = server_in(a.ns, SOCK_STREAM, f->a, CLIENT_PORT);
+	push_out(f);
+	policy(f->a, true, false, &back, 1);
+	policy(f->b, true, false, &there, 1);
+	goes_on(f, &t);
+	push_out(f);
+	policy(f->a, true, false, NULL, 0);
+	is_cut(f, t.conn, t.client, "policy-ingress");
+	is_cut(f, t.client, t.conn, "policy-ingress");
+	talk_close(&t);
+	close(also);
+	no_policy(f->a);
+	no_policy(f->b);
+}
+
+static int datagrams_fn(void *arg)
+{
+	union any_addr to = any_of(arg, CROWD_PORT);
+
+	for (int i = 0; i < TINY * 8; i++) {
+		int fd = socket(to.sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+		if (fd < 0 || connect(fd, &to.sa, any_len(&to)) < 0)
+			return -errno;
+		for (int n = 0; n < 3; n++)         /* more than once: of further use */
+			(void)!send(fd, "x", 1, 0); /* nobody listens: refused now and then */
+		close(fd);
+	}
+	return 0;
+}
+
+/* Many more of them than there are places, and nobody listens any more who could be asked. */
+static void test_datagrams_push_nobody_out(void **state)
+{
+	const struct family *f = *state;
+	struct dp_policy_rule in = rule_of(DP_INGRESS, SERVER_PORT);
+	struct talk t;
+
+	talk_open_from(&t, a.ns, CLIENT_PORT, f->any, b.ns, f->b, SERVER_PORT);
+	close(t.server);
+	assert_int_equal(netns_run(c.ns, datagrams_fn, (void *)f->node), 0);
+	assert_true(tcp_is_known());
+	policy(f->a, true, false, NULL, 0);
+	policy(f->b, true, true, &in, 1);
+	say(t.conn, t.client, "answer");
+	say(t.client, t.conn, "question");
+	t.server = -1;
+	talk_close(&t);
+	no_policy(f->a);
+	no_policy(f->b);
+}
+
 #define BOTH(test_)                                                                                                    \
 	{ #test_ " IPv4", test_, setup, teardown, &families[DP_V4] },                                                  \
 	{                                                                                                              \
@@ -249,11 +443,19 @@ static int tests(void)
 		BOTH(test_allowed),
 		BOTH(test_cut),
 		BOTH(test_cut_from_node),
+		BOTH(test_sockets_tell),
+		BOTH(test_sockets_tell_of_outside),
+		BOTH(test_sockets_tell_of_node),
+		BOTH(test_both_listen),
+		BOTH(test_datagrams_push_nobody_out),
+		BOTH(test_sockets_tell_backwards), /* the last one: it is remembered */
 	};
 	struct dataplane_options o;
 	int r;
 
 	world_uplink();
+	route_in(world.outside, "10.42.0.0", 16, NODE_IP, NULL);
+	route_in(world.outside, "fd42::", 64, NODE_IP6, NULL);
 	o = world_options();
 	o.max_connections = TINY;
 	ok(dataplane_open(&o, &world.dp, err));
