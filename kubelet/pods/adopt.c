@@ -227,7 +227,7 @@ void adopt_containers(struct pod_worker *w)
 	for (size_t i = 0; i < w->n; i++) {
 		struct pod_container *c = &w->containers[i];
 
-		c->watch_later = c->step == STEP_RUNNING && !w->pod->deleting;
+		c->watch_later = c->step == STEP_RUNNING;
 		c->has_run |= c->watch_later;
 	}
 	if (w->ips.n_ips)
@@ -241,7 +241,9 @@ void adopt_watch(struct pod_worker *w)
 		bool begin = w->kl && c->watch_later && c->step == STEP_RUNNING && w->stage == STAGE_RUN;
 
 		c->watch_later = false;
-		if (begin)
+		if (begin && w->pod->deleting)
+			container_watch_resume_leaving(c);
+		else if (begin)
 			container_running(c);
 	}
 }

@@ -165,6 +165,12 @@ void container_watch_leaving(struct pod_container *c)
 	}
 }
 
+void container_watch_resume_leaving(struct pod_container *c)
+{
+	if (c->started)
+		begin_probe(c, PROBE_READINESS);
+}
+
 void container_watch_end(struct pod_container *c)
 {
 	container_watch_leaving(c);

@@ -200,7 +200,9 @@ char *container_log_path(const struct kubelet *kl, struct arena *arena, struct s
 /* ---- watchers.c: probes and hooks of a running container ---- */
 void container_watch_begin(struct pod_container *c);
 void container_watch_leaving(struct pod_container *c); /* it is being ended: only readiness is still asked for */
-void container_watch_end(struct pod_container *c);     /* it has exited, or the worker goes */
+/* Adopted while it was being ended already: no hook, no probe that could end it. */
+void container_watch_resume_leaving(struct pod_container *c);
+void container_watch_end(struct pod_container *c); /* it has exited, or the worker goes */
 
 /* ---- kill.c ---- */
 /* Again with a shorter grace: the deadline moves. message: of the Killing event. */

@@ -247,6 +247,32 @@ class Pods(Case):
         self.make("bad-hook", main("exec sleep 1000", lifecycle={"postStart": hook("exit 1")}))
         self.node.wait_event("FailedPostStartHook", "bad-hook")
 
+    def test_signal_after_a_hook_that_took_all(self):
+        """The least time after a preStop hook that used up the grace: the process still hears SIGTERM and ends in order, a
+        reconcile meanwhile does not cut it short, and who does not end is killed all the same."""
+        host = self.node.dir / "least"
+        host.mkdir()
+        volume = {"volumes": [{"name": "h", "hostPath": {"path": str(host)}}]}
+        hook = {"lifecycle": {"preStop": {"exec": {"command": ["sleep", "1000"]}}}, "volumeMounts": [{"name": "h", "mountPath": "/h"}]}
+        self.make("least", main("trap 'echo term >> /h/order; while [ ! -e /h/go ]; do sleep 0.05; done; echo end >> /h/order; "
+                                "exit 0' TERM; while :; do sleep 0.05; done", **hook), **volume)
+        self.make("least-deaf", main("trap 'echo deaf >> /h/deaf' TERM; while :; do sleep 0.05; done", **hook), **volume)
+        self.node.wait_ready_pod("least")
+        self.node.wait_ready_pod("least-deaf")
+        connection = self.node.api()
+        self.addCleanup(connection.close)
+        connection.connect()
+        self.node.k("delete pod least least-deaf --wait=false")
+        wait_for("the signal", lambda: (host / "order").exists(), every=0.01)
+        connection.request("PATCH", "/api/v1/namespaces/default/pods/least", json.dumps({"metadata": {"labels": {"a": "b"}}}),
+                           {"Content-Type": "application/merge-patch+json"})
+        self.assertEqual(connection.getresponse().status, 200)
+        (host / "go").touch()
+        wait_for("the pods to go", lambda: not {"least", "least-deaf"} & {
+            p["metadata"]["name"] for p in self.node.get("pods")["items"]})
+        self.assertEqual((host / "order").read_text(), "term\nend\n")
+        self.assertEqual((host / "deaf").read_text(), "deaf\n")
+
     def test_readiness_while_terminating(self):
         """Until the containers have exited the readiness probe says whether the endpoint serves; nothing restarts any more."""
         node, quick = self.node, {"exec": {"command": ["test", "-e", "/tmp/ok"]}, "periodSeconds": 1, "failureThreshold": 1}
@@ -270,6 +296,13 @@ class Pods(Case):
         expect(ready=False, serving=False, terminating=True)
         self.assertFalse(is_ready(node.pod("leaving")))
         node.wait_event("Unhealthy", "leaving", "Readiness probe failed")
+        self.sh("leaving", "touch /tmp/ok")
+        expect(ready=False, serving=True, terminating=True)
+        # also by a server that finds it so
+        node.kill9()
+        node.start()
+        self.sh("leaving", "rm /tmp/ok")
+        expect(ready=False, serving=False, terminating=True)
         self.sh("leaving", "touch /tmp/ok")
         expect(ready=False, serving=True, terminating=True)
         self.assertEqual(container(node.pod("leaving"))["restartCount"], 0)
