@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* Connections of pods, so that answers pass where only questions are allowed. The key is the same for both
+/* Connections of pods, and in a table of their own their datagrams, so that answers pass where only questions are
+ * allowed. Between two pods only those whose ports do not tell who began (lib/policy.h). The key is the same for both
  * directions (the smaller end first). An entry remembers under which generation of the policies it was judged; a
  * newer generation makes the next packet, of either direction, judge it again: that is how a policy change cuts
  * established connections without anyone walking the table. */
