@@ -23,6 +23,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/bench/args.h"
+
+#define USAGE "bench-connect listen|echo PORT | bench-connect loop|ask|stream ADDRESS PORT SECONDS"
 #define BACKLOG 4096
 #define CONNECTS_MAX 4000000
 #define ACCEPT_EVERY_NS 1000000
@@ -44,9 +47,9 @@ static double now_s(void)
 }
 
 /* Servers go with whoever started them. */
-static int listen_on(int port)
+static int listen_on(in_port_t port)
 {
-	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = port };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -60,7 +63,7 @@ static int listen_on(int port)
 
 /* By the dozen, as a busy server does: woken for each, it would cost two changes of context where the scheduler so
  * pleased and none where it did not, which is more than what one way differs from another. */
-static void serve(int port)
+static void serve(in_port_t port)
 {
 	struct timespec pause = { .tv_nsec = ACCEPT_EVERY_NS };
 	int fd = listen_on(port);
@@ -77,7 +80,7 @@ static void serve(int port)
 }
 
 /* Questions are answered; of more than that (a stream) only the arrival counts. */
-static void echo(int port)
+static void echo(in_port_t port)
 {
 	static char bytes[STREAM_BYTES];
 	int fd = listen_on(port), on = 1;
@@ -199,22 +202,22 @@ int main(int argc, char **argv)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET };
 	const char *what = argc > 1 ? argv[1] : "";
+	double seconds;
 
 	if (argc == 3 && strcmp(what, "listen") == 0)
-		serve(atoi(argv[2]));
+		serve(args_port(argv[2]));
 	if (argc == 3 && strcmp(what, "echo") == 0)
-		echo(atoi(argv[2]));
-	if (argc != 5 || inet_pton(AF_INET, argv[2], &to.sin_addr) != 1) {
-		fputs("usage: bench-connect listen|echo PORT | bench-connect loop|ask|stream ADDRESS PORT SECONDS\n",
-		      stderr);
-		return 2;
-	}
-	to.sin_port = htons((uint16_t)atoi(argv[3]));
+		echo(args_port(argv[2]));
+	if (argc != 5 || (strcmp(what, "loop") != 0 && strcmp(what, "ask") != 0 && strcmp(what, "stream") != 0))
+		args_usage(USAGE);
+	to.sin_addr = args_address(argv[2]);
+	to.sin_port = args_port(argv[3]);
+	seconds = args_seconds(argv[4]);
 	if (strcmp(what, "ask") == 0)
-		ask(&to, atof(argv[4]));
+		ask(&to, seconds);
 	else if (strcmp(what, "stream") == 0)
-		stream(&to, atof(argv[4]));
+		stream(&to, seconds);
 	else
-		loop(&to, -1, atof(argv[4]));
+		loop(&to, -1, seconds);
 	return 0;
 }

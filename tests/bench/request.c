@@ -6,15 +6,19 @@
  * becomes the request's number, FIRST upwards. Prints one JSON object: how many, the seconds from the first to the
  * last, the rate, the latency's quantiles in microseconds, the bytes of all bodies.
  */
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/bench/args.h"
 #include "tests/bench/tls_client.h"
 
+#define USAGE "bench-request HOST PORT CA CERT KEY CONNECTIONS REQUESTS FIRST METHOD PATH [BODY-FILE]"
 #define CONNECTIONS_MAX 256
+#define REQUESTS_MAX 100000000
 #define REQUEST_BYTES_MAX (1024 * 1024)
 
 struct job {
@@ -109,19 +113,17 @@ int main(int argc, char **argv)
 	long connections;
 	uint64_t start, took;
 
-	if (argc < 11)
-		die("usage: bench-request HOST PORT CA CERT KEY CONNECTIONS REQUESTS FIRST METHOD PATH [BODY-FILE]");
+	if (argc < 11 || argc > 12)
+		args_usage(USAGE);
 	job.target = tls_client_target_of(argv, 1);
-	connections = atol(argv[6]);
-	job.requests = atol(argv[7]);
-	job.first = atol(argv[8]);
+	connections = args_number("CONNECTIONS", argv[6], 1, CONNECTIONS_MAX);
+	job.requests = args_number("REQUESTS", argv[7], 1, REQUESTS_MAX);
+	job.first = args_number("FIRST", argv[8], 0, LONG_MAX - REQUESTS_MAX);
 	job.method = argv[9];
 	job.accept = getenv("K3C_BENCH_ACCEPT") ? getenv("K3C_BENCH_ACCEPT") : "application/json";
 	job.token = getenv("K3C_BENCH_TOKEN");
 	job.path = argv[10];
 	job.body = argc > 11 ? read_file(argv[11]) : NULL;
-	if (connections < 1 || connections > CONNECTIONS_MAX || job.requests < 1)
-		die("1 to %d connections, and at least one request", CONNECTIONS_MAX);
 	job.ssl = tls_client_context(&job.target);
 	job.took_ns = calloc((size_t)job.requests, sizeof(*job.took_ns));
 	pthread_barrier_init(&job.open, NULL, (unsigned)connections + 1);

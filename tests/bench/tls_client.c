@@ -14,6 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/bench/args.h"
+
 void die(const char *format, ...)
 {
 	va_list ap;
@@ -35,8 +37,8 @@ uint64_t now_ns(void)
 
 struct tls_client_target tls_client_target_of(char **argv, int at)
 {
-	return (struct tls_client_target){ .host = argv[at],
-					   .port = atoi(argv[at + 1]),
+	return (struct tls_client_target){ .address = args_address(argv[at]),
+					   .port = args_port(argv[at + 1]),
 					   .ca = argv[at + 2],
 					   .cert = argv[at + 3],
 					   .key = argv[at + 4] };
@@ -58,10 +60,9 @@ SSL_CTX *tls_client_context(const struct tls_client_target *target)
 
 void tls_client_open(struct tls_client *c, SSL_CTX *ssl, const struct tls_client_target *target)
 {
-	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons((uint16_t)target->port) };
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = target->port, .sin_addr = target->address };
 	int on = 1;
 
-	inet_pton(AF_INET, target->host, &at.sin_addr);
 	c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&at, sizeof(at)) < 0)
 		die("connect: %m");

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <netinet/in.h>
 #include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,8 +16,9 @@
 #define TLS_CLIENT_BUF (256 * 1024)
 
 struct tls_client_target {
-	const char *host, *ca, *cert, *key; /* an IPv4 address; files in PEM */
-	int port;
+	const char *ca, *cert, *key; /* files in PEM */
+	struct in_addr address;
+	in_port_t port;
 };
 
 struct tls_client {

@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -17,9 +18,12 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "tests/bench/args.h"
 #include "tests/bench/tls_client.h"
 
+#define USAGE "bench-watch HOST PORT CA CERT KEY WATCHERS EVENTS FIRST PATH BODY-FILE"
 #define WATCHERS_MAX 1000
+#define EVENTS_MAX 10000000
 #define BODY_BYTES_MAX (64 * 1024)
 
 struct bench {
@@ -169,14 +173,15 @@ int main(int argc, char **argv)
 	struct tls_client_target target;
 	struct tls_client writer;
 	pthread_t thread;
+	long events, first;
 	SSL_CTX *ssl;
 
 	if (argc != 11)
-		die("usage: bench-watch HOST PORT CA CERT KEY WATCHERS EVENTS FIRST PATH BODY-FILE");
+		args_usage(USAGE);
 	target = tls_client_target_of(argv, 1);
-	b.n_watchers = atoi(argv[6]);
-	if (b.n_watchers < 1 || b.n_watchers > WATCHERS_MAX || atol(argv[7]) < 1)
-		die("1 to %d watchers, and at least one event", WATCHERS_MAX);
+	b.n_watchers = (int)args_number("WATCHERS", argv[6], 1, WATCHERS_MAX);
+	events = args_number("EVENTS", argv[7], 1, EVENTS_MAX);
+	first = args_number("FIRST", argv[8], 0, LONG_MAX - EVENTS_MAX);
 	read_body(argv[10], body);
 	ssl = tls_client_context(&target);
 	b.epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -190,7 +195,7 @@ int main(int argc, char **argv)
 	}
 	tls_client_open(&writer, ssl, &target);
 	pthread_create(&thread, NULL, watch_thread, &b);
-	measure(&b, &writer, argv[9], body, atol(argv[8]), atol(argv[7]));
+	measure(&b, &writer, argv[9], body, first, events);
 	fflush(stdout);
 	_exit(0); /* the reader has no end */
 }

@@ -3,7 +3,7 @@
 kernel accounts for each of them."""
 import json
 
-from bench_pods import NS, PODS, Watch, pod
+from bench_pods import NS, PODS, Watch, pod, room_for
 from common import CONNECTIONS, BenchNode, emit, request, wait_quiet
 from paths import SERVICES, service
 
@@ -12,7 +12,7 @@ GOAL_MB = 8
 
 
 def measure(options):
-    node = BenchNode(options=options).start()
+    node = BenchNode(*room_for(options.pods), options=options).start()
     node.import_image()
     node.namespace(NS)
     writer, watch = node.connection(), Watch(node)

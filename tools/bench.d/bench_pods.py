@@ -13,6 +13,11 @@ NS, PODS = "bench", "/api/v1/namespaces/bench/pods"
 SEQUENTIAL = 20
 
 
+def room_for(pods):
+    """Flags of a node that takes so many, and some others."""
+    return "--max-pods", str(max(110, pods + 10))
+
+
 def pod(name):
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
             "spec": {"terminationGracePeriodSeconds": 0, "containers": [
@@ -104,7 +109,7 @@ def at_once(node, writer, watch, n):
 
 
 def measure(options):
-    node = BenchNode("--max-pods", str(max(110, options.pods + 10)), options=options).start()
+    node = BenchNode(*room_for(options.pods), options=options).start()
     node.import_image()
     node.namespace(NS)
     writer, watch = node.connection(), Watch(node)
