@@ -241,6 +241,32 @@ static inline void state_charged(struct packet_state *s, struct pt_words *w)
 			   (long long)(begun - s->before_ns) * (long long)l->bits_s / 8000000000);
 }
 
+/* ---- sockets ---- */
+
+#define STATE_LISTENERS_MAX 8
+
+static int state_listeners[STATE_LISTENERS_MAX];
+static size_t n_state_listeners;
+
+/* listens POD PORT: in both families */
+static inline void state_listens(struct packet_state *s, struct pt_words *w)
+{
+	int pod = state_pod(s, w->n > 1 ? w->at[1] : NULL);
+
+	if (w->n < 3 || n_state_listeners == STATE_LISTENERS_MAX) {
+		state_fail(s, "listens POD PORT");
+		return;
+	}
+	state_listeners[n_state_listeners++] =
+		server_in(state_pods[pod].ns, SOCK_STREAM, "::", (uint16_t)strtoul(w->at[2], NULL, 10));
+}
+
+/* stranger POD: nobody knows its namespace, until the case ends */
+static inline void state_stranger(struct packet_state *s, struct pt_words *w)
+{
+	pod_nsid_forget(world.dp, state_pods[state_pod(s, w->n > 1 ? w->at[1] : NULL)].ifindex);
+}
+
 /* ---- the whole ---- */
 
 static const struct {
@@ -255,6 +281,7 @@ static const struct {
 	{ "limit", state_limit },           { "charged", state_charged },
 	{ "moving", state_moving },         { "ended", state_ended },
 	{ "stuck", state_stuck },           { "waits", state_waits },
+	{ "listens", state_listens },       { "stranger", state_stranger },
 };
 
 static inline bool state_step(struct packet_state *s, struct pt_words *w)
@@ -303,6 +330,9 @@ static inline void state_begin(struct packet_state *s, const char *file, const c
 	state_clear(DP_MAP_FRAG);
 	state_clear(DP_MAP_AFFINITY);
 	state_clear(DP_MAP_RATE);
+	while (n_state_listeners)
+		close(state_listeners[--n_state_listeners]);
+	(void)pod_nsid_repair(world.dp);
 	while (bpf_map_lookup_and_delete_elem(world.dp->maps[DP_MAP_CLOSED], NULL, &closed) == 0)
 		;
 }
