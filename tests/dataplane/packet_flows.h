@@ -287,7 +287,10 @@ static inline void state_made_conn(struct packet_state *s, struct pt_words *w, b
 
 /* ---- affinity ---- */
 
-/* stuck ADDRESS to END [age S|young]: that client, by the service before */
+/* What a program writes anew has it not. */
+#define STATE_STUCK_MARK 1
+
+/* stuck ADDRESS to END [age S|young|anew]: that client, by the service before; chosen anew by the last packet */
 static inline bool state_stuck_words(struct packet_state *s, char **w, size_t n, struct k3c_affinity_key *key,
 				     struct k3c_affinity *value)
 {
@@ -300,8 +303,12 @@ static inline bool state_stuck_words(struct packet_state *s, char **w, size_t n,
 		return false;
 	}
 	*key = (struct k3c_affinity_key){ .client = dp_addr_in(&client), .service = s->next_service - 1 };
-	*value = (struct k3c_affinity){ .addr = dp_addr_in(&to), .port = htons(port), .last_ns = state_now() };
-	if (n > 4 && !state_age(s, w[4], n > 5 ? w[5] : NULL, &value->last_ns, &used))
+	*value = (struct k3c_affinity){
+		.addr = dp_addr_in(&to), .port = htons(port), .pad2 = STATE_STUCK_MARK, .last_ns = state_now()
+	};
+	if (n > 4 && strcmp(w[4], "anew") == 0)
+		value->pad2 = 0;
+	else if (n > 4 && !state_age(s, w[4], n > 5 ? w[5] : NULL, &value->last_ns, &used))
 		state_fail(s, "stuck does not know %s", w[4]);
 	return !s->failed;
 }
@@ -326,10 +333,10 @@ static inline void state_made_stuck(struct packet_state *s, struct pt_words *w, 
 	found = bpf_map_lookup_elem(world.dp->maps[DP_MAP_AFFINITY], &key, &got) == 0;
 	if (found != wanted)
 		state_fail(s, wanted ? "it sticks to nothing" : "it sticks");
-	else if (found && (memcmp(&got.addr, &want.addr, 16) != 0 || got.port != want.port ||
+	else if (found && (memcmp(&got.addr, &want.addr, 16) != 0 || got.port != want.port || got.pad2 != want.pad2 ||
 			   !state_age_is(s, w->at, w->n, got.last_ns, want.last_ns)))
-		state_fail(s, "it sticks to port %u, used %lld ns before the packet", ntohs(got.port),
-			   (long long)(s->before_ns - got.last_ns));
+		state_fail(s, "it sticks to port %u%s, used %lld ns before the packet", ntohs(got.port),
+			   got.pad2 ? "" : ", anew", (long long)(s->before_ns - got.last_ns));
 }
 
 /* made|missing translation|connection|stuck ... */

@@ -327,7 +327,8 @@ static const struct pt_icmp_name pt_icmp_names[] = {
 	{ "echo", 8, 128, 4, 2 },         { "reply", 0, 129, 4, 2 },       { "unreachable", 3, 1, 1, 1 },
 	{ "time-exceeded", 11, 3, 1, 1 }, { "parameter", 12, 4, 1, 1 },    { "too-big", 255, 2, 4, 4 },
 	{ "solicit", 255, 135, 1, 1 },    { "advertise", 255, 136, 1, 1 }, { "redirect", 5, 137, 1, 1 },
-	{ "timestamp", 13, 255, 1, 1 },
+	{ "timestamp", 13, 255, 1, 1 },   { "listeners", 255, 130, 1, 1 }, { "renumbering", 255, 138, 1, 1 },
+	{ "listening", 255, 143, 1, 1 },
 };
 
 static inline bool pt_icmp_of(struct pt_packet *p, bool v6, char **w, size_t n)

@@ -22,6 +22,12 @@ static inline int state_kind(const char *word)
 	return -1;
 }
 
+static inline void state_services_gone(struct packet_state *s, struct pt_words *w)
+{
+	while (n_state_services)
+		ok(dataplane_service_delete(world.dp, &state_services[--n_state_services], err));
+}
+
 /* service KIND PROTO ADDRESS:PORT [affinity S] [to END...] [outside END...] [sources NET...] */
 static inline void state_service(struct packet_state *s, struct pt_words *w)
 {
@@ -184,7 +190,7 @@ static inline void state_link_flags(int pod, uint16_t set, uint16_t keep)
 	}
 }
 
-/* limit POD ingress|egress BITS [burst MS] [owes MS|saved MS]: the rows as a kernel without fq gets them */
+/* limit POD ingress|egress BITS|gone [burst MS] [owes MS|saved MS]: the rows as a kernel without fq gets them */
 static inline void state_limit(struct packet_state *s, struct pt_words *w)
 {
 	int pod = state_pod(s, w->n > 1 ? w->at[1] : NULL);
@@ -213,6 +219,8 @@ static inline void state_limit(struct packet_state *s, struct pt_words *w)
 			state_fail(s, "a limit does not know %s", w->at[i]);
 	}
 	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_RATE], &key, &row, BPF_ANY), 0);
+	if (strcmp(w->at[3], "gone") == 0)
+		assert_int_equal(bpf_map_delete_elem(world.dp->maps[DP_MAP_RATE], &key), 0);
 	state_link_flags(pod, direction == DP_INGRESS ? K3C_EP_LIMIT_INGRESS : K3C_EP_LIMIT_EGRESS, 0xffff);
 }
 
@@ -233,8 +241,11 @@ static inline void state_charged(struct packet_state *s, struct pt_words *w)
 	before = &s->rate_before[pod].limit[direction];
 	time = strtoull(w->at[3], NULL, 0) * 8000000000u / (l->bits_s ? l->bits_s : 1);
 	begun = l->paid_ns - time;
-	if (begun == before->paid_ns && begun + l->burst_ns >= s->before_ns)
+	if (before->paid_ns + l->burst_ns >= s->before_ns) {
+		if (begun != before->paid_ns)
+			state_fail(s, "charged as %lld ns more", (long long)(begun - before->paid_ns));
 		return;
+	}
 	begun += l->burst_ns;
 	if (begun < s->before_ns || begun > s->after_ns)
 		state_fail(s, "charged as %lld bytes more",
@@ -267,21 +278,77 @@ static inline void state_stranger(struct packet_state *s, struct pt_words *w)
 	pod_nsid_forget(world.dp, state_pods[state_pod(s, w->n > 1 ? w->at[1] : NULL)].ifindex);
 }
 
+/* ---- the node ---- */
+
+/* node-address ADDRESS: one more, of another link */
+static inline void state_node_address(struct packet_state *s, struct pt_words *w)
+{
+	uint32_t value = 1;
+	struct dp_addr a;
+	struct k3c_addr key;
+
+	if (w->n != 2 || !state_addr(s, w->at[1], &a))
+		return;
+	key = dp_addr_in(&a);
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_NODE], &key, &value, BPF_NOEXIST), 0);
+	s->node_address = key;
+}
+
+/* uplink POD ADDRESS: that pod's link is one of the node's to the world, with an address of one family */
+static inline void state_uplink(struct packet_state *s, struct pt_words *w)
+{
+	struct k3c_link link = { 0 };
+	struct dp_addr a;
+	uint32_t key;
+
+	if (w->n != 3 || !state_addr(s, w->at[2], &a))
+		return;
+	key = (uint32_t)state_pods[state_pod(s, w->at[1])].ifindex;
+	link.addr[strchr(w->at[2], ':') ? K3C_V6 : K3C_V4] = dp_addr_in(&a);
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_LINK], &key, &link, BPF_ANY), 0);
+}
+
+/* xdp: as where packets may have been translated before tc gets them */
+static inline void state_xdp(struct packet_state *s, struct pt_words *w)
+{
+	state_meta_flags(K3C_META_XDP, ~0u);
+}
+
+/* unused: no program remembers to have translated */
+static inline void state_unused(struct packet_state *s, struct pt_words *w)
+{
+	state_used(0);
+}
+
 /* ---- the whole ---- */
 
 static const struct {
 	const char *word;
 	void (*fn)(struct packet_state *s, struct pt_words *w);
 } state_steps[] = {
-	{ "service", state_service },       { "isolate", state_isolate },
-	{ "allow", state_allow },           { "except", state_allow },
-	{ "identity", state_identity },     { "translation", state_translation },
-	{ "connection", state_connection }, { "made", state_made },
-	{ "missing", state_made },          { "ports-taken", state_ports_taken },
-	{ "limit", state_limit },           { "charged", state_charged },
-	{ "moving", state_moving },         { "ended", state_ended },
-	{ "stuck", state_stuck },           { "waits", state_waits },
-	{ "listens", state_listens },       { "stranger", state_stranger },
+	{ "service", state_service },
+	{ "isolate", state_isolate },
+	{ "allow", state_allow },
+	{ "except", state_allow },
+	{ "identity", state_identity },
+	{ "translation", state_translation },
+	{ "connection", state_connection },
+	{ "made", state_made },
+	{ "missing", state_made },
+	{ "ports-taken", state_ports_taken },
+	{ "limit", state_limit },
+	{ "charged", state_charged },
+	{ "moving", state_moving },
+	{ "ended", state_ended },
+	{ "stuck", state_stuck },
+	{ "waits", state_waits },
+	{ "services-gone", state_services_gone },
+	{ "node-address", state_node_address },
+	{ "uplink", state_uplink },
+	{ "xdp", state_xdp },
+	{ "unused", state_unused },
+	{ "listens", state_listens },
+	{ "stranger", state_stranger },
 };
 
 static inline bool state_step(struct packet_state *s, struct pt_words *w)
@@ -306,12 +373,13 @@ static inline void state_begin(struct packet_state *s, const char *file, const c
 {
 	struct k3c_closed closed;
 
+	if (s->node_address.q[1])
+		bpf_map_delete_elem(world.dp->maps[DP_MAP_NODE], &s->node_address);
 	memset(s, 0, sizeof(*s));
 	s->file = file;
 	s->next_service = 1;
 	snprintf(s->what, sizeof(s->what), "%s", what);
-	while (n_state_services)
-		ok(dataplane_service_delete(world.dp, &state_services[--n_state_services], err));
+	state_services_gone(s, NULL);
 	for (size_t i = 0; i < STATE_PODS; i++) {
 		struct dp_addr addrs[DP_FAMILIES];
 
@@ -321,8 +389,9 @@ static inline void state_begin(struct packet_state *s, const char *file, const c
 			ok(dataplane_identity_delete(world.dp, &addrs[f], err));
 		}
 		state_link_flags((int)i, 0, 0);
+		bpf_map_delete_elem(world.dp->maps[DP_MAP_LINK], &state_pods[i].ifindex);
 	}
-	state_meta_flags(0, ~(uint32_t)K3C_META_MOVING);
+	state_meta_flags(0, 0);
 	state_used(0);
 	state_clear(DP_MAP_CONN);
 	state_clear(DP_MAP_DATAGRAM);

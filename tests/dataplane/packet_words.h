@@ -30,6 +30,7 @@ struct packet_state {
 	uint32_t next_service;
 	uint64_t before_ns, after_ns; /* around the last packet */
 	struct k3c_rate rate_before[STATE_PODS];
+	struct k3c_addr node_address; /* zero: none more */
 };
 
 static struct test_pod state_pods[STATE_PODS];

@@ -179,6 +179,8 @@ static void step_run(struct run *r, struct pt_words *w)
 			r->ctx.gso_segs = (uint32_t)strtoul(w->at[i + 1], NULL, 0);
 		else if (strcmp(w->at[i], "segment-size") == 0)
 			r->ctx.gso_size = (uint32_t)strtoul(w->at[i + 1], NULL, 0);
+		else if (strcmp(w->at[i], "tstamp") == 0)
+			r->ctx.tstamp = strtoull(w->at[i + 1], NULL, 0);
 		else
 			state_fail(&r->state, "run does not know %s", w->at[i]);
 	}
@@ -241,15 +243,19 @@ static void step_mark(struct run *r, struct pt_words *w)
 		state_fail(&r->state, "mark 0x%x", r->mark);
 }
 
-/* departs POD at-once|in-turn: now, or when all before it is paid for */
+/* departs POD at-once|in-turn|as-sent: now, or when all before it is paid for, or as the pod's stack wants */
 static void step_departs(struct run *r, struct pt_words *w)
 {
 	uint64_t want = 0;
 
-	if (w->n != 3 || (strcmp(w->at[2], "at-once") != 0 && strcmp(w->at[2], "in-turn") != 0))
-		state_fail(&r->state, "departs POD at-once|in-turn");
-	else if (w->at[2][0] == 'i')
+	if (w->n != 3)
+		state_fail(&r->state, "departs POD at-once|in-turn|as-sent");
+	else if (strcmp(w->at[2], "in-turn") == 0)
 		want = r->state.rate_before[state_pod(&r->state, w->at[1])].limit[DP_EGRESS].paid_ns;
+	else if (strcmp(w->at[2], "as-sent") == 0)
+		want = r->ctx.tstamp;
+	else if (strcmp(w->at[2], "at-once") != 0)
+		state_fail(&r->state, "departs does not know %s", w->at[2]);
 	if (r->tstamp != want)
 		state_fail(&r->state, "departs at %llu, not %llu", (unsigned long long)r->tstamp,
 			   (unsigned long long)want);
@@ -311,9 +317,9 @@ static void run_file(const char *dir, const char *name)
 			if (inside)
 				case_end(&r);
 			inside = true;
-			memset(&r, 0, sizeof(r));
 			text[strcspn(text, "\n")] = 0;
 			state_begin(&r.state, name, text + 5);
+			r = (struct run){ .state = r.state };
 			n_cases++;
 			continue;
 		}

@@ -299,8 +299,8 @@ static void run_file(const char *dir, const char *name)
 		if (!*text || *text == '#')
 			continue;
 		if (strncmp(text, "case ", 5) == 0) {
-			memset(&a, 0, sizeof(a));
 			state_begin(&a.state, name, "mutations");
+			a = (struct at){ .state = a.state };
 			continue;
 		}
 		pt_split(text, &w);
