@@ -259,17 +259,17 @@ static inline void state_charged(struct packet_state *s, struct pt_words *w)
 static int state_listeners[STATE_LISTENERS_MAX];
 static size_t n_state_listeners;
 
-/* listens POD PORT: in both families */
+/* listens POD|node PORT: in both families */
 static inline void state_listens(struct packet_state *s, struct pt_words *w)
 {
-	int pod = state_pod(s, w->n > 1 ? w->at[1] : NULL);
+	int ns;
 
 	if (w->n < 3 || n_state_listeners == STATE_LISTENERS_MAX) {
-		state_fail(s, "listens POD PORT");
+		state_fail(s, "listens POD|node PORT");
 		return;
 	}
-	state_listeners[n_state_listeners++] =
-		server_in(state_pods[pod].ns, SOCK_STREAM, "::", (uint16_t)strtoul(w->at[2], NULL, 10));
+	ns = strcmp(w->at[1], "node") == 0 ? world_host_ns() : state_pods[state_pod(s, w->at[1])].ns;
+	state_listeners[n_state_listeners++] = server_in(ns, SOCK_STREAM, "::", (uint16_t)strtoul(w->at[2], NULL, 10));
 }
 
 /* stranger POD: nobody knows its namespace, until the case ends */
