@@ -424,6 +424,59 @@ static void test_left(void **state)
 }
 
 /* After a start TCP flows are kept that lead to pods or to what serves. */
+static void test_left_by_frontend(void **state)
+{
+	struct dp_backend b = { ip(f->node), 8083 };
+	struct dp_service one = cluster_ip(IPPROTO_TCP, 83, &b, 1), two = cluster_ip(IPPROTO_TCP, 84, &b, 1), all = one,
+			  near = one;
+	int node = server_in(world_host_ns(), SOCK_STREAM, f->node, 8083), fds[5], ends[5];
+	const char *loopback = f == &families[DP_V4] ? "127.0.0.1" : "::1";
+
+	all.kind = DP_NODE_PORT;
+	all.addr = ip(f->any);
+	all.port = near.port = 30083;
+	near.kind = DP_EXTERNAL;
+	near.addr = ip(f->node);
+	ok(dataplane_service_set(world.dp, &one, err));
+	ok(dataplane_service_set(world.dp, &two, err));
+	ok(dataplane_service_set(world.dp, &all, err));
+	ok(dataplane_service_set(world.dp, &near, err));
+	assert_int_equal(client_in(client_pod.ns, SOCK_STREAM, f->service, 83, &fds[0]), 0);
+	ends[0] = accept_any(node, NULL);
+	assert_int_equal(client_in(client_pod.ns, SOCK_STREAM, f->service, 84, &fds[1]), 0);
+	ends[1] = accept_any(node, NULL);
+	assert_int_equal(client_in(world_host_ns(), SOCK_STREAM, loopback, 30083, &fds[2]), 0);
+	ends[2] = accept_any(node, NULL);
+	assert_int_equal(client_in(world_host_ns(), SOCK_STREAM, f->node, 30083, &fds[3]), 0);
+	ends[3] = accept_any(node, NULL);
+	assert_int_equal(client_in(client_pod.ns, SOCK_STREAM, f->node, 8083, &fds[4]), 0);
+	ends[4] = accept_any(node, NULL);
+	ok(dataplane_frontend_left(world.dp, &one, &b, 1, err));
+	sockets_finish(world.dp);
+	assert_told(fds[0]);
+	for (int i = 1; i < 5; i++)
+		pass_bytes(fds[i], ends[i], "another's");
+	/* at all of the node's addresses, but for the one that another has */
+	ok(dataplane_frontend_left(world.dp, &all, &b, 1, err));
+	sockets_finish(world.dp);
+	assert_told(fds[2]);
+	pass_bytes(fds[3], ends[3], "the nearer one's");
+	ok(dataplane_frontend_left(world.dp, &near, &b, 1, err));
+	sockets_finish(world.dp);
+	assert_told(fds[3]);
+	for (int i = 1; i < 5; i += 3) {
+		pass_bytes(fds[i], ends[i], "still there");
+		close(fds[i]);
+	}
+	for (int i = 0; i < 5; i++)
+		close(ends[i]);
+	ok(dataplane_service_delete(world.dp, &one, err));
+	ok(dataplane_service_delete(world.dp, &two, err));
+	ok(dataplane_service_delete(world.dp, &all, err));
+	ok(dataplane_service_delete(world.dp, &near, err));
+	close(node);
+}
+
 static void test_adopted(void **state)
 {
 	struct dp_backend b = { ip(f->pods[0]), 8080 }, away = { ip(f->node), 8081 };
@@ -465,6 +518,7 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_swapped, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_by_frontend, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_left, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_left_by_frontend, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_adopted, setup, teardown),
 	};
 	int r;

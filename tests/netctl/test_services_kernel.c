@@ -189,6 +189,62 @@ static void test_backend_elsewhere(void **state)
 	pod_end(&client);
 }
 
+/* Two Services list one address: who came by the one that does not any more is told, others go on. */
+static void test_backend_of_two(void **state)
+{
+	int here = server_in(world_host_ns(), SOCK_STREAM, NODE_IP, 9000), by_s, by_t, by_u, outside, direct;
+	struct pod client;
+
+	pod_add(&client, "client");
+	service("s", CLUSTER_IP, 80, ",'type':'NodePort','externalIPs':['192.0.2.80']");
+	patch(KIND_SERVICE, "s", "{\"spec\":{\"ports\":[{\"port\":80,\"nodePort\":30061}]}}");
+	service("t", "10.43.0.78", 80, "");
+	service("u", "10.43.0.79", 80, ",'externalIPs':['192.0.2.80']"); /* waits for the address */
+	slice("s", NODE_IP, 9000);
+	slice("t", NODE_IP, 9000);
+	slice("u", NODE_IP, 9000);
+	assert_int_equal(client_in(client.ns, SOCK_STREAM, "192.0.2.80", 80, &by_s), 0);
+	assert_int_equal(client_in(world_host_ns(), SOCK_STREAM, "127.0.0.1", 30061, &outside), 0);
+	assert_int_equal(client_in(client.ns, SOCK_STREAM, "10.43.0.78", 80, &by_t), 0);
+	assert_int_equal(client_in(client.ns, SOCK_STREAM, "10.43.0.79", 80, &by_u), 0);
+	assert_int_equal(client_in(client.ns, SOCK_STREAM, NODE_IP, 9000, &direct), 0);
+	/* not ready is not gone; nor is it what another has in its stead */
+	set_slice("s-1", "{\"addresses\":[\"" NODE_IP "\"],\"conditions\":{\"ready\":false,\"serving\":false}}");
+	set_slice("u-1", "");
+	await_end(by_u);
+	sockets_finish(world.dp);
+	assert_false(is_ended(by_s));
+	assert_false(is_ended(outside));
+	/* to another slice of its own */
+	create(KIND_ENDPOINTSLICE,
+	       "{'metadata':{'name':'s-2','labels':{'kubernetes.io/service-name':'s'}},'addressType':'IPv4','ports':"
+	       "[{'name':'','protocol':'TCP','port':9000}],'endpoints':[{'addresses':['" NODE_IP "']}]}");
+	set_slice("s-1", "");
+	sockets_finish(world.dp);
+	assert_false(is_ended(by_s));
+	delete (KIND_ENDPOINTSLICE, "s-2");
+	await_end(by_s);
+	await_end(outside);
+	sockets_finish(world.dp);
+	assert_false(is_ended(by_t));
+	/* the Service goes before its slice */
+	slice("v", NODE_IP, 9000);
+	delete (KIND_SERVICE, "t");
+	sockets_finish(world.dp);
+	assert_false(is_ended(by_t));
+	delete (KIND_ENDPOINTSLICE, "t-1");
+	await_end(by_t);
+	sockets_finish(world.dp);
+	assert_false(is_ended(direct));
+	close(by_s);
+	close(by_t);
+	close(by_u);
+	close(outside);
+	close(direct);
+	close(here);
+	pod_end(&client);
+}
+
 /* ---- UDP flows are their frontend's ---- */
 
 static void udp_service(const char *name, const char *ports, const char *endpoints)
@@ -502,6 +558,7 @@ static int tests(void)
 	const struct CMUnitTest all[] = {
 		cmocka_unit_test_setup_teardown(test_host_ports, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_backend_of_a_pod, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_backend_of_two, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_backend_elsewhere, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_udp_not_ready, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_udp_port_moves, setup, teardown),

@@ -115,6 +115,9 @@ int dataplane_backends_gone(struct dataplane *dp, const struct dp_backend *backe
  * above. */
 int dataplane_backends_left(struct dataplane *dp, const struct dp_backend *backends, size_t n, uint8_t proto,
 			    struct err *err);
+/* The Service of this frontend does not name these any more, others still do: only who came by the frontend is told. */
+int dataplane_frontend_left(struct dataplane *dp, const struct dp_service *frontend, const struct dp_backend *backends,
+			    size_t n, struct err *err);
 /* To be called after UDP frontends lost backends, moved or went: translations whose frontend, as it stands in the maps
  * now, does not lead to their backend any more are forgotten, and sockets connected to one of `lost` destroyed when the
  * frontend that they came by does not lead there any more; those that came by none or by another are left alone. */

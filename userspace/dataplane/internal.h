@@ -249,6 +249,7 @@ uint32_t services_collect_orphans(struct dataplane *dp);
 /* One frontend as it stands in the maps. */
 struct k3c_service;
 struct k3c_service_key;
+void services_key(const struct dp_service *s, struct k3c_service_key *ret);
 void services_tell(struct dataplane *dp, const struct k3c_service_key *key, const struct k3c_service *value,
 		   dataplane_service_fn *fn, void *arg);
 

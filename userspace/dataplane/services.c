@@ -34,7 +34,7 @@ static bool services_any_address(const struct dp_service *s)
 	return s->kind == DP_NODE_PORT || (s->kind == DP_HOST_PORT && dp_addr_is_zero(&a));
 }
 
-static void services_key(const struct dp_service *s, struct k3c_service_key *ret)
+void services_key(const struct dp_service *s, struct k3c_service_key *ret)
 {
 	memset(ret, 0, sizeof(*ret));
 	ret->port = htons(s->port);

@@ -11,6 +11,12 @@
 #include "userspace/netctl/services.h"
 #include "userspace/registry/registry.h"
 
+/* Backends whose clients must be told, gathered until a sync. */
+struct net_gone {
+	struct dp_backend *items;
+	size_t n, cap;
+};
+
 /* Who asks for frontends: a Service, or a pod by its hostPorts. */
 struct net_service {
 	struct list queue;           /* nc->dirty_services, later_services or full_services */
@@ -23,6 +29,9 @@ struct net_service {
 	bool bound;                /* a Pod: to this node */
 	struct dp_service *claims; /* a Pod's, until it has ended: places that name no lists */
 	size_t n_claims;
+	struct net_gone dropped;   /* TCP endpoints of slices that are no more: are they still in others? */
+	struct dp_service *former; /* places of TCP frontends, from when it last lost all: it may still have slices */
+	size_t n_former;
 	bool failed;       /* something of it could not be written: all is written again */
 	bool full;         /* for want of room */
 	uint8_t truncated; /* limits that it is beyond, as last translated; told */
@@ -62,12 +71,6 @@ struct net_place {
 	struct net_service *owner;   /* NULL: of an earlier run */
 	struct net_service **others; /* who wait */
 	size_t n_others, cap_others;
-};
-
-/* Backends whose clients must be told, gathered over one sync. */
-struct net_gone {
-	struct dp_backend *items;
-	size_t n, cap;
 };
 
 /* What a frontend led to before. */
@@ -182,6 +185,11 @@ void netctl_free_places(struct netctl *nc);
 /* A slice begins or ceases to list its endpoints. */
 void gone_hold(struct netctl *nc, const struct services_slice *slice);
 void gone_release(struct netctl *nc, const struct services_slice *slice);
+/* One of the Service's slices is no more, or another: what it alone listed is told when the Service is synced. */
+void gone_drop(struct netctl *nc, struct net_service *s, const struct services_slice *slice);
+/* Its frontends are about to be others. */
+void gone_keep_places(struct net_service *s, const struct services_result *want);
+void gone_part(struct netctl *nc, struct net_service *s);
 void gone_add(struct net_gone *list, const struct dp_addr *addr, uint16_t port);
 /* The pod's link is away: whoever talks to it learns so. */
 void gone_pod(struct netctl *nc, const struct dp_addr addrs[static DP_FAMILIES]);

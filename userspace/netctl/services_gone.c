@@ -4,7 +4,8 @@
  * (services_install.c). TCP ones may finish what they began for as long as the backend lives: a pod until its link is
  * away; anything else until no slice lists it any more, under whatever condition: not ready, leaving or not serving, it
  * is there still. A pod's address is nobody's then, and all that is connected to it ends. Any other address may be
- * alive and used by who never heard of the Service: only who came through one is told. */
+ * alive and used by who never heard of the Service: only who came through one is told; and while other Services list
+ * it, only who came by a frontend of the one that does not any more. */
 #include <netinet/in.h>
 #include <string.h>
 
@@ -99,6 +100,102 @@ static void gone_once_each(struct net_gone *list)
 		if (!n || services_backend_cmp(&list->items[n - 1], &list->items[i]) != 0)
 			list->items[n++] = list->items[i];
 	list->n = n;
+}
+
+/* ---- one Service lists it no more, another does ---- */
+
+void gone_drop(struct netctl *nc, struct net_service *s, const struct services_slice *slice)
+{
+	for (size_t i = 0; i < slice->n_endpoints; i++) {
+		const struct dp_addr *addr = &slice->endpoints[i].addr;
+
+		if (pod_addresses_has(&nc->addresses, addr))
+			continue;
+		for (size_t k = 0; k < slice->n_ports; k++)
+			if (slice->ports[k].proto == IPPROTO_TCP)
+				gone_add(&s->dropped, addr, slice->ports[k].port);
+	}
+}
+
+void gone_keep_places(struct net_service *s, const struct services_result *want)
+{
+	if (want->n || !s->n_frontends)
+		return;
+	free(s->former);
+	s->former = mem_new_array(struct dp_service, s->n_frontends);
+	s->n_former = 0;
+	for (size_t i = 0; i < s->n_frontends; i++) {
+		const struct dp_service *f = &s->frontends[i];
+
+		if (f->proto == IPPROTO_TCP)
+			s->former[s->n_former++] = (struct dp_service){
+				.kind = f->kind, .proto = f->proto, .port = f->port, .addr = f->addr
+			};
+	}
+}
+
+/* What all its slices list now. */
+static struct net_gone gone_listed_by(const struct net_service *s)
+{
+	struct net_gone all = { 0 };
+
+	for (size_t i = 0; i < s->n_slices; i++) {
+		const struct services_slice *slice = s->slices[i].meaning;
+
+		for (size_t e = 0; slice && e < slice->n_endpoints; e++)
+			for (size_t k = 0; k < slice->n_ports; k++)
+				if (slice->ports[k].proto == IPPROTO_TCP)
+					gone_add(&all, &slice->endpoints[e].addr, slice->ports[k].port);
+	}
+	gone_once_each(&all);
+	return all;
+}
+
+/* A place that is another's now: its clients are that one's. */
+static bool gone_is_others(const struct netctl *nc, const struct net_service *s, const struct dp_service *place)
+{
+	const struct net_place *p = place_find(nc, place);
+
+	return p && p->owner && p->owner != s;
+}
+
+static void gone_part_places(struct netctl *nc, const struct net_service *s, const struct net_gone *lost,
+			     const struct dp_service *places, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		_cleanup_err_ struct err err = ERR_INIT;
+
+		if (places[i].proto == IPPROTO_TCP && !gone_is_others(nc, s, &places[i]) &&
+		    dataplane_frontend_left(nc->dp, &places[i], lost->items, lost->n, &err) < 0)
+			log_warn("clients of a frontend's former backends not told error=\"%s\"", err_message(&err));
+	}
+}
+
+/* What nobody lists any more is left to the end of the sync: then it is told by whatever frontend it came. */
+void gone_part(struct netctl *nc, struct net_service *s)
+{
+	struct net_gone listed, lost = { 0 };
+	struct gone_key key;
+
+	if (!s->dropped.n)
+		return;
+	gone_once_each(&s->dropped);
+	listed = gone_listed_by(s);
+	for (size_t i = 0; i < s->dropped.n; i++) {
+		const struct dp_backend *b = &s->dropped.items[i];
+
+		if (listed.n && bsearch(b, listed.items, listed.n, sizeof(*b), services_backend_cmp))
+			continue;
+		if (map_has(&nc->listed, gone_key(&key, &b->addr, b->port, IPPROTO_TCP)) &&
+		    !pod_addresses_has(&nc->addresses, &b->addr))
+			gone_add(&lost, &b->addr, b->port);
+	}
+	gone_part_places(nc, s, &lost, s->frontends, s->n_frontends);
+	gone_part_places(nc, s, &lost, s->former, s->n_former);
+	free(listed.items);
+	free(lost.items);
+	free(s->dropped.items);
+	s->dropped = (struct net_gone){ 0 };
 }
 
 typedef int gone_fn(struct dataplane *dp, const struct dp_backend *backends, size_t n, uint8_t proto, struct err *err);

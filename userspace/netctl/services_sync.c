@@ -124,6 +124,8 @@ static struct net_slice slice_take(struct netctl *nc, const struct object *slice
 			continue;
 		taken = s->slices[i];
 		s->slices[i] = s->slices[--s->n_slices];
+		if (taken.meaning)
+			gone_drop(nc, s, taken.meaning);
 		service_mark(nc, s);
 		break;
 	}
@@ -232,6 +234,8 @@ void service_free(struct netctl *nc, struct net_service *s)
 	free(s->slices);
 	free(s->conflicts);
 	free(s->claims);
+	free(s->former);
+	free(s->dropped.items);
 	free(s->frontends);
 	free(s->ns);
 	free(s->name);
@@ -312,7 +316,9 @@ static void service_sync(struct netctl *nc, struct net_service *s)
 
 	service_want(nc, s, &arena, &want);
 	service_tell_limits(nc, s, want.truncated);
+	gone_keep_places(s, &want);
 	service_install(nc, s, &want);
+	gone_part(nc, s);
 	listeners_write_status(nc, s);
 	if (health_check_set(nc, s, want.health_port, want.local_ready, &err) < 0) {
 		nc->stats.errors++;
