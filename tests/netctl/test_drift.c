@@ -47,7 +47,7 @@ static struct dp_drift look(void)
 	struct dp_drift found;
 
 	memcpy(before, d->found, sizeof(before));
-	netctl_drift_look(node.nc, 0);
+	netctl_drift_look(node.nc, 0, INT64_MAX);
 	settle();
 	for (int k = 0; k < DP_DRIFT_KINDS; k++)
 		found.n[k] = (uint32_t)(d->found[k] - before[k]);
@@ -674,12 +674,30 @@ static void test_pieces(void **state)
 	assert_int_equal(d->found[DP_DRIFT_SET], 1);
 	assert_true(bpf_map_lookup_elem(world.dp->maps[DP_MAP_BACKEND], &orphan, &backend) < 0);
 	expect_nothing();
-	/* whoever asks meanwhile gets all of it at once */
+	/* whoever asks gets as much of it as fits into the time, and the rest comes in turns */
+	looks = d->looks;
+	assert_int_equal(bpf_map_delete_elem(world.dp->maps[DP_MAP_SERVICE], &gone), 0);
+	netctl_drift_look(node.nc, 0, 0);
+	assert_true(d->looking);
+	assert_int_equal(d->found[DP_DRIFT_FRONTEND], 3);
+	netctl_drift_look(node.nc, DRIFT_EVERY_NS, 1); /* carries on */
+	assert_true(d->looking);
+	assert_int_equal(d->looks, looks + 1);
+	pieces_until_over();
+	assert_int_equal(d->found[DP_DRIFT_FRONTEND], 4);
+	/* who asks meanwhile, when the look is too old to have seen all, gets a new one at once */
+	assert_int_equal(bpf_map_delete_elem(world.dp->maps[DP_MAP_SERVICE], &gone), 0);
+	looks = d->looks;
+	begin_pieces();
+	netctl_drift_look(node.nc, 0, INT64_MAX);
+	assert_false(d->looking);
+	assert_int_equal(d->looks, looks + 2);
+	assert_int_equal(d->found[DP_DRIFT_FRONTEND], 5);
 	assert_int_equal(bpf_map_delete_elem(world.dp->maps[DP_MAP_SERVICE], &gone), 0);
 	begin_pieces();
-	netctl_drift_look(node.nc, DRIFT_EVERY_NS);
+	netctl_drift_look(node.nc, DRIFT_EVERY_NS, INT64_MAX);
 	assert_false(d->looking);
-	assert_int_equal(d->found[DP_DRIFT_FRONTEND], 4);
+	assert_int_equal(d->found[DP_DRIFT_FRONTEND], 6);
 	expect_right();
 }
 
@@ -741,13 +759,13 @@ static void test_when(void **state)
 
 	assert_int_equal(d->last_found_ns, 0);
 	assert_int_equal(bpf_map_delete_elem(world.dp->maps[DP_MAP_SERVICE], &key), 0);
-	netctl_drift_look(node.nc, DRIFT_EVERY_NS);
+	netctl_drift_look(node.nc, DRIFT_EVERY_NS, INT64_MAX);
 	assert_int_equal(d->looks, looks);
-	netctl_drift_look(node.nc, 0);
+	netctl_drift_look(node.nc, 0, INT64_MAX);
 	assert_int_equal(d->looks, looks + 1);
 	assert_true(d->last_found_ns > 0);
 	assert_int_equal(d->last.n[DP_DRIFT_FRONTEND], 1);
-	netctl_drift_look(node.nc, 0);
+	netctl_drift_look(node.nc, 0, INT64_MAX);
 	assert_int_equal(d->last.n[DP_DRIFT_FRONTEND], 1);
 }
 

@@ -227,7 +227,7 @@ static int node_extra(void *arg, struct str path, struct str query, struct arena
 
 	/* Who looks wants to know what is true. */
 	if (node->net && !str_is(path, "/k3c-bpf/explain"))
-		netctl_drift_look(node->net, DRIFT_ASKED_NS);
+		netctl_drift_look(node->net, DRIFT_ASKED_NS, DRIFT_ASKED_WITHIN_NS);
 	if (str_is(path, "/k3c-bpf/status")) {
 		*ret_body = json_text(arena, node_status_json(node, arena));
 		return 0;

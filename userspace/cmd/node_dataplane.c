@@ -205,6 +205,7 @@ struct json *node_drift_json(struct node *node, struct arena *a)
 
 	json_set_int(a, v, "looks", (int64_t)d->looks);
 	json_set_int(a, v, "failures", (int64_t)d->failures);
+	json_set_bool(a, v, "looking", d->looking);
 	for (int k = 0; k < DP_DRIFT_KINDS; k++) {
 		json_set_int(a, found, dataplane_drift_name(k), (int64_t)d->found[k]);
 		if (d->last.n[k])

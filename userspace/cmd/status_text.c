@@ -215,6 +215,8 @@ static void print_drift(const struct json *drift)
 
 	if (json_get_int(drift, "failures", 0))
 		printf("Drift       !! %" PRId64 " looks failed: see the log\n", json_get_int(drift, "failures", 0));
+	if (json_get_bool(drift, "looking", false))
+		printf("Drift       a look is not over yet: ask again\n");
 	if (!last)
 		return;
 	printf("Drift       repaired %" PRId64 " s ago:", json_get_int(drift, "lastSecondsAgo", 0));

@@ -83,19 +83,6 @@ static void frontend_drift_finish(struct frontend_drift *d)
 	free(d->strangers);
 }
 
-static int drift_frontends(struct netctl *nc, struct dp_drift *add, struct err *err)
-{
-	_cleanup_(frontend_drift_finish) struct frontend_drift d = { .nc = nc };
-	int r = dataplane_service_each(nc->dp, frontend_seen, &d, err);
-
-	if (r == 0) {
-		frontends_missing(&d);
-		r = frontends_strange(&d, err);
-	}
-	add->n[DP_DRIFT_FRONTEND] += d.found;
-	return r;
-}
-
 static void drift_tell(struct netctl *nc, const struct dp_drift *found)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT;
@@ -137,24 +124,7 @@ static bool drift_is_due(struct netctl *nc, int64_t max_age_ns)
 	return true;
 }
 
-void netctl_drift_look(struct netctl *nc, int64_t max_age_ns)
-{
-	_cleanup_err_ struct err err = ERR_INIT;
-	struct dp_drift found = { 0 };
-	int r;
-
-	if (!nc->drift.looking && !drift_is_due(nc, max_age_ns))
-		return;
-	netctl_drift_stop(nc);
-	r = drift_frontends(nc, &found, &err);
-	if (r == 0)
-		r = dataplane_drift(nc->dp, &found, &err);
-	drift_over(nc, &found);
-	if (r < 0)
-		drift_failed(nc, &err);
-}
-
-/* ---- in pieces ---- */
+/* ---- in pieces: what a look is, whether they follow each other at once or not ---- */
 
 struct drift_pieces {
 	struct loop_defer defer;
@@ -183,35 +153,58 @@ static int drift_piece(struct drift_pieces *p, struct err *err)
 	return r < 0 ? r : deleted < 0 ? deleted : 1;
 }
 
+/* True: there is more to look at. */
+static bool drift_step(struct netctl *nc)
+{
+	_cleanup_err_ struct err err = ERR_INIT;
+	int r = drift_piece(nc->pieces, &err);
+
+	if (r > 0)
+		return true;
+	if (r < 0)
+		drift_failed(nc, &err);
+	netctl_drift_stop(nc);
+	return false;
+}
+
 static void drift_turn(struct loop_defer *defer)
 {
 	struct drift_pieces *p = container_of(defer, struct drift_pieces, defer);
 	struct netctl *nc = p->frontends.nc;
-	_cleanup_err_ struct err err = ERR_INIT;
-	int r = drift_piece(p, &err);
 
-	if (r > 0) {
+	if (drift_step(nc))
 		loop_defer(nc->loop, &p->defer);
-		return;
-	}
-	if (r < 0)
-		drift_failed(nc, &err);
-	netctl_drift_stop(nc);
 }
 
-void netctl_drift_begin(struct netctl *nc, int64_t max_age_ns)
+static void drift_begin(struct netctl *nc)
 {
-	struct drift_pieces *p;
+	struct drift_pieces *p = mem_new(struct drift_pieces);
 
-	if (nc->drift.looking || !drift_is_due(nc, max_age_ns))
-		return;
-	p = mem_new(struct drift_pieces);
 	p->defer.fn = drift_turn;
 	p->frontends.nc = nc;
 	p->look = dataplane_drift_begin(nc->dp);
 	nc->pieces = p;
 	nc->drift.looking = true;
 	loop_defer(nc->loop, &p->defer);
+}
+
+void netctl_drift_begin(struct netctl *nc, int64_t max_age_ns)
+{
+	if (!nc->drift.looking && drift_is_due(nc, max_age_ns))
+		drift_begin(nc);
+}
+
+void netctl_drift_look(struct netctl *nc, int64_t max_age_ns, int64_t within_ns)
+{
+	int64_t begun = clock_monotonic_ns();
+
+	/* One that is older has passed by what may have been changed since. */
+	if (drift_is_due(nc, max_age_ns)) {
+		netctl_drift_stop(nc);
+		drift_begin(nc);
+	}
+	while (nc->drift.looking && clock_monotonic_ns() - begun < within_ns && drift_step(nc))
+		;
 }
 
 void netctl_drift_stop(struct netctl *nc)

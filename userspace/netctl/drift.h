@@ -21,12 +21,17 @@ struct netctl_drift {
 
 #define DRIFT_EVERY_NS (600 * NS_PER_S) /* with a sync */
 #define DRIFT_SCRAPE_NS (60 * NS_PER_S) /* with a scrape */
-#define DRIFT_ASKED_NS (1 * NS_PER_S)   /* when somebody asks */
+#define DRIFT_ASKED_NS (1 * NS_PER_S)   /* when somebody asks, */
+/* who then waits for it so long, and the loop with him: some ten thousand Services. What takes longer goes on in turns,
+ * and the answer says that it does. */
+#define DRIFT_ASKED_WITHIN_NS (100 * NS_PER_MS)
 
-/* Both: unless the last look is younger than max_age_ns. The first one is over when it returns; the second goes on in
- * short pieces, one a turn of the loop. */
-void netctl_drift_look(struct netctl *nc, int64_t max_age_ns);
+/* A look goes on in short pieces, one a turn of the loop, unless one is under way or the last began less than
+ * max_age_ns ago. */
 void netctl_drift_begin(struct netctl *nc, int64_t max_age_ns);
+/* The same for who wants to know at once: it is over when this returns, if it takes no more than within_ns. One under
+ * way that is older begins anew, a younger one is carried on. */
+void netctl_drift_look(struct netctl *nc, int64_t max_age_ns, int64_t within_ns);
 /* It ends where it is. */
 void netctl_drift_stop(struct netctl *nc);
 /* What the links' news led to. */
