@@ -8,6 +8,7 @@
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 
+#include "bpf/include/event.h"
 #include "tests/dataplane/packet_files.h"
 #include "tests/dataplane/packet_state.h"
 
@@ -47,13 +48,25 @@ struct run {
 	uint32_t out_len, verdict, mark;
 	uint64_t tstamp;
 	char reason[32]; /* counted; empty: none */
-	bool open;       /* sent, and its verdict not judged yet */
+	uint64_t bytes;  /* counted for it */
+	struct k3c_pod_drop lost[STATE_PODS];
+	bool open; /* sent, and its verdict not judged yet */
 	bool judged, out_judged;
 };
 
 static void counters(struct dp_drop *ret, size_t *ret_n)
 {
 	ok(dataplane_drops(world.dp, ret, 64, ret_n, err));
+}
+
+/* What a pod lost, by the host end of its veth. */
+static void pod_drops(struct k3c_pod_drop *ret)
+{
+	for (int i = 0; i < STATE_PODS; i++) {
+		uint32_t key = (uint32_t)state_pods[i].ifindex;
+
+		assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_POD_DROP], &key, &ret[i]), 0);
+	}
 }
 
 static bool is_xdp(enum dp_program program)
@@ -68,6 +81,7 @@ static bool is_xdp(enum dp_program program)
 static void send_packet(struct run *r)
 {
 	static _Alignas(8) uint8_t in[2 + PT_BYTES_MAX]; /* what follows the link header is aligned */
+	struct k3c_pod_drop lost[STATE_PODS];
 	struct dp_drop before[64], after[64];
 	struct xdp_md xdp = { .data_end = (uint32_t)r->in.n, .ingress_ifindex = r->ctx.ifindex };
 	struct __sk_buff ctx = r->ctx;
@@ -81,6 +95,7 @@ static void send_packet(struct run *r)
 	for (int i = 0; i < STATE_PODS; i++)
 		state_rate(i, &r->state.rate_before[i]);
 	counters(before, &n);
+	pod_drops(lost);
 	r->state.before_ns = state_now();
 	if (bpf_prog_test_run_opts(world.dp->programs[r->program], &opts) < 0) {
 		state_fail(&r->state, "test run: %s", strerror(errno));
@@ -88,11 +103,21 @@ static void send_packet(struct run *r)
 	}
 	r->state.after_ns = state_now();
 	counters(after, &n);
+	pod_drops(r->lost);
+	for (int i = 0; i < STATE_PODS; i++) {
+		r->lost[i].ingress -= lost[i].ingress;
+		r->lost[i].egress -= lost[i].egress;
+		r->lost[i].other -= lost[i].other;
+		r->lost[i].bytes -= lost[i].bytes;
+	}
 	r->reason[0] = 0;
-	for (size_t i = 0; i < n; i++)
+	r->bytes = 0;
+	for (size_t i = 0; i < n; i++) {
+		r->bytes += after[i].bytes - before[i].bytes;
 		if (after[i].packets != before[i].packets)
 			snprintf(r->reason + strlen(r->reason), sizeof(r->reason) - strlen(r->reason), "%s%s",
 				 r->reason[0] ? "+" : "", after[i].reason);
+	}
 	r->verdict = opts.retval;
 	r->out_len = opts.data_size_out;
 	r->mark = ctx.mark;
@@ -218,6 +243,40 @@ static void step_out(struct run *r, struct pt_words *w)
 		state_fail(&r->state, "packet out: %s", text);
 }
 
+/* The pods' own counters belong to programs on their links, and have what these drop for a reason. */
+static bool counts_for_pods(const struct run *r)
+{
+	return r->program == DP_PROGRAM_POD_OUT || r->program == DP_PROGRAM_POD_PASS ||
+	       r->program == DP_PROGRAM_POD_IN || r->program == DP_PROGRAM_SERVICE_OUT ||
+	       r->program == DP_PROGRAM_SERVICE_BACK;
+}
+
+/* Of whom: one pod's row, under the reason; all bytes. `of`: that pod; NULL: any. */
+static void check_lost(struct run *r, const char *of)
+{
+	bool dropped = r->reason[0] && strcmp(verdict_name(r), "drop") == 0 && counts_for_pods(r);
+	bool ingress = strcmp(r->reason, "policy-ingress") == 0, egress = strcmp(r->reason, "policy-egress") == 0;
+	struct k3c_pod_drop sum = { 0 };
+
+	for (int i = 0; i < STATE_PODS; i++) {
+		const struct k3c_pod_drop *l = &r->lost[i];
+
+		sum.ingress += l->ingress;
+		sum.egress += l->egress;
+		sum.other += l->other;
+		sum.bytes += l->bytes;
+		if (of && (l->ingress + l->egress + l->other != 0) != (i == state_pod(&r->state, of)))
+			state_fail(&r->state, "who lost it is not %s", of);
+	}
+	if (sum.ingress != (dropped && ingress) || sum.egress != (dropped && egress) ||
+	    sum.other != (dropped && !ingress && !egress) || sum.bytes != (dropped ? r->in.n : 0))
+		state_fail(&r->state, "pods lost %llu by ingress, %llu by egress, %llu otherwise, %llu bytes",
+			   (unsigned long long)sum.ingress, (unsigned long long)sum.egress,
+			   (unsigned long long)sum.other, (unsigned long long)sum.bytes);
+	if (r->bytes != (r->reason[0] ? r->in.n : 0))
+		state_fail(&r->state, "%llu bytes were counted", (unsigned long long)r->bytes);
+}
+
 static void step_verdict(struct run *r, struct pt_words *w)
 {
 	const char *reason = "", *to = NULL;
@@ -235,6 +294,8 @@ static void step_verdict(struct run *r, struct pt_words *w)
 		state_fail(&r->state, "verdict: %s %s", verdict_name(r), r->reason);
 	else if (to && !state_mac_is(&r->state, to, r->out))
 		state_fail(&r->state, "not the link address of %s", to);
+	else
+		check_lost(r, w->n == 4 && strcmp(w->at[2], "of") == 0 ? w->at[3] : NULL);
 }
 
 static void step_mark(struct run *r, struct pt_words *w)
