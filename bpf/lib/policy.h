@@ -315,6 +315,13 @@ static __always_inline __u32 policy_begin(const struct packet *p, const struct k
 	return POLICY_DID(POLICY_NEW, K3C_DROP_NONE);
 }
 
+static __always_inline bool policy_is_for_node(const struct packet *p)
+{
+	struct k3c_addr dst = p->flow.dst; /* on the stack, where old verifiers want a key to be */
+
+	return node_has(&dst);
+}
+
 /* By the tables. `how`: enum policy_how. Returns POLICY_DID. Global: verified once. */
 __attribute__((noinline)) __u32 policy_by_table(struct __sk_buff *skb, const struct packet *p,
 						const struct policy_ends *e, __u32 how, __u32 generation)
@@ -353,7 +360,7 @@ __attribute__((noinline)) __u32 policy_by_table(struct __sk_buff *skb, const str
 			began = policy_who_began(skb, p, e);
 			is_answer = began == POLICY_BEGAN_DST;
 		}
-		if (is_answer ? node_has(&p->flow.dst) : !!(how & POLICY_FROM_HOST))
+		if (is_answer ? policy_is_for_node(p) : !!(how & POLICY_FROM_HOST))
 			return policy_begin(p, &key, ended, src_end ^ is_answer, K3C_CONN_HOST, how, generation, now);
 	}
 	if (how & POLICY_ISOLATED)
