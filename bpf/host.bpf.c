@@ -13,6 +13,7 @@
 #include "bpf/lib/lb_packet.h"
 #include "bpf/lib/nat.h"
 #include "bpf/lib/options.h"
+#include "bpf/lib/own.h"
 #include "bpf/lib/used.h"
 
 K3C_MAP_LINK;
@@ -377,17 +378,28 @@ static __always_inline bool host_wants_masquerade(const struct packet *p)
 	       !host_is_direct(&p->dst);
 }
 
+/* The host's own, where no socket program asked: to where it is translated, which is behind an Ethernet header. */
+static __always_inline int host_own(struct __sk_buff *skb, const struct packet *p, const struct k3c_own *own)
+{
+	if (!k3c_options.link_header && bpf_skb_change_head(skb, ETH_HLEN, 0) < 0)
+		return host_drop(skb, p, K3C_DROP_MALFORMED);
+	return bpf_redirect(own->ifindex, 0);
+}
+
 SEC("tc")
 int host_out(struct __sk_buff *skb)
 {
 	bool marked = skb->mark & K3C_MARK_MASQUERADE, from_pod;
 	struct k3c_nat_key key = {};
 	struct packet p = {};
+	struct k3c_own *own;
 	struct k3c_nat *n;
 
 	if (packet_parse(skb, k3c_options.link_header, &p) != PACKET_IP)
 		return TC_ACT_OK;
 	from_pod = host_is_pod(&p, &p.src);
+	if (p.flow.proto == IPPROTO_SCTP && !from_pod && !marked && (own = own_row()) && own_concerns(skb, &p))
+		return host_own(skb, &p, own);
 	/* The host's own stack reports on pods' flows too. */
 	if (!from_pod && !marked && !(p.icmp_error && host_is_pod(&p, &p.flow.src)) && !host_is_refusal(&p) &&
 	    !host_has_backends())

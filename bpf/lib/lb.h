@@ -32,6 +32,7 @@ enum lb_where {
 	LB_AT_SOCKET, /* the client is a namespace */
 	LB_OF_POD,    /* a packet of a pod; the client is its address */
 	LB_OUTSIDE,   /* a packet of the world; the client is its address */
+	LB_OF_HOST,   /* a packet of the host itself; the client is its namespace, as at its sockets */
 };
 
 /* What is remembered begins as a backend does: one place on the stack for both. */
@@ -99,6 +100,8 @@ static __always_inline enum lb_result lb_admits(enum lb_where where, const struc
 	struct k3c_netns *n;
 	__u64 cookie;
 
+	if (where == LB_OF_HOST)
+		return LB_FOUND;
 	if (where == LB_AT_SOCKET) {
 		cookie = who->client.q[0];
 		if ((s->flags & K3C_SERVICE_ANYWHERE) || cookie == k3c_options.host_netns_cookie)

@@ -11,6 +11,7 @@
 #include "bpf/include/event.h"
 #include "bpf/include/meta.h"
 #include "bpf/include/nat.h"
+#include "bpf/include/own.h"
 #include "bpf/include/policy.h"
 #include "bpf/include/rate.h"
 #include "bpf/include/service.h"
@@ -46,6 +47,7 @@
 #define K3C_MAP_NETNS K3C_MAP(k3c_netns, BPF_MAP_TYPE_HASH, __u64, struct k3c_netns, BPF_F_NO_PREALLOC)
 #define K3C_MAP_LINK K3C_MAP(k3c_link, BPF_MAP_TYPE_HASH, __u32, struct k3c_link, BPF_F_NO_PREALLOC)
 #define K3C_MAP_DROP K3C_MAP(k3c_drop, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct k3c_drop, 0)
+#define K3C_MAP_OWN K3C_MAP(k3c_own, BPF_MAP_TYPE_ARRAY, __u32, struct k3c_own, 0)
 /* By the host end of a pod's veth. */
 #define K3C_MAP_RATE K3C_MAP(k3c_rate, BPF_MAP_TYPE_HASH, __u32, struct k3c_rate, BPF_F_NO_PREALLOC)
 #define K3C_MAP_POD_DROP K3C_MAP(k3c_pod_drop, BPF_MAP_TYPE_HASH, __u32, struct k3c_pod_drop, BPF_F_NO_PREALLOC)

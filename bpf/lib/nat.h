@@ -81,6 +81,45 @@ static __always_inline int nat_sctp_port(struct __sk_buff *skb, const struct pac
 	return bpf_skb_store_bytes(skb, check, &sum, sizeof(sum), BPF_F_RECOMPUTE_CSUM);
 }
 
+/* One parameter, at that offset: where the next one begins, 0 for no more. Global: verified once. */
+__attribute__((noinline)) int nat_sctp_hide_at(struct __sk_buff *skb, __u32 at, __u32 end, __u32 *sum)
+{
+	struct sctpparam param;
+	__be16 hidden;
+
+	if (!sum || at + sizeof(param) > end || bpf_skb_load_bytes(skb, at, &param, sizeof(param)) < 0 || !param.len)
+		return 0;
+	if (param.type == bpf_htons(SCTP_PARAM_ADDR4) || param.type == bpf_htons(SCTP_PARAM_ADDR6)) {
+		hidden = param.type | bpf_htons(SCTP_PARAM_SKIP);
+		if (*sum)
+			*sum ^= sctp_crc_change(param.type ^ hidden, (__u16)(end - at - 2));
+		if (bpf_skb_store_bytes(skb, at, &hidden, sizeof(hidden), BPF_F_RECOMPUTE_CSUM) < 0)
+			return 0;
+	}
+	return at + (((__u32)bpf_ntohs(param.len) + 3) & ~3u);
+}
+
+/* An SCTP end may name further addresses of its own where it begins. Behind a translation none of them is right, and
+ * what a peer sends to one that knows nothing of it would end the association: they become parameters that nobody knows
+ * and everybody passes over. Of fragments nobody knows what is behind. Global: verified once. */
+__attribute__((noinline)) int nat_sctp_hide(struct __sk_buff *skb, const struct packet *p)
+{
+	__u32 at, check, sum = 0;
+
+	if (!p)
+		return -1;
+	if (p->fragment)
+		return 0;
+	check = nat_check_offset(p);
+	at = p->l4 + SCTP_INIT_PARAMS;
+	if (bpf_skb_load_bytes(skb, check, &sum, sizeof(sum)) < 0)
+		return -1;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < SCTP_PARAMS_MAX && at; i++)
+		at = nat_sctp_hide_at(skb, at, p->end, &sum);
+	return sum ? bpf_skb_store_bytes(skb, check, &sum, sizeof(sum), BPF_F_RECOMPUTE_CSUM) : 0;
+}
+
 /* The transport's port and checksum. */
 static __always_inline int nat_rewrite_l4(struct __sk_buff *skb, const struct packet *p, bool src, __be16 old_port,
 					  __be16 new_port, __u32 difference)
@@ -89,6 +128,8 @@ static __always_inline int nat_rewrite_l4(struct __sk_buff *skb, const struct pa
 	__u64 flags = p->flow.proto == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
 
 	if (p->flow.proto == IPPROTO_SCTP) {
+		if ((p->flags & PACKET_SYN) && nat_sctp_hide(skb, p) < 0)
+			return -1;
 		if (old_port != new_port && nat_sctp_port(skb, p, port_at, old_port, new_port) < 0)
 			return -1;
 	} else {

@@ -82,6 +82,19 @@ struct packet_extension {
 };
 _Static_assert(sizeof(struct packet_extension) == PACKET_EXTENSION_UNIT, "packet_extension");
 
+/* Of a chunk that begins an association: where its parameters begin, behind the common header, and what one begins
+ * with. Types of the highest bit are passed over by who does not know them. */
+#define SCTP_INIT_PARAMS 32
+#define SCTP_PARAMS_MAX 32 /* looked at */
+#define SCTP_PARAM_ADDR4 5
+#define SCTP_PARAM_ADDR6 6
+#define SCTP_PARAM_SKIP 0x8000
+
+struct sctpparam {
+	__be16 type;
+	__be16 len;
+};
+
 /* As in a TCP header; of SCTP what means the same. */
 #define PACKET_FIN 0x01
 #define PACKET_SYN 0x02

@@ -14,6 +14,7 @@
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
 #include "userspace/dataplane/legacy.h"
+#include "userspace/dataplane/own.h"
 #include "userspace/dataplane/strangers.h"
 
 #define DATAPLANE_IP_FORWARD "/proc/sys/net/ipv4/ip_forward"
@@ -141,6 +142,7 @@ void dataplane_close(struct dataplane *dp)
 	maps_forget_old(dp);
 	for (int i = 0; i < DP_PROGRAM_COUNT; i++)
 		mem_closep(&dp->programs[i]);
+	own_finish(dp);
 	free(dp->direct);
 	free(dp->pin_dir);
 	free(dp->cgroup2_dir);
@@ -279,6 +281,8 @@ static int dataplane_start(struct dataplane *dp, struct err *err)
 		r = links_open(dp, err);
 	if (r == 0)
 		r = links_routes(dp, err);
+	if (r == 0)
+		r = own_open(dp, err);
 	if (r == 0 && !dp->unsettled)
 		r = dataplane_forget_old(dp, err);
 	return r;
@@ -299,6 +303,8 @@ int dataplane_settle(struct dataplane *dp, struct err *err)
 		r = pods_filters(dp, err);
 	if (r == 0)
 		r = links_sync(dp, err);
+	if (r == 0)
+		r = own_sync(dp, err);
 	if (r < 0) {
 		dp->unsettled = true;
 		return err_wrap(err, r, "replace the programs of another build");

@@ -17,6 +17,7 @@
 #include "userspace/dataplane/internal.h"
 #include "userspace/dataplane/keys.h"
 #include "userspace/dataplane/links.h"
+#include "userspace/dataplane/own.h"
 #include "userspace/dataplane/policy_state.h"
 #include "userspace/dataplane/sets_look.h"
 
@@ -121,9 +122,22 @@ static uint32_t drift_filters_missing(struct dataplane *dp, int ifindex, enum dp
 	       (uint32_t)!drift_has_filter(dp, ifindex, false, out, out_or);
 }
 
+static uint32_t drift_own_filters(struct dataplane *dp)
+{
+	uint32_t n = 0;
+
+	if (own_is_missing(dp))
+		return 1;
+	if (own_ifindex(dp))
+		n += !drift_has_filter(dp, own_ifindex(dp), false, DP_PROGRAM_OWN_OUT, DP_PROGRAM_OWN_OUT);
+	if (own_has_lo(dp))
+		n += !drift_has_filter(dp, 1, false, DP_PROGRAM_OWN_LO, DP_PROGRAM_OWN_LO);
+	return n;
+}
+
 static int drift_filters(struct dataplane *dp, struct dp_drift *add, struct err *err)
 {
-	uint32_t pods = 0, host = 0, key;
+	uint32_t pods = 0, host = 0, own = 0, key;
 	int r = 0;
 
 	map_foreach(e, &dp->pods)
@@ -136,10 +150,13 @@ static int drift_filters(struct dataplane *dp, struct dp_drift *add, struct err 
 			host += drift_filters_missing(dp, (int)key, DP_PROGRAM_HOST_IN, DP_PROGRAM_HOST_L3_IN,
 						      DP_PROGRAM_HOST_OUT, DP_PROGRAM_HOST_L3_OUT);
 	}
-	add->n[DP_DRIFT_FILTER] += pods + host;
+	own = drift_own_filters(dp);
+	add->n[DP_DRIFT_FILTER] += pods + host + own;
 	if (pods)
 		r = pods_filters(dp, err);
-	return r == 0 && host ? links_sync(dp, err) : r;
+	if (r == 0 && host)
+		r = links_sync(dp, err);
+	return r == 0 && own ? own_sync(dp, err) : r;
 }
 
 /* ---- routes ---- */
@@ -211,9 +228,23 @@ static uint32_t drift_net_missing(const struct map *routes, const struct dp_net 
 	return !map_has(routes, route_key(&dst, (uint8_t)(v4 ? net->bits - 96 : net->bits), RTN_UNREACHABLE, 0, key));
 }
 
+struct routes_missing {
+	const struct map *routes;
+	uint32_t n;
+};
+
+static void drift_own_route(void *arg, const struct k3c_addr *dst, int ifindex)
+{
+	struct routes_missing *m = arg;
+	char key[ROUTE_KEY_LEN];
+
+	m->n += !map_has(m->routes, route_key(dst, dp_addr_is_v4(dst) ? 32 : 128, RTN_UNICAST, ifindex, key));
+}
+
 static int drift_routes(struct dataplane *dp, struct dp_drift *add, struct err *err)
 {
 	_cleanup_(map_finish) struct map routes = MAP_INIT;
+	struct routes_missing own = { .routes = &routes };
 	uint32_t pods = 0, nets = 0;
 	int r = drift_read_routes(dp, AF_INET, &routes, err);
 
@@ -235,10 +266,13 @@ static int drift_routes(struct dataplane *dp, struct dp_drift *add, struct err *
 	for (int f = 0; f < DP_FAMILIES; f++)
 		nets += drift_net_missing(&routes, &dp->options.pod_nets[f]) +
 			drift_net_missing(&routes, &dp->options.service_nets[f]);
-	add->n[DP_DRIFT_ROUTE] += pods + nets;
+	own_each_route(dp, drift_own_route, &own);
+	add->n[DP_DRIFT_ROUTE] += pods + nets + own.n;
 	if (pods)
 		r = pods_routes(dp, err);
-	return r == 0 && nets ? links_routes(dp, err) : r;
+	if (r == 0 && nets)
+		r = links_routes(dp, err);
+	return r == 0 && own.n ? own_sync(dp, err) : r;
 }
 
 /* ---- as soon as it happens ---- */
@@ -251,6 +285,8 @@ static bool drift_is_our_link(struct dataplane *dp, int ifindex)
 	map_foreach(e, &dp->pods)
 		if (((const struct pod_state *)e->value)->ifindex == ifindex)
 			return true;
+	if (ifindex == own_ifindex(dp) || (ifindex == 1 && own_has_lo(dp)))
+		return true;
 	return bpf_map_lookup_elem(dp->maps[DP_MAP_LINK], &key, &row) == 0 && (row.flags & K3C_LINK_HAS_PROGRAMS);
 }
 
@@ -270,7 +306,7 @@ bool drift_is_suspect(struct dataplane *dp, const struct nlmsghdr *h)
 			return false;
 		r.family = m->rtm_family;
 		mnl_attr_parse(h, sizeof(*m), route_attr, &r);
-		return m->rtm_type == RTN_UNREACHABLE || pods_has(dp, &r.dst);
+		return m->rtm_type == RTN_UNREACHABLE || pods_has(dp, &r.dst) || own_has_route(dp, &r.dst);
 	case RTM_DELQDISC:
 	case RTM_DELTFILTER:
 		return mnl_nlmsg_get_payload_len(h) >= sizeof(*t) && TC_H_MAJ(t->tcm_parent) == TC_H_MAJ(TC_H_CLSACT) &&

@@ -46,6 +46,7 @@ enum dp_map {
 	DP_MAP_LISTEN,
 	DP_MAP_TC_USED,
 	DP_MAP_TAIL,
+	DP_MAP_OWN,
 	DP_MAP_META,
 	DP_MAP_COUNT,
 };
@@ -72,6 +73,8 @@ enum dp_program {
 	DP_PROGRAM_HOST_OUT,
 	DP_PROGRAM_HOST_L3_IN,
 	DP_PROGRAM_HOST_L3_OUT,
+	DP_PROGRAM_OWN_OUT,
+	DP_PROGRAM_OWN_LO,
 	DP_PROGRAM_XDP_IN, /* where the options ask for XDP */
 	DP_PROGRAM_COUNT,
 };
@@ -120,6 +123,7 @@ struct dataplane {
 	struct k3c_addr local[DP_LOCAL_MAX]; /* asked for on `lo` */
 	size_t n_local;
 	struct direct_nets *direct;  /* direct.c */
+	struct own_state *own;       /* own.c */
 	struct map pods;             /* key -> struct pod_state */
 	struct policy_state *policy; /* policy_state.h */
 	struct dp_drift links_drift; /* found by what rtnetlink told, not yet reported */

@@ -19,6 +19,7 @@
 #include "userspace/dataplane/internal.h"
 #include "userspace/dataplane/keys.h"
 #include "userspace/dataplane/links.h"
+#include "userspace/dataplane/own.h"
 #include "userspace/dataplane/pressure.h"
 
 #define LINKS_MAX 256
@@ -416,7 +417,10 @@ int links_sync(struct dataplane *dp, struct err *err)
 	}
 	xdp_sync(dp, ethernet, n_ethernet);
 	dp->mtu = mtu ? mtu : DP_MTU_DEFAULT;
-	return changed ? pods_routes(dp, err) : 0;
+	if (!changed)
+		return 0;
+	r = pods_routes(dp, err);
+	return r == 0 ? own_sync(dp, err) : r;
 }
 
 int links_open(struct dataplane *dp, struct err *err)
@@ -597,5 +601,7 @@ int dataplane_set_node_ips(struct dataplane *dp, const struct dp_addr ips[static
 
 	memcpy(dp->options.node_ips, ips, sizeof(dp->options.node_ips));
 	r = links_sync(dp, err);
-	return r < 0 ? r : pods_routes(dp, err);
+	if (r == 0)
+		r = pods_routes(dp, err);
+	return r == 0 ? own_sync(dp, err) : r;
 }

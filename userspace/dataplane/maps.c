@@ -59,6 +59,7 @@ const struct map_row map_rows[DP_MAP_COUNT] = {
 	[DP_MAP_LISTEN] = { "k3c_listen", 1, MAP_REBUILD, 1 },
 	[DP_MAP_TC_USED] = { "k3c_tc_used", 1, MAP_PRESERVE, 1 },
 	[DP_MAP_TAIL] = { "k3c_tail", 1, MAP_REBUILD, K3C_TAIL_COUNT },
+	[DP_MAP_OWN] = { "k3c_own", 1, MAP_REBUILD, 1 },
 	[DP_MAP_META] = { "k3c_meta", 2, MAP_PRESERVE, 1 },
 };
 

@@ -435,4 +435,10 @@ void nl_put_route(struct nl *nl, uint16_t type, const struct nl_route *r, int ig
 		nl_attr_addr(h, RTA_PREFSRC, &r->source);
 	if (r->metric)
 		mnl_attr_put_u32(h, RTA_PRIORITY, r->metric);
+	if (r->mtu) {
+		struct nlattr *metrics = mnl_attr_nest_start(h, RTA_METRICS);
+
+		mnl_attr_put_u32(h, RTAX_MTU, r->mtu);
+		mnl_attr_nest_end(h, metrics);
+	}
 }

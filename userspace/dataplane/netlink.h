@@ -68,5 +68,6 @@ struct nl_route {
 	struct k3c_addr gateway; /* zero: none */
 	struct k3c_addr source;  /* zero: none */
 	uint32_t metric;
+	uint32_t mtu; /* 0: the link's */
 };
 void nl_put_route(struct nl *nl, uint16_t type, const struct nl_route *r, int ignored);

@@ -262,7 +262,7 @@ static int pod_pair(struct dataplane *dp, const char *name, const uint8_t *mac, 
 		}
 	}
 	if (!host.ifindex) {
-		veth_put(dp->nl, name, mac, netns_fd, dp->mtu);
+		veth_put(dp->nl, name, VETH_POD_NAME, mac, netns_fd, dp->mtu);
 		r = nl_commit(dp->nl, err);
 		if (r < 0)
 			return r;
@@ -328,7 +328,7 @@ int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct 
 	}
 	pod_drops_begin(dp, host);
 	pod_nsid_begin(dp, host);
-	veth_await_carrier(inner);
+	veth_await_carrier(inner, VETH_POD_NAME);
 	if (!dp_addr_is_zero(&addrs[DP_V6]))
 		nl_await_address(inner, &addrs[DP_V6]);
 	pod_remember(dp, pod->key, pod->netns_path, addrs, host, limits);

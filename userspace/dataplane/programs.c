@@ -15,6 +15,7 @@
 
 #include "bpf/bind.skel.h"
 #include "bpf/host.skel.h"
+#include "bpf/own.skel.h"
 #include "bpf/pod.skel.h"
 #include "bpf/rate.skel.h"
 #include "bpf/service.skel.h"
@@ -42,6 +43,7 @@ enum {
 	OBJECT_RATE,
 	OBJECT_HOST,
 	OBJECT_HOST_L3,
+	OBJECT_OWN,
 	OBJECT_XDP,
 	OBJECT_COUNT
 };
@@ -55,6 +57,7 @@ static const struct object_row object_rows[OBJECT_COUNT] = {
 	[OBJECT_RATE] = { "rate", rate_bpf__elf_bytes },
 	[OBJECT_HOST] = { "host", host_bpf__elf_bytes },
 	[OBJECT_HOST_L3] = { "host_l3", host_bpf__elf_bytes, true },
+	[OBJECT_OWN] = { "own", own_bpf__elf_bytes },
 	[OBJECT_XDP] = { "xdp", xdp_bpf__elf_bytes, .xdp = true },
 };
 
@@ -86,6 +89,8 @@ static const struct program_row program_rows[DP_PROGRAM_COUNT] = {
 	[DP_PROGRAM_HOST_OUT] = { "host_out", OBJECT_HOST, -1 },
 	[DP_PROGRAM_HOST_L3_IN] = { "host_l3_in", OBJECT_HOST_L3, -1, "host_in" },
 	[DP_PROGRAM_HOST_L3_OUT] = { "host_l3_out", OBJECT_HOST_L3, -1, "host_out" },
+	[DP_PROGRAM_OWN_OUT] = { "own_out", OBJECT_OWN, -1 },
+	[DP_PROGRAM_OWN_LO] = { "own_lo", OBJECT_OWN, -1 },
 	[DP_PROGRAM_XDP_IN] = { "xdp_in", OBJECT_XDP, -1 },
 };
 
@@ -179,6 +184,7 @@ int programs_put_in_place(struct dataplane *dp, const uint8_t build_id[static 32
 	char mark[PROGRAMS_MARK_SIZE];
 	int r;
 
+	pinset_drop_old(dp->pin_dir, PINSET_PROGRAMS); /* those that are attached live on by that */
 	if (programs_are_in_place(dp, build_id))
 		return 0;
 	r = pinset_begin(dp->pin_dir, PINSET_PROGRAMS, err);
@@ -191,7 +197,7 @@ int programs_put_in_place(struct dataplane *dp, const uint8_t build_id[static 32
 	if (r == 0)
 		r = pinset_commit(dp->pin_dir, PINSET_PROGRAMS, err);
 	if (r == 0)
-		pinset_drop_old(dp->pin_dir, PINSET_PROGRAMS); /* those that are attached live on by that */
+		pinset_drop_old(dp->pin_dir, PINSET_PROGRAMS);
 	return r;
 }
 

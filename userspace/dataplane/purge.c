@@ -13,6 +13,7 @@
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
 #include "userspace/dataplane/links.h"
+#include "userspace/dataplane/own.h"
 
 #define PURGE_IP_FORWARD "/proc/sys/net/ipv4/ip_forward"
 #define PURGE_IP6_FORWARD "/proc/sys/net/ipv6/conf/all/forwarding"
@@ -231,6 +232,7 @@ int dataplane_purge(const char *pin_dir, struct err *err)
 	r = purge_look(&p, err);
 	if (r == 0)
 		r = purge_kernel(&p, links_map, err);
+	own_purge(p.nl, pin_dir, links_map);
 	programs_detach_cgroup(pin_dir);
 	xdp_purge(pin_dir);
 	if (!p.neighbour) {

@@ -15,6 +15,7 @@
 #include "userspace/dataplane/inspect.h"
 #include "userspace/dataplane/internal.h"
 #include "userspace/dataplane/keys.h"
+#include "userspace/dataplane/own.h"
 #include "userspace/dataplane/pressure.h"
 
 /* Sizes in the map are input as well: nothing larger was written by us. */
@@ -311,7 +312,7 @@ int dataplane_service_set(struct dataplane *dp, const struct dp_service *s, stru
 	services_key(s, &key);
 	had = bpf_map_lookup_elem(dp->maps[DP_MAP_SERVICE], &key, &old) == 0;
 	if (had && services_same(dp, s, &old))
-		return 0;
+		return own_service_set(dp, &key, err);
 	r = services_note_kinds(dp, s, err);
 	if (r < 0)
 		return r;
@@ -329,7 +330,7 @@ int dataplane_service_set(struct dataplane *dp, const struct dp_service *s, stru
 	}
 	if (had)
 		services_delete_sets(dp, &old, &value);
-	return 0;
+	return own_service_set(dp, &key, err);
 }
 
 int dataplane_service_delete(struct dataplane *dp, const struct dp_service *frontend, struct err *err)
@@ -343,7 +344,7 @@ int dataplane_service_delete(struct dataplane *dp, const struct dp_service *fron
 	if (bpf_map_delete_elem(dp->maps[DP_MAP_SERVICE], &key) < 0 && errno != ENOENT)
 		return err_set(err, -errno, "write %s: %s", maps_name(DP_MAP_SERVICE), strerror(errno));
 	services_delete_sets(dp, &old, NULL);
-	return 0;
+	return own_service_delete(dp, &key, err);
 }
 
 /* What stood in both maps a moment ago; backends in the order of their keys. */

@@ -15,6 +15,7 @@
 #include "userspace/dataplane/inspect.h"
 #include "userspace/dataplane/internal.h"
 #include "userspace/dataplane/keys.h"
+#include "userspace/dataplane/own.h"
 #include "userspace/dataplane/rates.h"
 
 #define STATUS_KEY_MAX 64
@@ -126,6 +127,9 @@ static bool status_attached(struct dataplane *dp, enum dp_program p)
 		return false;
 	case DP_PROGRAM_XDP_IN:
 		return xdp_attached(dp) > 0;
+	case DP_PROGRAM_OWN_OUT:
+	case DP_PROGRAM_OWN_LO:
+		return own_is_attached(dp, p == DP_PROGRAM_OWN_LO);
 	case DP_PROGRAM_POD_PACE:
 		return rates_any_paced(dp);
 	default:

@@ -46,7 +46,7 @@ struct veth_look veth_look(struct nl *nl, const char *name)
 	return l;
 }
 
-void veth_put(struct nl *nl, const char *name, const uint8_t *mac, int netns_fd, uint32_t mtu)
+void veth_put(struct nl *nl, const char *name, const char *peer_name, const uint8_t *mac, int netns_fd, uint32_t mtu)
 {
 	struct nlmsghdr *h = nl_begin(nl, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, "make the veth pair", 0);
 	struct nlattr *info, *data, *peer;
@@ -65,23 +65,24 @@ void veth_put(struct nl *nl, const char *name, const uint8_t *mac, int netns_fd,
 	i = (struct ifinfomsg *)((char *)h + MNL_ALIGN(h->nlmsg_len));
 	memset(i, 0, sizeof(*i));
 	h->nlmsg_len = MNL_ALIGN(h->nlmsg_len) + (uint32_t)sizeof(*i);
-	mnl_attr_put_strz(h, IFLA_IFNAME, VETH_POD_NAME);
+	mnl_attr_put_strz(h, IFLA_IFNAME, peer_name);
 	mnl_attr_put(h, IFLA_ADDRESS, 6, mac);
 	mnl_attr_put_u32(h, IFLA_MTU, mtu);
 	mnl_attr_put_u32(h, IFLA_NUM_TX_QUEUES, 1);
 	mnl_attr_put_u32(h, IFLA_NUM_RX_QUEUES, 1);
-	mnl_attr_put_u32(h, IFLA_NET_NS_FD, (uint32_t)netns_fd);
+	if (netns_fd >= 0)
+		mnl_attr_put_u32(h, IFLA_NET_NS_FD, (uint32_t)netns_fd);
 	mnl_attr_nest_end(h, peer);
 	mnl_attr_nest_end(h, data);
 	mnl_attr_nest_end(h, info);
 }
 
-void veth_await_carrier(struct nl *inner)
+void veth_await_carrier(struct nl *nl, const char *name)
 {
 	struct timespec pause = { .tv_nsec = VETH_CARRIER_PAUSE_NS };
 
 	for (int i = 0; i < VETH_CARRIER_TRIES; i++) {
-		if (veth_look(inner, VETH_POD_NAME).operstate == VETH_OPER_UP)
+		if (veth_look(nl, name).operstate == VETH_OPER_UP)
 			return;
 		nanosleep(&pause, NULL);
 	}

@@ -18,7 +18,8 @@ struct veth_look {
 
 /* 0 fields: no such link. */
 struct veth_look veth_look(struct nl *nl, const char *name);
-void veth_put(struct nl *nl, const char *name, const uint8_t *mac, int netns_fd, uint32_t mtu);
+/* `mac`, `netns_fd` (-1: here as well): the other end's. */
+void veth_put(struct nl *nl, const char *name, const char *peer_name, const uint8_t *mac, int netns_fd, uint32_t mtu);
 /* An end that was up before its other end gets its queue from a kernel worker; until then it drops what is sent.
  * Usually a fraction of a millisecond; a worker that takes longer than the limit costs a packet, not the pod. */
-void veth_await_carrier(struct nl *inner);
+void veth_await_carrier(struct nl *nl, const char *name);

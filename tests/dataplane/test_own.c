@@ -1,0 +1,518 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* SCTP from the host's own sockets to Services, IPv4 and IPv6: packets as raw sockets say and hear them, on any kernel;
+ * what leads them there, and that it comes and goes. Associations of real sockets where the kernel has them. */
+#include "tests/dataplane/world.h"
+
+#include <sys/wait.h>
+
+#include "tests/dataplane/packet_sums.h"
+#include "userspace/dataplane/own.h"
+
+#define CLIENT_PORT 40000
+#define PORT 3868
+#define POD_PORT 13868
+#define NODE_PORT 30038
+#define HEADER 12
+#define INIT 1
+#define INIT_ACK 2
+#define ABORT 6
+#define CHUNK_BYTES 44 /* of the chunk below */
+
+struct family {
+	const char *name;
+	const char *cluster, *external, *node, *outside, *a, *b, *hidden;
+};
+
+static struct family families[DP_FAMILIES] = {
+	[DP_V4] = { "IPv4", "10.43.0.50", "203.0.113.7", NODE_IP, OUTSIDE_IP, "10.42.9.1", "10.42.9.2", "10.43.0.0" },
+	[DP_V6] = { "IPv6", "fd43::50", "2001:db8:e::7", NODE_IP6, OUTSIDE_IP6, "fd42::9:1", "fd42::9:2", "fd43::" },
+};
+
+static struct test_pod a, b;
+
+static int setup(void **state)
+{
+	pod_make_dual(&a, "pod-a", families[DP_V4].a, families[DP_V6].a, 100);
+	pod_make_dual(&b, "pod-b", families[DP_V4].b, families[DP_V6].b, 200);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	pod_drop(&a);
+	pod_drop(&b);
+	return 0;
+}
+
+static struct dp_service service(const char *addr, uint16_t port, uint8_t kind, struct dp_backend *to)
+{
+	return (struct dp_service){ .id = port,
+				    .kind = kind,
+				    .proto = IPPROTO_SCTP,
+				    .port = port,
+				    .addr = ip(addr),
+				    .backends = to,
+				    .n_backends = to ? 1 : 0 };
+}
+
+/* ---- raw packets ---- */
+
+struct heard {
+	union any_addr from;
+	uint16_t sport, dport;
+	uint8_t bytes[256];
+	size_t n;
+};
+
+static int raw_in(int ns, const struct family *f)
+{
+	return sock_in_domain(ns, text_is_v6(f->node) ? AF_INET6 : AF_INET, SOCK_RAW, IPPROTO_SCTP);
+}
+
+/* A chunk that names two more addresses of its sender, as hosts with several do, and something else behind. */
+static void say(int fd, const char *to, uint16_t sport, uint16_t dport, uint8_t chunk)
+{
+	uint8_t p[HEADER + 20 + CHUNK_BYTES - 20] = { 0 };
+	uint8_t *params = p + HEADER + 20;
+	union any_addr dst = any_of(to, 0);
+	uint32_t crc;
+
+	p[0] = (uint8_t)(sport >> 8), p[1] = (uint8_t)sport, p[2] = (uint8_t)(dport >> 8), p[3] = (uint8_t)dport;
+	p[4] = chunk == INIT ? 0 : 0x11;
+	p[HEADER] = chunk;
+	p[HEADER + 3] = CHUNK_BYTES;
+	memcpy(params, (uint8_t[]){ 0, 5, 0, 8, 10, 9, 8, 7, 0, 12, 0, 6, 0, 5, 0, 0, 0, 5, 0, 8, 10, 9, 8, 6 }, 24);
+	crc = pt_crc32c(p, sizeof(p));
+	p[8] = (uint8_t)crc, p[9] = (uint8_t)(crc >> 8), p[10] = (uint8_t)(crc >> 16), p[11] = (uint8_t)(crc >> 24);
+	assert_int_equal(sendto(fd, p, sizeof(p), 0, &dst.sa, any_len(&dst)), sizeof(p));
+}
+
+static bool crc_is_right(struct heard *h)
+{
+	uint32_t have = (uint32_t)h->bytes[8] | (uint32_t)h->bytes[9] << 8 | (uint32_t)h->bytes[10] << 16 |
+			(uint32_t)h->bytes[11] << 24;
+
+	memset(h->bytes + 8, 0, 4);
+	return pt_crc32c(h->bytes, h->n) == have;
+}
+
+/* What comes for that port. */
+static void hear(int fd, uint16_t port, struct heard *ret)
+{
+	do {
+		socklen_t len = sizeof(ret->from);
+		ssize_t n = recvfrom(fd, ret->bytes, sizeof(ret->bytes), 0, &ret->from.sa, &len);
+		size_t skip;
+
+		if (n < 0)
+			fail_msg("nothing came to port %u: %s", port, strerror(errno));
+		skip = ret->from.sa.sa_family == AF_INET ? (size_t)(ret->bytes[0] & 15) * 4 : 0;
+		assert_true((size_t)n > skip + HEADER);
+		memmove(ret->bytes, ret->bytes + skip, (size_t)n - skip);
+		ret->n = (size_t)n - skip;
+		ret->sport = (uint16_t)(ret->bytes[0] << 8 | ret->bytes[1]);
+		ret->dport = (uint16_t)(ret->bytes[2] << 8 | ret->bytes[3]);
+	} while (ret->dport != port);
+	assert_true(crc_is_right(ret));
+}
+
+static void expect_hidden(const struct heard *h)
+{
+	const uint8_t *params = h->bytes + HEADER + 20;
+
+	assert_int_equal(h->n, HEADER + CHUNK_BYTES);
+	assert_int_equal(params[0], 0x80);
+	assert_int_equal(params[8], 0);
+	assert_int_equal(params[16], 0x80);
+}
+
+static uint16_t next_port = CLIENT_PORT;
+
+/* The host asks `addr`:`port`; who is at `at` hears it on `at_port`, of `seen`, and answers. */
+static void expect_way(const struct family *f, const char *addr, uint16_t port, int at, uint16_t at_port,
+		       const char *seen)
+{
+	int client = raw_in(world_host_ns(), f), server = raw_in(at, f);
+	uint16_t own = next_port++;
+	struct heard h;
+	char peer[INET6_ADDRSTRLEN];
+
+	say(client, addr, own, port, INIT);
+	hear(server, at_port, &h);
+	assert_true(any_is(&h.from, seen, 0));
+	expect_hidden(&h);
+	inet_ntop(h.from.sa.sa_family,
+		  h.from.sa.sa_family == AF_INET ? (void *)&h.from.v4.sin_addr : (void *)&h.from.v6.sin6_addr, peer,
+		  sizeof(peer));
+	for (int i = 0; i < 3; i++) {
+		struct heard back;
+
+		say(server, peer, at_port, h.sport, i ? 3 : INIT_ACK);
+		hear(client, own, &back);
+		assert_true(any_is(&back.from, addr, 0));
+		assert_int_equal(back.sport, port);
+		if (!i)
+			expect_hidden(&back);
+		say(client, addr, own, port, 10);
+		hear(server, at_port, &back);
+		assert_int_equal(back.sport, h.sport);
+	}
+	close(client);
+	close(server);
+}
+
+static void set(struct dp_service *s)
+{
+	ok(dataplane_service_set(world.dp, s, err));
+}
+
+static void unset(struct dp_service *s)
+{
+	ok(dataplane_service_delete(world.dp, s, err));
+}
+
+static void test_to_pods(void **state)
+{
+	const struct family *f = *state;
+	struct dp_backend to = { ip(f->a), POD_PORT };
+	struct dp_service cluster = service(f->cluster, PORT, DP_CLUSTER_IP, &to);
+	struct dp_service node = service(text_is_v6(f->node) ? "::" : "0.0.0.0", NODE_PORT, DP_NODE_PORT, &to);
+	struct dp_service external = service(f->external, PORT, DP_EXTERNAL, &to);
+
+	set(&cluster);
+	expect_way(f, f->cluster, PORT, a.ns, POD_PORT, f->hidden);
+	set(&node);
+	expect_way(f, f->node, NODE_PORT, a.ns, POD_PORT, f->hidden);
+	set(&external);
+	expect_way(f, f->external, PORT, a.ns, POD_PORT, f->hidden);
+	/* not of the host's: they are as they were */
+	unset(&external);
+	unset(&node);
+	expect_way(f, f->cluster, PORT, a.ns, POD_PORT, f->hidden);
+	unset(&cluster);
+}
+
+/* A backend elsewhere answers the node's address; one on the host the hidden one. */
+static void test_beyond(void **state)
+{
+	const struct family *f = *state;
+	struct dp_backend outside = { ip(f->outside), POD_PORT }, here = { ip(f->node), POD_PORT };
+	struct dp_service cluster = service(f->cluster, PORT, DP_CLUSTER_IP, &outside);
+	struct dp_service node = service(text_is_v6(f->node) ? "::" : "0.0.0.0", NODE_PORT, DP_NODE_PORT, &outside);
+
+	set(&cluster);
+	set(&node);
+	expect_way(f, f->cluster, PORT, world.outside, POD_PORT, f->node);
+	expect_way(f, f->node, NODE_PORT, world.outside, POD_PORT, f->node);
+	cluster.backends = node.backends = &here;
+	set(&cluster);
+	set(&node);
+	expect_way(f, f->cluster, PORT, world_host_ns(), POD_PORT, f->hidden);
+	expect_way(f, f->node, NODE_PORT, world_host_ns(), POD_PORT, f->hidden);
+	unset(&cluster);
+	unset(&node);
+}
+
+/* A pod that lets nobody in lets the host in. */
+static void test_policy(void **state)
+{
+	const struct family *f = *state;
+	struct dp_backend to = { ip(f->a), POD_PORT };
+	struct dp_service cluster = service(f->cluster, PORT, DP_CLUSTER_IP, &to);
+	struct dp_addr addr = ip(f->a);
+	struct dp_policy nobody = { .pod = addr, .isolated_ingress = true, .isolated_egress = true };
+
+	ok(dataplane_policy_set(world.dp, &nobody, err));
+	set(&cluster);
+	expect_way(f, f->cluster, PORT, a.ns, POD_PORT, f->hidden);
+	unset(&cluster);
+	ok(dataplane_policy_delete(world.dp, &addr, err));
+}
+
+/* Nobody is behind it: counted. Of the other protocols a port that no Service has is refused, and soon. */
+static void test_refused(void **state)
+{
+	const struct family *f = *state;
+	struct dp_service cluster = service(f->cluster, PORT, DP_CLUSTER_IP, NULL);
+	uint64_t before = drops("no-service-backend");
+	int fd, client;
+	char c;
+
+	set(&cluster);
+	client = raw_in(world_host_ns(), f);
+	say(client, f->cluster, next_port++, PORT, INIT);
+	await_drop("no-service-backend", before);
+	close(client);
+	assert_int_equal(client_in(world_host_ns(), SOCK_STREAM, f->cluster, 81, &fd), -ECONNREFUSED);
+	close(fd);
+	assert_int_equal(client_in(a.ns, SOCK_STREAM, f->cluster, 81, &fd), -ECONNREFUSED);
+	close(fd);
+	assert_int_equal(client_in(world_host_ns(), SOCK_DGRAM, f->cluster, 81, &fd), 0);
+	assert_int_equal(send(fd, "x", 1, 0), 1);
+	assert_int_equal(recv(fd, &c, 1, 0), -1);
+	assert_int_equal(errno, ECONNREFUSED);
+	close(fd);
+	unset(&cluster);
+}
+
+/* One client, one backend: as with the other protocols. */
+static void test_affinity(void **state)
+{
+	const struct family *f = *state;
+	struct dp_backend to[] = { { ip(f->a), POD_PORT }, { ip(f->b), POD_PORT } };
+	struct dp_service cluster = service(f->cluster, PORT, DP_CLUSTER_IP, to);
+	int servers[2] = { raw_in(a.ns, f), raw_in(b.ns, f) }, client = raw_in(world_host_ns(), f), first = -1;
+
+	cluster.n_backends = 2;
+	cluster.affinity_s = 600;
+	set(&cluster);
+	for (int i = 0; i < 8; i++) {
+		struct pollfd p[2] = { { servers[0], POLLIN, 0 }, { servers[1], POLLIN, 0 } };
+		struct heard h;
+		int who;
+
+		say(client, f->cluster, next_port++, PORT, INIT);
+		assert_int_equal(poll(p, 2, WORLD_WAIT_MS), 1);
+		who = p[1].revents != 0;
+		hear(servers[who], POD_PORT, &h);
+		assert_true(first < 0 || who == first);
+		first = who;
+	}
+	unset(&cluster);
+	close(servers[0]);
+	close(servers[1]);
+	close(client);
+}
+
+/* ---- what leads there ---- */
+
+static int quiet_system(const char *line)
+{
+	return WEXITSTATUS(system(line));
+}
+
+static bool has_pair(void)
+{
+	return quiet_system("ip -o link show | grep -q ': k3cown'") == 0;
+}
+
+static bool lo_has_program(void)
+{
+	return quiet_system("tc filter show dev lo egress 2>/dev/null | grep -q own_lo") == 0;
+}
+
+static bool lo_has_qdisc(void)
+{
+	return quiet_system("tc qdisc show dev lo | grep -q clsact") == 0;
+}
+
+static void test_comes_and_goes(void **state)
+{
+	const struct family *f = &families[DP_V4];
+	struct dp_backend to = { ip(f->a), POD_PORT };
+	struct dp_service cluster = service(f->cluster, PORT, DP_CLUSTER_IP, &to), tcp = cluster;
+	struct dp_service node = service("0.0.0.0", NODE_PORT, DP_NODE_PORT, &to);
+
+	tcp.proto = IPPROTO_TCP;
+	set(&tcp);
+	assert_false(has_pair());
+	set(&cluster);
+	assert_true(has_pair());
+	assert_false(lo_has_qdisc());
+	set(&node);
+	assert_true(lo_has_program());
+	unset(&node);
+	assert_false(lo_has_qdisc());
+	assert_true(has_pair());
+	unset(&cluster);
+	assert_false(has_pair());
+	unset(&tcp);
+}
+
+static uint32_t look_for(enum dp_drift_kind kind)
+{
+	struct dp_drift found = { 0 };
+
+	ok(dataplane_drift(world.dp, &found, err));
+	return found.n[kind];
+}
+
+static void test_restart_and_drift(void **state)
+{
+	const struct family *f = *state;
+	struct dp_backend to = { ip(f->a), POD_PORT };
+	struct dp_service cluster = service(f->cluster, PORT, DP_CLUSTER_IP, &to);
+	struct dp_service node = service(text_is_v6(f->node) ? "::" : "0.0.0.0", NODE_PORT, DP_NODE_PORT, &to);
+	char line[200];
+
+	set(&cluster);
+	set(&node);
+	dataplane_close(world.dp);
+	world_open();
+	expect_way(f, f->cluster, PORT, a.ns, POD_PORT, f->hidden);
+	assert_int_equal(look_for(DP_DRIFT_ROUTE), 0);
+	snprintf(line, sizeof(line), "ip -%d route del %s", text_is_v6(f->node) ? 6 : 4, f->cluster);
+	assert_int_equal(quiet_system(line), 0);
+	assert_int_equal(look_for(DP_DRIFT_ROUTE), 1);
+	expect_way(f, f->cluster, PORT, a.ns, POD_PORT, f->hidden);
+	assert_int_equal(quiet_system("tc filter del dev lo egress"), 0);
+	assert_int_equal(look_for(DP_DRIFT_FILTER), 1);
+	assert_int_equal(look_for(DP_DRIFT_FILTER), 0);
+	expect_way(f, f->node, NODE_PORT, a.ns, POD_PORT, f->hidden);
+	assert_int_equal(quiet_system("ip link del $(ip -o link show | sed -n 's/.*: \\(k3cown[0-9a-f]*\\)@.*/\\1/p' | "
+				      "head -1)"),
+			 0);
+	assert_int_equal(look_for(DP_DRIFT_FILTER), 1);
+	expect_way(f, f->cluster, PORT, a.ns, POD_PORT, f->hidden);
+	expect_way(f, f->node, NODE_PORT, a.ns, POD_PORT, f->hidden);
+	/* what was deleted while nobody looked is not there any more */
+	unset(&node);
+	unset(&cluster);
+	assert_false(has_pair());
+}
+
+static void test_purge(void **state)
+{
+	const struct family *f = &families[DP_V4];
+	struct dp_backend to = { ip(f->a), POD_PORT };
+	struct dp_service node = service("0.0.0.0", NODE_PORT, DP_NODE_PORT, &to);
+
+	set(&node);
+	dataplane_close(world.dp);
+	world.dp = NULL;
+	ok(dataplane_purge(world.pin_dir, err));
+	assert_false(has_pair());
+	assert_false(lo_has_qdisc());
+	world_open();
+}
+
+/* ---- associations ---- */
+
+static bool has_sctp(void)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_SCTP);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+static int sctp_in(int ns, const char *like)
+{
+	return sock_in_domain(ns, text_is_v6(like) ? AF_INET6 : AF_INET, SOCK_STREAM, IPPROTO_SCTP);
+}
+
+/* Large pieces find out what the way takes. */
+static void expect_association(int at, const char *any, const char *addr, uint16_t port)
+{
+	int server = sctp_in(at, addr), client = sctp_in(world_host_ns(), addr), conn;
+	union any_addr here = any_of(any, POD_PORT), there = any_of(addr, port), peer;
+	socklen_t len = sizeof(peer);
+
+	assert_int_equal(bind(server, &here.sa, any_len(&here)), 0);
+	assert_int_equal(listen(server, 4), 0);
+	if (connect(client, &there.sa, any_len(&there)) < 0)
+		fail_msg("SCTP to %s:%u: %s", addr, port, strerror(errno));
+	conn = accept_any(server, NULL);
+	assert_int_equal(getpeername(client, &peer.sa, &len), 0);
+	assert_true(any_is(&peer, addr, port));
+	pass_bytes(client, conn, "question");
+	pass_bytes(conn, client, "answer");
+	pass_bulk(conn, client);
+	pass_bulk(client, conn);
+	pass_bytes(client, conn, "goodbye");
+	close(conn);
+	close(client);
+	close(server);
+}
+
+static void test_associations(void **state)
+{
+	const struct family *f = *state;
+	const char *any = text_is_v6(f->node) ? "::" : "0.0.0.0";
+	const struct {
+		const char *addr;
+		int ns;
+	} ends[] = { { f->a, a.ns }, { f->outside, world.outside }, { f->node, world_host_ns() } };
+
+	if (!has_sctp()) {
+		print_message("no SCTP sockets here\n");
+		skip();
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+		struct dp_backend to = { ip(ends[i].addr), POD_PORT };
+		struct dp_service cluster = service(f->cluster, PORT, DP_CLUSTER_IP, &to);
+		struct dp_service node = service(any, NODE_PORT, DP_NODE_PORT, &to);
+		struct dp_service external = service(f->external, PORT, DP_EXTERNAL, &to);
+
+		set(&cluster);
+		set(&node);
+		set(&external);
+		print_message("to %s\n", ends[i].addr);
+		expect_association(ends[i].ns, any, f->cluster, PORT);
+		expect_association(ends[i].ns, any, f->node, NODE_PORT);
+		expect_association(ends[i].ns, any, f->external, PORT);
+		unset(&cluster);
+		unset(&node);
+		unset(&external);
+	}
+}
+
+static void test_association_refused(void **state)
+{
+	const struct family *f = *state;
+	struct dp_service cluster = service(f->cluster, PORT, DP_CLUSTER_IP, NULL);
+	struct dp_service node = service(text_is_v6(f->node) ? "::" : "0.0.0.0", NODE_PORT, DP_NODE_PORT, NULL);
+	union any_addr to = any_of(f->cluster, PORT), to_node = any_of(f->node, NODE_PORT);
+	int fd;
+
+	if (!has_sctp()) {
+		print_message("no SCTP sockets here\n");
+		skip();
+	}
+	set(&cluster);
+	set(&node);
+	fd = sctp_in(world_host_ns(), f->node);
+	assert_int_equal(connect(fd, &to.sa, any_len(&to)), -1);
+	assert_int_equal(errno, ECONNREFUSED);
+	close(fd);
+	fd = sctp_in(world_host_ns(), f->node);
+	assert_int_equal(connect(fd, &to_node.sa, any_len(&to_node)), -1);
+	assert_int_equal(errno, ECONNREFUSED);
+	close(fd);
+	unset(&cluster);
+	unset(&node);
+}
+
+#define BOTH(test_)                                                                                                    \
+	{ #test_ " IPv4", test_, setup, teardown, &families[DP_V4] },                                                  \
+	{                                                                                                              \
+#test_ " IPv6", test_, setup, teardown, &families[DP_V6]                                               \
+	}
+
+static int tests(void)
+{
+	const struct CMUnitTest all[] = {
+		BOTH(test_to_pods),
+		BOTH(test_beyond),
+		BOTH(test_policy),
+		BOTH(test_refused),
+		BOTH(test_affinity),
+		cmocka_unit_test_setup_teardown(test_comes_and_goes, setup, teardown),
+		BOTH(test_restart_and_drift),
+		BOTH(test_associations),
+		BOTH(test_association_refused),
+		cmocka_unit_test_setup_teardown(test_purge, setup, teardown),
+	};
+
+	world_uplink();
+	route_in(world_host_ns(), "0.0.0.0", 0, OUTSIDE_IP, NULL);
+	route_in(world_host_ns(), "::", 0, OUTSIDE_IP6, NULL);
+	world_open();
+	return world_close(cmocka_run_group_tests(all, NULL, NULL));
+}
+
+int main(void)
+{
+	return world_run(tests);
+}

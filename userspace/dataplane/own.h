@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The way of the host's own packets to Services (own.c). Inside the room only. Loop thread. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "userspace/base/err.h"
+#include "userspace/dataplane/netlink.h"
+
+struct dataplane;
+struct k3c_addr;
+struct k3c_service_key;
+
+/* Remembers the frontends that stand in the maps, and builds what they need. */
+int own_open(struct dataplane *dp, struct err *err);
+void own_finish(struct dataplane *dp);
+/* Everything as it has to be: after programs or the node's addresses changed, or something was taken away. */
+int own_sync(struct dataplane *dp, struct err *err);
+/* A frontend stands, or no longer does. */
+int own_service_set(struct dataplane *dp, const struct k3c_service_key *key, struct err *err);
+int own_service_delete(struct dataplane *dp, const struct k3c_service_key *key, struct err *err);
+/* What drift.c looks at. 0: there is no pair. */
+int own_ifindex(const struct dataplane *dp);
+bool own_has_lo(const struct dataplane *dp);
+bool own_is_missing(struct dataplane *dp);
+bool own_has_route(const struct dataplane *dp, const struct k3c_addr *addr);
+typedef void own_route_fn(void *arg, const struct k3c_addr *dst, int ifindex);
+void own_each_route(const struct dataplane *dp, own_route_fn *fn, void *arg);
+/* As the map says it, whoever asks. */
+bool own_is_attached(struct dataplane *dp, bool lo);
+/* The pair and the program on `lo`. links_map: -1, nothing is known of who made the qdisc there. */
+void own_purge(struct nl *nl, const char *pin_dir, int links_map);
