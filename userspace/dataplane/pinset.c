@@ -122,6 +122,8 @@ void pinset_drop_old(const char *pin_dir, const char *kind)
 	while ((number = pinset_old_below(pin_dir, kind, number)))
 		if (pinset_old_path(pin_dir, kind, number, path))
 			pinset_drop(path);
+	if (pinset_format(path, pin_dir, kind, PINSET_NEW))
+		pinset_drop(path);
 }
 
 /* ---- another one ---- */

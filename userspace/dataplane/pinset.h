@@ -17,6 +17,7 @@ void pinset_own(const char *pin_dir, const char *kind, char ret[static DP_PATH_M
 /* The i-th replaced one, the newest first; false: there are fewer. */
 bool pinset_old(const char *pin_dir, const char *kind, size_t i, char ret[static DP_PATH_MAX]);
 void pinset_drop(const char *folder);
+/* All of them, and what was never finished. */
 void pinset_drop_old(const char *pin_dir, const char *kind);
 
 int pinset_begin(const char *pin_dir, const char *kind, struct err *err);
