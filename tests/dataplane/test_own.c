@@ -3,7 +3,7 @@
  * what leads them there, and that it comes and goes. Associations of real sockets where the kernel has them. */
 #include "tests/dataplane/world.h"
 
-#include <sys/wait.h>
+#include <linux/pkt_sched.h>
 
 #include "tests/dataplane/packet_sums.h"
 #include "userspace/dataplane/own.h"
@@ -286,24 +286,51 @@ static void test_affinity(void **state)
 
 /* ---- what leads there ---- */
 
-static int quiet_system(const char *line)
+/* The end that packets are sent into; 0: none. */
+static int pair(void)
 {
-	return WEXITSTATUS(system(line));
+	struct if_nameindex *all = if_nameindex();
+	int found = 0;
+
+	assert_non_null(all);
+	for (struct if_nameindex *l = all; l->if_index; l++)
+		if (strncmp(l->if_name, DP_LINK_PREFIX "own", 6) == 0 && strncmp(l->if_name, DP_LINK_PREFIX "ownb", 7))
+			found = (int)l->if_index;
+	if_freenameindex(all);
+	return found;
 }
 
-static bool has_pair(void)
+static int seen(const struct nlmsghdr *h, void *arg)
 {
-	return quiet_system("ip -o link show | grep -q ': k3cown'") == 0;
-}
+	const struct tcmsg *t = mnl_nlmsg_get_payload(h);
 
-static bool lo_has_program(void)
-{
-	return quiet_system("tc filter show dev lo egress 2>/dev/null | grep -q own_lo") == 0;
+	if (t->tcm_ifindex == 1 && t->tcm_parent == TC_H_CLSACT)
+		*(bool *)arg = true;
+	return 0;
 }
 
 static bool lo_has_qdisc(void)
 {
-	return quiet_system("tc qdisc show dev lo | grep -q clsact") == 0;
+	struct nlmsghdr *h = nl_request(world.dp->nl, RTM_GETQDISC, NLM_F_DUMP);
+	bool found = false;
+
+	mnl_nlmsg_put_extra_header(h, sizeof(struct tcmsg));
+	ok(nl_query(world.dp->nl, seen, &found, err));
+	return found;
+}
+
+static void delete_route(const char *addr)
+{
+	struct dp_addr dst = ip(addr);
+	struct nl_route r = { .family = text_is_v6(addr) ? AF_INET6 : AF_INET,
+			      .bits = text_is_v6(addr) ? 128 : 32,
+			      .type = RTN_UNICAST,
+			      .scope = RT_SCOPE_NOWHERE,
+			      .dst = dp_addr_in(&dst),
+			      .ifindex = pair() };
+
+	nl_put_route(world.dp->nl, RTM_DELROUTE, &r, 0);
+	ok(nl_commit(world.dp->nl, err));
 }
 
 static void test_comes_and_goes(void **state)
@@ -315,17 +342,17 @@ static void test_comes_and_goes(void **state)
 
 	tcp.proto = IPPROTO_TCP;
 	set(&tcp);
-	assert_false(has_pair());
+	assert_false(pair());
 	set(&cluster);
-	assert_true(has_pair());
+	assert_true(pair());
 	assert_false(lo_has_qdisc());
 	set(&node);
-	assert_true(lo_has_program());
+	assert_true(lo_has_qdisc());
 	unset(&node);
 	assert_false(lo_has_qdisc());
-	assert_true(has_pair());
+	assert_true(pair());
 	unset(&cluster);
-	assert_false(has_pair());
+	assert_false(pair());
 	unset(&tcp);
 }
 
@@ -343,7 +370,6 @@ static void test_restart_and_drift(void **state)
 	struct dp_backend to = { ip(f->a), POD_PORT };
 	struct dp_service cluster = service(f->cluster, PORT, DP_CLUSTER_IP, &to);
 	struct dp_service node = service(text_is_v6(f->node) ? "::" : "0.0.0.0", NODE_PORT, DP_NODE_PORT, &to);
-	char line[200];
 
 	set(&cluster);
 	set(&node);
@@ -351,24 +377,23 @@ static void test_restart_and_drift(void **state)
 	world_open();
 	expect_way(f, f->cluster, PORT, a.ns, POD_PORT, f->hidden);
 	assert_int_equal(look_for(DP_DRIFT_ROUTE), 0);
-	snprintf(line, sizeof(line), "ip -%d route del %s", text_is_v6(f->node) ? 6 : 4, f->cluster);
-	assert_int_equal(quiet_system(line), 0);
+	delete_route(f->cluster);
 	assert_int_equal(look_for(DP_DRIFT_ROUTE), 1);
 	expect_way(f, f->cluster, PORT, a.ns, POD_PORT, f->hidden);
-	assert_int_equal(quiet_system("tc filter del dev lo egress"), 0);
+	nl_put_filter_delete(world.dp->nl, 1, false);
+	ok(nl_commit(world.dp->nl, err));
 	assert_int_equal(look_for(DP_DRIFT_FILTER), 1);
 	assert_int_equal(look_for(DP_DRIFT_FILTER), 0);
 	expect_way(f, f->node, NODE_PORT, a.ns, POD_PORT, f->hidden);
-	assert_int_equal(quiet_system("ip link del $(ip -o link show | sed -n 's/.*: \\(k3cown[0-9a-f]*\\)@.*/\\1/p' | "
-				      "head -1)"),
-			 0);
+	nl_put_link_delete(world.dp->nl, pair());
+	ok(nl_commit(world.dp->nl, err));
 	assert_int_equal(look_for(DP_DRIFT_FILTER), 1);
 	expect_way(f, f->cluster, PORT, a.ns, POD_PORT, f->hidden);
 	expect_way(f, f->node, NODE_PORT, a.ns, POD_PORT, f->hidden);
 	/* what was deleted while nobody looked is not there any more */
 	unset(&node);
 	unset(&cluster);
-	assert_false(has_pair());
+	assert_false(pair());
 }
 
 static void test_purge(void **state)
@@ -381,9 +406,9 @@ static void test_purge(void **state)
 	dataplane_close(world.dp);
 	world.dp = NULL;
 	ok(dataplane_purge(world.pin_dir, err));
-	assert_false(has_pair());
-	assert_false(lo_has_qdisc());
+	assert_false(pair());
 	world_open();
+	assert_false(lo_has_qdisc());
 }
 
 /* ---- associations ---- */
