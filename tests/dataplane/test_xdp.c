@@ -352,6 +352,12 @@ static void test_links(void **state)
 	link_delete("up1");
 	ok(dataplane_links_process(world.dp, err));
 	assert_int_equal(count_pins(), 1);
+	/* nobody keeps its Services: what it knows might be old, and tc does without */
+	dataplane_close(world.dp);
+	world.dp = NULL;
+	other = xdp_on("up0", XDP_FLAGS_DRV_MODE);
+	assert_int_not_equal(other, 0);
+	assert_int_not_equal(other, native);
 	/* the next server finds it, a change of mode moves it, and off is off */
 	open_with(DP_XDP_NATIVE);
 	assert_int_equal(xdp_on("up0", XDP_FLAGS_DRV_MODE), native);

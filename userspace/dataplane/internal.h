@@ -363,6 +363,8 @@ int direct_repair(struct dataplane *dp, uint32_t *found, struct err *err);
 /* xdp.c */
 /* The program on exactly these links, as the options say; the others lose it. */
 void xdp_sync(struct dataplane *dp, const int *ifindexes, size_t n);
+/* Until the next start everything is left to tc. */
+void xdp_rest(const struct dataplane *dp);
 void xdp_purge(const char *pin_dir);
 /* On how many links. */
 uint32_t xdp_attached(const struct dataplane *dp);

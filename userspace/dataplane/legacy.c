@@ -8,7 +8,7 @@
  * no rules, until the older server has written the policies of today; the generation is raised, so that no verdict
  * outlives the change. It fills the rest from the objects. What it does not know of stays attached as it was then: bind
  * programs refuse the node ports of that time, bandwidth limits stay, and so do programs on links without Ethernet
- * headers and XDP, whose Services get no news: XDP is to be turned off before.
+ * headers, whose Services get no news. XDP rests from the orderly end on (xdp.c).
  *
  * Stays until no build is supported any more whose maps are k3c_endpoint_v1 and k3c_meta_v1. Loop thread. */
 #include "userspace/dataplane/legacy.h"
@@ -149,4 +149,5 @@ void legacy_leave(struct dataplane *dp)
 		if (r < 0)
 			log_warn("what an older build would need was not left step=%zu error=\"%s\"", i, strerror(-r));
 	}
+	xdp_rest(dp);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The XDP program on the host's links, where the options ask for it: a pinned link for each, named after the mode and
  * the interface, so that a later server knows what is there. A driver that cannot run it is told once and its link
- * goes on with tc alone. Loop thread. */
+ * goes on with tc alone. What ends in an orderly way leaves a program on them that passes everything on: an older build
+ * may come next that knows nothing of XDP, and tc does the same work meanwhile. Loop thread. */
 #include <bpf/bpf.h>
 #include <dirent.h>
 #include <errno.h>
@@ -56,6 +57,49 @@ static int xdp_attach(struct dataplane *dp, int ifindex)
 	if (link < 0)
 		return -errno;
 	return bpf_obj_pin(link, path) < 0 ? -errno : 0;
+}
+
+/* Of the same attach type as what it replaces: libbpf leaves that out where a kernel does not know it. */
+static int xdp_load_pass(enum bpf_attach_type type)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = type);
+	const struct bpf_insn pass[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = XDP_PASS },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+
+	return bpf_prog_load(BPF_PROG_TYPE_XDP, "xdp_rest", "GPL", pass, ARRAY_SIZE(pass), &opts);
+}
+
+static bool xdp_replace_by_pass(const char *path)
+{
+	static const enum bpf_attach_type types[] = { BPF_XDP, 0 };
+	_cleanup_close_ int link = bpf_obj_get(path);
+	bool done = link < 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(types) && !done; i++) {
+		_cleanup_close_ int program = xdp_load_pass(types[i]);
+
+		done = program >= 0 && bpf_link_update(link, program, NULL) == 0;
+	}
+	return done || errno == ENOLINK; /* its interface is gone */
+}
+
+/* The link itself stays: taking it away would make some drivers set up their queues anew. */
+void xdp_rest(const struct dataplane *dp)
+{
+	_cleanup_free_ char *dir = mem_printf("%s/links", dp->pin_dir);
+	DIR *d = opendir(dir);
+	struct dirent *e;
+
+	while (d && (e = readdir(d))) {
+		_cleanup_free_ char *path = mem_printf("%s/%s", dir, e->d_name);
+
+		if (strncmp(e->d_name, XDP_PIN, strlen(XDP_PIN)) == 0 && !xdp_replace_by_pass(path))
+			log_warn("xdp goes on without a server link=%s error=\"%s\"", e->d_name, strerror(errno));
+	}
+	if (d)
+		closedir(d);
 }
 
 static bool xdp_wants(const struct dataplane *dp, const char *pin, const int *ifindexes, size_t n)
