@@ -99,6 +99,30 @@ class Inspect(Case):
         self.assertRegex(line, rf"^demo +web +ClusterIP +{self.ip}:80/TCP +\S+:8080,\S+:8080,\S+:8080 +same +<none> +all +yes$")
         self.assertTrue(any(t.startswith("default ") and "kubernetes" in t for t in text), text)
 
+    def test_order(self):
+        """Rows come in an order of their own, not in the maps'."""
+        order = lambda rows, *keys: [tuple(r.get(k, "") for k in keys) for r in rows]
+        for rows, keys in ((self.json("service", "list")["services"], ("namespace", "name", "kind", "port", "protocol")),
+                           (self.node.status()["services"], ("namespace", "name", "kind", "port", "protocol")),
+                           (self.node.status()["policies"], ("namespace", "pod", "address"))):
+            self.assertGreater(len(rows), 2)
+            self.assertEqual(order(rows, *keys), sorted(order(rows, *keys)))
+
+    def test_words(self):
+        """What is wrong with what was said."""
+        for argv, code, said in ((("service", "list", "-n", "a/b"), 2, '"a/b" is no namespace'),
+                                 (("service", "list", "-n", "nobody"), 0, "no Service of namespace nobody"),
+                                 (("status", "--help"), 0, ""), (("status", "--output", "json"), 0, ""),
+                                 (("status", "-o", "yaml"), 2, "only json is known"),
+                                 (("status", "more"), 2, 'unexpected argument "more"; usage: k3c-bpf status'),
+                                 (("trace", "--to", "web", "--port", "80"), 2, "--from is missing; usage: "),
+                                 (("trace", "--from", "host", "--port", "80"), 2, "--to is missing; usage: "),
+                                 (("trace", "--from", "host", "--to", "web"), 2, "--port is missing; usage: "),
+                                 (("policy", "get", "demo/none"), 2, "none that runs is known to the running server")):
+            done = self.node.k3c(*argv, check=False)
+            self.assertEqual((done.returncode, said in done.stderr), (code, True), (argv, done.stderr))
+            self.assertEqual(done.stderr == "", said == "", done.stderr)
+
     # ---- policy get ----
 
     def test_policy_get(self):
@@ -223,6 +247,31 @@ class Inspect(Case):
             self.assertIn(reason, doc["reason"], to)
         self.assertNotEqual(self.ask("allowed", "http://127.0.0.1:31080").returncode, 0)
         self.assertNotEqual(self.ask("allowed", f"http://{self.ip}:81").returncode, 0)
+
+    def test_trace_of_ends(self):
+        """Ends as people write them: the node, an address in brackets, the name that DNS has; ICMP has no port."""
+        node = [a["address"] for a in self.node.get("nodes")["items"][0]["status"]["addresses"]
+                if a["type"] == "InternalIP"][0]
+        self.assertEqual(self.trace("--from", "allowed", "--to", "host", "--port", "31080", code=0)["to"],
+                         f"{node}:31080 the node")
+        for to in (f"[{self.ip}]", "web.demo.svc.cluster.local"):
+            self.assertEqual(self.trace("--from", "allowed", "--to", to, "--port", "80", code=0)["service"]["name"], "demo/web")
+        self.assertEqual(self.trace("--from", "denied", "--to", "allowed", "--protocol", "icmp", code=0)["protocol"], "ICMP")
+        # somebody outside has no use for the cluster's own address where there is another
+        self.node.apply(json.dumps({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "outer", "namespace": "demo"},
+                                    "spec": {"selector": {"app": "nobody"}, "ports": [{"port": 82}],
+                                             "externalIPs": ["192.0.2.82"]}}))
+        ask = lambda who: self.node.k3c("trace", "--from", who, "--to", "demo/outer", "--port", "82", check=False)
+        wait_for("its frontends", lambda: "192.0.2.82:82" in ask("198.51.100.1").stdout)
+        self.assertNotIn("192.0.2.82", ask("demo/allowed").stdout)
+        for argv, said in ((["--from", "svc/web", "--to", "web", "--port", "80"], "a Service asks nobody"),
+                           (["--from", "0.0.0.0", "--to", "web", "--port", "80"], "is nobody's address"),
+                           (["--from", "allowed", "--to", "web.demo", "--port", "80"], "NS/NAME"),
+                           (["--from", "allowed", "--to", "web", "--protocol", "icmp", "--port", "80"], "ICMP has none"),
+                           (["--from", "allowed", "--to", "web", "--port", "80", "more"], 'unexpected argument "more"')):
+            done = self.node.k3c("trace", "-n", "demo", *argv, check=False)
+            self.assertEqual((done.returncode, done.stdout), (2, ""), argv)
+            self.assertIn(said, done.stderr)
 
     def test_trace_errors(self):
         for argv, said in ((["--from", "nobody", "--to", "web", "--port", "80"], "pod demo/nobody"),
@@ -427,7 +476,6 @@ class Inspect(Case):
         self.trace("--from", "denied", "--to", "svc/web", "--port", "80", code=1)
         self.assertEqual(self.json("policy", "get", "demo/" + self.web[0])["ingressPolicies"], ["web"])
         m = self.monitor("--type", "drop", "--reason", "policy-ingress", "--count", "1")
-        denied = doc["services"][0]["kernel"][0]
         # a rule is taken away by hand: now maps and objects disagree
         rules = self.pinned("k3c_rule", 16)
         for key in rules.keys():
@@ -438,7 +486,7 @@ class Inspect(Case):
         self.ask("denied")
         event = json.loads(m.stdout.readline())
         self.assertEqual(event["reason"], "policy-ingress")
-        self.assertEqual(event["from"]["pod"], "demo/denied", denied)
+        self.assertEqual(event["from"]["pod"], "demo/denied", event)
 
 
 if __name__ == "__main__":

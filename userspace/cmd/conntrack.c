@@ -155,7 +155,10 @@ static int conntrack_list(struct conntrack *c, const char *pod, bool as_json, st
 	if (pod && !inspect_split_name(pod, "default", &c->in.arena, &ns, &name))
 		return err_set(err, -EINVAL, "--pod: \"%.64s\" is no [NS/]NAME", pod);
 	if (pod && !(c->pod = inspect_find_pod(&c->in, ns, name)))
-		return err_set(err, -ENOENT, "pod %s/%s: not known to %s", ns, name, c->in.objects);
+		return err_set(err, -ENOENT, "pod %s/%s: none that runs is known to %s", ns, name, c->in.objects);
+	if (c->pod && json_get_bool(c->pod, "hostNetwork", false))
+		return err_set(err, -ENOENT, "pod %s/%s is on the host's network: ask for an address of the node", ns,
+			       name);
 	c->rows = json_new_array(&c->in.arena);
 	if (c->connections)
 		r = dataplane_conn_each(c->in.dp, conntrack_conn, c, err);

@@ -196,6 +196,22 @@ static void limits_print(const struct json *endpoint)
 		       json_get_bool(limits, "egressDelayed", false) ? "delayed" : "dropped");
 }
 
+/* The addresses of a pod have a set of rules each, which mostly say the same: then once. */
+static void rules_print_all(struct policy_get *p, const struct json *endpoints)
+{
+	const struct json *first = json_first(endpoints);
+	bool same = true;
+
+	json_foreach(e, endpoints)
+		same = same && json_equal(json_get(e, "rules"), json_get(first, "rules"));
+	json_foreach(e, endpoints) {
+		if (!same)
+			printf("\n%.*s:", STR_ARG(json_get_str(e, "address")));
+		if (!same || e == first)
+			rules_print(p, e);
+	}
+}
+
 static void policy_print(struct policy_get *p, const struct json *v)
 {
 	static const char *const heads[] = { "NAMESPACE",
@@ -216,9 +232,7 @@ static void policy_print(struct policy_get *p, const struct json *v)
 	table_print(&t);
 	table_finish(&t);
 	limits_print(json_first(json_get(v, "endpoints")));
-	/* Addresses of one pod have one set of rules each, but for prefixes they say the same. */
-	json_foreach(e, json_get(v, "endpoints"))
-		rules_print(p, e);
+	rules_print_all(p, json_get(v, "endpoints"));
 }
 
 static int policy_get(struct policy_get *p, const char *ns, const char *name, bool as_json, struct err *err)
@@ -232,7 +246,10 @@ static int policy_get(struct policy_get *p, const char *ns, const char *name, bo
 		return r;
 	pod = inspect_find_pod(&p->in, ns, name);
 	if (!pod)
-		return err_set(err, -ENOENT, "pod %s/%s: not known to %s", ns, name, p->in.objects);
+		return err_set(err, -ENOENT, "pod %s/%s: none that runs is known to %s", ns, name, p->in.objects);
+	if (json_get_bool(pod, "hostNetwork", false))
+		return err_set(err, -ENOENT, "pod %s/%s is on the host's network: to policies it is the node", ns,
+			       name);
 	dataplane_endpoint_each(p->in.dp, note_identity, p, NULL);
 	json_set_cstr(a, v, "namespace", ns);
 	json_set_cstr(a, v, "name", name);
@@ -254,8 +271,8 @@ static int policy_get(struct policy_get *p, const char *ns, const char *name, bo
 		json_append(endpoints, row);
 	}
 	if (!json_count(endpoints))
-		return err_set(err, -ENOENT,
-			       "pod %s/%s has no entry in the maps (on the host's network, or not started)", ns, name);
+		return err_set(err, -ENOENT, "pod %s/%s has no entry in the maps: it has not started, or it has ended",
+			       ns, name);
 	if (as_json)
 		inspect_print_json(v, true);
 	else

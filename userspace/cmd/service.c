@@ -66,7 +66,7 @@ static void service_row(struct table *t, struct arena *a, const struct json *s, 
 		table_cell(t, "yes");
 }
 
-static void service_print(struct inspect *in, const struct json *rows)
+static void service_print(struct inspect *in, const char *ns, const struct json *rows)
 {
 	static const char *const heads[] = { "NAMESPACE", "NAME",     "KIND",    "FRONTEND", "BACKENDS",
 					     "OUTSIDE",   "AFFINITY", "SOURCES", "SYNC",     NULL };
@@ -77,6 +77,8 @@ static void service_print(struct inspect *in, const struct json *rows)
 		service_row(&t, &in->arena, row, in->network != NULL);
 	table_print(&t);
 	table_finish(&t);
+	if (ns && !json_count(rows))
+		fprintf(stderr, "k3c-bpf service: no Service of namespace %s has an address or a port\n", ns);
 	if (!in->server)
 		fprintf(stderr, "k3c-bpf service: names and wishes are from %s\n", in->objects);
 }
@@ -92,7 +94,7 @@ static int service_list(struct inspect *in, const char *ns, bool as_json, struct
 		if (!ns || str_is(json_get_str(row, "namespace"), ns))
 			json_append(rows, json_clone(&in->arena, row));
 	if (!as_json) {
-		service_print(in, rows);
+		service_print(in, ns, rows);
 		return 0;
 	}
 	json_set_bool(&in->arena, out, "server", in->server);
@@ -121,6 +123,8 @@ int cmd_service(int argc, char **argv)
 	}
 	if (r == 0)
 		r = args_output(output, &as_json, &err);
+	if (r == 0 && ns && strchr(ns, '/'))
+		r = err_set(&err, -EINVAL, "-n: \"%.64s\" is no namespace", ns);
 	if (r == 0 && (words.n != 1 || strcmp(words.items[0], "list") != 0))
 		r = err_set(&err, -EINVAL, "usage: %s", SERVICE_USAGE);
 	if (r < 0) {

@@ -6,11 +6,13 @@
 
 #include "userspace/apiserver/pki.h"
 #include "userspace/base/clock.h"
+#include "userspace/cmd/args.h"
 #include "userspace/cmd/cmd.h"
 #include "userspace/cmd/features.h"
 #include "userspace/cmd/status_collect.h"
 
 #define STATUS_CERTIFICATES_MAX 8
+#define STATUS_USAGE "k3c-bpf status [-o json]"
 
 static void status_certificates(const struct config *config, struct arena *a, struct json *status)
 {
@@ -127,23 +129,24 @@ int cmd_status(int argc, char **argv)
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	_cleanup_err_ struct err err = ERR_INIT;
 	_cleanup_buf_ struct buf out = BUF_INIT;
-	bool as_json = false;
+	const char *output = NULL;
+	const struct arg args[] = {
+		{ "output", 'o', "json", "one JSON document", &output },
+	};
+	struct args_words words;
 	struct json *status;
-	int rest, n = 0;
+	bool as_json = false;
+	int r = args_parse(args, ARRAY_SIZE(args), argc - 1, argv + 1, &config, &words, &err);
 
-	/* -o json is this command's own: taken out before the table sees the rest. */
-	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "-ojson") == 0 || strcmp(argv[i], "-o=json") == 0) {
-			as_json = true;
-		} else if (strcmp(argv[i], "-o") == 0 && i + 1 < argc && strcmp(argv[i + 1], "json") == 0) {
-			as_json = true;
-			i++;
-		} else {
-			argv[1 + n++] = argv[i];
-		}
+	if (r == 1) {
+		args_help(STATUS_USAGE, args, ARRAY_SIZE(args));
+		return 0;
 	}
-	if (config_load(n, argv + 1, &config, &rest, &err) < 0 ||
-	    (rest < n && err_set(&err, -EINVAL, "unexpected argument \"%s\"", argv[1 + rest]) < 0)) {
+	if (r == 0)
+		r = args_output(output, &as_json, &err);
+	if (r == 0 && words.n)
+		r = err_set(&err, -EINVAL, "unexpected argument \"%.64s\"; usage: %s", words.items[0], STATUS_USAGE);
+	if (r < 0) {
 		fprintf(stderr, "k3c-bpf status: %s\n", err_message(&err));
 		return CMD_EXIT_USAGE;
 	}

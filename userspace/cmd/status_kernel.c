@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the kernel holds, read from the pins, beside what the objects say. Works without a server. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "userspace/base/map.h"
@@ -10,6 +11,34 @@
 #include "userspace/netctl/status.h"
 
 #define STATUS_ROWS_MAX 256
+
+static int row_cmp(const void *pa, const void *pb, void *arg)
+{
+	const struct json *a = *(const struct json *const *)pa, *b = *(const struct json *const *)pb;
+
+	for (const char *const *key = arg; *key; key++) {
+		int64_t na = json_get_int(a, *key, 0), nb = json_get_int(b, *key, 0);
+		int d = na != nb ? (na > nb) - (na < nb) : str_cmp(json_get_str(a, *key), json_get_str(b, *key));
+
+		if (d)
+			return d;
+	}
+	return 0;
+}
+
+/* The same rows by these members, whatever order maps had them in. */
+static struct json *rows_sorted(struct arena *a, struct json *rows, const char *const *keys)
+{
+	struct json **items = arena_new_array(a, struct json *, json_count(rows) + 1), *sorted = json_new_array(a);
+	size_t n = 0;
+
+	json_foreach(row, rows)
+		items[n++] = row;
+	qsort_r(items, n, sizeof(*items), row_cmp, (void *)keys);
+	for (size_t i = 0; i < n; i++)
+		json_append(sorted, items[i]);
+	return sorted;
+}
 
 struct kernel_services {
 	struct arena *arena;
@@ -95,6 +124,7 @@ static struct json *frontend_row(struct arena *a, const struct json *service, co
 
 struct json *status_kernel_services(struct dataplane *dp, struct arena *a, const struct json *network)
 {
+	static const char *const order[] = { "namespace", "name", "kind", "port", "protocol", "address", NULL };
 	struct kernel_services k = { .arena = a };
 	struct json *rows = json_new_array(a);
 
@@ -109,7 +139,7 @@ struct json *status_kernel_services(struct dataplane *dp, struct arena *a, const
 	map_foreach(e, &k.by_key)
 		json_append(rows, frontend_row(a, NULL, NULL, e->value));
 	map_finish(&k.by_key);
-	return rows;
+	return rows_sorted(a, rows, order);
 }
 
 struct kernel_policies {
@@ -271,6 +301,7 @@ int status_add_kernel(const struct config *config, struct arena *a, struct json 
 		      struct err *err)
 {
 	struct kernel_policies policies = { a, NULL, json_get(network, "pods"), json_new_array(a) };
+	static const char *const order[] = { "namespace", "pod", "address", NULL };
 	_cleanup_err_ struct err missing = ERR_INIT;
 	struct json *kernel = json_new_object(a);
 	struct dataplane *dp;
@@ -286,7 +317,7 @@ int status_add_kernel(const struct config *config, struct arena *a, struct json 
 	policies.dp = dp;
 	json_set(status, "services", status_kernel_services(dp, a, network));
 	dataplane_policy_each(dp, kernel_policy, &policies, NULL);
-	json_set(status, "policies", policies.rows);
+	json_set(status, "policies", rows_sorted(a, policies.rows, order));
 	json_set(kernel, "drops", kernel_drops(dp, a));
 	json_set(kernel, "programs", kernel_programs(dp, a));
 	json_set(kernel, "maps", kernel_maps(dp, a));

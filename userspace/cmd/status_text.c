@@ -7,6 +7,7 @@
 
 #define STATUS_FILL_WARN 90 /* percent */
 #define STATUS_BACKENDS_SHOWN 6
+#define STATUS_PLACE_MAX 80
 
 static void print_bytes(int64_t n)
 {
@@ -93,17 +94,29 @@ static void print_store(const struct json *store)
 	print_encryption(store);
 }
 
+/* With brackets where a port follows an IPv6 address. */
+static void place_text(char *ret, size_t size, const struct json *v)
+{
+	struct str address = json_get(v, "address") ? json_get_str(v, "address") : STR("*");
+	bool v6 = str_find(address, ':') >= 0;
+
+	snprintf(ret, size, "%s%.*s%s:%" PRId64, v6 ? "[" : "", STR_ARG(address), v6 ? "]" : "",
+		 json_get_int(v, "port", 0));
+}
+
 static void print_backends(const struct json *list)
 {
 	size_t n = 0;
 
 	json_foreach(b, list) {
+		char place[STATUS_PLACE_MAX];
+
 		if (n++ == STATUS_BACKENDS_SHOWN) {
 			printf(" +%zu", json_count(list) - STATUS_BACKENDS_SHOWN);
 			break;
 		}
-		printf("%s%.*s:%" PRId64, n > 1 ? " " : "", STR_ARG(json_get_str(b, "address")),
-		       json_get_int(b, "port", 0));
+		place_text(place, sizeof(place), b);
+		printf("%s%s", n > 1 ? " " : "", place);
 	}
 	if (!n)
 		printf("(none)");
@@ -113,16 +126,15 @@ static void print_services(const struct json *services)
 {
 	if (!json_count(services))
 		return;
-	printf("\n%-32s %-10s %-28s %s\n", "SERVICE", "KIND", "FRONTEND", "BACKENDS (objects = kernel)");
+	printf("\n%-32s %-12s %-28s %s\n", "SERVICE", "KIND", "FRONTEND", "BACKENDS (objects = kernel)");
 	json_foreach(s, services) {
-		char name[256], place[96];
+		char name[256], place[STATUS_PLACE_MAX], frontend[STATUS_PLACE_MAX + 8];
 
 		snprintf(name, sizeof(name), "%.*s/%.*s", STR_ARG(json_get_str(s, "namespace")),
 			 STR_ARG(json_get_str(s, "name")));
-		snprintf(place, sizeof(place), "%.*s:%" PRId64 "/%.*s",
-			 STR_ARG(json_get(s, "address") ? json_get_str(s, "address") : STR("*")),
-			 json_get_int(s, "port", 0), STR_ARG(json_get_str(s, "protocol")));
-		printf("%-32s %-10.*s %-28s ", name, STR_ARG(json_get_str(s, "kind")), place);
+		place_text(place, sizeof(place), s);
+		snprintf(frontend, sizeof(frontend), "%s/%.*s", place, STR_ARG(json_get_str(s, "protocol")));
+		printf("%-32s %-12.*s %-28s ", name, STR_ARG(json_get_str(s, "kind")), frontend);
 		print_backends(json_get(s, "backends"));
 		if (json_get(s, "difference")) {
 			printf("\n%-32s !! %.*s; kernel: ", "", STR_ARG(json_get_str(s, "difference")));

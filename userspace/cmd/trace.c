@@ -11,9 +11,9 @@
 #include "userspace/cmd/cmd.h"
 #include "userspace/cmd/trace.h"
 
-#define TRACE_USAGE                                                                                                      \
-	"k3c-bpf trace --from [NS/]POD|IP|host --to [NS/]NAME|pod/[NS/]NAME|svc/[NS/]NAME|IP --port N [--protocol tcp] " \
-	"[-n NS] [-o json]"
+#define TRACE_USAGE                                                                                                    \
+	"k3c-bpf trace --from [NS/]POD|IP|host --to [NS/]NAME|pod/[NS/]NAME|svc/[NS/]NAME|IP|host --port N "           \
+	"[--protocol tcp] [-n NS] [-o json]"
 #define TRACE_EXIT_DENIED 1
 #define TRACE_EXIT_DISAGREE 3
 
@@ -123,6 +123,24 @@ static int trace_run(struct trace *t, const char *to, bool as_json, struct err *
 	return trace_exit(v);
 }
 
+/* Everything that it takes was said, and nothing else. */
+static int trace_complete(struct trace *t, const struct args_words *words, const char *to, bool port, struct err *err)
+{
+	bool portless = t->proto == IPPROTO_ICMP || t->proto == IPPROTO_ICMPV6;
+
+	if (words->n)
+		return err_set(err, -EINVAL, "unexpected argument \"%.64s\"; usage: %s", words->items[0], TRACE_USAGE);
+	if (!t->from_word || !to || (!port && !portless))
+		return err_set(err, -EINVAL, "%s is missing; usage: %s",
+			       !t->from_word ? "--from"
+			       : !to         ? "--to"
+					     : "--port",
+			       TRACE_USAGE);
+	if (port && portless)
+		return err_set(err, -EINVAL, "--port: ICMP has none");
+	return 0;
+}
+
 int cmd_trace(int argc, char **argv)
 {
 	_cleanup_(trace_finish) struct trace t = { .ns = "default", .proto = IPPROTO_TCP };
@@ -153,9 +171,8 @@ int cmd_trace(int argc, char **argv)
 		t.port_name = port;
 	else if (r == 0 && port)
 		r = args_port(port, &t.port, &err);
-	if (r == 0 &&
-	    (words.n || !t.from_word || !to || (!port && t.proto != IPPROTO_ICMP && t.proto != IPPROTO_ICMPV6)))
-		r = err_set(&err, -EINVAL, "usage: %s", TRACE_USAGE);
+	if (r == 0)
+		r = trace_complete(&t, &words, to, port != NULL, &err);
 	if (r == 0) {
 		r = inspect_open(&t.in, &err);
 		failed = r < 0 && r != -ENOENT;

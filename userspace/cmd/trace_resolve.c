@@ -2,6 +2,7 @@
 /* Words of the command line -> addresses. See trace.h. */
 #include <errno.h>
 #include <inttypes.h>
+#include <netinet/in.h>
 #include <string.h>
 
 #include "userspace/cmd/trace.h"
@@ -21,6 +22,16 @@ void trace_end_address(struct trace *t, const struct dp_addr *addr, struct trace
 	ret->name = pod ? pod : ret->is_node ? "the node" : "";
 }
 
+/* As inspect_place() writes it, too: "[fd00::1]". */
+static int trace_parse_address(struct trace *t, const char *word, struct dp_addr *ret)
+{
+	size_t n = strlen(word);
+
+	if (n > 2 && word[0] == '[' && word[n - 1] == ']')
+		word = arena_strndup(&t->in.arena, word + 1, n - 2);
+	return address_parse(str_of(word), ret);
+}
+
 /* The pod's address of that family; DP_FAMILIES: its first. */
 static int trace_pod_address(struct trace *t, const char *ns, const char *name, int family, struct dp_addr *ret,
 			     struct err *err)
@@ -28,8 +39,9 @@ static int trace_pod_address(struct trace *t, const char *ns, const char *name, 
 	const struct json *pod = inspect_find_pod(&t->in, ns, name);
 	struct dp_addr a;
 
-	if (!pod)
-		return err_set(err, -ENOENT, "pod %s/%s: not known to %s", ns, name, t->in.objects);
+	/* the files have those that ended, too */
+	if (!pod || json_get_bool(pod, "finished", false))
+		return err_set(err, -ENOENT, "pod %s/%s: none that runs is known to %s", ns, name, t->in.objects);
 	/* To the dataplane it is the node. */
 	if (json_get_bool(pod, "hostNetwork", false)) {
 		*ret = inspect_node_address(&t->in,
@@ -59,7 +71,7 @@ static bool trace_asks_in(struct trace *t, enum dp_family family)
 
 	if (strcmp(word, TRACE_HOST) == 0)
 		return true;
-	if (address_parse(str_of(word), &a) == 0)
+	if (trace_parse_address(t, word, &a) == 0)
 		return address_family(&a) == family;
 	if (strncmp(word, TRACE_PREFIX_POD, strlen(TRACE_PREFIX_POD)) == 0)
 		word += strlen(TRACE_PREFIX_POD);
@@ -133,15 +145,26 @@ uint16_t trace_endpoint_port(const struct trace *t, const struct json *endpoint)
 	return 0;
 }
 
-/* How good a frontend is to be asked at; 0: not at all. One with an address of its own before a port of the node, then
- * the cluster's first family before the other. */
-static int trace_frontend_rank(struct trace *t, const struct dp_addr *addr)
+/* An address that is neither a pod's nor the node's. */
+static bool trace_asks_from_outside(struct trace *t)
+{
+	struct dp_endpoint known;
+	struct dp_addr a;
+
+	return trace_parse_address(t, t->from_word, &a) == 0 && !address_is_loopback(&a) &&
+	       !dataplane_is_node_address(t->in.dp, &a) && dataplane_endpoint_get(t->in.dp, &a, &known) < 0;
+}
+
+/* How good a frontend is to be asked at; 0: not at all. From outside the cluster's own address last; one with an
+ * address of its own before a port of the node, then the cluster's first family before the other. */
+static int trace_frontend_rank(struct trace *t, const struct json *f, const struct dp_addr *addr)
 {
 	enum dp_family family = address_family(addr);
+	int rank = 1 + (family == inspect_primary(&t->in)) + 2 * !address_is_zero(addr);
 
 	if (!trace_asks_in(t, family))
 		return 0;
-	return 1 + (family == inspect_primary(&t->in)) + 2 * !address_is_zero(addr);
+	return rank + 4 * (!str_is(json_get_str(f, "kind"), "ClusterIP") && trace_asks_from_outside(t));
 }
 
 /* A port of the node is asked at the node's own address. */
@@ -160,7 +183,7 @@ static int trace_frontend_address(struct trace *t, const struct json *service, c
 		    address_parse(json_get_str(f, "address"), &a) < 0)
 			continue;
 		any = true;
-		rank = trace_frontend_rank(t, &a);
+		rank = trace_frontend_rank(t, f, &a);
 		if (rank <= best)
 			continue;
 		best = rank;
@@ -266,6 +289,14 @@ static int trace_to_name(struct trace *t, const char *word, bool pods, bool serv
 		return trace_service_address(t, ns, name, ret, err);
 	if (is_pod || !services)
 		return trace_to_pod(t, ns, name, ret, err);
+	/* the name that DNS has for a Service */
+	if (!strchr(word, '/') && trace_alias(t, str_of(word), &ns, &name))
+		return trace_service_address(t, ns, name, ret, err);
+	if (strchr(name, '.') && !strchr(word, '/'))
+		return err_set(err, -ENOENT,
+			       "%s/%s: neither a pod nor a Service, as known to %s (a namespace is said before "
+			       "the name: NS/NAME)",
+			       ns, name, t->in.objects);
 	return err_set(err, -ENOENT, "%s/%s: neither a pod nor a Service, as known to %s", ns, name, t->in.objects);
 }
 
@@ -274,7 +305,11 @@ int trace_resolve_to(struct trace *t, const char *word, struct err *err)
 	struct dp_addr addr;
 	int r = 0;
 
-	if (address_parse(str_of(word), &addr) < 0) {
+	if (strcmp(word, TRACE_HOST) == 0) {
+		addr = inspect_node_address(&t->in, trace_asks_in(t, inspect_primary(&t->in)) ? inspect_primary(&t->in)
+						    : inspect_primary(&t->in) == DP_V4        ? DP_V6
+											      : DP_V4);
+	} else if (trace_parse_address(t, word, &addr) < 0) {
 		bool pod = strncmp(word, TRACE_PREFIX_POD, strlen(TRACE_PREFIX_POD)) == 0;
 		bool service = strncmp(word, TRACE_PREFIX_SERVICE, strlen(TRACE_PREFIX_SERVICE)) == 0;
 
@@ -287,9 +322,12 @@ int trace_resolve_to(struct trace *t, const char *word, struct err *err)
 	}
 	if (r == 0 && t->port_name && !t->port)
 		r = err_set(err, -EINVAL, "--port: \"%.64s\": only ports of Services are asked by name", t->port_name);
-	if (r == 0)
-		trace_end_address(t, &addr, &t->to);
-	return r;
+	if (r < 0)
+		return r;
+	trace_end_address(t, &addr, &t->to);
+	if (t->proto == IPPROTO_ICMP || t->proto == IPPROTO_ICMPV6)
+		t->proto = address_family(&addr) == DP_V4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
+	return 0;
 }
 
 int trace_resolve_from(struct trace *t, struct err *err)
@@ -302,10 +340,14 @@ int trace_resolve_from(struct trace *t, struct err *err)
 
 	if (strcmp(word, TRACE_HOST) == 0) {
 		addr = inspect_node_address(&t->in, family);
-	} else if (address_parse(str_of(word), &addr) == 0) {
-		if (address_family(&addr) != family)
+	} else if (trace_parse_address(t, word, &addr) == 0) {
+		if (address_is_zero(&addr))
+			r = err_set(err, -EINVAL, "--from: %.64s is nobody's address", word);
+		else if (address_family(&addr) != family)
 			r = err_set(err, -EINVAL, "--from and --to are of two families");
 	} else {
+		if (strncmp(word, TRACE_PREFIX_SERVICE, strlen(TRACE_PREFIX_SERVICE)) == 0)
+			return err_set(err, -EINVAL, "--from: a Service asks nobody, its pods do: %.64s", word);
 		if (strncmp(word, TRACE_PREFIX_POD, strlen(TRACE_PREFIX_POD)) == 0)
 			word += strlen(TRACE_PREFIX_POD);
 		if (!inspect_split_name(word, t->ns, &t->in.arena, &ns, &name))
