@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bpf/include/conn.h"
 #include "bpf/include/nat.h"
 #include "userspace/base/mem.h"
 #include "userspace/base/clock.h"
@@ -146,6 +147,44 @@ static void test_what_is_newer(void **state)
 	assert_int_equal(n.port, htons(80));
 }
 
+static int conn_map(void)
+{
+	int fd = bpf_map_create(BPF_MAP_TYPE_LRU_HASH, NULL, sizeof(struct k3c_conn_key), sizeof(struct k3c_conn),
+				ENTRIES, NULL);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+/* Of a build that had one table for both. */
+static void test_datagrams_go_to_their_own_table(void **state)
+{
+	static const uint8_t protos[] = { IPPROTO_TCP, IPPROTO_SCTP, IPPROTO_UDP, IPPROTO_ICMP };
+	int from = conn_map(), to = conn_map(), datagrams = conn_map();
+	struct k3c_conn c = { .last_ns = ago(1), .initiator = 1 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(protos); i++) {
+		struct k3c_conn_key key = { .a_port = htons(80), .proto = protos[i] };
+
+		assert_int_equal(bpf_map_update_elem(from, &key, &c, BPF_ANY), 0);
+	}
+	/* twice: what is there stays as it is */
+	assert_int_equal(maps_copy_conn(from, to, datagrams, NULL), 0);
+	assert_int_equal(maps_copy_conn(from, to, datagrams, NULL), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(protos); i++) {
+		struct k3c_conn_key key = { .a_port = htons(80), .proto = protos[i] };
+		bool connection = i < 2;
+
+		memset(&c, 0, sizeof(c));
+		assert_int_equal(bpf_map_lookup_elem(connection ? to : datagrams, &key, &c), 0);
+		assert_int_equal(c.initiator, 1);
+		assert_int_equal(bpf_map_lookup_elem(connection ? datagrams : to, &key, &c), -ENOENT);
+	}
+	close(from);
+	close(to);
+	close(datagrams);
+}
+
 /* The clock of a machine that just booted: what ended before it began is not to be told from what is older. */
 static int await_clock(void **state)
 {
@@ -160,6 +199,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_what_ended_stays_behind, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_an_end_after_the_copy, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_newer, setup, teardown),
+		cmocka_unit_test(test_datagrams_go_to_their_own_table),
 	};
 
 	return cmocka_run_group_tests(tests, await_clock, NULL);

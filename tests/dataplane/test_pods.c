@@ -3,6 +3,8 @@
  * pass, and a change cuts what is established. */
 #include "tests/dataplane/world.h"
 
+#include <bpf/bpf.h>
+
 static struct test_pod a, b;
 
 static int setup(void **state)
@@ -224,6 +226,44 @@ static void test_spoof(void **state)
 	close(sock);
 }
 
+static bool namespace_is_known(const struct test_pod *p)
+{
+	uint32_t key = (uint32_t)p->ifindex, nsid;
+
+	return bpf_map_lookup_elem(world.dp->maps[DP_MAP_NSID], &key, &nsid) == 0;
+}
+
+/* Where programs ask for sockets: also of pods that were there before, and where somebody took it away. */
+static void test_namespaces(void **state)
+{
+	uint32_t stranger = 4000000;
+	struct dp_drift found;
+	int32_t nsid = 1;
+
+	assert_true(namespace_is_known(&a));
+	assert_true(namespace_is_known(&b));
+	pod_nsid_forget(world.dp, a.ifindex);
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_NSID], &stranger, &nsid, BPF_ANY), 0);
+	ok(dataplane_drift(world.dp, &found, err));
+	assert_int_equal(found.n[DP_DRIFT_NETNS], 2);
+	assert_true(namespace_is_known(&a));
+	assert_true(bpf_map_lookup_elem(world.dp->maps[DP_MAP_NSID], &stranger, &nsid) < 0);
+	pod_nsid_forget(world.dp, b.ifindex);
+	dataplane_close(world.dp);
+	world_open();
+	assert_true(namespace_is_known(&b));
+}
+
+static void test_namespace_of_nobody(void **state)
+{
+	struct test_pod gone;
+
+	pod_make(&gone, "pod-gone", "10.42.1.9", 0);
+	assert_true(namespace_is_known(&gone));
+	pod_drop(&gone);
+	assert_false(namespace_is_known(&gone));
+}
+
 static int tests(void)
 {
 	const struct CMUnitTest all[] = {
@@ -235,6 +275,8 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_prefix_with_except, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_change_cuts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_spoof, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_namespaces, setup, teardown),
+		cmocka_unit_test(test_namespace_of_nobody),
 	};
 
 	return world_group(all);

@@ -180,6 +180,8 @@ static void maps_plan(struct dataplane *dp, const struct maps_found *f, struct m
 			       !(meta_lost && maps_has_sets(m));
 		dp->maps_changed |= first[m].found != MAP_FOUND_NONE || own;
 	}
+	/* What was said counts by the generation that stands there. */
+	ret->same[DP_MAP_VERDICT] &= ret->same[DP_MAP_META];
 	dp->maps_anew = anew;
 	/* A start that was cut short while it replaced programs: some use another set still. */
 	dp->maps_changed |= f->n > 1;
