@@ -343,7 +343,8 @@ static __always_inline int host_masquerade(struct __sk_buff *skb, const struct p
 	if (r < 0)
 		return host_drop(skb, p, r == -EEXIST ? K3C_DROP_SNAT_EXHAUSTED : K3C_DROP_NAT_FULL);
 	event_translate(skb, p, K3C_VIA_MASQUERADE, &n.addr, n.port);
-	return nat_rewrite_src(skb, p, &n) < 0 ? host_drop(skb, p, K3C_DROP_MALFORMED) : TC_ACT_OK;
+	return nat_hide(skb, p) < 0 || nat_rewrite_src(skb, p, &n) < 0 ? host_drop(skb, p, K3C_DROP_MALFORMED)
+								       : TC_ACT_OK;
 }
 
 /* Some frontend leads to the host itself or beyond it, or did so for somebody outside. */

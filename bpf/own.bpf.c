@@ -128,12 +128,28 @@ __attribute__((noinline)) int own_destination(struct __sk_buff *skb, const struc
 	return own_rewrite(skb, p, K3C_NAT_IN, &to) < 0 ? K3C_DROP_MALFORMED : 0;
 }
 
+/* Writes the pair, unless its place is another flow's: -EEXIST. What maps are given is on this stack, as old verifiers
+ * want it. Global: verified once. */
+__attribute__((noinline)) int own_try_place(const struct k3c_nat_key *key, const struct k3c_nat *n)
+{
+	struct k3c_nat_key own, mirror;
+	struct k3c_nat *other, to;
+
+	if (!key || !n)
+		return -EINVAL;
+	own = *key;
+	to = *n;
+	nat_mirror_of(&own, &to, false, &mirror);
+	other = bpf_map_lookup_elem(&k3c_nat, &mirror);
+	if (other && !nat_leads_to(&mirror, other, true, &own) && !nat_expired(other, own.proto, to.last_ns))
+		return -EEXIST;
+	return nat_pair(&own, &to, other ? BPF_ANY : BPF_NOEXIST);
+}
+
 /* The pair that hides the client behind the address of this way; n: that address, and then the port there. Negative:
  * no port was found, or the kernel has no memory. Global: verified once. */
 __attribute__((noinline)) int own_hide(const struct k3c_nat_key *key, struct k3c_nat *n)
 {
-	struct k3c_nat_key mirror;
-	struct k3c_nat *other;
 	int r = -EEXIST;
 
 	if (!key || !n)
@@ -146,11 +162,7 @@ __attribute__((noinline)) int own_hide(const struct k3c_nat_key *key, struct k3c
 		if (i > 1) /* the second try: it may be the flow's own by now, from another processor */
 			n->port = bpf_htons(K3C_PEER_PORT_MIN +
 					    bpf_get_prandom_u32() % (K3C_PEER_PORT_MAX - K3C_PEER_PORT_MIN + 1));
-		nat_mirror_of(key, n, false, &mirror);
-		other = bpf_map_lookup_elem(&k3c_nat, &mirror);
-		if (other && !nat_leads_to(&mirror, other, true, key) && !nat_expired(other, key->proto, n->last_ns))
-			continue;
-		r = nat_pair(key, n, other ? BPF_ANY : BPF_NOEXIST);
+		r = own_try_place(key, n);
 	}
 	return r;
 }

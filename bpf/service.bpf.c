@@ -126,7 +126,7 @@ static __always_inline int service_rewrite(struct __sk_buff *skb, const struct p
 	}
 	if (step == SERVICE_TRANSLATE)
 		return nat_translate(skb, p, K3C_NAT_IN, to);
-	if (nat_rewrite_src(skb, p, &src) < 0)
+	if (nat_hide(skb, p) < 0 || nat_rewrite_src(skb, p, &src) < 0)
 		return -1;
 	return nat_rewrite_dst(skb, p, to);
 }

@@ -120,6 +120,12 @@ __attribute__((noinline)) int nat_sctp_hide(struct __sk_buff *skb, const struct 
 	return sum ? bpf_skb_store_bytes(skb, check, &sum, sizeof(sum), BPF_F_RECOMPUTE_CSUM) : 0;
 }
 
+/* What is translated in the beginning. Not below what rewrites: old kernels count whose stack stands under whose. */
+static __always_inline int nat_hide(struct __sk_buff *skb, const struct packet *p)
+{
+	return p->flow.proto == IPPROTO_SCTP && (p->flags & PACKET_SYN) ? nat_sctp_hide(skb, p) : 0;
+}
+
 /* The transport's port and checksum. */
 static __always_inline int nat_rewrite_l4(struct __sk_buff *skb, const struct packet *p, bool src, __be16 old_port,
 					  __be16 new_port, __u32 difference)
@@ -128,8 +134,6 @@ static __always_inline int nat_rewrite_l4(struct __sk_buff *skb, const struct pa
 	__u64 flags = p->flow.proto == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
 
 	if (p->flow.proto == IPPROTO_SCTP) {
-		if ((p->flags & PACKET_SYN) && nat_sctp_hide(skb, p) < 0)
-			return -1;
 		if (old_port != new_port && nat_sctp_port(skb, p, port_at, old_port, new_port) < 0)
 			return -1;
 	} else {
@@ -180,7 +184,7 @@ __attribute__((noinline)) int nat_translate(struct __sk_buff *skb, const struct 
 	bool src = kind == K3C_NAT_OUT;
 	struct k3c_nat peer = {};
 
-	if (!p || !to || nat_rewrite(skb, p, src, to) < 0)
+	if (!p || !to || nat_hide(skb, p) < 0 || nat_rewrite(skb, p, src, to) < 0)
 		return -1;
 	if (!to->peer_port)
 		return 0;
