@@ -79,6 +79,8 @@ class LoadBalancer(Case):
         self.objects.create(service("b", "other", 8077))
         self.node.wait_event("SyncLoadBalancerFailed", "b", "port 8077/TCP of the node is taken by Service default/a")
         self.assertEqual(self.ingress("b"), [])
+        self.assertRegex(self.node.k3c("status").stdout,
+                         rf"(?m)^Port +!! 8077/TCP at {self.address}: Service default/a has it, default/b is not served$")
         self.objects.delete(service("a"))
         self.wait_ingress("b", [self.address])
         wait_for("the other's answer", lambda: self.fetch(f"http://{self.address}:8077/", True) == "other")
@@ -128,6 +130,7 @@ class LoadBalancer(Case):
         self.objects.create(service("taken", "other", 8899))
         self.node.wait_event("SyncLoadBalancerFailed", "taken", "port 8899/TCP of the node is the hostPort of pod default/web")
         self.assertEqual(self.ingress("taken"), [])
+        self.assertRegex(status(), rf"(?m)^Port +!! 8899/TCP at {self.address}: Pod default/web has it, default/taken is not served$")
         self.objects.create(service("outer", "other", 8899, type="ClusterIP", externalIPs=[self.address]))
         self.node.wait_event("PortInUse", "outer", f"Port 8899/TCP of {self.address} is not served: pod default/web has it")
         self.assertRegex(status(), rf"(?m)^Port +!! 8899/TCP at {self.address}: Pod default/web has it, default/outer is not served$")

@@ -153,10 +153,14 @@ void listeners_write_status(struct netctl *nc, struct net_service *s);
 void listeners_forget(struct netctl *nc);
 /* [{protocol, address, port, served, holder}] */
 struct json *listeners_json(struct arena *arena, struct netctl *nc, const struct net_service *s);
+struct json *listeners_row(struct arena *arena, const struct dp_service *place, bool served,
+			   const struct net_service *holder);
 
 /* services_rivals.c */
 /* Who else has, or is to have, the port of the node that this frontend would take; NULL: nobody. */
 const struct net_service *rivals_find(struct netctl *nc, const struct net_service *s, const struct dp_service *f);
+/* A balancer that waits for its ingress: which of its ports of the node are whose. */
+void rivals_of_balancer(struct arena *arena, struct netctl *nc, const struct net_service *s, struct json *list);
 /* A Service, or a pod, has left the place or (pods) come to it: the others look again. */
 void rivals_wake_services(struct netctl *nc, const struct dp_service *place);
 void rivals_wake_pods(struct netctl *nc, const struct dp_service *place);

@@ -313,26 +313,34 @@ void listeners_hold_back(struct netctl *nc, struct net_service *s, struct servic
 	s->waits = held ? s->waits + 1 : 0;
 }
 
+struct json *listeners_row(struct arena *arena, const struct dp_service *place, bool served,
+			   const struct net_service *holder)
+{
+	struct json *v = json_new_object(arena);
+	char at[ADDRESS_TEXT_MAX];
+
+	address_format(&place->addr, at);
+	json_set_cstr(arena, v, "protocol", proto_text(place->proto));
+	json_set_cstr(arena, v, "address", arena_strdup(arena, at));
+	json_set_int(arena, v, "port", place->port);
+	json_set_bool(arena, v, "served", served);
+	if (holder)
+		json_set_cstr(
+			arena, v, "holder",
+			arena_printf(arena, "%s %s/%s", holder->pod ? "Pod" : "Service", holder->ns, holder->name));
+	return v;
+}
+
 struct json *listeners_json(struct arena *arena, struct netctl *nc, const struct net_service *s)
 {
 	struct json *list = json_new_array(arena);
 
 	for (size_t i = 0; i < s->n_conflicts; i++) {
 		const struct net_conflict *c = &s->conflicts[i];
-		const struct net_service *rival = c->rival ? rivals_find(nc, s, &c->place) : NULL;
-		struct json *v = json_new_object(arena);
-		char at[ADDRESS_TEXT_MAX];
 
-		address_format(&c->place.addr, at);
-		json_set_cstr(arena, v, "protocol", proto_text(c->place.proto));
-		json_set_cstr(arena, v, "address", arena_strdup(arena, at));
-		json_set_int(arena, v, "port", c->place.port);
-		json_set_bool(arena, v, "served", !c->held);
-		if (rival)
-			json_set_cstr(arena, v, "holder",
-				      arena_printf(arena, "%s %s/%s", rival->pod ? "Pod" : "Service", rival->ns,
-						   rival->name));
-		json_append(list, v);
+		json_append(list,
+			    listeners_row(arena, &c->place, !c->held, c->rival ? rivals_find(nc, s, &c->place) : NULL));
 	}
+	rivals_of_balancer(arena, nc, s, list);
 	return list;
 }

@@ -113,6 +113,49 @@ const struct net_service *rivals_find(struct netctl *nc, const struct net_servic
 	return s->pod ? rival_service(nc, s, f) : rival_pod(nc, s, f);
 }
 
+/* ---- balancers that were given no address ---- */
+
+static const struct net_service *balancer_rival(struct netctl *nc, const struct net_service *s,
+						const struct dp_service *f)
+{
+	const struct net_place *p = place_find(nc, f);
+
+	return p && p->owner && p->owner != s ? p->owner : rivals_find(nc, s, f);
+}
+
+static bool balancer_has_family(const struct json *spec, enum dp_family family)
+{
+	json_foreach(f, json_get(spec, "ipFamilies"))
+		if (str_is(json_str(f), family == DP_V4 ? "IPv4" : "IPv6"))
+			return true;
+	return false;
+}
+
+void rivals_of_balancer(struct arena *arena, struct netctl *nc, const struct net_service *s, struct json *list)
+{
+	static const char mark[] = "\"LoadBalancer\"";
+	const struct json *tree, *spec;
+
+	if (s->pod || !s->object || !memmem(s->object->json.p, s->object->json.n, mark, sizeof(mark) - 1))
+		return;
+	tree = registry_parse(arena, s->object);
+	spec = json_get(tree, "spec");
+	if (!str_is(json_get_str(spec, "type"), "LoadBalancer") || json_get_str(spec, "loadBalancerClass").n ||
+	    json_count(json_at(tree, "status.loadBalancer.ingress")))
+		return;
+	json_foreach(p, json_get(spec, "ports"))
+		for (size_t i = 0; i < nc->n_node_addrs; i++) {
+			struct dp_service f = { .kind = DP_LOAD_BALANCER,
+						.proto = services_proto(json_get_str(p, "protocol")),
+						.port = (uint16_t)json_get_int(p, "port", 0),
+						.addr = nc->node_addrs[i] };
+			const struct net_service *holder = balancer_rival(nc, s, &f);
+
+			if (holder && balancer_has_family(spec, address_family(&f.addr)))
+				json_append(list, listeners_row(arena, &f, false, holder));
+		}
+}
+
 /* ---- who looks again ---- */
 
 void rivals_wake_services(struct netctl *nc, const struct dp_service *place)

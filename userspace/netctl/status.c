@@ -185,6 +185,7 @@ static void status_headless(struct arena *arena, const struct net_service *s, st
 static struct json *status_service(struct arena *arena, struct netctl *nc, const struct net_service *s)
 {
 	struct json *v = json_new_object(arena), *frontends = json_new_array(arena);
+	struct json *in_use = listeners_json(arena, nc, s);
 
 	json_set_cstr(arena, v, "namespace", s->ns);
 	json_set_cstr(arena, v, "name", s->name);
@@ -198,8 +199,8 @@ static struct json *status_service(struct arena *arena, struct netctl *nc, const
 		if (place_is_owned(nc, s, &s->frontends[i]))
 			json_append(frontends, netctl_frontend_json(arena, &s->frontends[i]));
 	json_set(v, "frontends", frontends);
-	if (s->n_conflicts)
-		json_set(v, "portsInUse", listeners_json(arena, nc, s));
+	if (json_count(in_use))
+		json_set(v, "portsInUse", in_use);
 	netctl_service_left_out(arena, s->truncated, v);
 	return v;
 }
