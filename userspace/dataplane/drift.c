@@ -94,16 +94,22 @@ static int filter_seen(const struct nlmsghdr *h, void *arg)
 	return 0;
 }
 
-static bool drift_has_filter(struct dataplane *dp, int ifindex, bool ingress, enum dp_program a, enum dp_program b)
+bool drift_has_filter_at(struct dataplane *dp, struct nl *nl, int ifindex, bool ingress, enum dp_program a,
+			 enum dp_program b)
 {
 	struct filter_look l = { .ids = { programs_id(dp->programs[a]), programs_id(dp->programs[b]) } };
-	struct nlmsghdr *h = nl_request(dp->nl, RTM_GETTFILTER, NLM_F_DUMP);
+	struct nlmsghdr *h = nl_request(nl, RTM_GETTFILTER, NLM_F_DUMP);
 	struct tcmsg *t = mnl_nlmsg_put_extra_header(h, sizeof(*t));
 
 	t->tcm_family = AF_UNSPEC;
 	t->tcm_ifindex = ifindex;
 	t->tcm_parent = TC_H_MAKE(TC_H_CLSACT, ingress ? TC_H_MIN_INGRESS : TC_H_MIN_EGRESS);
-	return nl_query(dp->nl, filter_seen, &l, NULL) == 0 && l.found;
+	return nl_query(nl, filter_seen, &l, NULL) == 0 && l.found;
+}
+
+static bool drift_has_filter(struct dataplane *dp, int ifindex, bool ingress, enum dp_program a, enum dp_program b)
+{
+	return drift_has_filter_at(dp, dp->nl, ifindex, ingress, a, b);
 }
 
 static bool drift_link_exists(int ifindex)
@@ -351,12 +357,6 @@ static void drift_add_sets(struct dp_drift *add, uint32_t sets)
 		add->n[DP_DRIFT_SET] += sets;
 }
 
-static int drift_sets(struct dataplane *dp, struct dp_drift *add, struct err *err)
-{
-	drift_add_sets(add, services_collect_orphans(dp));
-	return 0;
-}
-
 static int drift_told(struct dataplane *dp, struct dp_drift *add, struct err *err)
 {
 	dataplane_drift_of_links(dp, add);
@@ -375,15 +375,6 @@ static drift_fn *const drift_looks[] = {
 	drift_state,  policy_drift, drift_programs, drift_filters, drift_host,
 	drift_routes, drift_rows,   drift_told,     drift_pins,
 };
-
-int dataplane_drift(struct dataplane *dp, struct dp_drift *add, struct err *err)
-{
-	int r = drift_sets(dp, add, err);
-
-	for (size_t i = 0; i < ARRAY_SIZE(drift_looks) && r >= 0; i++)
-		r = drift_looks[i](dp, add, err);
-	return r < 0 ? r : 0;
-}
 
 /* ---- in pieces ---- */
 
@@ -456,4 +447,24 @@ int dataplane_drift_rest(struct dp_drift_look *look, struct dp_drift *add, struc
 	}
 	r = drift_looks[look->next++](look->dp, add, err);
 	return r < 0 ? r : look->next < ARRAY_SIZE(drift_looks);
+}
+
+static void drift_unjudged(void *arg, const struct dp_service *frontend)
+{
+}
+
+int dataplane_drift(struct dataplane *dp, struct dp_drift *add, struct err *err)
+{
+	struct dp_drift_look *look = dataplane_drift_begin(dp);
+	int r;
+
+	do
+		r = dataplane_drift_frontends(look, drift_unjudged, NULL, err);
+	while (r > 0);
+	if (r == 0)
+		do
+			r = dataplane_drift_rest(look, add, err);
+		while (r > 0);
+	dataplane_drift_end(look);
+	return r;
 }

@@ -32,7 +32,7 @@ struct dp_drift {
 const char *dataplane_drift_name(enum dp_drift_kind kind); /* "frontend" */
 /* What rtnetlink led to since the last call: found and repaired already. */
 void dataplane_drift_of_links(struct dataplane *dp, struct dp_drift *add);
-/* Adds what was found (and repaired) to *add. A failure leaves the rest unlooked at. */
+/* Adds what was found (and repaired) to *add, of all but frontends. A failure leaves the rest unlooked at. */
 int dataplane_drift(struct dataplane *dp, struct dp_drift *add, struct err *err);
 
 /* The same in pieces, each short enough for a turn of the loop, while others write in between. First the frontends:

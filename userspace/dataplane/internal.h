@@ -336,6 +336,9 @@ uint16_t rates_flags(const struct pod_limits *l);
 void rates_forget(struct dataplane *dp, int host);
 /* Paced pods get the program as it is now; rows of links that are no pod's go: how many. */
 uint32_t rates_adopt(struct dataplane *dp);
+/* drift.c: one of these two programs is on that side of the link, in whatever namespace `nl` is of. */
+bool drift_has_filter_at(struct dataplane *dp, struct nl *nl, int ifindex, bool ingress, enum dp_program a,
+			 enum dp_program b);
 /* After a restart: what the rows say is what was wanted. */
 void rates_take_over(struct dataplane *dp);
 /* Rows and flags of pods are what was last wanted again; *found: how many were not. */

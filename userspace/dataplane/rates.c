@@ -235,10 +235,57 @@ bool rates_any_paced(struct dataplane *dp)
 	return false;
 }
 
+static int rates_qdisc_kind(const struct nlattr *attr, void *arg)
+{
+	if (mnl_attr_get_type(attr) == TCA_KIND && strcmp(mnl_attr_get_str(attr), "fq") == 0)
+		*(bool *)arg = true;
+	return MNL_CB_OK;
+}
+
+struct rates_queue {
+	int ifindex;
+	bool fq;
+};
+
+static int rates_queue_seen(const struct nlmsghdr *h, void *arg)
+{
+	const struct tcmsg *t = mnl_nlmsg_get_payload(h);
+	struct rates_queue *q = arg;
+
+	if (t->tcm_ifindex == q->ifindex && t->tcm_parent == TC_H_ROOT)
+		mnl_attr_parse(h, sizeof(*t), rates_qdisc_kind, &q->fq);
+	return 0;
+}
+
+/* The pod's end has the queue and the program that tells it when. */
+static bool rates_is_paced(struct dataplane *dp, struct nl *inner, int peer)
+{
+	struct rates_queue q = { .ifindex = peer };
+	struct nlmsghdr *h = nl_request(inner, RTM_GETQDISC, NLM_F_DUMP);
+	struct tcmsg *t = mnl_nlmsg_put_extra_header(h, sizeof(*t));
+
+	t->tcm_family = AF_UNSPEC;
+	return nl_query(inner, rates_queue_seen, &q, NULL) == 0 && q.fq &&
+	       drift_has_filter_at(dp, inner, peer, false, DP_PROGRAM_POD_PACE, DP_PROGRAM_POD_PACE);
+}
+
+/* How many had to. */
+static uint32_t rates_pace_again(struct dataplane *dp, const struct pod_state *s)
+{
+	struct nl *inner = NULL;
+	uint32_t n = 0;
+	int peer;
+
+	if (rates_inside(s, &inner, &peer, NULL) == 0 && !rates_is_paced(dp, inner, peer))
+		n = rates_pace(dp, inner, peer, NULL) > 0;
+	nl_close(inner);
+	return n;
+}
+
 /* After a restart: rows of links that are gone go too; paced pods get the program as it is now. */
 uint32_t rates_adopt(struct dataplane *dp)
 {
-	uint32_t key, *gone = NULL;
+	uint32_t key, *gone = NULL, paced = 0;
 	size_t n = 0, cap = 0;
 
 	keys_foreach(dp->maps[DP_MAP_RATE], key) {
@@ -248,14 +295,8 @@ uint32_t rates_adopt(struct dataplane *dp)
 		map_foreach(e, &dp->pods)
 			if (((struct pod_state *)e->value)->ifindex == (int)key)
 				found = e->value;
-		if (found && bpf_map_lookup_elem(dp->maps[DP_MAP_RATE], &key, &row) == 0 && row.paced) {
-			struct nl *inner = NULL;
-			int peer;
-
-			if (rates_inside(found, &inner, &peer, NULL) == 0)
-				(void)rates_pace(dp, inner, peer, NULL);
-			nl_close(inner);
-		}
+		if (found && bpf_map_lookup_elem(dp->maps[DP_MAP_RATE], &key, &row) == 0 && row.paced)
+			paced += rates_pace_again(dp, found);
 		if (found)
 			continue;
 		mem_grow(gone, cap, n + 1);
@@ -264,7 +305,7 @@ uint32_t rates_adopt(struct dataplane *dp)
 	for (size_t i = 0; i < n; i++)
 		bpf_map_delete_elem(dp->maps[DP_MAP_RATE], &gone[i]);
 	free(gone);
-	return (uint32_t)n;
+	return (uint32_t)n + paced;
 }
 
 void rates_take_over(struct dataplane *dp)
