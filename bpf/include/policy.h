@@ -49,5 +49,5 @@ struct k3c_verdict {
 _Static_assert(sizeof(struct k3c_verdict) == 16, "k3c_verdict");
 
 #define K3C_VERDICT_V6 0x80
-#define K3C_VERDICT_BITS 8
+#define K3C_VERDICT_BITS 10
 #define K3C_VERDICT_ROWS (1u << K3C_VERDICT_BITS)

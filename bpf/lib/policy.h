@@ -322,60 +322,92 @@ static __always_inline bool policy_is_for_node(const struct packet *p)
 	return node_has(&dst);
 }
 
-/* By the tables. `how`: enum policy_how. Returns POLICY_DID. Global: verified once. */
-__attribute__((noinline)) __u32 policy_by_table(struct __sk_buff *skb, const struct packet *p,
-						const struct policy_ends *e, __u32 how, __u32 generation)
+/* A packet that the tables are asked of. */
+struct policy_case {
+	struct policy_ends ends;
+	struct k3c_conn_key key;
+	__u64 now;
+	__u32 generation;
+	__u32 how;     /* enum policy_how */
+	__u32 src_end; /* see conn_key() */
+	__u32 pad;
+};
+
+/* What is known is of an earlier connection: it fell silent, or another begins over its ports, also from the other
+ * side. */
+static __always_inline bool policy_is_over(const struct k3c_conn *c, const struct packet *p, __u8 src_end, __u64 now)
 {
-	struct k3c_conn *c, *ended = NULL;
-	struct k3c_conn_key key = {};
+	return conn_expired(c, p->flow.proto, now) ||
+	       (packet_is_syn(p) && (c->initiator != src_end || (c->flags & K3C_CONN_CLOSING)));
+}
+
+/* Where the tables had no answer. `c`: what they had. Returns POLICY_DID. Global: verified once. */
+__attribute__((noinline)) __u32 policy_decide(struct __sk_buff *skb, const struct packet *p,
+					      const struct policy_case *pc, struct k3c_conn *c)
+{
+	__u32 reason = K3C_DROP_NONE, how, generation;
+	struct k3c_conn *ended = NULL;
 	int began = POLICY_BEGAN_SRC;
-	__u32 reason = K3C_DROP_NONE;
+	struct k3c_conn_key key;
 	bool is_answer;
 	__u8 src_end;
-	__u64 now;
 
-	if (!p || !e)
+	if (!p || !pc)
 		return K3C_DROP_MALFORMED;
-	src_end = conn_key(&p->flow, &key);
-	now = bpf_ktime_get_coarse_ns(); /* seconds count: the clock's last tick will do */
-	c = conn_find(&key);
-	if (c && conn_expired(c, p->flow.proto, now)) {
+	key = pc->key;
+	how = pc->how;
+	generation = pc->generation;
+	src_end = pc->src_end;
+	if (c && policy_is_over(c, p, src_end, pc->now)) {
 		ended = c;
 		c = NULL;
 	}
 	is_answer = c ? c->initiator != src_end : conn_looks_answer(p);
-	/* A new connection may reuse the ports of an old one, also from the other side. */
-	if (c && packet_is_syn(p) && (is_answer || (c->flags & K3C_CONN_CLOSING))) {
-		ended = c;
-		c = NULL;
-		is_answer = false;
-	}
-	if (c) {
-		int known = policy_known(c, p, generation, now);
-
-		if (known != POLICY_UNDECIDED)
-			return known;
-	} else {
+	if (!c) {
 		if ((how & POLICY_ISOLATED) && policy_doubts(p)) {
-			began = policy_who_began(skb, p, e);
+			began = policy_who_began(skb, p, &pc->ends);
 			is_answer = began == POLICY_BEGAN_DST;
 		}
 		if (is_answer ? policy_is_for_node(p) : !!(how & POLICY_FROM_HOST))
-			return policy_begin(p, &key, ended, src_end ^ is_answer, K3C_CONN_HOST, how, generation, now);
+			return policy_begin(p, &key, ended, src_end ^ is_answer, K3C_CONN_HOST, how, generation,
+					    pc->now);
 	}
 	if (how & POLICY_ISOLATED)
-		reason = policy_ask(p, e, is_answer);
+		reason = policy_ask(p, &pc->ends, is_answer);
 	if (c) {
 		policy_note(c, generation, reason);
 		return POLICY_DID(POLICY_JUDGED, reason);
 	}
 	/* Where it is not known who began, it must be allowed either way, and the next packet asks again. */
 	if (!reason && began == POLICY_BEGAN_UNKNOWN)
-		return POLICY_DID(POLICY_JUDGED, policy_ask(p, e, true));
+		return POLICY_DID(POLICY_JUDGED, policy_ask(p, &pc->ends, true));
 	if (reason)
 		return POLICY_DID(POLICY_JUDGED, reason);
 	return POLICY_DID(POLICY_JUDGED, 0) |
-	       policy_begin(p, &key, ended, src_end ^ is_answer, 0, how, generation, now);
+	       policy_begin(p, &key, ended, src_end ^ is_answer, 0, how, generation, pc->now);
+}
+
+/* By the tables. `how`: enum policy_how. */
+static __always_inline __u32 policy_by_table(struct __sk_buff *skb, const struct packet *p, const struct side *src,
+					     const struct side *dst, __u32 how, __u32 generation, __u32 *ret_did)
+{
+	struct policy_case pc = { .how = how, .generation = generation };
+	struct k3c_conn *c;
+	__u32 did;
+
+	pc.src_end = conn_key(&p->flow, &pc.key);
+	pc.now = bpf_ktime_get_coarse_ns(); /* seconds count: the clock's last tick will do */
+	c = conn_find(&pc.key);
+	if (c && !policy_is_over(c, p, pc.src_end, pc.now)) {
+		int known = policy_known(c, p, generation, pc.now);
+
+		if (known != POLICY_UNDECIDED)
+			return known;
+	}
+	policy_ends(src, dst, &pc.ends);
+	did = policy_decide(skb, p, &pc, c);
+	*ret_did |= did >> 8;
+	return (__u8)did;
 }
 
 /* *ret_did: zero before; enum policy_did. */
@@ -383,8 +415,6 @@ static __always_inline __u32 policy_check(struct __sk_buff *skb, const struct pa
 					  const struct side *dst, bool from_host, __u32 generation, __u32 *ret_did)
 {
 	bool isolated = policy_isolates(src) || policy_isolates(dst);
-	struct policy_ends ends = {};
-	__u32 did;
 
 	if (!isolated && !policy_notes(p, src, dst)) {
 		if (packet_is_syn(p))
@@ -397,9 +427,6 @@ static __always_inline __u32 policy_check(struct __sk_buff *skb, const struct pa
 		used_note(K3C_USED_BACKWARDS);
 	if (isolated && policy_ports_tell(p, src, dst) && !policy_is_noted(p))
 		return policy_by_ports(p, src, dst, generation, ret_did);
-	policy_ends(src, dst, &ends);
-	did = policy_by_table(skb, p, &ends, (isolated ? POLICY_ISOLATED : 0) | (from_host ? POLICY_FROM_HOST : 0),
-			      generation);
-	*ret_did |= did >> 8;
-	return (__u8)did;
+	return policy_by_table(skb, p, src, dst, (isolated ? POLICY_ISOLATED : 0) | (from_host ? POLICY_FROM_HOST : 0),
+			       generation, ret_did);
 }
