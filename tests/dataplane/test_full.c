@@ -144,6 +144,25 @@ static void test_policies(void **state)
 	dataplane_close(world.dp);
 }
 
+/* In a table of their own: no word about connections. */
+static void datagrams_live(void)
+{
+	uint32_t max = pressure_of("k3c_datagram").max_entries, connections = pressure_of("k3c_conn").entries;
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	assert_int_equal(max + pressure_of("k3c_conn").max_entries, pressure_of("k3c_nat").max_entries);
+	for (uint32_t i = 0; i < max / 4; i++) {
+		struct k3c_conn_key key = { .proto = IPPROTO_UDP, .a_port = (uint16_t)(i + 1) };
+		struct k3c_conn c = { .last_ns = (uint64_t)t.tv_sec * 1000000000u };
+
+		assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_DATAGRAM], &key, &c, BPF_ANY), 0);
+	}
+	assert_true(pressure_of("k3c_datagram").forgets);
+	assert_int_equal(pressure_of("k3c_datagram").entries, max / 4);
+	assert_int_equal(pressure_of("k3c_conn").entries, connections);
+}
+
 /* Maps that forget: live entries count, dead ones do not. */
 static void test_connections(void **state)
 {
@@ -169,6 +188,7 @@ static void test_connections(void **state)
 	assert_int_equal(pressure_of("k3c_conn").entries, now > dead_ns ? max / 8 : max / 4);
 	assert_true(pressure_of("k3c_conn").full_since_ns == 0);
 	assert_int_equal(pressure_of("k3c_nat").entries, 0);
+	datagrams_live();
 	dataplane_close(world.dp);
 }
 

@@ -42,7 +42,8 @@ struct dataplane_options {
 	size_t n_direct_nets;
 	enum dp_xdp xdp;
 	uint16_t node_port_min, node_port_max;
-	uint32_t max_services, max_backends, max_connections, max_policy_entries; /* 0: defaults by memory */
+	/* 0: defaults by memory. Of max_connections a quarter is for datagrams. */
+	uint32_t max_services, max_backends, max_connections, max_policy_entries;
 };
 
 /* Loads or adopts (same build id: as pinned; else replaced atomically, maps kept by name and version). Mounts a bpffs
