@@ -191,8 +191,8 @@ __attribute__((noinline)) int own_source(struct __sk_buff *skb, const struct pac
 	return own_rewrite(skb, p, K3C_NAT_OUT, &to) < 0 ? K3C_DROP_MALFORMED : 0;
 }
 
-/* To a pod of this node straight, so that its programs see that the host sent it; what is too large for its link is
- * told so by the stack. */
+/* To a pod of this node straight, so that its programs see that the host sent it; what is too large for its link
+ * crosses first (own_in). */
 static __always_inline int own_deliver(struct __sk_buff *skb, const struct packet *p)
 {
 	struct k3c_endpoint *to = bpf_map_lookup_elem(&k3c_endpoint, &p->dst);
@@ -236,6 +236,23 @@ int own_out(struct __sk_buff *skb)
 	if (reason)
 		return own_drop(skb, &p, reason);
 	return own_deliver(skb, &p);
+}
+
+/* What crossed. Who says it to an address of the host believes the way to be as wide as `lo`, and what he made cannot
+ * be made smaller: such a pod gets it past its link, whose width is nothing that a packet in memory needs. Its programs
+ * saw how the association began. */
+SEC("tc")
+int own_in(struct __sk_buff *skb)
+{
+	struct k3c_endpoint *to;
+	struct packet p = {};
+
+	if (packet_parse(skb, ETH_HLEN, &p) != PACKET_IP)
+		return TC_ACT_OK;
+	to = bpf_map_lookup_elem(&k3c_endpoint, &p.dst);
+	if (!to || !to->ifindex || bpf_skb_store_bytes(skb, 0, to->mac, sizeof(to->mac), 0) < 0)
+		return TC_ACT_OK;
+	return bpf_redirect_peer(to->ifindex, 0);
 }
 
 /* Of what the host says to itself only SCTP is looked at. */

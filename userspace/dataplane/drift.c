@@ -134,6 +134,8 @@ static uint32_t drift_own_filters(struct dataplane *dp)
 
 	if (own_is_missing(dp))
 		return 1;
+	if (own_peer(dp))
+		n += !drift_has_filter(dp, own_peer(dp), true, DP_PROGRAM_OWN_IN, DP_PROGRAM_OWN_IN);
 	if (own_ifindex(dp))
 		n += !drift_has_filter(dp, own_ifindex(dp), false, DP_PROGRAM_OWN_OUT, DP_PROGRAM_OWN_OUT);
 	if (own_has_lo(dp))
@@ -291,7 +293,7 @@ static bool drift_is_our_link(struct dataplane *dp, int ifindex)
 	map_foreach(e, &dp->pods)
 		if (((const struct pod_state *)e->value)->ifindex == ifindex)
 			return true;
-	if (ifindex == own_ifindex(dp) || (ifindex == 1 && own_has_lo(dp)))
+	if (ifindex == own_ifindex(dp) || ifindex == own_peer(dp) || (ifindex == 1 && own_has_lo(dp)))
 		return true;
 	return bpf_map_lookup_elem(dp->maps[DP_MAP_LINK], &key, &row) == 0 && (row.flags & K3C_LINK_HAS_PROGRAMS);
 }

@@ -35,7 +35,7 @@ static const uint8_t own_mac[6] = { 0x02, 0x6b, 0x33, 0x63, 0x00, 0x02 };
 
 struct own_state {
 	struct map frontends; /* struct k3c_service_key -> itself; of SCTP */
-	int ifindex;          /* 0: there is no pair */
+	int ifindex, peer;    /* 0: there is no pair */
 	bool lo;              /* `lo` has its program */
 };
 
@@ -222,6 +222,8 @@ static int own_pair(struct dataplane *dp, struct err *err)
 		return r;
 	nl_put_clsact(dp->nl, here.ifindex, EEXIST);
 	nl_put_filter(dp->nl, here.ifindex, false, dp->programs[DP_PROGRAM_OWN_OUT], programs_name(DP_PROGRAM_OWN_OUT));
+	nl_put_clsact(dp->nl, there.ifindex, EEXIST);
+	nl_put_filter(dp->nl, there.ifindex, true, dp->programs[DP_PROGRAM_OWN_IN], programs_name(DP_PROGRAM_OWN_IN));
 	address.ifindex = there.ifindex;
 	nl_put_address(dp->nl, RTM_NEWADDR, &address, 0);
 	own_put_up(dp, there.ifindex);
@@ -231,6 +233,7 @@ static int own_pair(struct dataplane *dp, struct err *err)
 		return r;
 	veth_await_carrier(dp->nl, in);
 	dp->own->ifindex = here.ifindex;
+	dp->own->peer = there.ifindex;
 	return 0;
 }
 
@@ -313,7 +316,7 @@ void own_purge(struct nl *nl, const char *pin_dir, int links_map)
 static int own_remove(struct dataplane *dp, struct err *err)
 {
 	own_purge(dp->nl, dp->pin_dir, dp->maps[DP_MAP_LINK]);
-	dp->own->ifindex = 0;
+	dp->own->ifindex = dp->own->peer = 0;
 	dp->own->lo = false;
 	return own_row(dp, err);
 }
@@ -395,6 +398,11 @@ void own_finish(struct dataplane *dp)
 int own_ifindex(const struct dataplane *dp)
 {
 	return dp->own ? dp->own->ifindex : 0;
+}
+
+int own_peer(const struct dataplane *dp)
+{
+	return dp->own ? dp->own->peer : 0;
 }
 
 bool own_has_lo(const struct dataplane *dp)

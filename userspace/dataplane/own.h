@@ -21,6 +21,7 @@ int own_service_set(struct dataplane *dp, const struct k3c_service_key *key, str
 int own_service_delete(struct dataplane *dp, const struct k3c_service_key *key, struct err *err);
 /* What drift.c looks at. 0: there is no pair. */
 int own_ifindex(const struct dataplane *dp);
+int own_peer(const struct dataplane *dp);
 bool own_has_lo(const struct dataplane *dp);
 bool own_is_missing(struct dataplane *dp);
 bool own_has_route(const struct dataplane *dp, const struct k3c_addr *addr);

@@ -90,6 +90,7 @@ static const struct program_row program_rows[DP_PROGRAM_COUNT] = {
 	[DP_PROGRAM_HOST_L3_IN] = { "host_l3_in", OBJECT_HOST_L3, -1, "host_in" },
 	[DP_PROGRAM_HOST_L3_OUT] = { "host_l3_out", OBJECT_HOST_L3, -1, "host_out" },
 	[DP_PROGRAM_OWN_OUT] = { "own_out", OBJECT_OWN, -1 },
+	[DP_PROGRAM_OWN_IN] = { "own_in", OBJECT_OWN, -1 },
 	[DP_PROGRAM_OWN_LO] = { "own_lo", OBJECT_OWN, -1 },
 	[DP_PROGRAM_XDP_IN] = { "xdp_in", OBJECT_XDP, -1 },
 };

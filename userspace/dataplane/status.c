@@ -128,6 +128,7 @@ static bool status_attached(struct dataplane *dp, enum dp_program p)
 	case DP_PROGRAM_XDP_IN:
 		return xdp_attached(dp) > 0;
 	case DP_PROGRAM_OWN_OUT:
+	case DP_PROGRAM_OWN_IN:
 	case DP_PROGRAM_OWN_LO:
 		return own_is_attached(dp, p == DP_PROGRAM_OWN_LO);
 	case DP_PROGRAM_POD_PACE:
