@@ -13,7 +13,8 @@
 
 #include "userspace/dataplane/maps.h"
 
-#define CUTS 4 /* of the two builds that differ most; K3C_UPGRADE_CUTS: so many of every pair, 0: at every step */
+/* Of the two builds that differ most. K3C_UPGRADE_CUTS: so many, 0: at every step; K3C_UPGRADE_PAIRS: of every pair. */
+#define CUTS 4
 /* While programs of two builds run, a table may fill with what only the other one saw end. */
 #define ENTRIES 16384
 #define ENTRIES_MORE 20480
@@ -323,7 +324,7 @@ static void test_older_build(void **state)
 {
 	static const enum build next[] = { BUILD_USUAL, BUILD_ALL, BUILD_SIZES };
 
-	for (size_t n = 1; n < DP_MAP_COUNT; n += 5) {
+	for (size_t n = 1; n < DP_MAP_COUNT; n += cuts ? DP_MAP_COUNT / cuts : 1) {
 		start(BUILD_USUAL);
 		older_lays_out(n);
 		traffic_goes_on("laid out", BUILD_USUAL, BUILD_USUAL, (unsigned)n);
@@ -345,10 +346,10 @@ static void cuts_of_environment(void)
 {
 	const char *text = getenv("K3C_UPGRADE_CUTS");
 
-	if (!text)
-		return;
-	cuts = (unsigned)atoi(text);
-	other_first = BUILD_USUAL + 1;
+	if (text)
+		cuts = (unsigned)atoi(text);
+	if (getenv("K3C_UPGRADE_PAIRS"))
+		other_first = BUILD_USUAL + 1;
 }
 
 static int tests(void)
