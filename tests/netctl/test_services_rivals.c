@@ -42,7 +42,7 @@ static int rivals_teardown(void **state)
 
 /* ---- what there is ---- */
 
-/* more: of its port; "": hostPort at every address. Returns its server. */
+/* of_port, of_spec: more members of these. */
 static void host_pod_create(struct pod *p, const char *name, uint16_t port, const char *of_port, const char *of_spec)
 {
 	char text[512];
@@ -307,6 +307,30 @@ static void test_node_port(void **state)
 	}
 }
 
+/* A pod that lost to a node port stands in nobody's way. */
+static void test_three(void **state)
+{
+	const struct side *side = &sides[DP_V4];
+	struct pod p;
+	int server = host_pod(&p, "pod", 30096, "");
+
+	external(side, "e", 30096);
+	expect_holder("e", "Pod default/pod");
+	create(KIND_SERVICE, "{'metadata':{'name':'n'},'spec':{'type':'NodePort','clusterIP':'10.43.0.92',"
+			     "'ports':[{'port':80,'nodePort':30096}]}}");
+	expect_holder("pod", "Service default/n");
+	expect_holder("e", NULL);
+	expect_at(side, 30096, behind);
+	/* it goes, the nearer one stays */
+	delete (KIND_SERVICE, "n");
+	expect_holder("pod", "Service default/e");
+	expect_at(side, 30096, behind);
+	external_delete("e");
+	expect_holder("pod", NULL);
+	expect_at(side, 30096, server);
+	host_pod_end(&p, server);
+}
+
 /* ---- no rivals ---- */
 
 static void test_pod_of_the_service(void **state)
@@ -380,6 +404,7 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_older_service_asks_late, rivals_setup, rivals_teardown),
 		cmocka_unit_test_setup_teardown(test_balancer, rivals_setup, rivals_teardown),
 		cmocka_unit_test_setup_teardown(test_node_port, rivals_setup, rivals_teardown),
+		cmocka_unit_test_setup_teardown(test_three, rivals_setup, rivals_teardown),
 		cmocka_unit_test_setup_teardown(test_pod_of_the_service, rivals_setup, rivals_teardown),
 		cmocka_unit_test_setup_teardown(test_elsewhere, rivals_setup, rivals_teardown),
 		cmocka_unit_test_setup_teardown(test_boot, rivals_setup, rivals_teardown),

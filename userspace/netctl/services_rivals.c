@@ -87,21 +87,31 @@ static const struct net_service *rival_pod(struct netctl *nc, const struct net_s
 
 /* ---- a pod looks for a Service ---- */
 
+static bool rival_owns(struct netctl *nc, const struct net_place *place, const struct dp_service *at,
+		       const struct net_service *s, const struct dp_service *f)
+{
+	const struct net_service *owner = place ? place->owner : NULL;
+	const struct dp_service *theirs = owner && !owner->pod ? service_frontend_at(owner, at) : NULL;
+
+	return theirs && theirs->kind != DP_CLUSTER_IP && places_overlap(nc, theirs, f) && !rival_selects(nc, owner, s);
+}
+
 static const struct net_service *rival_service(struct netctl *nc, const struct net_service *s,
 					       const struct dp_service *f)
 {
+	const struct net_place *same = place_find(nc, f);
+
+	if (rival_owns(nc, same, f, s, f))
+		return same->owner;
 	map_foreach(e, &nc->places) {
-		const struct net_service *owner = ((const struct net_place *)e->value)->owner;
-		const struct dp_service *theirs;
+		const struct net_place *place = e->value;
 		struct dp_service at;
 
-		if (!owner || owner->pod || !place_key_is_port(e->key, f))
+		if (!place_key_is_port(e->key, f))
 			continue;
 		place_frontend(e->key, &at);
-		theirs = service_frontend_at(owner, &at);
-		if (theirs && theirs->kind != DP_CLUSTER_IP && places_overlap(nc, theirs, f) &&
-		    !rival_selects(nc, owner, s))
-			return owner;
+		if (rival_owns(nc, place, &at, s, f))
+			return place->owner;
 	}
 	return NULL;
 }
