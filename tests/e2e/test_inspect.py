@@ -268,6 +268,7 @@ class Inspect(Case):
                            (["--from", "0.0.0.0", "--to", "web", "--port", "80"], "is nobody's address"),
                            (["--from", "allowed", "--to", "web.demo", "--port", "80"], "NS/NAME"),
                            (["--from", "allowed", "--to", "web", "--protocol", "icmp", "--port", "80"], "ICMP has none"),
+                           (["--from", "allowed", "--to", "web", "--protocol", "icmp"], "only pods and addresses are asked"),
                            (["--from", "allowed", "--to", "web", "--port", "80", "more"], 'unexpected argument "more"')):
             done = self.node.k3c("trace", "-n", "demo", *argv, check=False)
             self.assertEqual((done.returncode, done.stdout), (2, ""), argv)
@@ -444,6 +445,14 @@ class Inspect(Case):
                                       user=65534, group=65534, extra_groups=[], cwd="/")
                 self.assertEqual((done.returncode, done.stdout), (1, ""), (argv, done.stderr))
                 self.assertRegex(done.stderr, "Permission denied|Operation not permitted", argv)
+
+    def test_no_dataplane(self):
+        for argv in (("service", "list"), ("policy", "get", "demo/allowed"), ("conntrack", "list"), ("monitor",),
+                     ("trace", "--from", "host", "--to", "demo/web", "--port", "80")):
+            done = subprocess.run([BIN, *argv], env={**self.node.env, "K3C_PIN_DIR": self.node.pin_dir + "-none"},
+                                  capture_output=True, text=True, timeout=30, check=False)
+            self.assertEqual((done.returncode, done.stdout), (1, ""), (argv, done.stderr))
+            self.assertIn("no dataplane below", done.stderr, argv)
 
     def test_full_disk(self):
         for argv in (("help",), ("--help",), ("version",), ("status",), ("status", "-o", "json"), ("service", "list"),

@@ -97,10 +97,12 @@ void inspect_refresh(struct inspect *in)
 
 int inspect_open(struct inspect *in, struct err *err)
 {
-	int r = dataplane_open_readonly(in->config.pin_dir, &in->dp, err);
+	_cleanup_err_ struct err why = ERR_INIT;
+	int r = dataplane_open_readonly(in->config.pin_dir, &in->dp, &why);
 
 	if (r < 0)
-		return err_wrap(err, r, "no dataplane below %s", in->config.pin_dir);
+		return err_set(err, r == -ENOENT ? -ENODEV : r, "no dataplane below %s: %s", in->config.pin_dir,
+			       err_message(&why));
 	inspect_refresh(in);
 	return 0;
 }

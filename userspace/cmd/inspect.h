@@ -22,7 +22,8 @@ struct inspect {
 
 void inspect_finish(struct inspect *in);
 #define _cleanup_inspect_ _cleanup_(inspect_finish)
-/* Maps and objects. Config is there already. Missing maps are an error, missing objects are not. */
+/* Maps and objects. Config is there already. Missing maps are an error (-ENODEV: there is no dataplane), missing
+ * objects are not. */
 int inspect_open(struct inspect *in, struct err *err);
 /* The objects again. */
 void inspect_refresh(struct inspect *in);

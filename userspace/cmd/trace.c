@@ -40,7 +40,10 @@ static void print_side(const char *side, const struct json *maps, const struct j
 	       !json_get_bool(m, "isolated", false) ? "no policy"
 	       : json_get_bool(m, "allowed", false) ? "allowed"
 						    : "denied");
-	if (json_get_bool(o, "isolated", false) && json_get_bool(o, "allowed", false))
+	if (json_get_bool(o, "isolated", false) && json_get_bool(o, "allowed", false) &&
+	    !json_count(json_get(o, "allowing")))
+		printf(": the node reaches its pods whatever policies say");
+	else if (json_get_bool(o, "isolated", false) && json_get_bool(o, "allowed", false))
 		print_names(" by ", json_get(o, "allowing"));
 	else if (json_get_bool(o, "isolated", false))
 		print_names(": no rule of ", json_get(o, "selecting"));
@@ -126,7 +129,7 @@ static int trace_run(struct trace *t, const char *to, bool as_json, struct err *
 /* Everything that it takes was said, and nothing else. */
 static int trace_complete(struct trace *t, const struct args_words *words, const char *to, bool port, struct err *err)
 {
-	bool portless = t->proto == IPPROTO_ICMP || t->proto == IPPROTO_ICMPV6;
+	bool portless = trace_is_portless(t);
 
 	if (words->n)
 		return err_set(err, -EINVAL, "unexpected argument \"%.64s\"; usage: %s", words->items[0], TRACE_USAGE);
@@ -175,7 +178,7 @@ int cmd_trace(int argc, char **argv)
 		r = trace_complete(&t, &words, to, port != NULL, &err);
 	if (r == 0) {
 		r = inspect_open(&t.in, &err);
-		failed = r < 0 && r != -ENOENT;
+		failed = r < 0;
 		r = r < 0 ? r : trace_run(&t, to, as_json, &err);
 	}
 	if (r < 0) {

@@ -24,6 +24,8 @@ struct trace {
 	struct trace_end from, to;
 };
 
+/* ICMP, of either family. */
+bool trace_is_portless(const struct trace *t);
 /* Whom a word means; `to` first, because the family of `from` follows it. -ENOENT, -EINVAL with what was tried. */
 int trace_resolve_to(struct trace *t, const char *word, struct err *err);
 int trace_resolve_from(struct trace *t, struct err *err);

@@ -22,6 +22,11 @@ void trace_end_address(struct trace *t, const struct dp_addr *addr, struct trace
 	ret->name = pod ? pod : ret->is_node ? "the node" : "";
 }
 
+bool trace_is_portless(const struct trace *t)
+{
+	return t->proto == IPPROTO_ICMP || t->proto == IPPROTO_ICMPV6;
+}
+
 /* As inspect_place() writes it, too: "[fd00::1]". */
 static int trace_parse_address(struct trace *t, const char *word, struct dp_addr *ret)
 {
@@ -102,11 +107,19 @@ static const char *trace_protocol(struct trace *t)
 
 static const char *trace_ports(struct trace *t, const struct json *service)
 {
+	const struct json *frontends = json_get(service, "frontends");
 	_cleanup_buf_ struct buf out = BUF_INIT;
 
-	json_foreach(f, json_get(service, "frontends"))
-		buf_printf(&out, "%s%" PRId64 "/%.*s", buf_len(&out) ? ", " : "", json_get_int(f, "port", 0),
-			   STR_ARG(json_get_str(f, "protocol")));
+	json_foreach(f, frontends) {
+		bool told = false;
+
+		for (const struct json *g = json_first(frontends); g != f && !told; g = g->next)
+			told = json_equal(json_get(g, "port"), json_get(f, "port")) &&
+			       json_equal(json_get(g, "protocol"), json_get(f, "protocol"));
+		if (!told)
+			buf_printf(&out, "%s%" PRId64 "/%.*s", buf_len(&out) ? ", " : "", json_get_int(f, "port", 0),
+				   STR_ARG(json_get_str(f, "protocol")));
+	}
 	return arena_strdup(&t->in.arena, buf_len(&out) ? buf_cstr(&out) : "none");
 }
 
@@ -263,6 +276,9 @@ static int trace_service_address(struct trace *t, const char *ns, const char *na
 	r = trace_follow(t, &service, &ns, &name, err);
 	if (r < 0)
 		return r;
+	if (trace_is_portless(t))
+		return err_set(err, -EINVAL, "service %s/%s serves ports: of ICMP only pods and addresses are asked",
+			       ns, name);
 	if (json_get_bool(service, "headless", false)) {
 		t->headless = service;
 		*ret = address_any(DP_V4);
@@ -325,7 +341,7 @@ int trace_resolve_to(struct trace *t, const char *word, struct err *err)
 	if (r < 0)
 		return r;
 	trace_end_address(t, &addr, &t->to);
-	if (t->proto == IPPROTO_ICMP || t->proto == IPPROTO_ICMPV6)
+	if (trace_is_portless(t))
 		t->proto = address_family(&addr) == DP_V4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
 	return 0;
 }
