@@ -93,7 +93,7 @@ static __always_inline enum service_step service_step(struct __sk_buff *skb, con
 
 	nat_key(&p->flow, K3C_NAT_IN, &key);
 	n = bpf_map_lookup_elem(&k3c_nat, &key);
-	if (n && (!packet_is_syn(p) || nat_may_begin(&key, n))) {
+	if (n && (n->flags & K3C_NAT_SERVICE) && (!packet_is_syn(p) || nat_may_begin(&key, n))) {
 		*to = *n;
 		nat_touch(p, &key, n);
 		return to->flags & K3C_NAT_HAIRPIN ? SERVICE_TO_ITSELF : SERVICE_TRANSLATE;

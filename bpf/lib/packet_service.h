@@ -52,14 +52,16 @@ static __always_inline bool service_has_frontend(const struct packet *p, bool of
 	return bpf_map_lookup_elem(&k3c_service, &key) != NULL;
 }
 
-/* Of a flow that was translated before; a pod's answer to itself among them. */
+/* Of a flow that was translated before; a pod's answer to itself among them. What it answers to the host's own, who are
+ * hidden from it (bpf/include/own.h), is not: both ends change, elsewhere. */
 static __always_inline bool service_is_known(const struct packet *p)
 {
 	struct k3c_nat_key key = {};
 	struct k3c_nat *n;
 
 	nat_key(&p->flow, K3C_NAT_IN, &key);
-	if (bpf_map_lookup_elem(&k3c_nat, &key))
+	n = bpf_map_lookup_elem(&k3c_nat, &key);
+	if (n && (n->flags & K3C_NAT_SERVICE))
 		return true;
 	key.kind = K3C_NAT_OUT;
 	n = bpf_map_lookup_elem(&k3c_nat, &key);

@@ -189,6 +189,19 @@ static void unset(struct dp_service *s)
 	ok(dataplane_service_delete(world.dp, s, err));
 }
 
+/* From then on what pods send is asked whether a translation knows it. */
+static void pod_asks(const struct family *f)
+{
+	int client = raw_in(b.ns, f), server = raw_in(a.ns, f);
+	struct heard h;
+
+	say(client, f->cluster, next_port++, PORT, INIT);
+	hear(server, POD_PORT, &h);
+	assert_true(any_is(&h.from, f->b, 0));
+	close(client);
+	close(server);
+}
+
 static void test_to_pods(void **state)
 {
 	const struct family *f = *state;
@@ -199,6 +212,7 @@ static void test_to_pods(void **state)
 
 	alone();
 	set(&cluster);
+	pod_asks(f);
 	expect_way(f, f->cluster, PORT, a.ns, POD_PORT, f->hidden);
 	set(&node);
 	expect_way(f, f->node, NODE_PORT, a.ns, POD_PORT, f->hidden);
@@ -547,6 +561,9 @@ static int tests(void)
 	};
 
 	world_uplink();
+	/* associations name them to their peers, who must not come to know of them */
+	link_setup(world_host_ns(), "up0", "172.31.9.1", 24);
+	link_setup(world_host_ns(), "up0", "fd31::1", 64);
 	route_in(world_host_ns(), "0.0.0.0", 0, OUTSIDE_IP, NULL);
 	route_in(world_host_ns(), "::", 0, OUTSIDE_IP6, NULL);
 	world_open();
