@@ -282,7 +282,7 @@ static int dataplane_start(struct dataplane *dp, struct err *err)
 	if (r == 0)
 		r = links_routes(dp, err);
 	if (r == 0)
-		r = own_open(dp, err);
+		own_open(dp);
 	if (r == 0 && !dp->unsettled)
 		r = dataplane_forget_old(dp, err);
 	return r;

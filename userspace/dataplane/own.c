@@ -375,15 +375,18 @@ int own_service_delete(struct dataplane *dp, const struct k3c_service_key *key, 
 		       : 0;
 }
 
-int own_open(struct dataplane *dp, struct err *err)
+void own_open(struct dataplane *dp)
 {
+	_cleanup_err_ struct err failed = ERR_INIT;
 	struct k3c_service_key key;
 
 	dp->own = mem_new(struct own_state);
 	keys_foreach(dp->maps[DP_MAP_SERVICE], key)
 		if (key.proto == IPPROTO_SCTP)
 			own_remember(dp, &key);
-	return own_sync(dp, err);
+	/* All the rest works without, and whoever looks for drift tries again. */
+	if (own_sync(dp, &failed) < 0)
+		log_warn("the host's own SCTP reaches no Services error=\"%s\"", err_message(&failed));
 }
 
 void own_finish(struct dataplane *dp)
@@ -410,13 +413,15 @@ bool own_has_lo(const struct dataplane *dp)
 	return dp->own && dp->own->lo;
 }
 
-/* Whether the pair that is remembered is still there. */
+/* Whether the pair is not there though it should be. */
 bool own_is_missing(struct dataplane *dp)
 {
 	char in[IFNAMSIZ], out[IFNAMSIZ];
 
-	if (!own_ifindex(dp))
+	if (!dp->own || !dp->own->frontends.n)
 		return false;
+	if (!dp->own->ifindex)
+		return !dp->unsettled;
 	own_names(dp->pin_dir, in, out);
 	return veth_look(dp->nl, in).ifindex != dp->own->ifindex;
 }

@@ -12,7 +12,7 @@ struct k3c_addr;
 struct k3c_service_key;
 
 /* Remembers the frontends that stand in the maps, and builds what they need. */
-int own_open(struct dataplane *dp, struct err *err);
+void own_open(struct dataplane *dp);
 void own_finish(struct dataplane *dp);
 /* Everything as it has to be: after programs or the node's addresses changed, or something was taken away. */
 int own_sync(struct dataplane *dp, struct err *err);
