@@ -12,32 +12,61 @@ enum listener {
 	LISTENER_THERE = 2, /* zero: nobody knows the namespace */
 };
 
+/* Of a socket in the pod's namespace; 0: there is none. `tuple`: from the one who sends to the pod. */
+static __always_inline __u32 listener_state(struct __sk_buff *skb, bool v6, __u32 nsid, struct bpf_sock_tuple *tuple)
+{
+	struct bpf_sock *sk;
+	__u32 state;
+
+	sk = bpf_skc_lookup_tcp(skb, tuple, v6 ? sizeof(tuple->ipv6) : sizeof(tuple->ipv4), nsid, 0);
+	if (!sk)
+		return 0;
+	state = sk->state;
+	bpf_sk_release(sk);
+	return state;
+}
+
+static __always_inline void listener_tuple(bool v6, const struct k3c_addr *addr, __be16 port,
+					   struct bpf_sock_tuple *ret)
+{
+	if (v6) {
+		__builtin_memcpy(ret->ipv6.daddr, addr, sizeof(*addr));
+		ret->ipv6.dport = port;
+	} else {
+		ret->ipv4.daddr = addr->w[3];
+		ret->ipv4.dport = port;
+	}
+}
+
 /* `pod`: the host end of its link; 0: no pod. From port 0 comes nobody: no established socket is found. */
 static __always_inline enum listener listener_at(struct __sk_buff *skb, bool v6, __u32 pod, const struct k3c_addr *addr,
 						 __be16 port)
 {
 	struct bpf_sock_tuple tuple = {};
-	enum listener found = LISTENER_NONE;
-	__u32 size = sizeof(tuple.ipv4);
-	struct bpf_sock *sk;
-	__u32 *nsid;
+	__u32 *nsid = pod ? bpf_map_lookup_elem(&k3c_nsid, &pod) : NULL;
 
-	nsid = pod ? bpf_map_lookup_elem(&k3c_nsid, &pod) : NULL;
 	if (!nsid)
 		return 0;
-	if (v6) {
-		__builtin_memcpy(tuple.ipv6.daddr, addr, sizeof(*addr));
-		tuple.ipv6.dport = port;
-		size = sizeof(tuple.ipv6);
+	listener_tuple(v6, addr, port, &tuple);
+	return listener_state(skb, v6, *nsid, &tuple) == BPF_TCP_LISTEN ? LISTENER_THERE : LISTENER_NONE;
+}
+
+/* Is there a socket of the pod that the packet is for, and more than one that listens? Where nobody knows, yes. */
+static __always_inline bool listener_awaits(struct __sk_buff *skb, const struct packet *p, __u32 pod)
+{
+	__u32 *nsid = bpf_map_lookup_elem(&k3c_nsid, &pod), state;
+	struct bpf_sock_tuple tuple = {};
+
+	if (!nsid)
+		return true;
+	listener_tuple(p->v6, &p->dst, p->flow.dport, &tuple);
+	if (p->v6) {
+		__builtin_memcpy(tuple.ipv6.saddr, &p->src, sizeof(p->src));
+		tuple.ipv6.sport = p->flow.sport;
 	} else {
-		tuple.ipv4.daddr = addr->w[3];
-		tuple.ipv4.dport = port;
+		tuple.ipv4.saddr = p->src.w[3];
+		tuple.ipv4.sport = p->flow.sport;
 	}
-	sk = bpf_skc_lookup_tcp(skb, &tuple, size, *nsid, 0);
-	if (!sk)
-		return LISTENER_NONE;
-	if (sk->state == BPF_TCP_LISTEN)
-		found = LISTENER_THERE;
-	bpf_sk_release(sk);
-	return found;
+	state = listener_state(skb, p->v6, *nsid, &tuple);
+	return state && state != BPF_TCP_LISTEN;
 }

@@ -278,6 +278,16 @@ __attribute__((noinline)) int policy_who_began(struct __sk_buff *skb, const stru
 	return src == LISTENER_NONE ? POLICY_BEGAN_SRC : POLICY_BEGAN_DST;
 }
 
+/* Who comes from elsewhere and seems to answer: a pod that began has a socket for it. Without one it is a stranger who
+ * looks which ports of the pod are there. Global: verified once. */
+__attribute__((noinline)) int policy_is_awaited(struct __sk_buff *skb, const struct packet *p,
+						const struct policy_ends *e)
+{
+	if (!p || !e || e->src_pod || !e->dst_pod || p->flow.proto != IPPROTO_TCP || p->icmp_error)
+		return true;
+	return listener_awaits(skb, p, e->dst_pod);
+}
+
 /* Ports are the better word while they have it: a pod listens where it likes. */
 static __always_inline bool policy_doubts(const struct packet *p)
 {
@@ -368,6 +378,8 @@ __attribute__((noinline)) __u32 policy_decide(struct __sk_buff *skb, const struc
 			began = policy_who_began(skb, p, &pc->ends);
 			is_answer = began == POLICY_BEGAN_DST;
 		}
+		if ((how & POLICY_ISOLATED) && is_answer && !policy_is_awaited(skb, p, &pc->ends))
+			is_answer = false;
 		if (is_answer ? policy_is_for_node(p) : !!(how & POLICY_FROM_HOST))
 			return policy_begin(p, &key, ended, src_end ^ is_answer, K3C_CONN_HOST, how, generation,
 					    pc->now);

@@ -254,22 +254,52 @@ static inline void state_charged(struct packet_state *s, struct pt_words *w)
 
 /* ---- sockets ---- */
 
-#define STATE_LISTENERS_MAX 8
+#define STATE_SOCKETS_MAX 8
 
-static int state_listeners[STATE_LISTENERS_MAX];
-static size_t n_state_listeners;
+static int state_sockets[STATE_SOCKETS_MAX];
+static size_t n_state_sockets;
 
 /* listens POD|node PORT: in both families */
 static inline void state_listens(struct packet_state *s, struct pt_words *w)
 {
 	int ns;
 
-	if (w->n < 3 || n_state_listeners == STATE_LISTENERS_MAX) {
+	if (w->n < 3 || n_state_sockets == STATE_SOCKETS_MAX) {
 		state_fail(s, "listens POD|node PORT");
 		return;
 	}
 	ns = strcmp(w->at[1], "node") == 0 ? world_host_ns() : state_pods[state_pod(s, w->at[1])].ns;
-	state_listeners[n_state_listeners++] = server_in(ns, SOCK_STREAM, "::", (uint16_t)strtoul(w->at[2], NULL, 10));
+	state_sockets[n_state_sockets++] = server_in(ns, SOCK_STREAM, "::", (uint16_t)strtoul(w->at[2], NULL, 10));
+}
+
+/* connected POD END > END: as if one end had begun, and the other answered (TCP_REPAIR: no packet is sent) */
+static inline void state_connected(struct packet_state *s, struct pt_words *w)
+{
+	struct dp_addr addr[2];
+	union any_addr end[2];
+	char text[INET6_ADDRSTRLEN];
+	uint16_t port[2];
+	int fd, on = 1;
+
+	if (w->n != 5 || n_state_sockets == STATE_SOCKETS_MAX || !state_end(s, w->at[2], &addr[0], &port[0]) ||
+	    !state_end(s, w->at[4], &addr[1], &port[1])) {
+		state_fail(s, "connected POD END > END");
+		return;
+	}
+	for (int i = 0; i < 2; i++) {
+		struct k3c_addr a = dp_addr_in(&addr[i]);
+
+		if (dp_addr_is_v4(&a))
+			inet_ntop(AF_INET, addr[i].b + 12, text, sizeof(text));
+		else
+			inet_ntop(AF_INET6, addr[i].b, text, sizeof(text));
+		end[i] = any_of(text, port[i]);
+	}
+	fd = sock_in_domain(state_pods[state_pod(s, w->at[1])].ns, end[0].sa.sa_family, SOCK_STREAM, 0);
+	state_sockets[n_state_sockets++] = fd;
+	assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &on, sizeof(on)), 0);
+	assert_int_equal(bind(fd, &end[0].sa, any_len(&end[0])), 0);
+	assert_int_equal(connect(fd, &end[1].sa, any_len(&end[1])), 0);
 }
 
 /* stranger POD: nobody knows its namespace, until the case ends */
@@ -348,6 +378,7 @@ static const struct {
 	{ "xdp", state_xdp },
 	{ "unused", state_unused },
 	{ "listens", state_listens },
+	{ "connected", state_connected },
 	{ "stranger", state_stranger },
 };
 
@@ -399,8 +430,8 @@ static inline void state_begin(struct packet_state *s, const char *file, const c
 	state_clear(DP_MAP_FRAG);
 	state_clear(DP_MAP_AFFINITY);
 	state_clear(DP_MAP_RATE);
-	while (n_state_listeners)
-		close(state_listeners[--n_state_listeners]);
+	while (n_state_sockets)
+		close(state_sockets[--n_state_sockets]);
 	(void)pod_nsid_repair(world.dp);
 	while (bpf_map_lookup_and_delete_elem(world.dp->maps[DP_MAP_CLOSED], NULL, &closed) == 0)
 		;
