@@ -202,7 +202,7 @@ static inline struct seen frontend(uint16_t port)
 
 static inline void service(const char *name, const char *cluster_ip, uint16_t port, const char *more)
 {
-	char text[512];
+	char text[1024];
 
 	snprintf(text, sizeof(text), "{'metadata':{'name':'%s'},'spec':{'clusterIP':'%s','ports':[{'port':%u}]%s}}",
 		 name, cluster_ip, port, more);
