@@ -237,7 +237,7 @@ static bool namespace_is_known(const struct test_pod *p)
 static void test_namespaces(void **state)
 {
 	uint32_t stranger = 4000000;
-	struct dp_drift found;
+	struct dp_drift found = { 0 };
 	int32_t nsid = 1;
 
 	assert_true(namespace_is_known(&a));
