@@ -63,13 +63,20 @@ static __always_inline bool conn_expired(const struct k3c_conn *c, __u8 proto, _
 	return age > K3C_CONN_OTHER_TIMEOUT_S * CONN_NS_PER_S;
 }
 
+/* After its beginning every TCP segment acknowledges or resets; what does neither is a stranger's, who tells by a
+ * port's silence whether somebody listens there (RFC 9293, 3.10.7). */
+static __always_inline bool conn_may_answer(const struct packet *p)
+{
+	return packet_is_stateful(p->flow.proto) && !packet_is_syn(p) && !p->fragment &&
+	       (p->icmp_error || (p->flags & (PACKET_ACK | PACKET_RST)));
+}
+
 /* Of a connection that nobody remembers (its entry was given to another): does the packet come from the end that
  * serves? Clients get their ports from Linux, servers have lower ones. What begins connections is never taken for an
  * answer; where ports do not tell, the sender counts as who began. Not of UDP: any of its packets may be the first. */
 static __always_inline bool conn_looks_answer(const struct packet *p)
 {
-	return packet_is_stateful(p->flow.proto) && !packet_is_syn(p) && !p->fragment &&
-	       bpf_ntohs(p->flow.sport) < K3C_CONN_CLIENT_PORT_MIN &&
+	return conn_may_answer(p) && bpf_ntohs(p->flow.sport) < K3C_CONN_CLIENT_PORT_MIN &&
 	       bpf_ntohs(p->flow.dport) >= K3C_CONN_CLIENT_PORT_MIN;
 }
 

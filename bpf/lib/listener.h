@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* Who began a TCP connection that no table knows and whose ports do not tell? Whoever listens did not. */
+/* What the sockets of pods say of a TCP connection that no table knows: whoever listens did not begin it, and who began
+ * it has a socket that awaits the answer. */
 #pragma once
 
 #include "bpf/lib/maps.h"

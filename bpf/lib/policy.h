@@ -427,6 +427,7 @@ static __always_inline __u32 policy_check(struct __sk_buff *skb, const struct pa
 					  const struct side *dst, bool from_host, __u32 generation, __u32 *ret_did)
 {
 	bool isolated = policy_isolates(src) || policy_isolates(dst);
+	__u32 reason;
 
 	if (!isolated && !policy_notes(p, src, dst)) {
 		if (packet_is_syn(p))
@@ -435,10 +436,12 @@ static __always_inline __u32 policy_check(struct __sk_buff *skb, const struct pa
 	}
 	if (p->no_ports)
 		return K3C_DROP_FRAGMENT;
-	if (conn_begins_backwards(p) && src->pod && dst->pod)
-		used_note(K3C_USED_BACKWARDS);
 	if (isolated && policy_ports_tell(p, src, dst) && !policy_is_noted(p))
 		return policy_by_ports(p, src, dst, generation, ret_did);
-	return policy_by_table(skb, p, src, dst, (isolated ? POLICY_ISOLATED : 0) | (from_host ? POLICY_FROM_HOST : 0),
-			       generation, ret_did);
+	reason =
+		policy_by_table(skb, p, src, dst, (isolated ? POLICY_ISOLATED : 0) | (from_host ? POLICY_FROM_HOST : 0),
+				generation, ret_did);
+	if (!reason && conn_begins_backwards(p) && src->pod && dst->pod)
+		used_note(K3C_USED_BACKWARDS);
+	return reason;
 }
