@@ -155,10 +155,20 @@ static void restart(void)
 
 /* ---- who has it keeps it ---- */
 
-static void pod_first(const struct side *side)
+/* The pod's port at the node's address that the Service wants, or at all of them. */
+static int host_pod_at(const struct side *side, bool same, struct pod *p, const char *name, uint16_t port)
+{
+	char of_port[96] = "";
+
+	if (same)
+		snprintf(of_port, sizeof(of_port), ",'hostIP':'%s'", side->node);
+	return host_pod(p, name, port, of_port);
+}
+
+static void pod_first(const struct side *side, bool same)
 {
 	struct pod p;
-	int server = host_pod(&p, "first", 18090, "");
+	int server = host_pod_at(side, same, &p, "first", 18090);
 
 	external(side, "late", 18090);
 	expect_at(side, 18090, server);
@@ -175,27 +185,25 @@ static void pod_first(const struct side *side)
 	expect_at(side, 18090, behind);
 	expect_holder("late", NULL);
 	external_delete("late");
+	fixture_do(node.f, API_VERB_DELETECOLLECTION, KIND_EVENT, "default", "", "{}");
 }
 
 static void test_pod_first(void **state)
 {
 	for (int f = 0; f < DP_FAMILIES; f++)
-		pod_first(&sides[f]);
+		for (int same = 0; same < 2; same++)
+			pod_first(&sides[f], same);
 }
 
-/* At all addresses, or at the same one. */
 static void service_first(const struct side *side, bool same)
 {
 	const char *at = same ? side->node : side->any;
-	char of_port[96] = "";
 	struct pod p;
 	int server;
 
-	if (same)
-		snprintf(of_port, sizeof(of_port), ",'hostIP':'%s'", side->node);
 	external(side, "first", 18091);
 	expect_at(side, 18091, behind);
-	server = host_pod(&p, "late", 18091, of_port);
+	server = host_pod_at(side, same, &p, "late", 18091);
 	expect_at(side, 18091, behind);
 	assert_int_equal(told_of(18091, at, "Service default/first"), 1);
 	expect_holder("late", "Service default/first");
@@ -217,21 +225,61 @@ static void test_service_first(void **state)
 }
 
 /* The Service is the older object, but asked later. */
-static void test_older_service_asks_late(void **state)
+static void older_service_asks_late(const struct side *side, bool same)
 {
-	const struct side *side = &sides[DP_V4];
+	char externals[96];
 	struct pod p;
 	int server;
 
+	snprintf(externals, sizeof(externals), "{\"spec\":{\"externalIPs\":[\"%s\"]}}", side->node);
 	side_service(side, "old", 18092, "");
-	server = host_pod(&p, "young", 18092, "");
-	patch(KIND_SERVICE, "old", "{\"spec\":{\"externalIPs\":[\"" NODE_IP "\"]}}");
+	server = host_pod_at(side, same, &p, "young", 18092);
+	patch(KIND_SERVICE, "old", externals);
 	expect_at(side, 18092, server);
 	restart();
 	expect_at(side, 18092, server);
+	expect_holder("old", "Pod default/young");
 	host_pod_end(&p, server);
 	expect_at(side, 18092, behind);
 	external_delete("old");
+}
+
+static void test_older_service_asks_late(void **state)
+{
+	for (int f = 0; f < DP_FAMILIES; f++)
+		for (int same = 0; same < 2; same++)
+			older_service_asks_late(&sides[f], same);
+}
+
+/* The pod is the older object, but a Service has its port when it comes to the node. */
+static void older_pod_asks_late(const struct side *side, bool same)
+{
+	struct pod p;
+	int server;
+
+	server = host_pod_at(side, same, &p, "old", 18099);
+	external(side, "young", 18099);
+	expect_at(side, 18099, server);
+	pod_end(&p); /* it leaves, its object stays */
+	external_delete("young");
+	external(side, "young", 18099);
+	expect_at(side, 18099, behind);
+	close(server);
+	server = host_pod_attach(&p);
+	expect_at(side, 18099, behind);
+	restart();
+	expect_at(side, 18099, behind);
+	expect_holder("old", "Service default/young");
+	external_delete("young");
+	expect_at(side, 18099, server);
+	host_pod_end(&p, server);
+}
+
+static void test_older_pod_asks_late(void **state)
+{
+	for (int f = 0; f < DP_FAMILIES; f++)
+		for (int same = 0; same < 2; same++)
+			older_pod_asks_late(&sides[f], same);
 }
 
 /* ---- balancers say so in their status ---- */
@@ -402,6 +450,7 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_pod_first, rivals_setup, rivals_teardown),
 		cmocka_unit_test_setup_teardown(test_service_first, rivals_setup, rivals_teardown),
 		cmocka_unit_test_setup_teardown(test_older_service_asks_late, rivals_setup, rivals_teardown),
+		cmocka_unit_test_setup_teardown(test_older_pod_asks_late, rivals_setup, rivals_teardown),
 		cmocka_unit_test_setup_teardown(test_balancer, rivals_setup, rivals_teardown),
 		cmocka_unit_test_setup_teardown(test_node_port, rivals_setup, rivals_teardown),
 		cmocka_unit_test_setup_teardown(test_three, rivals_setup, rivals_teardown),

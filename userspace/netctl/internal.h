@@ -68,7 +68,8 @@ struct net_slice {
 
 /* A place in the maps: protocol, port and address. When several ask for it, one has it and the others wait. */
 struct net_place {
-	struct net_service *owner;   /* NULL: of an earlier run */
+	struct net_service *owner;   /* NULL: of an earlier run, */
+	bool was_pods;               /* and then it was a pod's, else a Service's */
 	struct net_service **others; /* who wait */
 	size_t n_others, cap_others;
 };

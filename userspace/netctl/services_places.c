@@ -195,7 +195,7 @@ static void place_adopt(void *arg, const struct dp_service *s)
 {
 	struct netctl *nc = arg;
 
-	place_make(nc, s);
+	place_make(nc, s)->was_pods = s->kind == DP_HOST_PORT;
 	if (!s->damaged)
 		gone_remember(nc, s);
 }

@@ -22,12 +22,12 @@ static bool places_overlap(struct netctl *nc, const struct dp_service *a, const 
 	       (address_is_zero(&b->addr) && dataplane_is_node_address(nc->dp, &a->addr));
 }
 
-/* Also what an earlier run put there, until somebody else claims it. */
+/* Also what an earlier run put there, until somebody claims it: whose it was then is not known, but of which kind. */
 static bool rival_has(const struct netctl *nc, const struct net_service *s, const struct dp_service *place)
 {
 	const struct net_place *p = place_find(nc, place);
 
-	return p && (!p->owner || p->owner == s);
+	return p && (p->owner ? p->owner == s : p->was_pods == s->pod);
 }
 
 static bool rival_selects(const struct netctl *nc, const struct net_service *service, const struct net_service *pod)
