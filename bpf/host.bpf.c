@@ -223,28 +223,6 @@ int host_in(struct __sk_buff *skb)
 	return host_new_service_flow(skb, &p, &key, n != NULL);
 }
 
-/* A port whose flow ended long ago. One processor takes it over; its old owner then has no translation left, and no
- * claim to the answers. */
-static __always_inline bool host_take_expired(const struct k3c_nat_key *key, const struct k3c_nat *n,
-					      struct k3c_nat *expired)
-{
-	struct k3c_nat_key owner = {
-		.src = expired->addr,
-		.sport = expired->port,
-		.dst = key->dst,
-		.dport = key->dport,
-		.proto = key->proto,
-		.kind = K3C_NAT_OUT,
-	};
-	__u64 last_ns = expired->last_ns;
-
-	if (!nat_expired(expired, key->proto, n->last_ns) ||
-	    __sync_val_compare_and_swap(&expired->last_ns, last_ns, n->last_ns) != last_ns)
-		return false;
-	bpf_map_delete_elem(&k3c_nat, &owner);
-	return true;
-}
-
 /* n->port, when its answers are nobody else's (any more). Global: verified once. */
 __attribute__((noinline)) int host_take_port(struct __sk_buff *skb, const struct k3c_nat_key *key, struct k3c_nat *n)
 {
@@ -261,7 +239,7 @@ __attribute__((noinline)) int host_take_port(struct __sk_buff *skb, const struct
 		return false;
 	if (!other)
 		return true;
-	if (!host_take_expired(key, n, other))
+	if (!nat_take_over(&mirror, other, true, n->last_ns))
 		return false;
 	n->flags |= K3C_NAT_REUSED;
 	return true;
@@ -379,10 +357,15 @@ static __always_inline bool host_wants_masquerade(const struct packet *p)
 	       !host_is_direct(&p->dst);
 }
 
-/* The host's own, where no socket program asked: to where it is translated, which is behind an Ethernet header. */
+/* The host's own, where no socket program asked: to where it is translated, which is behind an Ethernet header. What
+ * has just room for one says nothing, and who hears it there takes it for no IP. */
 static __always_inline int host_own(struct __sk_buff *skb, const struct packet *p, const struct k3c_own *own)
 {
-	if (!k3c_options.link_header && bpf_skb_change_head(skb, ETH_HLEN, 0) < 0)
+	__be16 type = skb->protocol;
+
+	if (!k3c_options.link_header &&
+	    (bpf_skb_change_head(skb, ETH_HLEN, 0) < 0 ||
+	     bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_proto), &type, sizeof(type), 0) < 0))
 		return host_drop(skb, p, K3C_DROP_MALFORMED);
 	return bpf_redirect(own->ifindex, 0);
 }

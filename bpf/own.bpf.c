@@ -9,8 +9,9 @@
 #include <linux/errno.h>
 #include <bpf/bpf_helpers.h>
 
-#include "bpf/lib/event_packet.h"
 #include "bpf/lib/own.h"
+#include "bpf/lib/pod_drop.h"
+#include "bpf/lib/rate.h"
 
 K3C_MAP_ENDPOINT;
 
@@ -19,19 +20,9 @@ static __always_inline int own_drop(struct __sk_buff *skb, const struct packet *
 	return drop_packet(skb, p, reason, 0, 0);
 }
 
-/* The address that only this way has. */
-static __always_inline void own_hidden(bool v6, struct k3c_addr *ret)
-{
-	ret->q[0] = v6 ? k3c_options.service_net[K3C_V6].q[0] : k3c_options.service_net[K3C_V4].q[0];
-	ret->q[1] = v6 ? k3c_options.service_net[K3C_V6].q[1] : k3c_options.service_net[K3C_V4].q[1];
-}
-
 static __always_inline bool own_is_back(const struct packet *p)
 {
-	struct k3c_addr hidden;
-
-	own_hidden(p->v6, &hidden);
-	return addr_eq(&p->dst, &hidden);
+	return node_is_hidden(p->v6, &p->dst);
 }
 
 /* enum lb_result. The client is who it would be at a socket: affinity is the same. Global: stack of its own. */
@@ -61,7 +52,7 @@ static __always_inline bool own_refusal(const struct packet *p, struct k3c_nat *
 		return false;
 	n->addr = own->addr[family & 1];
 	n->flags = K3C_NAT_SERVICE | K3C_NAT_CLOSING;
-	return n->addr.q[1];
+	return n->addr.q[0] | n->addr.q[1];
 }
 
 /* Of what was never translated. A reason to drop, or 0: *n says where to. */
@@ -79,10 +70,10 @@ static __always_inline __u32 own_begin(struct __sk_buff *skb, const struct packe
 	if (first && !skb->ingress_ifindex)
 		r = own_choose(p, &backend);
 	if (r != LB_FOUND) {
-		if (r == LB_NO_BACKEND)
-			own_drop(skb, p, K3C_DROP_NO_BACKEND); /* counted and told */
 		if (!own_refusal(p, n))
 			return K3C_DROP_NO_BACKEND;
+		if (r == LB_NO_BACKEND)
+			own_drop(skb, p, K3C_DROP_NO_BACKEND); /* counted and told */
 		return nat_take_place(key, n) < 0 ? K3C_DROP_NAT_FULL : 0;
 	}
 	n->addr = backend.addr;
@@ -141,7 +132,7 @@ __attribute__((noinline)) int own_try_place(const struct k3c_nat_key *key, const
 	to = *n;
 	nat_mirror_of(&own, &to, false, &mirror);
 	other = bpf_map_lookup_elem(&k3c_nat, &mirror);
-	if (other && !nat_leads_to(&mirror, other, true, &own) && !nat_expired(other, own.proto, to.last_ns))
+	if (other && !nat_leads_to(&mirror, other, true, &own) && !nat_take_over(&mirror, other, true, to.last_ns))
 		return -EEXIST;
 	return nat_pair(&own, &to, other ? BPF_ANY : BPF_NOEXIST);
 }
@@ -184,7 +175,7 @@ __attribute__((noinline)) int own_source(struct __sk_buff *skb, const struct pac
 	} else {
 		if (back || p->icmp_error)
 			return K3C_DROP_UNSUPPORTED;
-		own_hidden(p->v6, &to.addr);
+		node_hidden(p->v6, &to.addr);
 		if (own_hide(&key, &to) < 0)
 			return K3C_DROP_NAT_FULL;
 	}
@@ -252,6 +243,8 @@ int own_in(struct __sk_buff *skb)
 	to = bpf_map_lookup_elem(&k3c_endpoint, &p.dst);
 	if (!to || !to->ifindex || bpf_skb_store_bytes(skb, 0, to->mac, sizeof(to->mac), 0) < 0)
 		return TC_ACT_OK;
+	if ((to->flags & K3C_EP_LIMIT_INGRESS) && !rate_allows(skb, &p, to->ifindex, K3C_INGRESS))
+		return pod_drop(skb, &p, K3C_DROP_RATE_INGRESS, to->ifindex, 0, 0);
 	return bpf_redirect_peer(to->ifindex, 0);
 }
 

@@ -81,20 +81,32 @@ static __always_inline int nat_sctp_port(struct __sk_buff *skb, const struct pac
 	return bpf_skb_store_bytes(skb, check, &sum, sizeof(sum), BPF_F_RECOMPUTE_CSUM);
 }
 
+/* What hiding changes of the checksum, carried along from one parameter to the next: all change by the same, and stand
+ * at multiples of four. */
+struct nat_hiding {
+	__u32 at;  /* the last one that was hidden */
+	__u32 crc; /* of all, there; 0: none */
+	__u32 end;
+	__u32 summed; /* 0: nobody wants to know */
+};
+
 /* One parameter, at that offset: where the next one begins, 0 for no more. Global: verified once. */
-__attribute__((noinline)) int nat_sctp_hide_at(struct __sk_buff *skb, __u32 at, __u32 end, __u32 *sum)
+__attribute__((noinline)) int nat_sctp_hide_at(struct __sk_buff *skb, __u32 at, struct nat_hiding *h)
 {
 	struct sctpparam param;
 	__be16 hidden;
 
-	if (!sum || at + sizeof(param) > end || bpf_skb_load_bytes(skb, at, &param, sizeof(param)) < 0 || !param.len)
+	if (!h || at + sizeof(param) > h->end || bpf_skb_load_bytes(skb, at, &param, sizeof(param)) < 0 || !param.len)
 		return 0;
 	if (param.type == bpf_htons(SCTP_PARAM_ADDR4) || param.type == bpf_htons(SCTP_PARAM_ADDR6)) {
 		hidden = param.type | bpf_htons(SCTP_PARAM_SKIP);
-		if (*sum)
-			*sum ^= sctp_crc_change(param.type ^ hidden, (__u16)(end - at - 2));
 		if (bpf_skb_store_bytes(skb, at, &hidden, sizeof(hidden), BPF_F_RECOMPUTE_CSUM) < 0)
 			return 0;
+		if (h->crc)
+			h->crc = sctp_crc_carry(h->crc, SCTP_CRC_WORD, (at - h->at) / 4);
+		if (h->summed)
+			h->crc ^= SCTP_CRC_ONE;
+		h->at = at;
 	}
 	return at + (((__u32)bpf_ntohs(param.len) + 3) & ~3u);
 }
@@ -104,6 +116,7 @@ __attribute__((noinline)) int nat_sctp_hide_at(struct __sk_buff *skb, __u32 at, 
  * and everybody passes over. Of fragments nobody knows what is behind. Global: verified once. */
 __attribute__((noinline)) int nat_sctp_hide(struct __sk_buff *skb, const struct packet *p)
 {
+	struct nat_hiding h = {};
 	__u32 at, check, sum = 0;
 
 	if (!p)
@@ -112,12 +125,18 @@ __attribute__((noinline)) int nat_sctp_hide(struct __sk_buff *skb, const struct 
 		return 0;
 	check = nat_check_offset(p);
 	at = p->l4 + SCTP_INIT_PARAMS;
+	h.end = p->end;
 	if (bpf_skb_load_bytes(skb, check, &sum, sizeof(sum)) < 0)
 		return -1;
+	h.summed = sum != 0;
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < SCTP_PARAMS_MAX && at; i++)
-		at = nat_sctp_hide_at(skb, at, p->end, &sum);
-	return sum ? bpf_skb_store_bytes(skb, check, &sum, sizeof(sum), BPF_F_RECOMPUTE_CSUM) : 0;
+		at = nat_sctp_hide_at(skb, at, &h);
+	if (!h.crc)
+		return 0;
+	h.crc = sctp_crc_multiply(h.crc, bpf_htons(SCTP_PARAM_SKIP));
+	sum ^= sctp_crc_carry(h.crc, SCTP_CRC_BYTE, (__u16)(p->end - h.at));
+	return bpf_skb_store_bytes(skb, check, &sum, sizeof(sum), BPF_F_RECOMPUTE_CSUM);
 }
 
 /* What is translated in the beginning. Not below what rewrites: old kernels count whose stack stands under whose. */
@@ -366,9 +385,9 @@ __attribute__((noinline)) int nat_may_begin(const struct k3c_nat_key *key, const
 	return nat_leads_to(&mirror, m, key->kind == K3C_NAT_OUT, key);
 }
 
-/* A place whose flow ended or fell silent long ago. One processor takes it over; the old owner's other half goes,
- * unless that leads elsewhere by now. */
-static __always_inline bool nat_take_over(const struct k3c_nat_key *place, struct k3c_nat *old, __u64 now)
+/* A place (`in`: of what arrives) whose flow ended or fell silent long ago. One processor takes it over; the old
+ * owner's other half goes, unless that leads elsewhere by now: it has no claim to the answers. */
+static __always_inline bool nat_take_over(const struct k3c_nat_key *place, struct k3c_nat *old, bool in, __u64 now)
 {
 	__u64 last_ns = old->last_ns;
 	struct k3c_nat_key owner;
@@ -376,9 +395,9 @@ static __always_inline bool nat_take_over(const struct k3c_nat_key *place, struc
 
 	if (!nat_expired(old, place->proto, now) || __sync_val_compare_and_swap(&old->last_ns, last_ns, now) != last_ns)
 		return false;
-	nat_mirror_of(place, old, false, &owner);
+	nat_mirror_of(place, old, in, &owner);
 	o = bpf_map_lookup_elem(&k3c_nat, &owner);
-	if (o && nat_leads_to(&owner, o, true, place))
+	if (o && nat_leads_to(&owner, o, !in, place))
 		bpf_map_delete_elem(&k3c_nat, &owner);
 	return true;
 }
@@ -409,7 +428,7 @@ __attribute__((noinline)) int nat_try_place(const struct k3c_nat_key *key, const
 		return -EINVAL;
 	nat_mirror_of(key, n, true, &mirror);
 	other = bpf_map_lookup_elem(&k3c_nat, &mirror);
-	if (other ? !nat_leads_to(&mirror, other, false, key) && !nat_take_over(&mirror, other, n->last_ns)
+	if (other ? !nat_leads_to(&mirror, other, false, key) && !nat_take_over(&mirror, other, false, n->last_ns)
 		  : nat_is_straight(&mirror, n->last_ns))
 		return -EEXIST;
 	nat_back_of(key, n, true, &back);

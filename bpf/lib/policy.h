@@ -329,7 +329,7 @@ static __always_inline bool policy_is_for_node(const struct packet *p)
 {
 	struct k3c_addr dst = p->flow.dst; /* on the stack, where old verifiers want a key to be */
 
-	return node_has(&dst);
+	return node_has(&dst) || (p->flow.proto == IPPROTO_SCTP && node_is_hidden(p->v6, &dst));
 }
 
 /* A packet that the tables are asked of. */

@@ -8,6 +8,9 @@
 
 #define SCTP_CRC_POLYNOMIAL 0x82f63b78u /* bits reversed, as in the register */
 #define SCTP_CRC_LENGTH_BITS 16
+#define SCTP_CRC_ONE (1u << 31)
+#define SCTP_CRC_BYTE (1u << 23)          /* x^8: what a byte behind is worth */
+#define SCTP_CRC_WORD SCTP_CRC_POLYNOMIAL /* x^32: four of them */
 
 /* The product of two polynomials in the register's bit order. Global, as the one below: verified once, however many
  * paths lead here. */
@@ -24,23 +27,24 @@ __attribute__((noinline)) __u32 sctp_crc_multiply(__u32 a, __u32 b)
 	return product;
 }
 
-/* By how much (exclusive or) the checksum in the header changes, as its bytes stand in memory, when two bytes change
- * by `difference` and `behind` bytes follow them. */
-__attribute__((noinline)) __u32 sctp_crc_change(__u32 difference, __u32 behind)
+/* Carries on `times` times by `step`, a power of x. */
+__attribute__((noinline)) __u32 sctp_crc_carry(__u32 crc, __u32 step, __u32 times)
 {
-	__u32 crc = difference & 0xffff, step = 1u << 23; /* x^8 */
-
-#pragma clang loop unroll(disable)
-	for (int i = 0; i < 16; i++)
-		crc = (crc >> 1) ^ (SCTP_CRC_POLYNOMIAL & -(crc & 1));
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < SCTP_CRC_LENGTH_BITS; i++) {
-		if (behind & 1)
+		if (times & 1)
 			crc = sctp_crc_multiply(crc, step);
-		behind >>= 1;
-		if (!behind)
+		times >>= 1;
+		if (!times)
 			break;
 		step = sctp_crc_multiply(step, step);
 	}
 	return crc;
+}
+
+/* By how much (exclusive or) the checksum in the header changes, as its bytes stand in memory, when two bytes change
+ * by `difference` and `behind` bytes follow them. */
+static __always_inline __u32 sctp_crc_change(__u32 difference, __u32 behind)
+{
+	return sctp_crc_carry(difference & 0xffff, SCTP_CRC_BYTE, behind + 2);
 }
