@@ -303,12 +303,11 @@ int dataplane_settle(struct dataplane *dp, struct err *err)
 		r = pods_filters(dp, err);
 	if (r == 0)
 		r = links_sync(dp, err);
-	if (r == 0)
-		r = own_sync(dp, err);
 	if (r < 0) {
 		dp->unsettled = true;
 		return err_wrap(err, r, "replace the programs of another build");
 	}
+	own_follow(dp);
 	(void)rates_adopt(dp);
 	return dataplane_forget_old(dp, err);
 }

@@ -164,7 +164,9 @@ static int drift_filters(struct dataplane *dp, struct dp_drift *add, struct err 
 		r = pods_filters(dp, err);
 	if (r == 0 && host)
 		r = links_sync(dp, err);
-	return r == 0 && own ? own_sync(dp, err) : r;
+	if (r == 0 && own)
+		own_follow(dp);
+	return r;
 }
 
 /* ---- routes ---- */
@@ -280,7 +282,9 @@ static int drift_routes(struct dataplane *dp, struct dp_drift *add, struct err *
 		r = pods_routes(dp, err);
 	if (r == 0 && nets)
 		r = links_routes(dp, err);
-	return r == 0 && own.n ? own_sync(dp, err) : r;
+	if (r == 0 && own.n)
+		own_follow(dp);
+	return r;
 }
 
 /* ---- as soon as it happens ---- */

@@ -420,7 +420,9 @@ int links_sync(struct dataplane *dp, struct err *err)
 	if (!changed)
 		return 0;
 	r = pods_routes(dp, err);
-	return r == 0 ? own_sync(dp, err) : r;
+	if (r == 0)
+		own_follow(dp);
+	return r;
 }
 
 int links_open(struct dataplane *dp, struct err *err)
@@ -603,5 +605,7 @@ int dataplane_set_node_ips(struct dataplane *dp, const struct dp_addr ips[static
 	r = links_sync(dp, err);
 	if (r == 0)
 		r = pods_routes(dp, err);
-	return r == 0 ? own_sync(dp, err) : r;
+	if (r == 0)
+		own_follow(dp);
+	return r;
 }

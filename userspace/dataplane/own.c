@@ -37,6 +37,8 @@ struct own_state {
 	struct map frontends; /* struct k3c_service_key -> itself; of SCTP */
 	int ifindex, peer;    /* 0: there is no pair */
 	bool lo;              /* `lo` has its program */
+	bool swept;           /* what an earlier process left is gone */
+	bool failing;         /* something is not as it has to be: drift tries again */
 };
 
 static void own_names(const char *pin_dir, char ret_in[static IFNAMSIZ], char ret_out[static IFNAMSIZ])
@@ -131,6 +133,10 @@ static int own_put_route(struct dataplane *dp, uint16_t type, const struct k3c_a
 	struct nl_route route;
 
 	own_route(dp, addr, &route);
+	if (type == RTM_DELROUTE) { /* whatever it was made with */
+		route.source = (struct k3c_addr){ 0 };
+		route.mtu = 0;
+	}
 	nl_put_route(dp->nl, type, &route, type == RTM_DELROUTE ? ESRCH : 0);
 	return nl_commit(dp->nl, err);
 }
@@ -149,6 +155,62 @@ static int own_routes(struct dataplane *dp, struct err *err)
 		if (r == 0 && own_is_cluster(dp, (const void *)e->key))
 			r = own_put_route(dp, RTM_NEWROUTE,
 					  &((const struct k3c_service_key *)(const void *)e->key)->addr, err);
+	return r;
+}
+
+struct own_route_look {
+	struct k3c_addr dst;
+	uint8_t family;
+	int ifindex;
+};
+
+static int own_route_attr(const struct nlattr *attr, void *arg)
+{
+	struct own_route_look *l = arg;
+
+	if (mnl_attr_get_type(attr) == RTA_DST)
+		l->dst = nl_addr_of(l->family, attr);
+	if (mnl_attr_get_type(attr) == RTA_OIF)
+		l->ifindex = (int)mnl_attr_get_u32(attr);
+	return MNL_CB_OK;
+}
+
+struct own_sweep {
+	struct dataplane *dp;
+	struct map unwanted; /* struct k3c_addr */
+};
+
+static int own_route_seen(const struct nlmsghdr *h, void *arg)
+{
+	const struct rtmsg *m = mnl_nlmsg_get_payload(h);
+	struct own_route_look l = { .family = m->rtm_family };
+	struct own_sweep *s = arg;
+
+	if (m->rtm_protocol != DP_ROUTE_PROTOCOL || m->rtm_type != RTN_UNICAST)
+		return 0;
+	mnl_attr_parse(h, sizeof(*m), own_route_attr, &l);
+	if (l.ifindex == s->dp->own->ifindex && !own_has_route(s->dp, &l.dst))
+		map_put(&s->unwanted, str_make((const char *)&l.dst, sizeof(l.dst)), s);
+	return 0;
+}
+
+/* Routes of frontends that went while nobody ran, or that could not be deleted. */
+static int own_sweep_routes(struct dataplane *dp, struct err *err)
+{
+	struct own_sweep s = { .dp = dp };
+	int r = 0;
+
+	for (int f = 0; f < DP_FAMILIES && r == 0; f++) {
+		struct nlmsghdr *h = nl_request(dp->nl, RTM_GETROUTE, NLM_F_DUMP);
+		struct rtmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
+
+		m->rtm_family = f == DP_V4 ? AF_INET : AF_INET6;
+		r = nl_query(dp->nl, own_route_seen, &s, err);
+	}
+	map_foreach(e, &s.unwanted)
+		if (r == 0)
+			r = own_put_route(dp, RTM_DELROUTE, (const struct k3c_addr *)(const void *)e->key, err);
+	map_finish(&s.unwanted);
 	return r;
 }
 
@@ -298,8 +360,7 @@ static void own_lo_remove(struct nl *nl, int links_map)
 
 /* ---- all of it ---- */
 
-/* Without the pair nothing else is there either. */
-void own_purge(struct nl *nl, const char *pin_dir, int links_map)
+static void own_pair_remove(struct nl *nl, const char *pin_dir)
 {
 	char in[IFNAMSIZ], out[IFNAMSIZ];
 	struct veth_look here;
@@ -308,41 +369,78 @@ void own_purge(struct nl *nl, const char *pin_dir, int links_map)
 	here = veth_look(nl, in);
 	if (!here.ifindex)
 		return;
-	own_lo_remove(nl, links_map);
 	nl_put_link_delete(nl, here.ifindex);
 	(void)nl_commit(nl, NULL);
 }
 
+/* The pair may be gone, and `lo` have its program still. */
+void own_purge(struct nl *nl, const char *pin_dir, int links_map)
+{
+	own_lo_remove(nl, links_map);
+	own_pair_remove(nl, pin_dir);
+}
+
+static void own_lo_forget(struct dataplane *dp)
+{
+	if (dp->own->lo || !dp->own->swept)
+		own_lo_remove(dp->nl, dp->maps[DP_MAP_LINK]);
+	dp->own->lo = false;
+}
+
 static int own_remove(struct dataplane *dp, struct err *err)
 {
-	own_purge(dp->nl, dp->pin_dir, dp->maps[DP_MAP_LINK]);
+	own_lo_forget(dp);
+	own_pair_remove(dp->nl, dp->pin_dir);
 	dp->own->ifindex = dp->own->peer = 0;
-	dp->own->lo = false;
 	return own_row(dp, err);
 }
 
-int own_sync(struct dataplane *dp, struct err *err)
+static int own_build(struct dataplane *dp, struct err *err)
 {
-	int r;
+	int r = own_pair(dp, err);
 
-	if (!dp->own || dp->unsettled)
-		return 0;
-	if (!dp->own->frontends.n)
-		return own_remove(dp, err);
-	r = own_pair(dp, err);
 	if (r == 0)
 		r = own_row(dp, err);
 	if (r == 0)
 		r = own_routes(dp, err);
-	if (r == 0 && own_wants_lo(dp)) {
+	if (r == 0 && !dp->own->swept)
+		r = own_sweep_routes(dp, err);
+	if (r == 0 && own_wants_lo(dp))
 		r = own_lo_add(dp, err);
-	} else if (r == 0 && dp->own->lo) {
-		own_lo_remove(dp->nl, dp->maps[DP_MAP_LINK]);
-		dp->own->lo = false;
-	}
-	if (r == 0)
-		r = own_row(dp, err);
-	return r < 0 ? err_wrap(err, r, "SCTP of the host") : 0;
+	else if (r == 0)
+		own_lo_forget(dp);
+	return r == 0 ? own_row(dp, err) : r;
+}
+
+/* Said once, until it works again. */
+static void own_came_to(struct dataplane *dp, int r, const struct err *err)
+{
+	if (r < 0 && !dp->own->failing)
+		log_warn("the host's own SCTP does not reach all Services error=\"%s\"", err_message(err));
+	if (r == 0 && dp->own->failing)
+		log_info("the host's own SCTP reaches Services again");
+	dp->own->failing = r < 0;
+	dp->own->swept = r == 0;
+}
+
+void own_follow(struct dataplane *dp)
+{
+	_cleanup_err_ struct err failed = ERR_INIT;
+	int r;
+
+	if (!dp->own || dp->unsettled)
+		return;
+	r = dp->own->frontends.n ? own_build(dp, &failed) : own_remove(dp, &failed);
+	own_came_to(dp, r, &failed);
+}
+
+/* One route. What failed before is not done by it. */
+static void own_follow_route(struct dataplane *dp, uint16_t type, const struct k3c_addr *addr)
+{
+	_cleanup_err_ struct err failed = ERR_INIT;
+
+	if (own_put_route(dp, type, addr, &failed) < 0)
+		own_came_to(dp, -EIO, &failed);
 }
 
 static void own_remember(struct dataplane *dp, const struct k3c_service_key *key)
@@ -351,42 +449,39 @@ static void own_remember(struct dataplane *dp, const struct k3c_service_key *key
 		map_put(&dp->own->frontends, own_key(key), dp->own);
 }
 
-int own_service_set(struct dataplane *dp, const struct k3c_service_key *key, struct err *err)
+void own_service_set(struct dataplane *dp, const struct k3c_service_key *key)
 {
 	bool routed;
 
 	if (key->proto != IPPROTO_SCTP || map_has(&dp->own->frontends, own_key(key)))
-		return 0;
+		return;
 	routed = own_has_address(dp, &key->addr);
 	own_remember(dp, key);
 	if (!dp->own->ifindex || (!own_is_cluster(dp, key) && !dp->own->lo))
-		return own_sync(dp, err);
-	return own_is_cluster(dp, key) && !routed ? own_put_route(dp, RTM_NEWROUTE, &key->addr, err) : 0;
+		own_follow(dp);
+	else if (own_is_cluster(dp, key) && !routed)
+		own_follow_route(dp, RTM_NEWROUTE, &key->addr);
 }
 
-int own_service_delete(struct dataplane *dp, const struct k3c_service_key *key, struct err *err)
+void own_service_delete(struct dataplane *dp, const struct k3c_service_key *key)
 {
 	if (key->proto != IPPROTO_SCTP || !map_remove(&dp->own->frontends, own_key(key)))
-		return 0;
+		return;
 	if (!dp->own->frontends.n || dp->own->lo != own_wants_lo(dp))
-		return own_sync(dp, err);
-	return own_is_cluster(dp, key) && dp->own->ifindex && !own_has_address(dp, &key->addr)
-		       ? own_put_route(dp, RTM_DELROUTE, &key->addr, err)
-		       : 0;
+		own_follow(dp);
+	else if (own_is_cluster(dp, key) && dp->own->ifindex && !own_has_address(dp, &key->addr))
+		own_follow_route(dp, RTM_DELROUTE, &key->addr);
 }
 
 void own_open(struct dataplane *dp)
 {
-	_cleanup_err_ struct err failed = ERR_INIT;
 	struct k3c_service_key key;
 
 	dp->own = mem_new(struct own_state);
 	keys_foreach(dp->maps[DP_MAP_SERVICE], key)
 		if (key.proto == IPPROTO_SCTP)
 			own_remember(dp, &key);
-	/* All the rest works without, and whoever looks for drift tries again. */
-	if (own_sync(dp, &failed) < 0)
-		log_warn("the host's own SCTP reaches no Services error=\"%s\"", err_message(&failed));
+	own_follow(dp);
 }
 
 void own_finish(struct dataplane *dp)
@@ -413,12 +508,16 @@ bool own_has_lo(const struct dataplane *dp)
 	return dp->own && dp->own->lo;
 }
 
-/* Whether the pair is not there though it should be. */
+/* Whether the pair is not there though it should be, or anything failed that nobody else sees. */
 bool own_is_missing(struct dataplane *dp)
 {
 	char in[IFNAMSIZ], out[IFNAMSIZ];
 
-	if (!dp->own || !dp->own->frontends.n)
+	if (!dp->own)
+		return false;
+	if (dp->own->failing)
+		return !dp->unsettled;
+	if (!dp->own->frontends.n)
 		return false;
 	if (!dp->own->ifindex)
 		return !dp->unsettled;

@@ -311,8 +311,10 @@ int dataplane_service_set(struct dataplane *dp, const struct dp_service *s, stru
 		return r;
 	services_key(s, &key);
 	had = bpf_map_lookup_elem(dp->maps[DP_MAP_SERVICE], &key, &old) == 0;
-	if (had && services_same(dp, s, &old))
-		return own_service_set(dp, &key, err);
+	if (had && services_same(dp, s, &old)) {
+		own_service_set(dp, &key);
+		return 0;
+	}
 	r = services_note_kinds(dp, s, err);
 	if (r < 0)
 		return r;
@@ -330,7 +332,8 @@ int dataplane_service_set(struct dataplane *dp, const struct dp_service *s, stru
 	}
 	if (had)
 		services_delete_sets(dp, &old, &value);
-	return own_service_set(dp, &key, err);
+	own_service_set(dp, &key);
+	return 0;
 }
 
 int dataplane_service_delete(struct dataplane *dp, const struct dp_service *frontend, struct err *err)
@@ -344,7 +347,8 @@ int dataplane_service_delete(struct dataplane *dp, const struct dp_service *fron
 	if (bpf_map_delete_elem(dp->maps[DP_MAP_SERVICE], &key) < 0 && errno != ENOENT)
 		return err_set(err, -errno, "write %s: %s", maps_name(DP_MAP_SERVICE), strerror(errno));
 	services_delete_sets(dp, &old, NULL);
-	return own_service_delete(dp, &key, err);
+	own_service_delete(dp, &key);
+	return 0;
 }
 
 /* What stood in both maps a moment ago; backends in the order of their keys. */
