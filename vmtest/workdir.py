@@ -13,7 +13,7 @@ import time
 
 PREFIX = "k3c-vmtest-"
 LOCK, KEEP = "lock", "keep"
-PLACE_LOCK = ".k3c-vmtest.lock"
+PLACE_LOCK = ".k3c-vmtest-{uid}.lock"  # of each user: only who made it may open it, and removes nobody else's folders
 LOCKLESS_AGE_S = 24 * 3600  # a run that was ended before it could lock; younger ones may be of an older program
 
 
@@ -61,7 +61,7 @@ def sweep(place, say=lambda line: None):
 def make(place=None, keep=False, say=lambda line: None):
     """A folder of this run's own, gone with it unless `keep`."""
     place = pathlib.Path(place or tempfile.gettempdir())
-    with held(place / PLACE_LOCK):
+    with held(place / PLACE_LOCK.format(uid=os.geteuid())):
         sweep(place, say)
         folder = pathlib.Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
         fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

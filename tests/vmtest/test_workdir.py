@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import unittest
 
 sys.dont_write_bytecode = True
@@ -20,6 +21,7 @@ sys.path.insert(0, str(VMTEST))
 import workdir  # noqa: E402
 
 WAIT_S = 60
+OTHER_USER = 65534  # nobody
 
 # makes a folder, says its name, and lives on
 RUN = """
@@ -123,6 +125,29 @@ class Workdir(Case):
         os.utime(names["young"], (time.time() - 2 * workdir.LOCKLESS_AGE_S,) * 2)
         self.next_run()
         self.assertNotIn(names["young"], self.folders())
+
+    @unittest.skipUnless(os.geteuid() == 0, "becomes another user")
+    def test_other_user(self):
+        """A second user of the machine runs too, and leaves alone what is the first one's."""
+        self.place.chmod(0o1777)
+        dead, left = self.start(RUN, self.place)
+        dead.kill()
+        dead.wait()
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                os.setgroups([])
+                os.setresgid(OTHER_USER, OTHER_USER, OTHER_USER)
+                os.setresuid(OTHER_USER, OTHER_USER, OTHER_USER)
+                self.assertEqual(self.next_run(), [])
+                status = 0
+            except Exception:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
+        self.assertEqual([str(f) for f in self.folders()], [left])
 
     def test_many_at_once(self):
         """Nobody takes a folder away from one who has just made it."""
