@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Translations that go into a table of another size, and once more after the old programs have gone on: what ended is
- * left behind, no copy stays open beyond its flow's end, and what is newer counts. */
+ * left behind, no copy stays open beyond its flow's end, and what is newer counts. Connections whose ports tell who
+ * began the wrong way, and what programs note meanwhile. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -8,11 +9,13 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "bpf/include/conn.h"
+#include "bpf/include/meta.h"
 #include "bpf/include/nat.h"
 #include "userspace/base/mem.h"
 #include "userspace/base/clock.h"
@@ -156,11 +159,27 @@ static int conn_map(void)
 	return fd;
 }
 
+static int used_map(void)
+{
+	int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, NULL, 4, 4, 1, NULL);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static uint32_t bits_of(int fd)
+{
+	uint32_t zero = 0, bits;
+
+	assert_int_equal(bpf_map_lookup_elem(fd, &zero, &bits), 0);
+	return bits;
+}
+
 /* Of a build that had one table for both. */
 static void test_datagrams_go_to_their_own_table(void **state)
 {
 	static const uint8_t protos[] = { IPPROTO_TCP, IPPROTO_SCTP, IPPROTO_UDP, IPPROTO_ICMP };
-	int from = conn_map(), to = conn_map(), datagrams = conn_map();
+	int from = conn_map(), to = conn_map(), datagrams = conn_map(), used = used_map();
 	struct k3c_conn c = { .last_ns = ago(1), .initiator = 1 };
 
 	for (size_t i = 0; i < ARRAY_SIZE(protos); i++) {
@@ -169,8 +188,8 @@ static void test_datagrams_go_to_their_own_table(void **state)
 		assert_int_equal(bpf_map_update_elem(from, &key, &c, BPF_ANY), 0);
 	}
 	/* twice: what is there stays as it is */
-	assert_int_equal(maps_copy_conn(from, to, datagrams, NULL), 0);
-	assert_int_equal(maps_copy_conn(from, to, datagrams, NULL), 0);
+	assert_int_equal(maps_copy_conn(from, to, datagrams, used, NULL), 0);
+	assert_int_equal(maps_copy_conn(from, to, datagrams, used, NULL), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(protos); i++) {
 		struct k3c_conn_key key = { .a_port = htons(80), .proto = protos[i] };
 		bool connection = i < 2;
@@ -183,6 +202,85 @@ static void test_datagrams_go_to_their_own_table(void **state)
 	close(from);
 	close(to);
 	close(datagrams);
+	close(used);
+}
+
+/* Of a build that did not note them. */
+static void test_what_began_backwards(void **state)
+{
+	static const struct {
+		uint16_t a_port, b_port;
+		uint8_t proto, initiator, flags;
+		bool backwards;
+	} cases[] = {
+		{ 20000, 40000, IPPROTO_TCP, 0, 0, true },
+		{ 40000, 20000, IPPROTO_TCP, 1, 0, true },
+		{ 32767, 32768, IPPROTO_SCTP, 0, 0, true },
+		{ 20000, 40000, IPPROTO_TCP, 1, 0, false }, /* as they mostly are */
+		{ 40000, 20000, IPPROTO_TCP, 0, 0, false },
+		{ 20000, 20001, IPPROTO_TCP, 0, 0, false }, /* whose ports tell nothing */
+		{ 40000, 40001, IPPROTO_TCP, 0, 0, false },
+		{ 20000, 40000, IPPROTO_UDP, 0, 0, false }, /* whose ports are never asked */
+		{ 20000, 40000, IPPROTO_TCP, 0, K3C_CONN_HOST, false },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		int from = conn_map(), to = conn_map(), datagrams = conn_map(), used = used_map();
+		struct k3c_conn c = { .last_ns = ago(1), .initiator = cases[i].initiator, .flags = cases[i].flags };
+		struct k3c_conn_key key = { .a_port = htons(cases[i].a_port),
+					    .b_port = htons(cases[i].b_port),
+					    .proto = cases[i].proto };
+
+		assert_int_equal(bpf_map_update_elem(from, &key, &c, BPF_ANY), 0);
+		assert_int_equal(maps_set_bits(used, K3C_USED_BY_PODS, NULL), 0);
+		assert_int_equal(maps_copy_conn(from, to, datagrams, used, NULL), 0);
+		assert_int_equal(bits_of(used), K3C_USED_BY_PODS | (cases[i].backwards ? K3C_USED_BACKWARDS : 0));
+		close(from);
+		close(to);
+		close(datagrams);
+		close(used);
+	}
+}
+
+/* ---- bits that two set at once ---- */
+
+#define BITS_HALF 16
+#define BITS_ROUNDS 60
+
+static void *setter_run(void *arg)
+{
+	const int *fd = arg;
+
+	for (unsigned i = 0; i < BITS_HALF; i++)
+		if (maps_set_bits(*fd, 1u << (BITS_HALF + i), NULL) < 0)
+			return arg;
+	return NULL;
+}
+
+/* Programs note what they see while what was noted before is carried over. */
+static void test_no_bit_is_lost(void **state)
+{
+	int from = used_map(), to = used_map();
+	uint32_t zero = 0, none = 0;
+
+	for (unsigned round = 0; round < BITS_ROUNDS; round++) {
+		pthread_t thread;
+		void *failed;
+
+		assert_int_equal(bpf_map_update_elem(to, &zero, &none, BPF_ANY), 0);
+		assert_int_equal(pthread_create(&thread, NULL, setter_run, &to), 0);
+		for (unsigned i = 0; i < BITS_HALF; i++) {
+			uint32_t bits = 1u << i;
+
+			assert_int_equal(bpf_map_update_elem(from, &zero, &bits, BPF_ANY), 0);
+			assert_int_equal(maps_copy_bits(from, to, NULL), 0);
+		}
+		pthread_join(thread, &failed);
+		assert_null(failed);
+		assert_int_equal(bits_of(to), UINT32_MAX);
+	}
+	close(from);
+	close(to);
 }
 
 /* The clock of a machine that just booted: what ended before it began is not to be told from what is older. */
@@ -200,6 +298,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_an_end_after_the_copy, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_newer, setup, teardown),
 		cmocka_unit_test(test_datagrams_go_to_their_own_table),
+		cmocka_unit_test(test_what_began_backwards),
+		cmocka_unit_test(test_no_bit_is_lost),
 	};
 
 	return cmocka_run_group_tests(tests, await_clock, NULL);

@@ -7,8 +7,10 @@
 #include <dirent.h>
 
 #include "bpf/include/conn.h"
+#include "userspace/dataplane/maps.h"
 
-#define ROUNDS 10 /* each kind of change twice, unless K3C_UPGRADE_ROUNDS says otherwise */
+#define KINDS 6   /* of change */
+#define ROUNDS 12 /* each kind of change twice, unless K3C_UPGRADE_ROUNDS says otherwise */
 /* Of connections: the tables are full all the time, mostly of what ended, and what goes on stays all the same. */
 #define ENTRIES 4096
 #define ENTRIES_MORE 6144
@@ -59,6 +61,19 @@ static void leave_other_layout(const char *name)
 	rename_layout(dir, name);
 	snprintf(dir, sizeof(dir), "%s/maps/own", world.pin_dir);
 	rename_layout(dir, name);
+}
+
+/* As somebody does who tidies up by hand. */
+static void lose_pin(enum dp_map m)
+{
+	char name[MAPS_PIN_NAME], path[300];
+
+	drop_legacy();
+	maps_pin_name(m, name);
+	snprintf(path, sizeof(path), "%s/maps/%s", world.pin_dir, name);
+	assert_int_equal(unlink(path), 0);
+	snprintf(path, sizeof(path), "%s/maps/own/%s", world.pin_dir, name);
+	assert_int_equal(unlink(path), 0);
 }
 
 static void leave_strangers(void)
@@ -114,13 +129,15 @@ static unsigned entries(enum dp_map m)
 
 static void change(int round, struct dataplane_options *o)
 {
-	switch (round % 5) {
+	int again = round / KINDS % 2;
+
+	switch (round % KINDS) {
 	case 0: /* another build */
-		o->service_nets[DP_V4].bits = (uint8_t)(96 + 16 + (round / 5) % 2);
+		o->service_nets[DP_V4].bits = (uint8_t)(96 + 16 + again);
 		break;
 	case 1:
-		o->max_connections = round % 2 ? ENTRIES_MORE : ENTRIES;
-		o->max_services = round % 2 ? 512 : 700;
+		o->max_connections = again ? ENTRIES : ENTRIES_MORE;
+		o->max_services = again ? 700 : 512;
 		break;
 	case 2:
 		leave_strangers();
@@ -129,7 +146,10 @@ static void change(int round, struct dataplane_options *o)
 		leave_other_layout("k3c_meta");
 		break;
 	case 4:
-		leave_other_layout(round % 2 ? "k3c_endpoint" : "k3c_service");
+		leave_other_layout(again ? "k3c_endpoint" : "k3c_service");
+		break;
+	case 5:
+		lose_pin(DP_MAP_META);
 		break;
 	}
 }
@@ -143,10 +163,15 @@ static void test_back_and_forth(void **state)
 	ok(dataplane_open(&o, &world.dp, err));
 	traffic_begin(&traffic);
 	for (int round = 0; round < rounds; round++) {
+		bool meta_lost = round % KINDS == 3 || round % KINDS == 5;
+		uint32_t generation = world.dp->meta.generation;
+
 		dataplane_close(world.dp);
 		change(round, &o);
 		ok(dataplane_open(&o, &world.dp, err));
-		assert_int_equal(world.dp->unsettled, round % 5 >= 3);
+		assert_int_equal(world.dp->unsettled, round % KINDS >= 3);
+		/* verdicts are remembered by it: a number that was given once is not given again */
+		assert_true((int32_t)(world.dp->meta.generation - generation) >= meta_lost);
 		write_objects();
 		strangers_are_gone();
 		if (o.max_connections)
@@ -155,6 +180,72 @@ static void test_back_and_forth(void **state)
 			assert_int_equal(entries(DP_MAP_SERVICE), o.max_services);
 	}
 	traffic_end(&traffic);
+	dataplane_close(world.dp);
+}
+
+/* ---- connections that builds before noted in the table alone ---- */
+
+#define LOW_PORT 20000
+#define HIGH_PORT 40000
+
+static int client_from(int ns, uint16_t from, const char *addr, uint16_t port)
+{
+	struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(from) }, to = sin_of(addr, port);
+	int fd = sock_in(ns, SOCK_STREAM);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&any, sizeof(any)), 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	return fd;
+}
+
+static uint32_t used_bits(void)
+{
+	uint32_t zero = 0, bits;
+
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_TC_USED], &zero, &bits), 0);
+	return bits;
+}
+
+/* Who is asked may answer, and may not begin: what its port tells would be refused. */
+static void test_backwards(void **state)
+{
+	struct dp_policy_rule rule = {
+		.direction = DP_INGRESS, .identity = 7, .proto = IPPROTO_TCP, .port = HIGH_PORT
+	};
+	struct dp_policy policy = {
+		.pod = ip("10.42.5.7"), .isolated_ingress = true, .isolated_egress = true, .rules = &rule, .n_rules = 1
+	};
+	struct dataplane_options o = world_options();
+	struct test_pod low, high;
+	uint32_t zero = 0, bits;
+	int server, asks, answers;
+
+	o.max_connections = ENTRIES;
+	ok(dataplane_open(&o, &world.dp, err));
+	ok(dataplane_policy_set(world.dp, &policy, err));
+	pod_make(&low, "up-low", "10.42.5.6", 7);
+	pod_make(&high, "up-high", "10.42.5.7", 8);
+	server = server_in(high.ns, SOCK_STREAM, high.addr, HIGH_PORT);
+	asks = client_from(low.ns, LOW_PORT, high.addr, HIGH_PORT);
+	answers = accept_from(server, NULL);
+	pass_bytes(asks, answers, "one");
+	pass_bytes(answers, asks, "two");
+	/* what such a build does not know */
+	bits = used_bits();
+	assert_true(bits & K3C_USED_BACKWARDS);
+	bits &= ~(uint32_t)K3C_USED_BACKWARDS;
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_TC_USED], &zero, &bits, BPF_ANY), 0);
+	dataplane_close(world.dp);
+	o.max_connections = ENTRIES_MORE;
+	ok(dataplane_open(&o, &world.dp, err));
+	assert_int_equal(used_bits(), bits | K3C_USED_BACKWARDS);
+	pass_bytes(answers, asks, "three");
+	pass_bytes(asks, answers, "four");
+	close(asks);
+	close(answers);
+	close(server);
+	pod_drop(&low);
+	pod_drop(&high);
 	dataplane_close(world.dp);
 }
 
@@ -169,7 +260,7 @@ static void rounds_of_environment(void)
 
 static int tests(void)
 {
-	const struct CMUnitTest all[] = { cmocka_unit_test(test_back_and_forth) };
+	const struct CMUnitTest all[] = { cmocka_unit_test(test_back_and_forth), cmocka_unit_test(test_backwards) };
 
 	rounds_of_environment();
 	world_uplink();

@@ -136,6 +136,17 @@ static bool maps_missing(const struct map_look *l)
 	return l->found == MAP_FOUND_OTHER;
 }
 
+/* Also when somebody took its pin away: it is never missing alone. */
+static bool maps_meta_is_lost(const struct maps_found *f)
+{
+	const struct map_look *first = f->sets[0].look;
+	bool any = false;
+
+	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++)
+		any |= first[m].found != MAP_FOUND_NONE;
+	return f->foreign || maps_missing(&first[DP_MAP_META]) || (any && first[DP_MAP_META].found == MAP_FOUND_NONE);
+}
+
 struct maps_plan {
 	const struct maps_found *found;
 	const struct map_look *from[DP_MAP_COUNT]; /* what was there before; NULL: nothing */
@@ -158,7 +169,7 @@ static const struct map_look *maps_choose(const struct maps_found *f, enum dp_ma
 static void maps_plan(struct dataplane *dp, const struct maps_found *f, struct maps_plan *ret)
 {
 	const struct map_look *first = f->sets[0].look;
-	bool meta_lost = f->foreign || maps_missing(&first[DP_MAP_META]), policy_lost = false, anew = meta_lost;
+	bool meta_lost = maps_meta_is_lost(f), policy_lost = false, anew = meta_lost;
 
 	*ret = (struct maps_plan){ .found = f };
 	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
@@ -277,19 +288,20 @@ int maps_put_in_place(struct dataplane *dp, struct err *err)
 	return r < 0 ? r : pinset_commit(dp->pin_dir, PINSET_MAPS, err);
 }
 
-/* Where some of what is copied goes. */
-static enum dp_map maps_beside(enum dp_map m)
+static int maps_copy_one(const struct dataplane *dp, enum dp_map m, int from, struct err *err)
 {
-	return m == DP_MAP_CONN ? DP_MAP_DATAGRAM : DP_MAP_CLOSED;
-}
+	int to = dp->maps[m];
 
-static int maps_copy_one(enum dp_map m, int from, int to, int beside, struct err *err)
-{
-	if (m == DP_MAP_TC_USED)
+	switch (m) {
+	case DP_MAP_TC_USED:
 		return maps_copy_bits(from, to, err);
-	if (m == DP_MAP_NAT)
-		return maps_copy_nat(from, to, beside, err);
-	return m == DP_MAP_CONN ? maps_copy_conn(from, to, beside, err) : maps_copy(from, to, err);
+	case DP_MAP_NAT:
+		return maps_copy_nat(from, to, dp->maps[DP_MAP_CLOSED], err);
+	case DP_MAP_CONN:
+		return maps_copy_conn(from, to, dp->maps[DP_MAP_DATAGRAM], dp->maps[DP_MAP_TC_USED], err);
+	default:
+		return maps_copy(from, to, err);
+	}
 }
 
 static int maps_fill(struct dataplane *dp, const struct maps_plan *plan, struct err *err)
@@ -302,7 +314,7 @@ static int maps_fill(struct dataplane *dp, const struct maps_plan *plan, struct 
 		if (plan->from[m]->found == MAP_FOUND_OLDER)
 			r = maps_carry_older(m, plan->from[m]->fd, dp->maps[m], err);
 		else
-			r = maps_copy_one(m, plan->from[m]->fd, dp->maps[m], dp->maps[maps_beside(m)], err);
+			r = maps_copy_one(dp, m, plan->from[m]->fd, err);
 		if (r < 0)
 			return r;
 	}
@@ -314,7 +326,7 @@ static int maps_fill(struct dataplane *dp, const struct maps_plan *plan, struct 
 static int maps_raise_generation(struct dataplane *dp, const struct maps_plan *plan, struct err *err)
 {
 	int fd = dp->maps[DP_MAP_META];
-	uint32_t zero = 0, highest;
+	uint32_t zero = 0, highest, now;
 	struct k3c_meta row, other;
 
 	if (plan->same[DP_MAP_META] || !dp->maps_changed)
@@ -322,8 +334,9 @@ static int maps_raise_generation(struct dataplane *dp, const struct maps_plan *p
 	if (bpf_map_lookup_elem(fd, &zero, &row) < 0)
 		return err_set(err, -errno, "read %s: %s", maps_name(DP_MAP_META), strerror(errno));
 	highest = row.generation;
-	if (!plan->from[DP_MAP_META]) /* faster than policies ever change */
-		highest = (uint32_t)((uint64_t)clock_monotonic_ns() / MAPS_GENERATION_NS);
+	now = (uint32_t)((uint64_t)clock_monotonic_ns() / MAPS_GENERATION_NS); /* faster than policies ever change */
+	if (plan->found->sets[0].look[DP_MAP_META].fd < 0 && (int32_t)(now - highest) > 0)
+		highest = now;
 	for (size_t i = 0; i < plan->found->n; i++) {
 		const struct map_look *l = &plan->found->sets[i].look[DP_MAP_META];
 
@@ -408,7 +421,7 @@ void maps_refresh(struct dataplane *dp)
 	for (size_t i = 0; i < DP_SETS_MAX; i++)
 		for (enum dp_map m = 0; m < DP_MAP_COUNT; m++)
 			if (dp->old_maps[i][m] >= 0 && m != DP_MAP_META && m != DP_MAP_DROP && m != DP_MAP_SNAT)
-				(void)maps_copy_one(m, dp->old_maps[i][m], dp->maps[m], dp->maps[maps_beside(m)], NULL);
+				(void)maps_copy_one(dp, m, dp->old_maps[i][m], NULL);
 }
 
 void maps_forget_old(struct dataplane *dp)

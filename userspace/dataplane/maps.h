@@ -43,9 +43,10 @@ int maps_copy(int from, int to, struct err *err);
 /* Translations: those that ended are left behind (the late ones join the queue `closed`), and what old programs have
  * said since counts. */
 int maps_copy_nat(int from, int to, int closed, struct err *err);
-/* Connections; what is none of them goes to `datagrams`. */
-int maps_copy_conn(int from, int to, int datagrams, struct err *err);
-/* Bits that programs only ever set. */
+/* Connections; what is none of them goes to `datagrams`. When ports tell the wrong end of one, `used` says so. */
+int maps_copy_conn(int from, int to, int datagrams, int used, struct err *err);
+/* Bits that programs only ever set, also meanwhile: of the only row of an array. */
+int maps_set_bits(int fd, uint32_t bits, struct err *err);
 int maps_copy_bits(int from, int to, struct err *err);
 int maps_carry_older(enum dp_map m, int from, int to, struct err *err);
 /* Pins of other layouts, and of maps that are no more. */

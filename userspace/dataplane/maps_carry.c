@@ -13,6 +13,7 @@
 
 #include "bpf/include/conn.h"
 #include "bpf/include/endpoint.h"
+#include "bpf/include/meta.h"
 #include "bpf/include/nat.h"
 #include "userspace/base/clock.h"
 #include "userspace/base/log.h"
@@ -22,6 +23,7 @@
 
 #define CARRY_KEY_MAX 64
 #define CARRY_PASSES 4 /* programs write meanwhile: a walk may begin anew so many times */
+#define CARRY_FRAME 64 /* what a program is run for must look like a packet */
 
 /* ---- older layouts ---- */
 
@@ -181,12 +183,56 @@ void maps_look(const char *folder, enum dp_map m, const struct bpf_map *map, uin
 	}
 }
 
+/* ---- bits that programs set ---- */
+
+static int bits_load(int fd, uint32_t bits)
+{
+	const struct bpf_insn insns[] = {
+		{ .code = BPF_LD | BPF_DW | BPF_IMM, .dst_reg = BPF_REG_1, .src_reg = BPF_PSEUDO_MAP_VALUE, .imm = fd },
+		{ .imm = 0 },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_2, .imm = (int32_t)bits },
+		{ .code = BPF_STX | BPF_W | BPF_ATOMIC, .dst_reg = BPF_REG_1, .src_reg = BPF_REG_2, .imm = BPF_OR },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 0 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+
+	return bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "set_bits", "GPL", insns, ARRAY_SIZE(insns), NULL);
+}
+
+/* By a program too: what is read and then written back may lack what was set in between. */
+int maps_set_bits(int fd, uint32_t bits, struct err *err)
+{
+	char frame[CARRY_FRAME] = { 0 };
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = sizeof(frame), .repeat = 1);
+	_cleanup_close_ int program = -1;
+	uint32_t zero = 0, now;
+
+	if (bpf_map_lookup_elem(fd, &zero, &now) < 0)
+		return err_set(err, -errno, "read bits: %s", strerror(errno));
+	if ((now & bits) == bits)
+		return 0;
+	program = bits_load(fd, bits);
+	if (program < 0 || bpf_prog_test_run_opts(program, &opts) < 0)
+		return err_set(err, -errno, "set bits: %s", strerror(errno));
+	return 0;
+}
+
+int maps_copy_bits(int from, int to, struct err *err)
+{
+	uint32_t zero = 0, bits;
+
+	if (bpf_map_lookup_elem(from, &zero, &bits) < 0)
+		return err_set(err, -errno, "copy bits: %s", strerror(errno));
+	return maps_set_bits(to, bits, err);
+}
+
 /* ---- carrying over ---- */
 
 struct carry {
 	int from, to;
 	int closed;    /* of translations; else -1 */
 	int datagrams; /* of connections, where those of earlier builds are that are none; else -1 */
+	int used;      /* of connections, what programs note of them; else -1 */
 	uint64_t now_ns;
 	const struct bpf_map_info *info;
 	void *value;
@@ -235,6 +281,25 @@ static bool carry_is_datagram(const void *key)
 	return proto != IPPROTO_TCP && proto != IPPROTO_SCTP;
 }
 
+static bool carry_is_backwards(const struct k3c_conn_key *key, const struct k3c_conn *conn)
+{
+	uint16_t began = ntohs(conn->initiator ? key->b_port : key->a_port);
+	uint16_t asked = ntohs(conn->initiator ? key->a_port : key->b_port);
+
+	return !(conn->flags & K3C_CONN_HOST) && began < K3C_CONN_CLIENT_PORT_MIN && asked >= K3C_CONN_CLIENT_PORT_MIN;
+}
+
+/* Earlier builds noted no connection whose ports tell the wrong end, for they asked the table of every packet. That it
+ * is asked is said before it has the answer. */
+static int carry_conn(const struct carry *c, const void *key)
+{
+	int r = carry_is_backwards(key, c->value) ? maps_set_bits(c->used, K3C_USED_BACKWARDS, NULL) : 0;
+
+	if (r < 0)
+		return r;
+	return bpf_map_update_elem(c->to, key, c->value, BPF_NOEXIST) < 0 ? -errno : 0;
+}
+
 /* An array has every row: one with something in it is there. */
 static bool carry_is_set(const struct carry *c, const void *key)
 {
@@ -258,6 +323,8 @@ static int carry_one(const struct carry *c, const void *key)
 		return carry_nat(c, key);
 	if (c->datagrams >= 0 && carry_is_datagram(key))
 		return bpf_map_update_elem(c->datagrams, key, c->value, BPF_NOEXIST) < 0 ? -errno : 0;
+	if (c->used >= 0)
+		return carry_conn(c, key);
 	if (array && carry_is_set(c, key))
 		return 0;
 	return bpf_map_update_elem(c->to, key, c->value, array ? BPF_ANY : BPF_NOEXIST) < 0 ? -errno : 0;
@@ -282,13 +349,14 @@ static int carry_walk(const struct carry *c)
 	return 0;
 }
 
-static int carry_all(int from, int to, int closed, int datagrams, struct err *err)
+static int carry_all(int from, int to, int closed, int datagrams, int used, struct err *err)
 {
 	struct bpf_map_info info = {};
 	struct carry c = { .from = from,
 			   .to = to,
 			   .closed = closed,
 			   .datagrams = datagrams,
+			   .used = used,
 			   .info = &info,
 			   .now_ns = (uint64_t)clock_monotonic_ns() };
 	_cleanup_free_ char *value = NULL;
@@ -314,29 +382,17 @@ static int carry_all(int from, int to, int closed, int datagrams, struct err *er
 
 int maps_copy(int from, int to, struct err *err)
 {
-	return carry_all(from, to, -1, -1, err);
+	return carry_all(from, to, -1, -1, -1, err);
 }
 
 int maps_copy_nat(int from, int to, int closed, struct err *err)
 {
-	return carry_all(from, to, closed, -1, err);
+	return carry_all(from, to, closed, -1, -1, err);
 }
 
-int maps_copy_conn(int from, int to, int datagrams, struct err *err)
+int maps_copy_conn(int from, int to, int datagrams, int used, struct err *err)
 {
-	return carry_all(from, to, -1, datagrams, err);
-}
-
-int maps_copy_bits(int from, int to, struct err *err)
-{
-	uint32_t zero = 0, old, now;
-
-	if (bpf_map_lookup_elem(from, &zero, &old) < 0 || bpf_map_lookup_elem(to, &zero, &now) < 0)
-		return err_set(err, -errno, "copy bits: %s", strerror(errno));
-	now |= old;
-	return bpf_map_update_elem(to, &zero, &now, BPF_ANY) < 0
-		       ? err_set(err, -errno, "copy bits: %s", strerror(errno))
-		       : 0;
+	return carry_all(from, to, -1, datagrams, used, err);
 }
 
 void maps_drop_strangers(const char *pin_dir)
