@@ -40,7 +40,7 @@ static __always_inline int pod_send(struct __sk_buff *skb, bool translated)
 	if (p.v6 && p.dst.b[0] == 0xff) /* there is nobody else on the link */
 		return TC_ACT_SHOT;
 	from = bpf_map_lookup_elem(&k3c_endpoint, &p.src);
-	if (!from || from->ifindex != skb->ifindex)
+	if (!from || from->ifindex != skb->ifindex || (p.icmp_error && !packet_error_is_of_end(&p)))
 		return pod_drop(skb, &p, K3C_DROP_SPOOFED_SOURCE, skb->ifindex, 0, 0);
 	if (p.v6 && addr_is_link_scope6(&p.dst))
 		return pod_drop(skb, &p, K3C_DROP_UNSUPPORTED, skb->ifindex, 0, 0);

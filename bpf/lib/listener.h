@@ -52,22 +52,24 @@ static __always_inline enum listener listener_at(struct __sk_buff *skb, bool v6,
 	return listener_state(skb, v6, *nsid, &tuple) == BPF_TCP_LISTEN ? LISTENER_THERE : LISTENER_NONE;
 }
 
-/* Is there a socket of the pod that the packet is for, and more than one that listens? Where nobody knows, yes. */
-static __always_inline bool listener_awaits(struct __sk_buff *skb, const struct packet *p, __u32 pod)
+/* Is there a socket of the pod (`dst`) for what comes from that end, and more than one that listens? Where nobody
+ * knows, yes. */
+static __always_inline bool listener_awaits(struct __sk_buff *skb, bool v6, __u32 pod, const struct k3c_addr *src,
+					    __be16 sport, const struct k3c_addr *dst, __be16 dport)
 {
 	__u32 *nsid = bpf_map_lookup_elem(&k3c_nsid, &pod), state;
 	struct bpf_sock_tuple tuple = {};
 
 	if (!nsid)
 		return true;
-	listener_tuple(p->v6, &p->dst, p->flow.dport, &tuple);
-	if (p->v6) {
-		__builtin_memcpy(tuple.ipv6.saddr, &p->src, sizeof(p->src));
-		tuple.ipv6.sport = p->flow.sport;
+	listener_tuple(v6, dst, dport, &tuple);
+	if (v6) {
+		__builtin_memcpy(tuple.ipv6.saddr, src, sizeof(*src));
+		tuple.ipv6.sport = sport;
 	} else {
-		tuple.ipv4.saddr = p->src.w[3];
-		tuple.ipv4.sport = p->flow.sport;
+		tuple.ipv4.saddr = src->w[3];
+		tuple.ipv4.sport = sport;
 	}
-	state = listener_state(skb, p->v6, *nsid, &tuple);
+	state = listener_state(skb, v6, *nsid, &tuple);
 	return state && state != BPF_TCP_LISTEN;
 }

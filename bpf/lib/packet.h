@@ -242,7 +242,8 @@ static __always_inline bool packet_icmp_is_error(bool v6, __u8 type)
 	return type == ICMP_DEST_UNREACH || type == ICMP_TIME_EXCEEDED || type == ICMP_PARAMETERPROB;
 }
 
-/* The packet inside an error, seen in the error's direction: everything the other way round. */
+/* The packet inside an error, seen in the error's direction: everything the other way round. Only who sent it is told
+ * of it: whatever else claims to be an error is none (it would be judged as the flow that it names). */
 static __always_inline enum packet_kind packet_inner(struct __sk_buff *skb, struct packet *p)
 {
 	struct packet_head h = {};
@@ -250,7 +251,7 @@ static __always_inline enum packet_kind packet_inner(struct __sk_buff *skb, stru
 
 	p->inner = p->l4 + sizeof(struct icmphdr);
 	p->icmp_error = true;
-	if (!packet_head(skb, p->v6, p->inner, &p->flow.dst, &p->flow.src, &h))
+	if (!packet_head(skb, p->v6, p->inner, &p->flow.dst, &p->flow.src, &h) || !addr_eq(&p->dst, &p->flow.dst))
 		return PACKET_MALFORMED;
 	p->inner_l4 = h.l4;
 	p->flow.proto = h.proto;
@@ -268,6 +269,12 @@ static __always_inline enum packet_kind packet_inner(struct __sk_buff *skb, stru
 		p->flow.sport = ((__be16 *)&l4)[1];
 	}
 	return PACKET_IP;
+}
+
+/* Does the other end of the flow report it, or somebody on the way? */
+static __always_inline bool packet_error_is_of_end(const struct packet *p)
+{
+	return addr_eq(&p->src, &p->flow.src);
 }
 
 static __always_inline enum packet_kind packet_icmp(struct __sk_buff *skb, struct packet *p)

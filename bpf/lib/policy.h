@@ -183,7 +183,9 @@ static __always_inline int policy_known(struct k3c_conn *c, const struct packet 
 	if (c->flags & K3C_CONN_HOST)
 		return K3C_DROP_NONE;
 	judged = *(volatile __u32 *)&c->judged;
-	if ((judged & ~K3C_CONN_VERDICT) != K3C_CONN_JUDGED(generation, 0))
+	/* Who reports on the way says nothing of who may: what was said last of the two ends counts. */
+	if ((judged & ~K3C_CONN_VERDICT) != K3C_CONN_JUDGED(generation, 0) &&
+	    (!p->icmp_error || packet_error_is_of_end(p)))
 		return POLICY_UNDECIDED;
 	return policy_reason(judged & K3C_CONN_VERDICT);
 }
@@ -278,14 +280,15 @@ __attribute__((noinline)) int policy_who_began(struct __sk_buff *skb, const stru
 	return src == LISTENER_NONE ? POLICY_BEGAN_SRC : POLICY_BEGAN_DST;
 }
 
-/* Who comes from elsewhere and seems to answer: a pod that began has a socket for it. Without one it is a stranger who
- * looks which ports of the pod are there. Global: verified once. */
+/* An answer between a pod and somebody elsewhere: the pod has a socket for it. Without one it is a stranger who looks
+ * which ports of the pod are there, or a pod that may not begin. Global: verified once. */
 __attribute__((noinline)) int policy_is_awaited(struct __sk_buff *skb, const struct packet *p,
 						const struct policy_ends *e)
 {
-	if (!p || !e || e->src_pod || !e->dst_pod || p->flow.proto != IPPROTO_TCP || p->icmp_error)
+	if (!p || !e || !e->src_pod == !e->dst_pod || p->flow.proto != IPPROTO_TCP || p->icmp_error)
 		return true;
-	return listener_awaits(skb, p, e->dst_pod);
+	return e->dst_pod ? listener_awaits(skb, p->v6, e->dst_pod, &p->src, p->flow.sport, &p->dst, p->flow.dport)
+			  : listener_awaits(skb, p->v6, e->src_pod, &p->dst, p->flow.dport, &p->src, p->flow.sport);
 }
 
 /* Ports are the better word while they have it: a pod listens where it likes. */
