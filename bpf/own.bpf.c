@@ -55,6 +55,23 @@ static __always_inline bool own_refusal(const struct packet *p, struct k3c_nat *
 	return n->addr.q[0] | n->addr.q[1];
 }
 
+/* Echo requests are not answered by an address of services, and refused at once: by the stack, in the name of one that
+ * is routed nowhere (the last of the service net). As above only the answer's half is written. */
+static __always_inline bool own_echo(const struct packet *p, const struct k3c_nat_key *key, struct k3c_nat *n)
+{
+	__u32 family = p->v6 ? K3C_V6 : K3C_V4;
+
+	barrier_var(family);
+	family &= 1;
+	n->addr.q[0] = k3c_options.service_net[family].q[0] | ~k3c_options.service_mask[family].q[0];
+	n->addr.q[1] = k3c_options.service_net[family].q[1] | ~k3c_options.service_mask[family].q[1];
+	n->flags = K3C_NAT_SERVICE | K3C_NAT_CLOSING;
+	if (!addr_in_nets(&p->dst, p->v6, k3c_options.service_net, k3c_options.service_mask) ||
+	    addr_eq(&p->dst, &n->addr))
+		return false;
+	return nat_take_place(key, n) >= 0;
+}
+
 /* Of what was never translated. A reason to drop, or 0: *n says where to. */
 static __always_inline __u32 own_begin(struct __sk_buff *skb, const struct packet *p, const struct k3c_nat_key *key,
 				       struct k3c_nat *n)
@@ -63,9 +80,13 @@ static __always_inline __u32 own_begin(struct __sk_buff *skb, const struct packe
 	struct k3c_backend backend = {};
 	int r = LB_NOT_A_SERVICE;
 
-	if (!own_may_begin(p) || own_is_back(p))
+	if (own_is_back(p))
 		return K3C_DROP_UNSUPPORTED;
 	n->last_ns = bpf_ktime_get_ns();
+	if (packet_is_icmp(p->flow.proto) && !p->icmp_error && !p->later_fragment && p->flow.sport)
+		return own_echo(p, key, n) ? 0 : K3C_DROP_UNSUPPORTED;
+	if (!own_may_begin(p))
+		return K3C_DROP_UNSUPPORTED;
 	/* Pods and the world are served elsewhere. */
 	if (first && !skb->ingress_ifindex)
 		r = own_choose(p, &backend);

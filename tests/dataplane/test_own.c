@@ -78,6 +78,30 @@ static void test_policy(void **state)
 	ok(dataplane_policy_delete(world.dp, &addr, err));
 }
 
+/* Nobody answers an echo there, and who asked hears of it. */
+static void expect_no_echo(int ns, const char *addr)
+{
+	bool v6 = text_is_v6(addr);
+	int fd = sock_in_domain(ns, v6 ? AF_INET6 : AF_INET, SOCK_RAW, v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP), on = 1;
+	uint8_t echo[8] = { v6 ? 128 : 8, 0, 0, 0, 0x12, 0x34, 0, 1 }, buf[256];
+	union any_addr to = any_of(addr, 0);
+	uint16_t sum = (uint16_t) ~(0x0800 + 0x1234 + 1);
+	ssize_t n;
+
+	if (!v6)
+		echo[2] = (uint8_t)(sum >> 8), echo[3] = (uint8_t)sum;
+	assert_int_equal(
+		setsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_RECVERR : IP_RECVERR, &on, sizeof(on)), 0);
+	assert_int_equal(connect(fd, &to.sa, any_len(&to)), 0);
+	assert_int_equal(send(fd, echo, sizeof(echo), 0), sizeof(echo));
+	do
+		n = recv(fd, buf, sizeof(buf), 0); /* raw sockets hear the error itself, too */
+	while (n > 0);
+	if (errno != EHOSTUNREACH && errno != ENETUNREACH)
+		fail_msg("an echo of %s: %s", addr, strerror(errno));
+	close(fd);
+}
+
 /* Nobody is behind it: counted. Of the other protocols a port that no Service has is refused, and soon. */
 static void test_refused(void **state)
 {
@@ -101,6 +125,8 @@ static void test_refused(void **state)
 	assert_int_equal(recv(fd, &c, 1, 0), -1);
 	assert_int_equal(errno, ECONNREFUSED);
 	close(fd);
+	expect_no_echo(world_host_ns(), f->cluster);
+	expect_no_echo(a.ns, f->cluster);
 	unset(&cluster);
 }
 
