@@ -110,9 +110,11 @@ _Static_assert(sizeof(struct k3c_affinity) == 32, "k3c_affinity");
 /* What a socket believes it talks to, and whom it really reaches. UDP needs it with every answer: it stands in the
  * socket's own storage, costs nothing for sockets that use no service and dies with the socket. An unconnected socket
  * may use several services; past K3C_SOCK_PEERS the oldest is forgotten (its late answers then show the backend's
- * address). TCP needs it for getpeername alone, and storage would be the most expensive part of a connect: the last
- * connections through services stand in k3c_sock_tcp, each until a later one takes its row, and the first getpeername
- * puts what it found into the socket's storage, to be answered alike for as long as the socket lives. */
+ * address). Several services may lead to one backend, which can also be asked straight: its answers have the name that
+ * was asked last, while the other rows, `silent`, only keep their services with their backends. TCP needs it for
+ * getpeername alone, and storage would be the most expensive part of a connect: the last connections through services
+ * stand in k3c_sock_tcp, each until a later one takes its row, and the first getpeername puts what it found into the
+ * socket's storage, to be answered alike for as long as the socket lives. */
 struct k3c_sock_peer {
 	struct k3c_addr service;
 	struct k3c_addr backend;
@@ -122,12 +124,12 @@ struct k3c_sock_peer {
 };
 _Static_assert(sizeof(struct k3c_sock_peer) == 40, "k3c_sock_peer");
 
-#define K3C_SOCK_PEERS 4 /* a power of two */
+#define K3C_SOCK_PEERS 4 /* a power of two; more would take the next size of the kernel's allocations, 512 bytes */
 
 struct k3c_sock {
 	struct k3c_sock_peer peer[K3C_SOCK_PEERS];
-	__u32 next; /* counts on; its low bits are the place */
-	__u32 pad;
+	__u32 next;   /* counts on; its low bits are the place */
+	__u32 silent; /* bit: a row whose backend was asked by another way since */
 };
 _Static_assert(sizeof(struct k3c_sock) == 168, "k3c_sock");
 

@@ -30,14 +30,37 @@ static __always_inline bool sock_same_as_before(struct k3c_sock *s, struct k3c_s
 	return false;
 }
 
+/* What is asked now names the backend's answers; without a service (port 0) it is the backend itself. */
+static __always_inline void sock_asks(struct k3c_sock *s, const struct k3c_sock_peer *now)
+{
+	__u32 silent = s->silent;
+
+	for (int i = 0; i < K3C_SOCK_PEERS; i++) {
+		const struct k3c_sock_peer *p = &s->peer[i];
+
+		if (p->backend_port != now->backend_port || !addr_eq(&p->backend, &now->backend))
+			continue;
+		if (p->service_port == now->service_port && addr_eq(&p->service, &now->service))
+			silent &= ~(1U << i);
+		else
+			silent |= 1U << i;
+	}
+	if (s->silent != silent)
+		s->silent = silent;
+}
+
 /* Whether it is news to a listener. */
 static __always_inline bool sock_remember(struct bpf_sock *sk, struct k3c_sock_peer *peer, bool sticky)
 {
 	struct k3c_sock *s = bpf_sk_storage_get(&k3c_sock, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	__u32 at;
 
-	if (!s || (sticky && sock_same_as_before(s, peer)))
+	if (!s)
 		return false;
+	if (sticky && sock_same_as_before(s, peer)) {
+		sock_asks(s, peer);
+		return false;
+	}
 	at = s->next;
 	/* The same service with a new set takes its old place. */
 	for (int i = 0; i < K3C_SOCK_PEERS; i++)
@@ -50,6 +73,7 @@ static __always_inline bool sock_remember(struct bpf_sock *sk, struct k3c_sock_p
 	barrier_var(at);
 	at &= K3C_SOCK_PEERS - 1;
 	s->peer[at] = *peer;
+	sock_asks(s, peer);
 	return true;
 }
 
@@ -121,6 +145,32 @@ __attribute__((noinline)) int sock_keep(struct bpf_sock_addr *ctx, const struct 
 	return 0;
 }
 
+/* No service's: what this socket remembers of services that lead there is not how it came. Never makes storage. Global
+ * as sock_keep(). */
+__attribute__((noinline)) int sock_goes_straight(struct bpf_sock_addr *ctx, const struct k3c_addr *dst, __be16 port)
+{
+	struct k3c_sock_peer peer = { .backend_port = port };
+	struct bpf_sock *sk = ctx->sk;
+	struct k3c_sock_tcp *row;
+	struct k3c_sock *s;
+	__u64 cookie;
+
+	if (!sk || !dst)
+		return 0;
+	if (ctx->protocol == IPPROTO_TCP) {
+		cookie = bpf_get_socket_cookie(ctx);
+		row = sock_tcp_row(cookie);
+		if (row && row->cookie == cookie)
+			row->cookie = 0;
+	}
+	s = bpf_sk_storage_get(&k3c_sock, sk, 0, 0);
+	if (!s)
+		return 0;
+	peer.backend = *dst;
+	sock_asks(s, &peer);
+	return 0;
+}
+
 /* Returns what the program must return; *ret_changed tells whether *dst and *port are new. */
 static __always_inline int sock_forward(struct bpf_sock_addr *ctx, struct k3c_addr *dst, __be16 *port, bool sticky,
 					bool *ret_changed)
@@ -135,8 +185,10 @@ static __always_inline int sock_forward(struct bpf_sock_addr *ctx, struct k3c_ad
 		return 1;
 	who.client.q[0] = bpf_get_netns_cookie(ctx);
 	r = lb_by_address(LB_AT_SOCKET, dst, *port, proto, &who, &choice);
-	if (r == LB_NOT_A_SERVICE)
+	if (r == LB_NOT_A_SERVICE) {
+		sock_goes_straight(ctx, dst, *port);
 		return 1;
+	}
 	if (r != LB_FOUND) {
 		__u32 reason = r == LB_DENIED ? K3C_DROP_SOURCE_RANGE : K3C_DROP_NO_BACKEND;
 
@@ -164,8 +216,10 @@ static __always_inline bool sock_reverse_tcp(struct bpf_sock_addr *ctx, struct b
 	*addr = row->peer.service;
 	*port = row->peer.service_port;
 	s = bpf_sk_storage_get(&k3c_sock, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (s)
+	if (s) {
 		s->peer[0] = row->peer;
+		s->silent = 0;
+	}
 	return true;
 }
 
@@ -185,7 +239,8 @@ static __always_inline bool sock_reverse(struct bpf_sock_addr *ctx, struct k3c_a
 	for (int i = 0; i < K3C_SOCK_PEERS; i++) {
 		struct k3c_sock_peer *p = &s->peer[i];
 
-		if (!p->service_port || p->backend_port != *port || !addr_eq(&p->backend, addr))
+		if (!p->service_port || (s->silent & 1U << i) || p->backend_port != *port ||
+		    !addr_eq(&p->backend, addr))
 			continue;
 		*addr = p->service;
 		*port = p->service_port;

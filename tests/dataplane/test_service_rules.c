@@ -307,6 +307,7 @@ static void test_reserved_ports(void **state)
 	assert_int_equal(bind_in(host, AF_INET6, SOCK_DGRAM, "::", 30091), -EADDRINUSE);
 	assert_int_equal(bind_in(host, AF_INET6, SOCK_DGRAM, "::1", 30091), -EADDRINUSE);
 	assert_int_equal(bind_in(host, AF_INET, SOCK_DGRAM, "0.0.0.0", 30091), 0);
+	assert_int_equal(bind_in(host, AF_INET6, SOCK_DGRAM, "::ffff:127.0.0.1", 30091), 0);
 	assert_int_equal(bind_in(host, AF_INET, SOCK_STREAM, "0.0.0.0", 30092), 0);
 	assert_int_equal(bind_in(host, AF_INET, SOCK_STREAM, "0.0.0.0", 0), 0);
 	/* in a pod, and in any other namespace, it is a port like others */

@@ -7,6 +7,7 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "userspace/base/mem.h"
@@ -136,4 +137,12 @@ const struct sock_memory *sock_memory_find(const struct sock_memory *all, size_t
 	const struct sock_memory key = { .cookie = cookie };
 
 	return n ? bsearch(&key, all, n, sizeof(key), memory_cmp) : NULL;
+}
+
+void sock_memory_peers(const struct k3c_sock *sock, struct k3c_sock_peer ret[static K3C_SOCK_PEERS])
+{
+	memcpy(ret, sock->peer, sizeof(sock->peer));
+	for (unsigned i = 0; i < K3C_SOCK_PEERS; i++)
+		if (sock->silent & 1U << i)
+			ret[i] = (struct k3c_sock_peer){ 0 };
 }

@@ -21,3 +21,5 @@ int sock_memory_open(int storage_fd);
 int sock_memory_read(int iterator_fd, struct sock_memory **ret, size_t *ret_n);
 /* NULL: nothing is remembered of it. */
 const struct sock_memory *sock_memory_find(const struct sock_memory *all, size_t n, uint64_t cookie);
+/* By which services it is where it is: without the rows whose backends it asked by another way since. */
+void sock_memory_peers(const struct k3c_sock *sock, struct k3c_sock_peer ret[static K3C_SOCK_PEERS]);

@@ -237,9 +237,12 @@ static void socket_peers_tcp(const struct socket_search *s, const struct nlmsghd
 	uint32_t row = cookie & (K3C_SOCK_TCP_ROWS - 1);
 	const struct nlattr *attr = socket_storage(h);
 	struct k3c_sock_tcp tcp;
+	struct k3c_sock sock;
 
-	if (attr)
-		memcpy(ret, mnl_attr_get_payload(attr), K3C_SOCK_PEERS * sizeof(*ret));
+	if (attr) {
+		memcpy(&sock, mnl_attr_get_payload(attr), sizeof(sock));
+		sock_memory_peers(&sock, ret);
+	}
 	if (bpf_map_lookup_elem(s->w->maps[DP_MAP_SOCK_TCP], &row, &tcp) == 0 && tcp.cookie == cookie)
 		ret[K3C_SOCK_PEERS] = tcp.peer;
 }
@@ -259,7 +262,7 @@ static void socket_peers(const struct socket_search *s, const struct nlmsghdr *h
 	}
 	memory = sock_memory_find(s->job->memory, s->job->n_memory, cookie);
 	if (memory)
-		memcpy(ret, memory->sock.peer, sizeof(memory->sock.peer));
+		sock_memory_peers(&memory->sock, ret);
 }
 
 /* Is anything asked of what sockets remember? */
