@@ -187,38 +187,14 @@ static void test_one_port_one_holder(void **state)
 	"]}]}}"
 #define HOST_PORT(n) "{\"containerPort\":8080,\"hostPort\":" #n "}"
 
-static void delete_pod(struct house *h, const char *name)
-{
-	struct registry_delete_options now = { .grace_period_s = 0 };
-
-	registry_delete(h->reg, KIND_POD, DEFAULT, str_of(name), &now, NULL, NULL);
-}
-
-/* A pod that came first has the port; one that comes later does not take it. */
+/* That is no balancer's business: it has its ingress, whoever came first. */
 static void test_port_of_a_pod(void **state)
 {
 	struct house *h = *state;
 
 	make_node(h);
 	house_create(h, POD("p", HOST_PORT(80)));
-	house_create(h, POD("elsewhere", "{\"containerPort\":1,\"hostPort\":81,\"hostIP\":\"192.0.2.9\"},"
-					 "{\"containerPort\":2,\"hostPort\":82,\"protocol\":\"UDP\"}"));
 	house_create(h, SERVICE("a", "", PORT(80) "," PORT(83)));
-	expect_event(h, "a", "SyncLoadBalancerFailed", "port 80/TCP of the node is the hostPort of pod default/p");
-	house_create(h, SERVICE("own", ",\"selector\":{\"app\":\"p\"}", PORT(80)));
-	house_create(h, SERVICE("b", "", PORT(81) "," PORT(82)));
-	expect(h, "own", "192.0.2.1");
-	expect(h, "b", "192.0.2.1");
-	expect(h, "a", "");
-	delete_service(h, "own");
-	house_wait(h, house_is_quiet, NULL);
-	expect(h, "a", "");
-	/* more ports than it can get: it keeps what it has */
-	change(h, "b", "{\"ports\":[" PORT(82) "," PORT(80) "]}");
-	expect_event(h, "b", "SyncLoadBalancerFailed", "the hostPort of pod default/p");
-	expect(h, "b", "192.0.2.1");
-	change(h, "b", "{\"ports\":[" PORT(82) "]}");
-	delete_pod(h, "p");
 	expect(h, "a", "192.0.2.1");
 	house_create(h, POD("late", HOST_PORT(83)));
 	house_restart_controllers(h);

@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A Service and a pod's hostPort that want the same port of the node: who has it, who is told, and that the loser gets
- * it when the other goes. In both families; over a restart and after a boot. */
+/* A Service and a pod's hostPort that want the same port of the node: the Service has it where it is served, whoever
+ * came first, over restarts, a boot and addresses that come and go; the pod is served at the node's other addresses, is
+ * told, and has all when the Service goes. In both families. */
 #include "tests/netctl/ports.h"
 
+#include "userspace/dataplane/inspect.h"
 #include "userspace/netctl/internal.h"
 
 #define PODS "10.42.0.0/24,fd42::/64"
 
 struct side {
-	const char *node, *any, *cluster_ip, *family;
+	const char *node, *any, *cluster_ip, *family, *loopback;
+	const char *other; /* an address that the node has at times */
+	uint8_t bits;
 };
 
 static const struct side sides[DP_FAMILIES] = {
-	[DP_V4] = { NODE_IP, "0.0.0.0", "10.43.0.91", "IPv4" },
-	[DP_V6] = { NODE_IP6, "::", "fd43::91", "IPv6" },
+	[DP_V4] = { NODE_IP, "0.0.0.0", "10.43.0.91", "IPv4", "127.0.0.1", "172.30.0.9", 24 },
+	[DP_V6] = { NODE_IP6, "::", "fd43::91", "IPv6", "::1", "fd30::9", 64 },
 };
 
 static struct pod backend; /* of the Services */
@@ -92,12 +96,17 @@ static void side_service(const struct side *side, const char *name, uint16_t por
 	create(KIND_ENDPOINTSLICE, text);
 }
 
-static void external(const struct side *side, const char *name, uint16_t port)
+static void external_at(const struct side *side, const char *address, const char *name, uint16_t port)
 {
 	char more[128];
 
-	snprintf(more, sizeof(more), ",'externalIPs':['%s']", side->node);
+	snprintf(more, sizeof(more), ",'externalIPs':['%s']", address);
 	side_service(side, name, port, more);
+}
+
+static void external(const struct side *side, const char *name, uint16_t port)
+{
+	external_at(side, side->node, name, port);
 }
 
 static void external_delete(const char *name)
@@ -115,36 +124,47 @@ static void expect_at(const struct side *side, uint16_t port, int server)
 	expect_answer(side->node, port, server, true);
 }
 
-/* Events with "port/TCP of address is not served: who has it". */
+/* Events with "port/TCP of address does not lead to the pod: who has it". */
 static unsigned told_of(uint16_t port, const char *address, const char *who)
 {
 	char text[256];
 
-	snprintf(text, sizeof(text), "Port %u/TCP of %s is not served: %s has it", port, address, who);
+	snprintf(text, sizeof(text), "Port %u/TCP of %s does not lead to the pod: Service %s has it", port, address,
+		 who);
 	return told(text);
 }
 
-/* What status says of the object's port: its holder, NULL when nothing. */
-static const char *holder(struct arena *arena, const char *name)
+static void forget_told(void)
 {
+	fixture_do(node.f, API_VERB_DELETECOLLECTION, KIND_EVENT, "default", "", "{}");
+}
+
+/* What status says of the object's ports: "address: holder", all of them; NULL when nothing. */
+static const char *holders(struct arena *arena, const char *name)
+{
+	const char *text = NULL;
+
 	json_foreach(s, json_get(netctl_status_json(node.nc, arena), "services"))
 		if (str_is(json_get_str(s, "name"), name))
 			json_foreach(p, json_get(s, "portsInUse")) {
 				assert_false(json_get_bool(p, "served", true));
-				return arena_strndup(arena, json_get_str(p, "holder").p, json_get_str(p, "holder").n);
+				text = arena_printf(arena, "%s%s%.*s: %.*s", text ? text : "", text ? ", " : "",
+						    STR_ARG(json_get_str(p, "address")),
+						    STR_ARG(json_get_str(p, "holder")));
 			}
-	return NULL;
+	return text;
 }
 
-static void expect_holder(const char *name, const char *want)
+/* service NULL: nobody. */
+static void expect_holder(const char *name, const char *address, const char *service)
 {
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	const char *have = holder(&arena, name);
+	const char *have = holders(&arena, name);
 
-	if (!want)
+	if (!service)
 		assert_null(have);
 	else
-		assert_string_equal(have, want);
+		assert_string_equal(have, arena_printf(&arena, "%s: Service default/%s", address, service));
 }
 
 static void restart(void)
@@ -153,7 +173,7 @@ static void restart(void)
 	node_start_with(PODS);
 }
 
-/* ---- who has it keeps it ---- */
+/* ---- the Service has it ---- */
 
 /* The pod's port at the node's address that the Service wants, or at all of them. */
 static int host_pod_at(const struct side *side, bool same, struct pod *p, const char *name, uint16_t port)
@@ -165,153 +185,159 @@ static int host_pod_at(const struct side *side, bool same, struct pod *p, const 
 	return host_pod(p, name, port, of_port);
 }
 
-static void pod_first(const struct side *side, bool same)
+static void expect_service_has(const struct side *side, bool same, uint16_t port, int server)
 {
-	struct pod p;
-	int server = host_pod_at(side, same, &p, "first", 18090);
-
-	external(side, "late", 18090);
-	expect_at(side, 18090, server);
-	assert_int_equal(told_of(18090, side->node, "pod default/first"), 1);
-	expect_holder("late", "Pod default/first");
-	/* by its own address it is served, and told it is once */
-	expect_answer(side->cluster_ip, 18090, behind, false);
-	patch(KIND_SERVICE, "late", "{\"metadata\":{\"annotations\":{\"a\":\"b\"}}}");
-	assert_int_equal(told_of(18090, side->node, "pod default/first"), 1);
-	restart();
-	expect_at(side, 18090, server);
-	expect_holder("late", "Pod default/first");
-	host_pod_end(&p, server);
-	expect_at(side, 18090, behind);
-	expect_holder("late", NULL);
-	external_delete("late");
-	fixture_do(node.f, API_VERB_DELETECOLLECTION, KIND_EVENT, "default", "", "{}");
+	expect_at(side, port, behind);
+	if (!same)
+		expect_answer(side->loopback, port, server, false);
+	expect_holder("pod", side->node, "e");
+	expect_holder("e", NULL, NULL);
 }
 
-static void test_pod_first(void **state)
+static void service_has(const struct side *side, bool same, bool pod_comes_first)
+{
+	struct pod p;
+	int server = -1;
+
+	if (pod_comes_first) {
+		server = host_pod_at(side, same, &p, "pod", 18090);
+		expect_at(side, 18090, server);
+		external(side, "e", 18090);
+	} else {
+		external(side, "e", 18090);
+		server = host_pod_at(side, same, &p, "pod", 18090);
+	}
+	expect_service_has(side, same, 18090, server);
+	assert_int_equal(told_of(18090, side->node, "default/e"), 1);
+	/* once */
+	patch(KIND_SERVICE, "e", "{\"metadata\":{\"annotations\":{\"a\":\"b\"}}}");
+	patch(KIND_POD, "pod", "{\"metadata\":{\"annotations\":{\"a\":\"b\"}}}");
+	assert_int_equal(told_of(18090, side->node, "default/e"), 1);
+	restart();
+	expect_service_has(side, same, 18090, server);
+	external_delete("e");
+	expect_at(side, 18090, server);
+	expect_holder("pod", NULL, NULL);
+	host_pod_end(&p, server);
+	forget_told();
+}
+
+static void test_service_has(void **state)
 {
 	for (int f = 0; f < DP_FAMILIES; f++)
 		for (int same = 0; same < 2; same++)
-			pod_first(&sides[f], same);
+			for (int first = 0; first < 2; first++)
+				service_has(&sides[f], same, first);
 }
 
-static void service_first(const struct side *side, bool same)
-{
-	const char *at = same ? side->node : side->any;
-	struct pod p;
-	int server;
+/* ---- addresses come and go ---- */
 
-	external(side, "first", 18091);
-	expect_at(side, 18091, behind);
-	server = host_pod_at(side, same, &p, "late", 18091);
-	expect_at(side, 18091, behind);
-	assert_int_equal(told_of(18091, at, "Service default/first"), 1);
-	expect_holder("late", "Service default/first");
-	restart();
-	expect_at(side, 18091, behind);
-	expect_holder("late", "Service default/first");
-	external_delete("first");
+static void other_address(const struct side *side, bool there)
+{
+	struct dp_addr a = ip(side->other);
+	struct nl_address put = { .addr = dp_addr_in(&a),
+				  .bits = side->bits,
+				  .ifindex = ifindex_in(world_host_ns(), "up0") };
+	struct nl *nl;
+	int fd;
+
+	assert_int_equal(netns_socket(world_host_ns(), NETLINK_ROUTE, &fd), 0);
+	nl = nl_from_fd(fd);
+	nl_put_address(nl, there ? RTM_NEWADDR : RTM_DELADDR, &put, 0);
+	ok(nl_commit(nl, err));
+	if (there)
+		nl_await_address(nl, &put.addr);
+	nl_close(nl);
+	while (node.nc && dataplane_is_node_address(world.dp, &a) != there)
+		settle();
+	if (node.nc)
+		settle();
+}
+
+static void address_flaps(const struct side *side, bool pod_comes_first)
+{
+	struct pod p;
+	int server = -1;
+
+	if (pod_comes_first)
+		server = host_pod(&p, "pod", 18091, "");
+	external_at(side, side->other, "e", 18091);
+	if (!pod_comes_first)
+		server = host_pod(&p, "pod", 18091, "");
+	for (unsigned i = 1; i <= 2; i++) {
+		/* the external address is none of the node's */
+		expect_at(side, 18091, server);
+		expect_holder("pod", NULL, NULL);
+		other_address(side, true);
+		expect_answer(side->other, 18091, behind, false);
+		expect_answer(side->other, 18091, behind, true);
+		expect_at(side, 18091, server);
+		expect_holder("pod", side->other, "e");
+		assert_true(told_of(18091, side->other, "default/e") > 0);
+		restart();
+		expect_answer(side->other, 18091, behind, true);
+		expect_holder("pod", side->other, "e");
+		if (i == 1) {
+			other_address(side, false);
+		} else { /* nobody sees it go */
+			node_stop();
+			other_address(side, false);
+			node_start_with(PODS);
+		}
+	}
 	expect_at(side, 18091, server);
-	expect_holder("late", NULL);
+	expect_holder("pod", NULL, NULL);
+	external_delete("e");
 	host_pod_end(&p, server);
-	fixture_do(node.f, API_VERB_DELETECOLLECTION, KIND_EVENT, "default", "", "{}");
+	forget_told();
 }
 
-static void test_service_first(void **state)
+static void test_address_flaps(void **state)
 {
 	for (int f = 0; f < DP_FAMILIES; f++)
-		for (int same = 0; same < 2; same++)
-			service_first(&sides[f], same);
+		for (int first = 0; first < 2; first++)
+			address_flaps(&sides[f], first);
 }
 
-/* The Service is the older object, but asked later. */
-static void older_service_asks_late(const struct side *side, bool same)
+/* The uplink is down for a moment: the balancer's address leaves its status and comes again. */
+static void balancer_flaps(bool same, bool pod_comes_first)
 {
-	char externals[96];
+	const struct side *side = &sides[DP_V4];
+	struct request rq;
 	struct pod p;
-	int server;
+	int server = -1;
 
-	snprintf(externals, sizeof(externals), "{\"spec\":{\"externalIPs\":[\"%s\"]}}", side->node);
-	side_service(side, "old", 18092, "");
-	server = host_pod_at(side, same, &p, "young", 18092);
-	patch(KIND_SERVICE, "old", externals);
-	expect_at(side, 18092, server);
-	restart();
-	expect_at(side, 18092, server);
-	expect_holder("old", "Pod default/young");
+	if (pod_comes_first)
+		server = host_pod_at(side, same, &p, "pod", 18093);
+	side_service(side, "e", 18093, ",'type':'LoadBalancer','allocateLoadBalancerNodePorts':false");
+	if (!pod_comes_first)
+		server = host_pod_at(side, same, &p, "pod", 18093);
+	for (int i = 0; i < 2; i++) {
+		expect_at(side, 18093, server);
+		expect_holder("pod", NULL, NULL);
+		ingress("e", "");
+		expect_service_has(side, same, 18093, server);
+		assert_string_equal(port_error("e", 18093), "");
+		restart();
+		expect_service_has(side, same, 18093, server);
+		rq = fixture_request(API_VERB_PATCH, KIND_SERVICE, "default", "e",
+				     "{\"status\":{\"loadBalancer\":null}}");
+		rq.patch = REQUEST_PATCH_MERGE;
+		rq.subresource = "status";
+		fixture_run(node.f, &rq);
+		fixture_expect(node.f, 200, "e");
+		settle();
+	}
+	external_delete("e");
 	host_pod_end(&p, server);
-	expect_at(side, 18092, behind);
-	external_delete("old");
+	forget_told();
 }
 
-static void test_older_service_asks_late(void **state)
+static void test_balancer_flaps(void **state)
 {
-	for (int f = 0; f < DP_FAMILIES; f++)
-		for (int same = 0; same < 2; same++)
-			older_service_asks_late(&sides[f], same);
-}
-
-/* The pod is the older object, but a Service has its port when it comes to the node. */
-static void older_pod_asks_late(const struct side *side, bool same)
-{
-	struct pod p;
-	int server;
-
-	server = host_pod_at(side, same, &p, "old", 18099);
-	external(side, "young", 18099);
-	expect_at(side, 18099, server);
-	pod_end(&p); /* it leaves, its object stays */
-	external_delete("young");
-	external(side, "young", 18099);
-	expect_at(side, 18099, behind);
-	close(server);
-	server = host_pod_attach(&p);
-	expect_at(side, 18099, behind);
-	restart();
-	expect_at(side, 18099, behind);
-	expect_holder("old", "Service default/young");
-	external_delete("young");
-	expect_at(side, 18099, server);
-	host_pod_end(&p, server);
-}
-
-static void test_older_pod_asks_late(void **state)
-{
-	for (int f = 0; f < DP_FAMILIES; f++)
-		for (int same = 0; same < 2; same++)
-			older_pod_asks_late(&sides[f], same);
-}
-
-/* ---- balancers say so in their status ---- */
-
-static void pod_succeeds(const char *name)
-{
-	struct request rq =
-		fixture_request(API_VERB_PATCH, KIND_POD, "default", name, "{\"status\":{\"phase\":\"Succeeded\"}}");
-
-	rq.patch = REQUEST_PATCH_MERGE;
-	rq.subresource = "status";
-	fixture_run(node.f, &rq);
-	fixture_expect(node.f, 200, name);
-	settle();
-}
-
-static void test_balancer(void **state)
-{
-	struct pod p;
-	int server = host_pod(&p, "first", 18093, "");
-
-	side_service(&sides[DP_V4], "lb", 18093, ",'type':'LoadBalancer','allocateLoadBalancerNodePorts':false");
-	ingress("lb", "");
-	expect_at(&sides[DP_V4], 18093, server);
-	await_error("lb", 18093, ERROR);
-	assert_int_equal(told_of(18093, NODE_IP, "pod default/first"), 1);
-	/* it ends, though its object stays */
-	pod_succeeds("first");
-	await_error("lb", 18093, "");
-	expect_at(&sides[DP_V4], 18093, behind);
-	host_pod_end(&p, server);
-	external_delete("lb");
+	for (int same = 0; same < 2; same++)
+		for (int first = 0; first < 2; first++)
+			balancer_flaps(same, first);
 }
 
 /* ---- node ports are the cluster's ---- */
@@ -330,16 +356,16 @@ static void node_port(const struct side *side, const char *of_port, bool pod_com
 	if (!pod_comes_first)
 		server = host_pod(&p, "pod", 30095, of_port);
 	expect_at(side, 30095, behind);
-	assert_int_equal(told_of(30095, *of_port ? side->node : side->any, "Service default/n"), 1);
-	expect_holder("n", NULL);
+	assert_int_equal(told_of(30095, *of_port ? side->node : side->any, "default/n"), 1);
+	expect_holder("n", NULL, NULL);
 	restart();
 	expect_at(side, 30095, behind);
-	expect_holder("pod", "Service default/n");
+	expect_holder("pod", *of_port ? side->node : side->any, "n");
 	external_delete("n");
 	expect_at(side, 30095, server);
-	expect_holder("pod", NULL);
+	expect_holder("pod", NULL, NULL);
 	host_pod_end(&p, server);
-	fixture_do(node.f, API_VERB_DELETECOLLECTION, KIND_EVENT, "default", "", "{}");
+	forget_told();
 }
 
 static void test_node_port(void **state)
@@ -355,26 +381,26 @@ static void test_node_port(void **state)
 	}
 }
 
-/* A pod that lost to a node port stands in nobody's way. */
+/* Each where it is the nearest. */
 static void test_three(void **state)
 {
 	const struct side *side = &sides[DP_V4];
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
 	struct pod p;
 	int server = host_pod(&p, "pod", 30096, "");
 
 	external(side, "e", 30096);
-	expect_holder("e", "Pod default/pod");
+	expect_holder("pod", NODE_IP, "e");
 	create(KIND_SERVICE, "{'metadata':{'name':'n'},'spec':{'type':'NodePort','clusterIP':'10.43.0.92',"
 			     "'ports':[{'port':80,'nodePort':30096}]}}");
-	expect_holder("pod", "Service default/n");
-	expect_holder("e", NULL);
+	assert_string_equal(holders(&arena, "pod"), "0.0.0.0: Service default/n, " NODE_IP ": Service default/e");
 	expect_at(side, 30096, behind);
-	/* it goes, the nearer one stays */
 	delete (KIND_SERVICE, "n");
-	expect_holder("pod", "Service default/e");
+	expect_holder("pod", NODE_IP, "e");
 	expect_at(side, 30096, behind);
+	expect_answer("127.0.0.1", 30096, server, false);
 	external_delete("e");
-	expect_holder("pod", NULL);
+	expect_holder("pod", NULL, NULL);
 	expect_at(side, 30096, server);
 	host_pod_end(&p, server);
 }
@@ -388,9 +414,13 @@ static void test_pod_of_the_service(void **state)
 
 	side_service(&sides[DP_V4], "own", 18094, ",'externalIPs':['" NODE_IP "'],'selector':{'app':'mine'}");
 	expect_at(&sides[DP_V4], 18094, behind); /* what its slice says */
-	expect_holder("own", NULL);
-	expect_holder("mine", NULL);
+	expect_holder("own", NULL, NULL);
+	expect_holder("mine", NULL, NULL);
 	assert_int_equal(told("18094"), 0);
+	/* it selects another */
+	patch(KIND_SERVICE, "own", "{\"spec\":{\"selector\":{\"app\":\"other\"}}}");
+	expect_holder("mine", NODE_IP, "own");
+	assert_int_equal(told_of(18094, NODE_IP, "default/own"), 1);
 	external_delete("own");
 	expect_at(&sides[DP_V4], 18094, server);
 	host_pod_end(&p, server);
@@ -430,28 +460,23 @@ static void test_boot(void **state)
 	struct pod p;
 	int server;
 
-	host_pod_create(&p, "bound", 18098, "", "'nodeName':'" NODE "',");
+	host_pod_create(&p, "pod", 18098, "", "'nodeName':'" NODE "',");
 	external(side, "e", 18098);
-	expect_holder("e", "Pod default/bound");
 	boot();
-	expect_holder("e", "Pod default/bound");
+	assert_int_equal(pod_attach_again(&backend), 0); /* the boot took its link */
 	server = host_pod_attach(&p);
+	expect_service_has(side, false, 18098, server);
+	external_delete("e");
 	expect_at(side, 18098, server);
 	host_pod_end(&p, server);
-	assert_int_equal(pod_attach_again(&backend), 0); /* the boot took its link */
-	settle();
-	expect_holder("e", NULL);
-	external_delete("e");
 }
 
 static int tests(void)
 {
 	const struct CMUnitTest all[] = {
-		cmocka_unit_test_setup_teardown(test_pod_first, rivals_setup, rivals_teardown),
-		cmocka_unit_test_setup_teardown(test_service_first, rivals_setup, rivals_teardown),
-		cmocka_unit_test_setup_teardown(test_older_service_asks_late, rivals_setup, rivals_teardown),
-		cmocka_unit_test_setup_teardown(test_older_pod_asks_late, rivals_setup, rivals_teardown),
-		cmocka_unit_test_setup_teardown(test_balancer, rivals_setup, rivals_teardown),
+		cmocka_unit_test_setup_teardown(test_service_has, rivals_setup, rivals_teardown),
+		cmocka_unit_test_setup_teardown(test_address_flaps, rivals_setup, rivals_teardown),
+		cmocka_unit_test_setup_teardown(test_balancer_flaps, rivals_setup, rivals_teardown),
 		cmocka_unit_test_setup_teardown(test_node_port, rivals_setup, rivals_teardown),
 		cmocka_unit_test_setup_teardown(test_three, rivals_setup, rivals_teardown),
 		cmocka_unit_test_setup_teardown(test_pod_of_the_service, rivals_setup, rivals_teardown),

@@ -113,7 +113,7 @@ int status_collect(const struct config *config, struct arena *a, struct json **r
 	if (r < 0)
 		return r;
 	status_of_services(a, status, json_get(facts, "network"),
-			   "portsInUse"); /* frontends that met a listener of the host */
+			   "portsInUse"); /* frontends that met a listener of the host, or (pods') a Service */
 	status_of_services(a, status, json_get(facts, "network"),
 			   "leftOut"); /* of what is more than the dataplane takes */
 	json_remove(status, "network");

@@ -178,11 +178,12 @@ static void print_ports_in_use(const struct json *list)
 		printf("Port        !! %" PRId64 "/%.*s at %.*s: ", json_get_int(p, "port", 0),
 		       STR_ARG(json_get_str(p, "protocol")), STR_ARG(json_get_str(p, "address")));
 		if (holder.n)
-			printf("%.*s has it", STR_ARG(holder));
+			printf("%.*s has it before pod %.*s/%.*s\n", STR_ARG(holder),
+			       STR_ARG(json_get_str(p, "namespace")), STR_ARG(json_get_str(p, "name")));
 		else
-			printf("a process of the host listens there");
-		printf(", %.*s/%.*s %s\n", STR_ARG(json_get_str(p, "namespace")), STR_ARG(json_get_str(p, "name")),
-		       json_get_bool(p, "served", false) ? "hides it" : "is not served");
+			printf("a process of the host listens there, %.*s/%.*s %s\n",
+			       STR_ARG(json_get_str(p, "namespace")), STR_ARG(json_get_str(p, "name")),
+			       json_get_bool(p, "served", false) ? "hides it" : "is not served");
 	}
 }
 
@@ -202,7 +203,7 @@ static void print_full_maps(const struct json *pressure, const struct json *refu
 		struct str name = json_get_str(m, "map");
 		int64_t no = json_int(json_get_n(refused, name), 0);
 
-		if (!no && (!max || entries * 100 < max * STATUS_FILL_WARN))
+		if (!no && !json_get_bool(m, "full", false) && (!max || entries * 100 < max * STATUS_FILL_WARN))
 			continue;
 		printf("Full        !! %.*s: %" PRId64 " of %" PRId64 " entries%s", STR_ARG(name), entries, max,
 		       json_get_bool(m, "forgets", false) ? " in use, new ones cost old ones" : "");

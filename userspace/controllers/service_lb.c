@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Services of type LoadBalancer without a class: the node itself is the balancer, its addresses are the ingress. A port
  * of an address is one Service's: the one that has it in its status, else the first to ask; others wait without
- * ingress and get it when it is free. So it is where a pod has the port as its hostPort, unless the Service selects
- * that pod. The API server's port is nobody's. Nothing outside the cluster is made, so no finalizer is needed; one that
- * another controller left behind does not hold a Service up. Keys: Services. Loop thread only. */
+ * ingress and get it when it is free. The API server's port is nobody's. Nothing outside the cluster is made, so no
+ * finalizer is needed; one that another controller left behind does not hold a Service up. Keys: Services. Loop
+ * thread only. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +12,6 @@
 #include "userspace/base/map.h"
 #include "userspace/controllers/controllers.h"
 #include "userspace/controllers/objects.h"
-#include "userspace/controllers/service_lb_pods.h"
 #include "userspace/controllers/table.h"
 
 #define LB_FINALIZER "service.kubernetes.io/load-balancer-cleanup"
@@ -28,8 +27,7 @@ struct lb_service {
 	struct str ns, name; /* inside its block */
 	char (*places)[LB_PLACE_MAX];
 	size_t n_places;
-	bool held_by_pod; /* waits for one */
-	char *told;       /* why it waits, as last told; NULL: it does not */
+	char *told; /* why it waits, as last told; NULL: it does not */
 };
 
 /* A port of the node's addresses of one family. */
@@ -305,50 +303,6 @@ static struct json *lb_ingress(struct reconcile *ctx, const struct json *spec, b
 	return list;
 }
 
-/* ---- pods that have the port ---- */
-
-static struct lb_port lb_port_of(const char *place)
-{
-	const char *number = strchr(place, '/') + 1;
-
-	return (struct lb_port){ (unsigned)(*place - '0'), (uint16_t)strtoul(number, NULL, 10),
-				 str_of(strchr(number, '/') + 1) };
-}
-
-/* Who has a port that the Service does not have yet. What it has already stands first in places: so many. */
-static const struct object *lb_pod_in_the_way(struct reconcile *ctx, const struct lb_service *s,
-					      const struct json *spec, char (*places)[LB_PLACE_MAX], size_t n,
-					      size_t *ret_kept, const char **ret_place)
-{
-	struct lb_addresses a = { .arena = ctx->arena, .node_name = ctx->options->node_name };
-	struct str addresses[LB_FAMILIES * LB_ADDRESSES_MAX];
-	struct lb_pods_query q = {
-		.node_name = a.node_name, .addresses = addresses, .ns = ctx->ns, .selector = json_get(spec, "selector")
-	};
-	const struct object *pod = NULL;
-	char swap[LB_PLACE_MAX];
-	size_t kept = 0;
-
-	registry_each(ctx->reg, KIND_NODE, STR_NULL, lb_look_at_node, &a);
-	for (int f = 0; f < LB_FAMILIES; f++)
-		for (size_t i = 0; i < a.n[f]; i++)
-			addresses[q.n_addresses++] = a.texts[f][i];
-	for (size_t i = 0; i < n; i++) {
-		struct lb_port port = lb_port_of(places[i]);
-
-		if (lb_has_place(s->places, s->n_places, places[i])) {
-			memcpy(swap, places[i], LB_PLACE_MAX);
-			memcpy(places[i], places[kept], LB_PLACE_MAX);
-			memcpy(places[kept++], swap, LB_PLACE_MAX);
-		} else if (!pod) {
-			pod = lb_pods_find(ctx->reg, &q, &port);
-			*ret_place = pod ? arena_strdup(ctx->arena, places[i]) : NULL;
-		}
-	}
-	*ret_kept = kept;
-	return pod;
-}
-
 /* ---- writing ---- */
 
 static bool ingress_equal(const struct json *have, const struct json *want)
@@ -441,13 +395,9 @@ static void lb_leave(struct reconcile *ctx, const struct object *service, const 
 }
 
 /* Why not all is as the Service wants it; NULL: it is. */
-static const char *lb_complaint(struct reconcile *ctx, const struct lb_service *holder, const struct object *pod,
-				const char *place, bool reserved)
+static const char *lb_complaint(struct reconcile *ctx, const struct lb_service *holder, const char *place,
+				bool reserved)
 {
-	if (pod)
-		return arena_printf(ctx->arena,
-				    "Error syncing load balancer: port %s of the node is the hostPort of pod %.*s/%.*s",
-				    strchr(place, '/') + 1, STR_ARG(pod->ns), STR_ARG(pod->name));
 	if (holder)
 		return arena_printf(ctx->arena,
 				    "Error syncing load balancer: port %s of the node is taken by Service %.*s/%.*s",
@@ -462,19 +412,16 @@ static void lb_ensure(struct reconcile *ctx, const struct object *service, const
 {
 	const struct json *spec = json_get(tree, "spec");
 	struct lb_service *s = lb_find(runner_state(ctx->runner), ctx->ns, ctx->name, true);
-	const char *why, *place = NULL, *unused, *reason = "SyncLoadBalancerFailed";
+	const char *why, *place = NULL, *reason = "SyncLoadBalancerFailed";
 	struct json *want = json_new_array(ctx->arena);
 	const struct lb_service *holder;
 	char(*places)[LB_PLACE_MAX];
-	const struct object *pod;
 	bool node = true, reserved;
-	size_t n, kept;
+	size_t n;
 
 	n = lb_places(ctx->arena, spec, ctx->options->apiserver_port, &places, &reserved);
-	pod = lb_pod_in_the_way(ctx, s, spec, places, n, &kept, &place);
-	s->held_by_pod = pod;
-	holder = lb_take(ctx->runner, s, places, pod ? kept : n, pod ? &unused : &place);
-	why = lb_complaint(ctx, holder, pod, place, reserved);
+	holder = lb_take(ctx->runner, s, places, n, &place);
+	why = lb_complaint(ctx, holder, place, reserved);
 	if (s->n_places)
 		want = lb_ingress(ctx, spec, &node);
 	if (!why && s->n_places && node && !json_count(want)) {
@@ -560,21 +507,6 @@ static void map_node(struct runner *r, enum registry_event_type type, const stru
 	}
 }
 
-/* A pod that had a port may have ended. */
-static void map_pod(struct runner *r, enum registry_event_type type, const struct object *o, const struct object *prev)
-{
-	struct lb_state *state = runner_state(r);
-
-	if (type == REGISTRY_ADDED)
-		return;
-	map_foreach(e, &state->services) {
-		const struct lb_service *s = e->value;
-
-		if (s->held_by_pod && lb_pod_has_ports(o))
-			runner_enqueue(r, s->ns, s->name);
-	}
-}
-
 static int start(struct runner *r, struct err *err)
 {
 	runner_set_state(r, mem_new(struct lb_state));
@@ -602,7 +534,6 @@ static void stop(struct runner *r)
 static const struct controller_watch watches[] = {
 	{ &KIND_SERVICE, map_service },
 	{ &KIND_NODE, map_node },
-	{ &KIND_POD, map_pod },
 };
 
 const struct controller controller_service_lb = {

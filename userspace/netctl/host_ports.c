@@ -107,21 +107,6 @@ void host_ports_translate(struct arena *arena, const struct json *pod, const str
 
 /* ---- pods come and go ---- */
 
-static void host_ports_claim(struct netctl *nc, struct net_service *s, const struct json *tree)
-{
-	bool bound = str_is(json_at_str(tree, "spec.nodeName"), nc->node_name);
-	_cleanup_arena_ struct arena arena = ARENA_INIT;
-	struct dp_addr addrs[DP_FAMILIES] = { 0 };
-	struct services_result claims;
-
-	/* Which addresses it will have does not matter, but of which families. */
-	for (int f = 0; f < DP_FAMILIES; f++)
-		if (nc->addresses.nets[f].bits)
-			addrs[f] = nc->addresses.nets[f].addr;
-	host_ports_translate(&arena, tree, addrs, &claims);
-	rivals_claim(nc, s, bound, &claims);
-}
-
 void netctl_host_ports_changed(struct netctl *nc, const struct object *pod, const struct json *tree)
 {
 	struct net_service *s = map_get(&nc->host_ports, pod->uid);
@@ -141,7 +126,6 @@ void netctl_host_ports_changed(struct netctl *nc, const struct object *pod, cons
 	}
 	object_unref(s->object);
 	s->object = object_ref(pod);
-	host_ports_claim(nc, s, tree);
 	service_mark(nc, s);
 }
 
@@ -161,6 +145,5 @@ void netctl_host_ports_removed(struct netctl *nc, struct str uid)
 		return;
 	object_unref(s->object);
 	s->object = NULL;
-	rivals_claim(nc, s, false, NULL);
 	service_mark(nc, s);
 }

@@ -19,16 +19,17 @@ struct net_gone {
 
 /* Who asks for frontends: a Service, or a pod by its hostPorts. */
 struct net_service {
-	struct list queue;           /* nc->dirty_services, later_services or full_services */
+	struct list queue;           /* nc->dirty_services, dirty_pods, later_services or full_services */
 	const struct object *object; /* Service or Pod; NULL: deleted, or slices came first */
 	struct net_slice *slices;
 	size_t n_slices, cap_slices;
 	struct dp_service *frontends; /* wanted, as last translated: sorted; one heap block with all that they name */
 	size_t n_frontends;
 	bool pod;                  /* object is a Pod */
-	bool bound;                /* a Pod: to this node */
-	struct dp_service *claims; /* a Pod's, until it has ended: places that name no lists */
-	size_t n_claims;
+	struct dp_service *claims; /* a Pod's, whoever has them: places that name no lists, sorted */
+	struct dp_service *rivals; /* and at which a Service was found: told; sorted */
+	size_t n_claims, n_rivals;
+	bool may_have_rivals;      /* with other addresses of the node */
 	struct net_gone dropped;   /* TCP endpoints of slices that are no more: are they still in others? */
 	struct dp_service *former; /* places of TCP frontends, from when it last lost all: it may still have slices */
 	size_t n_former;
@@ -45,10 +46,9 @@ struct net_service {
 	char *ns, *name, *uid; /* uid: of pods */
 };
 
-/* A frontend that met a listener of the host, or a rival, when it was to be made. */
+/* A frontend that met a listener of the host when it was to be made. */
 struct net_conflict {
 	struct dp_service place; /* names no lists */
-	bool rival;              /* a pod's hostPort or a Service has the place: held */
 	bool held;               /* not made; else the listener is hidden */
 	bool seen;               /* the listener, in this run */
 	bool told;
@@ -68,8 +68,7 @@ struct net_slice {
 
 /* A place in the maps: protocol, port and address. When several ask for it, one has it and the others wait. */
 struct net_place {
-	struct net_service *owner;   /* NULL: of an earlier run, */
-	bool was_pods;               /* and then it was a pod's, else a Service's */
+	struct net_service *owner;   /* NULL: of an earlier run */
 	struct net_service **others; /* who wait */
 	size_t n_others, cap_others;
 };
@@ -99,7 +98,8 @@ struct netctl {
 
 	struct map services;        /* "ns/name" -> struct net_service */
 	struct map host_ports;      /* pod uid -> struct net_service */
-	struct list dirty_services; /* to be synced in this turn */
+	struct list dirty_services; /* to be synced in this turn, */
+	struct list dirty_pods;     /* and then these: Services have the ports that both want */
 	struct list later_services; /* at their due_ns, by the timer */
 	struct list full_services;  /* did not fit: when there is room */
 	struct loop_timer services_timer;
@@ -158,15 +158,14 @@ struct json *listeners_row(struct arena *arena, const struct dp_service *place, 
 			   const struct net_service *holder);
 
 /* services_rivals.c */
-/* Who else has, or is to have, the port of the node that this frontend would take; NULL: nobody. */
-const struct net_service *rivals_find(struct netctl *nc, const struct net_service *s, const struct dp_service *f);
-/* A balancer that waits for its ingress: which of its ports of the node are whose. */
-void rivals_of_balancer(struct arena *arena, struct netctl *nc, const struct net_service *s, struct json *list);
-/* A Service, or a pod, has left the place or (pods) come to it: the others look again. */
-void rivals_wake_services(struct netctl *nc, const struct dp_service *place);
-void rivals_wake_pods(struct netctl *nc, const struct dp_service *place);
-/* What a pod claims from now on; NULL: nothing. */
-void rivals_claim(struct netctl *nc, struct net_service *pod, bool bound, const struct services_result *claims);
+/* Takes out of what a pod wants where a node port has it, and tells the pod of Services that have its ports. */
+void rivals_hold_back(struct netctl *nc, struct net_service *s, struct services_result *want);
+/* The same as rows of listeners_json. */
+void rivals_json(struct arena *arena, struct netctl *nc, const struct net_service *s, struct json *list);
+/* Pods that want a port of the Service look again, */
+void rivals_wake(struct netctl *nc, const struct net_service *service);
+/* or those to whom the node's addresses matter. */
+void rivals_addresses_changed(struct netctl *nc);
 
 /* services_places.c */
 /* Frontends in the maps that nobody asks for go. */

@@ -48,7 +48,7 @@ void netctl_tell_pressure(struct netctl *nc)
 static void netctl_sync(struct loop_defer *defer)
 {
 	struct netctl *nc = container_of(defer, struct netctl, defer);
-	bool services = !list_empty(&nc->dirty_services), policies = nc->policies_dirty;
+	bool services = !list_empty(&nc->dirty_services) || !list_empty(&nc->dirty_pods), policies = nc->policies_dirty;
 	int64_t start = clock_monotonic_ns(), between, end;
 
 	netctl_sync_services(nc);
@@ -139,6 +139,7 @@ static void links_ready(struct loop_op *op, int res, bool more)
 	}
 	if (dataplane_links_process(nc->dp, &err) < 0)
 		log_warn("host links not followed error=\"%s\"", err_message(&err));
+	rivals_addresses_changed(nc);
 	netctl_drift_of_links(nc);
 	netctl_tell_pressure(nc);
 	if (nc->links_changed)

@@ -195,8 +195,11 @@ static void install_remember(struct net_service *s, const struct services_result
 void service_install(struct netctl *nc, struct net_service *s, struct services_result *want)
 {
 	install_drop_reserved(nc, s, want);
+	rivals_hold_back(nc, s, want);
 	listeners_hold_back(nc, s, want);
 	install_write(nc, s, want);
 	install_remove_stale(nc, s, want);
+	rivals_wake(nc, s);
 	install_remember(s, want);
+	rivals_wake(nc, s);
 }

@@ -5,9 +5,6 @@
  * grows to a minute. Whoever comes to listen later hides behind the frontend, so that nobody who may open a port takes
  * a Service's clients. A listener that is itself the frontend's backend (a pod with hostNetwork) is in nobody's way.
  *
- * A pod's hostPort and a Service may be in each other's way as well (services_rivals.c): who comes second is held back
- * and told by the same means, and not looked at again until the other leaves.
- *
  * Told once: an Event, a line in the log, for balancers the port's error in the Service's status. That error is also
  * what is known after a boot, when the listener may start later than the cluster. */
 #include <netinet/in.h>
@@ -89,11 +86,6 @@ static bool frontend_is_heard(struct netctl *nc, const struct dp_service *f)
 
 /* ---- the Service's status ---- */
 
-static const char *proto_text(uint8_t proto)
-{
-	return proto == IPPROTO_TCP ? "TCP" : proto == IPPROTO_UDP ? "UDP" : "SCTP";
-}
-
 static bool status_is_ours(const struct net_service *s)
 {
 	const char *mark = "\"" LISTENERS_REASON "\"";
@@ -147,7 +139,7 @@ static struct json *status_ports(const struct status_want *w, struct arena *aren
 		bool held = status_wants(w, addr, p);
 
 		json_set_int(arena, v, "port", json_get_int(p, "port", 0));
-		json_set_cstr(arena, v, "protocol", proto_text(services_proto(json_get_str(p, "protocol"))));
+		json_set_cstr(arena, v, "protocol", services_proto_text(services_proto(json_get_str(p, "protocol"))));
 		if (held)
 			json_set_cstr(arena, v, "error", LISTENERS_REASON);
 		json_append(list, v);
@@ -216,18 +208,12 @@ static const struct net_conflict *conflict_at(const struct net_service *s, const
 
 /* False: nothing is in the way. `ret` holds what was known of it before. */
 static bool conflict_judge(struct netctl *nc, struct net_service *s, const struct dp_service *f,
-			   const struct net_service *rival, struct net_conflict *ret)
+			   struct net_conflict *ret)
 {
 	const struct net_conflict *before = conflict_at(s, f);
 
-	if (before && before->rival != (rival != NULL))
-		before = NULL;
-	*ret = before ? *before : (struct net_conflict){ .rival = rival };
+	*ret = before ? *before : (struct net_conflict){ 0 };
 	ret->place = (struct dp_service){ .kind = f->kind, .proto = f->proto, .port = f->port, .addr = f->addr };
-	if (rival) {
-		ret->held = true;
-		return true;
-	}
 	if (place_find(nc, f)) { /* it is there */
 		ret->held = false;
 		return before && !before->held;
@@ -247,43 +233,22 @@ static void conflict_tell(struct netctl *nc, const struct net_service *s, const 
 
 	address_format(&f->addr, at);
 	log_warn("a process of the host listens on a frontend's port service=%s/%s address=%s port=%u/%s served=%s",
-		 s->ns, s->name, at, f->port, proto_text(f->proto), c->held ? "no" : "yes");
+		 s->ns, s->name, at, f->port, services_proto_text(f->proto), c->held ? "no" : "yes");
 	registry_event(nc->reg, LISTENERS_COMPONENT, s->object, "Warning", LISTENERS_REASON,
 		       c->held ? "Port %u/%s of %s is not served: a process of the host listens there. It is served "
 				 "when the port is free"
 			       : "Port %u/%s of the node (%s) hides a process of the host that listens there",
-		       f->port, proto_text(f->proto), at);
-}
-
-static void rival_tell(struct netctl *nc, const struct net_service *s, const struct net_conflict *c,
-		       const struct net_service *rival)
-{
-	const struct dp_service *f = &c->place;
-	const char *whose = rival->pod ? "pod" : "Service";
-	char at[ADDRESS_TEXT_MAX];
-
-	address_format(&f->addr, at);
-	log_warn("a port of the node is taken %s=%s/%s address=%s port=%u/%s holder=\"%s %s/%s\"",
-		 s->pod ? "pod" : "service", s->ns, s->name, at, f->port, proto_text(f->proto), whose, rival->ns,
-		 rival->name);
-	registry_event(nc->reg, LISTENERS_COMPONENT, s->object, "Warning", LISTENERS_REASON,
-		       "Port %u/%s of %s is not served: %s %s/%s has it. It is served when the port is free", f->port,
-		       proto_text(f->proto), at, whose, rival->ns, rival->name);
+		       f->port, services_proto_text(f->proto), at);
 }
 
 static void conflict_tell_first(struct netctl *nc, const struct net_service *s, struct net_conflict *c,
-				const struct dp_service *f, const struct net_service *rival)
+				const struct dp_service *f)
 {
 	/* Before it has backends it may turn out that the listener is one of them. */
-	if (c->told || (!rival && (!c->seen || !(f->n_backends || f->n_outside))))
+	if (c->told || !c->seen || !(f->n_backends || f->n_outside))
 		return;
-	if (rival)
-		rival_tell(nc, s, c, rival);
-	else
-		conflict_tell(nc, s, c);
+	conflict_tell(nc, s, c);
 	c->told = true;
-	if (s->pod) /* whose claim was in a Service's way */
-		rivals_wake_services(nc, f);
 }
 
 void listeners_hold_back(struct netctl *nc, struct net_service *s, struct services_result *want)
@@ -294,15 +259,14 @@ void listeners_hold_back(struct netctl *nc, struct net_service *s, struct servic
 
 	for (size_t i = 0; i < want->n; i++) {
 		const struct dp_service *f = &want->frontends[i];
-		const struct net_service *rival = rivals_find(nc, s, f);
-		bool there = conflict_judge(nc, s, f, rival, &c);
+		bool there = conflict_judge(nc, s, f, &c);
 
 		if (!there || !c.held)
 			want->frontends[kept++] = *f;
 		if (!there)
 			continue;
-		conflict_tell_first(nc, s, &c, f, rival);
-		held = held || (c.held && !c.rival);
+		conflict_tell_first(nc, s, &c, f);
+		held = held || c.held;
 		mem_grow(now, cap, n + 1);
 		now[n++] = c;
 	}
@@ -320,14 +284,12 @@ struct json *listeners_row(struct arena *arena, const struct dp_service *place, 
 	char at[ADDRESS_TEXT_MAX];
 
 	address_format(&place->addr, at);
-	json_set_cstr(arena, v, "protocol", proto_text(place->proto));
+	json_set_cstr(arena, v, "protocol", services_proto_text(place->proto));
 	json_set_cstr(arena, v, "address", arena_strdup(arena, at));
 	json_set_int(arena, v, "port", place->port);
 	json_set_bool(arena, v, "served", served);
 	if (holder)
-		json_set_cstr(
-			arena, v, "holder",
-			arena_printf(arena, "%s %s/%s", holder->pod ? "Pod" : "Service", holder->ns, holder->name));
+		json_set_cstr(arena, v, "holder", arena_printf(arena, "Service %s/%s", holder->ns, holder->name));
 	return v;
 }
 
@@ -338,9 +300,8 @@ struct json *listeners_json(struct arena *arena, struct netctl *nc, const struct
 	for (size_t i = 0; i < s->n_conflicts; i++) {
 		const struct net_conflict *c = &s->conflicts[i];
 
-		json_append(list,
-			    listeners_row(arena, &c->place, !c->held, c->rival ? rivals_find(nc, s, &c->place) : NULL));
+		json_append(list, listeners_row(arena, &c->place, !c->held, NULL));
 	}
-	rivals_of_balancer(arena, nc, s, list);
+	rivals_json(arena, nc, s, list);
 	return list;
 }

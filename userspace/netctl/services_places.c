@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who has which place in the maps. Two may ask for one (externalIPs, hostPorts): then the stronger kind has it, a
- * ClusterIP before all, and among equals the older object; the others wait and get it when it is free. So the same
- * objects give the same maps, in whatever order they came. Services and pods are not compared here: those who would
- * lose have not asked (services_rivals.c). */
+ * ClusterIP before all, a hostPort after all, and among equals the older object; the others wait and get it when it is
+ * free. So the same objects give the same maps, in whatever order they came. */
 #include <netinet/in.h>
 #include <string.h>
 
@@ -134,8 +133,6 @@ bool place_claim(struct netctl *nc, struct net_service *s, struct dp_service *f)
 	}
 	place_wait_no_more(p, s);
 	p->owner = s;
-	if (!s->pod && f->kind != DP_CLUSTER_IP)
-		rivals_wake_pods(nc, f);
 	return true;
 }
 
@@ -185,17 +182,13 @@ void place_leave(struct netctl *nc, struct net_service *s, const struct dp_servi
 		place_pass_on(nc, p, f);
 	else
 		place_free(map_remove(&nc->places, place_key(f, key)));
-	if (s->pod)
-		rivals_wake_services(nc, f);
-	else if (f->kind != DP_CLUSTER_IP)
-		rivals_wake_pods(nc, f);
 }
 
 static void place_adopt(void *arg, const struct dp_service *s)
 {
 	struct netctl *nc = arg;
 
-	place_make(nc, s)->was_pods = s->kind == DP_HOST_PORT;
+	place_make(nc, s);
 	if (!s->damaged)
 		gone_remember(nc, s);
 }
@@ -220,7 +213,6 @@ void netctl_prune_services(struct netctl *nc)
 	for (size_t i = 0; i < n; i++) {
 		dataplane_service_delete(nc->dp, &stale[i], NULL);
 		place_free(map_remove(&nc->places, place_key(&stale[i], key)));
-		rivals_wake_services(nc, &stale[i]);
 	}
 	if (n) {
 		log_info("stale frontends removed n=%zu", n);

@@ -1,33 +1,41 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A port of the node that a Service and a pod's hostPort both want: by the very same place, or by one at an address of
- * the node and one at all of them, where the look-ups of the dataplane would let the nearer one win and nobody would
- * know. As with two pods that the scheduler is asked to place, who has it keeps it, also over a restart (the maps
- * tell); while neither has it, after a boot, the older object does. Node ports are the cluster's own range: no hostPort
- * has one. A Service that selects the pod is no rival of it: both lead there. Pods claim their ports from when they are
- * bound to this node until they have ended, as the scheduler counts them; a claim that waits itself is none. Who lost
- * looks again when the other leaves. Places that two Services or two pods want are services_places.c's. */
-#include <string.h>
+/* A port of the node that a Service and a pod's hostPort both want: the Service has it wherever it is served, by what
+ * the objects and the node's addresses say now, whoever came first. At the very same place a hostPort is the weakest
+ * kind (services_places.c). Where one asks for an address of the node and the other for all of them, the look-ups of
+ * the dataplane let the nearer one win: right for a balancer's or external address, and the pod is served at the
+ * others; before a node port the pod's address is held back here. The pod is told, by an Event and in status; not of a
+ * Service that selects it: both lead there. Loop thread only. */
+#include <stdlib.h>
 
+#include "userspace/base/log.h"
 #include "userspace/dataplane/inspect.h"
 #include "userspace/netctl/address.h"
 #include "userspace/netctl/internal.h"
 
-static bool places_overlap(struct netctl *nc, const struct dp_service *a, const struct dp_service *b)
+#define RIVALS_COMPONENT "k3c-bpf"
+#define RIVALS_REASON "PortInUse"
+
+struct rival {
+	struct dp_service at; /* first; the nearer of the two places */
+	const struct net_service *service;
+	bool near; /* it is the Service's own */
+};
+
+static bool same_port(const struct dp_service *a, const struct dp_service *b)
 {
-	if (a->proto != b->proto || a->port != b->port || address_family(&a->addr) != address_family(&b->addr))
-		return false;
-	if (address_equal(&a->addr, &b->addr))
-		return true;
-	return (address_is_zero(&a->addr) && dataplane_is_node_address(nc->dp, &b->addr)) ||
-	       (address_is_zero(&b->addr) && dataplane_is_node_address(nc->dp, &a->addr));
+	return a->proto == b->proto && a->port == b->port && address_family(&a->addr) == address_family(&b->addr);
 }
 
-/* Also what an earlier run put there, until somebody claims it: whose it was then is not known, but of which kind. */
-static bool rival_has(const struct netctl *nc, const struct net_service *s, const struct dp_service *place)
+/* The place where both would be served; NULL: there is none. */
+static const struct dp_service *rival_meet(struct netctl *nc, const struct dp_service *claim,
+					   const struct dp_service *place)
 {
-	const struct net_place *p = place_find(nc, place);
+	const struct dp_service *near = address_is_zero(&claim->addr) ? place : claim;
+	const struct dp_service *far = near == claim ? place : claim;
 
-	return p && (p->owner ? p->owner == s : p->was_pods == s->pod);
+	if (address_equal(&near->addr, &far->addr))
+		return near;
+	return address_is_zero(&far->addr) && dataplane_is_node_address(nc->dp, &near->addr) ? near : NULL;
 }
 
 static bool rival_selects(const struct netctl *nc, const struct net_service *service, const struct net_service *pod)
@@ -37,173 +45,200 @@ static bool rival_selects(const struct netctl *nc, const struct net_service *ser
 	const struct json *labels;
 	struct selector selector;
 
-	if (!p || !service->object || strcmp(service->ns, pod->ns) != 0)
+	if (!p || !service->object || !str_is(str_of(service->ns), pod->ns))
 		return false;
 	labels = json_at(registry_parse(&arena, service->object), "spec.selector");
 	selector_from_map(&arena, labels, &selector);
 	return json_count(labels) > 0 && selector_matches(&selector, p->labels, p->n_labels);
 }
 
-/* ---- a Service looks for a pod ---- */
+/* ---- who has the pod's ports ---- */
 
-static bool claim_waits(const struct net_service *pod, const struct dp_service *claim)
+struct rivals {
+	struct arena *arena;
+	struct rival *items; /* by place, each once */
+	size_t n, cap;
+	bool possible; /* at other addresses of the node there would be some */
+};
+
+/* Of several the one that is nearer. */
+static void rivals_add(struct rivals *r, const struct rival *one)
 {
-	for (size_t i = 0; i < pod->n_conflicts; i++)
-		if (pod->conflicts[i].held && services_place_cmp(&pod->conflicts[i].place, claim) == 0)
-			return true;
-	return false;
-}
+	struct rival *items = r->items;
 
-static const struct dp_service *claim_at(struct netctl *nc, const struct net_service *pod, const struct dp_service *f)
-{
-	for (size_t i = 0; i < pod->n_claims; i++)
-		if (places_overlap(nc, &pod->claims[i], f))
-			return &pod->claims[i];
-	return NULL;
-}
-
-static bool claim_counts(const struct netctl *nc, const struct net_service *pod)
-{
-	const struct net_pod *p = pod->object ? model_pod(&nc->model, pod->object->uid) : NULL;
-
-	return pod->bound || (p && p->attached);
-}
-
-static const struct net_service *rival_pod(struct netctl *nc, const struct net_service *s, const struct dp_service *f)
-{
-	if (f->kind == DP_NODE_PORT || rival_has(nc, s, f))
-		return NULL;
-	map_foreach(e, &nc->host_ports) {
-		const struct net_service *pod = e->value;
-		const struct dp_service *c = claim_at(nc, pod, f);
-
-		if (!c || claim_waits(pod, c) || !claim_counts(nc, pod) || rival_selects(nc, s, pod))
-			continue;
-		if (rival_has(nc, pod, c) || pod->object->created_real_ns <= s->object->created_real_ns)
-			return pod;
-	}
-	return NULL;
-}
-
-/* ---- a pod looks for a Service ---- */
-
-static bool rival_owns(struct netctl *nc, const struct net_place *place, const struct dp_service *at,
-		       const struct net_service *s, const struct dp_service *f)
-{
-	const struct net_service *owner = place ? place->owner : NULL;
-	const struct dp_service *theirs = owner && !owner->pod ? service_frontend_at(owner, at) : NULL;
-
-	return theirs && theirs->kind != DP_CLUSTER_IP && places_overlap(nc, theirs, f) && !rival_selects(nc, owner, s);
-}
-
-static const struct net_service *rival_service(struct netctl *nc, const struct net_service *s,
-					       const struct dp_service *f)
-{
-	const struct net_place *same = place_find(nc, f);
-
-	if (rival_owns(nc, same, f, s, f))
-		return same->owner;
-	map_foreach(e, &nc->places) {
-		const struct net_place *place = e->value;
-		struct dp_service at;
-
-		if (!place_key_is_port(e->key, f))
-			continue;
-		place_frontend(e->key, &at);
-		if (rival_owns(nc, place, &at, s, f))
-			return place->owner;
-	}
-	return NULL;
-}
-
-const struct net_service *rivals_find(struct netctl *nc, const struct net_service *s, const struct dp_service *f)
-{
-	if (!s->object || f->kind == DP_CLUSTER_IP)
-		return NULL;
-	return s->pod ? rival_service(nc, s, f) : rival_pod(nc, s, f);
-}
-
-/* ---- balancers that were given no address ---- */
-
-static const struct net_service *balancer_rival(struct netctl *nc, const struct net_service *s,
-						const struct dp_service *f)
-{
-	const struct net_place *p = place_find(nc, f);
-
-	return p && p->owner && p->owner != s ? p->owner : rivals_find(nc, s, f);
-}
-
-static bool balancer_has_family(const struct json *spec, enum dp_family family)
-{
-	json_foreach(f, json_get(spec, "ipFamilies"))
-		if (str_is(json_str(f), family == DP_V4 ? "IPv4" : "IPv6"))
-			return true;
-	return false;
-}
-
-void rivals_of_balancer(struct arena *arena, struct netctl *nc, const struct net_service *s, struct json *list)
-{
-	static const char mark[] = "\"LoadBalancer\"";
-	const struct json *tree, *spec;
-
-	if (s->pod || !s->object || !memmem(s->object->json.p, s->object->json.n, mark, sizeof(mark) - 1))
-		return;
-	tree = registry_parse(arena, s->object);
-	spec = json_get(tree, "spec");
-	if (!str_is(json_get_str(spec, "type"), "LoadBalancer") || json_get_str(spec, "loadBalancerClass").n ||
-	    json_count(json_at(tree, "status.loadBalancer.ingress")))
-		return;
-	json_foreach(p, json_get(spec, "ports"))
-		for (size_t i = 0; i < nc->n_node_addrs; i++) {
-			struct dp_service f = { .kind = DP_LOAD_BALANCER,
-						.proto = services_proto(json_get_str(p, "protocol")),
-						.port = (uint16_t)json_get_int(p, "port", 0),
-						.addr = nc->node_addrs[i] };
-			const struct net_service *holder = balancer_rival(nc, s, &f);
-
-			if (holder && balancer_has_family(spec, address_family(&f.addr)))
-				json_append(list, listeners_row(arena, &f, false, holder));
+	for (size_t i = 0; i < r->n; i++)
+		if (services_place_cmp(&r->items[i].at, &one->at) == 0) {
+			if (one->near)
+				r->items[i] = *one;
+			return;
 		}
+	if (r->n == r->cap) {
+		r->cap = r->cap ? r->cap * 2 : 8;
+		r->items = arena_new_array(r->arena, struct rival, r->cap);
+		for (size_t i = 0; i < r->n; i++)
+			r->items[i] = items[i];
+	}
+	r->items[r->n++] = *one;
 }
 
-/* ---- who looks again ---- */
-
-void rivals_wake_services(struct netctl *nc, const struct dp_service *place)
+static void rivals_at(struct netctl *nc, const struct net_service *pod, const struct net_place *p, const char *key,
+		      struct rivals *ret)
 {
-	map_foreach(e, &nc->services) {
-		struct net_service *s = e->value;
+	for (size_t i = 0; i < pod->n_claims; i++) {
+		const struct dp_service *claim = &pod->claims[i], *theirs, *at;
+		struct dp_service place;
 
-		for (size_t i = 0; i < s->n_conflicts; i++)
-			if (s->conflicts[i].rival && places_overlap(nc, &s->conflicts[i].place, place)) {
-				service_mark(nc, s);
-				break;
-			}
+		if (!place_key_is_port(key, claim))
+			continue;
+		place_frontend(key, &place);
+		theirs = service_frontend_at(p->owner, &place);
+		if (!theirs || theirs->kind == DP_CLUSTER_IP || !same_port(claim, theirs))
+			continue;
+		ret->possible = true;
+		at = rival_meet(nc, claim, theirs);
+		if (at && !rival_selects(nc, p->owner, pod))
+			rivals_add(ret, &(struct rival){ { .proto = at->proto, .port = at->port, .addr = at->addr },
+							 p->owner,
+							 address_equal(&at->addr, &theirs->addr) });
 	}
 }
 
-void rivals_wake_pods(struct netctl *nc, const struct dp_service *place)
+static int rival_cmp(const void *a, const void *b)
 {
-	map_foreach(e, &nc->host_ports)
-		if (claim_at(nc, e->value, place))
-			service_mark(nc, e->value);
+	const struct rival *x = a, *y = b;
+
+	return services_place_cmp(&x->at, &y->at);
 }
 
-void rivals_claim(struct netctl *nc, struct net_service *pod, bool bound, const struct services_result *claims)
+static void rivals_find(struct netctl *nc, struct arena *arena, const struct net_service *pod, struct rivals *ret)
 {
-	struct dp_service *old = pod->claims;
-	size_t n_old = pod->n_claims;
+	*ret = (struct rivals){ .arena = arena };
+	map_foreach(e, &nc->places) {
+		const struct net_place *p = e->value;
 
-	pod->bound = bound;
-	pod->n_claims = claims ? claims->n : 0;
-	pod->claims = pod->n_claims ? mem_new_array(struct dp_service, pod->n_claims) : NULL;
-	for (size_t i = 0; i < pod->n_claims; i++) {
-		const struct dp_service *f = &claims->frontends[i];
+		if (p->owner && !p->owner->pod)
+			rivals_at(nc, pod, p, e->key, ret);
+	}
+	if (ret->n)
+		qsort(ret->items, ret->n, sizeof(*ret->items), rival_cmp);
+}
+
+/* ---- the pod ---- */
+
+static void rival_tell(struct netctl *nc, const struct net_service *pod, const struct rival *r)
+{
+	char at[ADDRESS_TEXT_MAX];
+
+	address_format(&r->at.addr, at);
+	log_warn("a Service has a pod's hostPort pod=%s/%s address=%s port=%u/%s service=%s/%s", pod->ns, pod->name, at,
+		 r->at.port, services_proto_text(r->at.proto), r->service->ns, r->service->name);
+	registry_event(nc->reg, RIVALS_COMPONENT, pod->object, "Warning", RIVALS_REASON,
+		       "Port %u/%s of %s does not lead to the pod: Service %s/%s has it", r->at.port,
+		       services_proto_text(r->at.proto), at, r->service->ns, r->service->name);
+}
+
+static void rivals_claim(struct net_service *pod, const struct services_result *want)
+{
+	free(pod->claims);
+	pod->n_claims = want->n;
+	pod->claims = want->n ? mem_new_array(struct dp_service, want->n) : NULL;
+	for (size_t i = 0; i < want->n; i++) {
+		const struct dp_service *f = &want->frontends[i];
 
 		pod->claims[i] =
 			(struct dp_service){ .kind = f->kind, .proto = f->proto, .port = f->port, .addr = f->addr };
 	}
-	for (size_t i = 0; i < n_old; i++)
-		if (!claim_at(nc, pod, &old[i]))
-			rivals_wake_services(nc, &old[i]);
-	free(old);
+}
+
+/* Told once, while it lasts. */
+static void rivals_tell(struct netctl *nc, struct net_service *pod)
+{
+	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	struct dp_service *told = NULL;
+	struct rivals rivals;
+
+	rivals_find(nc, &arena, pod, &rivals);
+	if (rivals.n)
+		told = mem_new_array(struct dp_service, rivals.n);
+	for (size_t i = 0; i < rivals.n; i++) {
+		const struct rival *r = &rivals.items[i];
+
+		if (!pod->n_rivals ||
+		    !bsearch(&r->at, pod->rivals, pod->n_rivals, sizeof(*pod->rivals), services_place_cmp))
+			rival_tell(nc, pod, r);
+		told[i] = r->at;
+	}
+	free(pod->rivals);
+	pod->rivals = told;
+	pod->n_rivals = rivals.n;
+	pod->may_have_rivals = rivals.possible;
+}
+
+/* At an address of the node that the pod names the Service is not the nearer one. */
+static bool node_port_has(struct netctl *nc, const struct dp_service *f)
+{
+	struct dp_service any = *f;
+	const struct net_place *p;
+
+	if (address_is_zero(&f->addr) || !dataplane_is_node_address(nc->dp, &f->addr))
+		return false;
+	any.addr = address_any(address_family(&f->addr));
+	p = place_find(nc, &any);
+	return p && p->owner && !p->owner->pod;
+}
+
+void rivals_hold_back(struct netctl *nc, struct net_service *s, struct services_result *want)
+{
+	size_t kept = 0;
+
+	if (!s->pod)
+		return;
+	rivals_claim(s, want);
+	rivals_tell(nc, s);
+	for (size_t i = 0; i < want->n; i++)
+		if (!node_port_has(nc, &want->frontends[i]))
+			want->frontends[kept++] = want->frontends[i];
+	want->n = kept;
+}
+
+void rivals_json(struct arena *arena, struct netctl *nc, const struct net_service *s, struct json *list)
+{
+	struct rivals rivals;
+
+	if (!s->pod)
+		return;
+	rivals_find(nc, arena, s, &rivals);
+	for (size_t i = 0; i < rivals.n; i++)
+		json_append(list, listeners_row(arena, &rivals.items[i].at, false, rivals.items[i].service));
+}
+
+/* ---- who looks again ---- */
+
+static bool claims_port(const struct net_service *pod, const struct net_service *service)
+{
+	for (size_t i = 0; i < service->n_frontends; i++)
+		for (size_t k = 0; k < pod->n_claims; k++)
+			if (service->frontends[i].kind != DP_CLUSTER_IP &&
+			    same_port(&pod->claims[k], &service->frontends[i]))
+				return true;
+	return false;
+}
+
+void rivals_wake(struct netctl *nc, const struct net_service *service)
+{
+	if (service->pod)
+		return;
+	map_foreach(e, &nc->host_ports)
+		if (claims_port(e->value, service))
+			service_mark(nc, e->value);
+}
+
+void rivals_addresses_changed(struct netctl *nc)
+{
+	map_foreach(e, &nc->host_ports) {
+		struct net_service *pod = e->value;
+
+		if (pod->may_have_rivals)
+			service_mark(nc, pod);
+	}
 }

@@ -17,6 +17,11 @@ uint8_t services_proto(struct str text)
 	return str_is(text, "SCTP") ? IPPROTO_SCTP : 0;
 }
 
+const char *services_proto_text(uint8_t proto)
+{
+	return proto == IPPROTO_UDP ? "UDP" : proto == IPPROTO_TCP ? "TCP" : "SCTP";
+}
+
 /* "has hints" and "one names us", from a list of {name}. */
 static uint8_t slice_hints(const struct json *list, struct str here, uint8_t any, uint8_t ours)
 {

@@ -53,3 +53,4 @@ struct services_slice *services_slice_parse(const struct json *slice, const stru
 
 /* IPPROTO_TCP for ""; 0: none that is known. */
 uint8_t services_proto(struct str text);
+const char *services_proto_text(uint8_t proto);

@@ -27,6 +27,11 @@ static const struct str zone_label = { "topology.kubernetes.io/zone", sizeof("to
 
 /* ---- queues ---- */
 
+static struct list *service_queue(struct netctl *nc, const struct net_service *s)
+{
+	return s->pod ? &nc->dirty_pods : &nc->dirty_services;
+}
+
 static void service_later(struct netctl *nc, struct net_service *s, int64_t due_ns)
 {
 	int64_t now = clock_monotonic_ns();
@@ -45,7 +50,7 @@ void service_mark(struct netctl *nc, struct net_service *s)
 		return;
 	}
 	list_del(&s->queue);
-	list_add_tail(&nc->dirty_services, &s->queue);
+	list_add_tail(service_queue(nc, s), &s->queue);
 	netctl_schedule(nc);
 }
 
@@ -57,7 +62,7 @@ static void services_due(struct loop_timer *timer)
 	list_foreach_safe(s, &nc->later_services, struct net_service, queue) {
 		if (s->due_ns <= now) {
 			list_del(&s->queue);
-			list_add_tail(&nc->dirty_services, &s->queue);
+			list_add_tail(service_queue(nc, s), &s->queue);
 		} else if (!next || s->due_ns < next) {
 			next = s->due_ns;
 		}
@@ -70,6 +75,7 @@ static void services_due(struct loop_timer *timer)
 void netctl_init_services(struct netctl *nc)
 {
 	list_init(&nc->dirty_services);
+	list_init(&nc->dirty_pods);
 	list_init(&nc->later_services);
 	list_init(&nc->full_services);
 	loop_timer_init(&nc->services_timer, services_due);
@@ -234,6 +240,7 @@ void service_free(struct netctl *nc, struct net_service *s)
 	free(s->slices);
 	free(s->conflicts);
 	free(s->claims);
+	free(s->rivals);
 	free(s->former);
 	free(s->dropped.items);
 	free(s->frontends);
@@ -375,8 +382,9 @@ static void services_use_room(struct netctl *nc)
 
 void netctl_sync_services(struct netctl *nc)
 {
-	while (!list_empty(&nc->dirty_services)) {
-		struct net_service *s = list_first(&nc->dirty_services, struct net_service, queue);
+	while (!list_empty(&nc->dirty_services) || !list_empty(&nc->dirty_pods)) {
+		struct list *first = list_empty(&nc->dirty_services) ? &nc->dirty_pods : &nc->dirty_services;
+		struct net_service *s = list_first(first, struct net_service, queue);
 
 		list_del(&s->queue);
 		service_sync(nc, s);

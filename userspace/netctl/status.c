@@ -19,11 +19,6 @@ static struct json *status_address(struct arena *arena, const struct dp_addr *a)
 	return json_new_cstr(arena, arena_strdup(arena, text));
 }
 
-static const char *status_proto(uint8_t proto)
-{
-	return proto == IPPROTO_UDP ? "UDP" : proto == IPPROTO_TCP ? "TCP" : "SCTP";
-}
-
 static struct json *status_backends(struct arena *arena, const struct dp_backend *backends, size_t n)
 {
 	struct dp_backend *sorted = arena_new_array(arena, struct dp_backend, n);
@@ -72,7 +67,7 @@ struct json *netctl_frontend_json(struct arena *arena, const struct dp_service *
 	struct json *v = json_new_object(arena);
 
 	json_set_cstr(arena, v, "kind", f->kind < ARRAY_SIZE(kinds) ? kinds[f->kind] : "?");
-	json_set_cstr(arena, v, "protocol", status_proto(f->proto));
+	json_set_cstr(arena, v, "protocol", services_proto_text(f->proto));
 	/* 0.0.0.0 and :: are every address of the node. */
 	json_set(v, "address", status_address(arena, &f->addr));
 	json_set_int(arena, v, "port", f->port);
@@ -134,7 +129,7 @@ static struct json *status_slice_ports(struct arena *arena, const struct service
 
 		json_set_str(arena, v, "name", arena_str(arena, name));
 		json_set_int(arena, v, "port", slice->ports[i].port);
-		json_set_cstr(arena, v, "protocol", status_proto(slice->ports[i].proto));
+		json_set_cstr(arena, v, "protocol", services_proto_text(slice->ports[i].proto));
 		json_append(list, v);
 	}
 	return list;
