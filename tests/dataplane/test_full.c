@@ -8,6 +8,7 @@
 
 #include "bpf/include/conn.h"
 #include "bpf/include/nat.h"
+#include "bpf/include/service.h"
 #include "userspace/dataplane/inspect.h"
 
 #define TINY 8
@@ -25,21 +26,36 @@ static struct dp_pressure pressure_of(const char *map)
 	return p[0];
 }
 
-/* Refused, for this map; told once. */
+static void told_once(const char *map, bool forgets)
+{
+	struct dp_pressure p;
+
+	assert_true(dataplane_pressure_news(world.dp, &p));
+	assert_string_equal(p.name, map);
+	assert_int_equal(p.max_entries, pressure_of(map).max_entries);
+	assert_int_equal(p.forgets, forgets);
+	assert_false(dataplane_pressure_news(world.dp, &p));
+}
+
+/* Refused, for this map, and remembered; told once. */
 static void refused(int r, const struct err *err, const char *map)
 {
 	struct dp_pressure p = pressure_of(map);
-	const char *news;
-	uint32_t max;
 
 	assert_int_equal(r, -ENOSPC);
 	if (!strstr(err_message(err), map))
 		fail_msg("does not name %s: %s", map, err_message(err));
 	assert_true(p.refused > 0);
-	assert_true(dataplane_pressure_news(world.dp, &news, &max));
-	assert_string_equal(news, map);
-	assert_int_equal(max, p.max_entries);
-	assert_false(dataplane_pressure_news(world.dp, &news, &max));
+	assert_int_equal(p.unwritten, 1);
+	told_once(map, false);
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 static void open_tiny(void)
@@ -85,8 +101,12 @@ static void test_services(void **state)
 	s = service(0, &b, 1);
 	ok(dataplane_service_delete(world.dp, &s, err));
 	assert_true(pressure_of("k3c_service").full_since_ns == 0);
-	s = service(n, &b, 1);
+	/* room, and nothing is missing any more once it is taken by who waited for it */
+	assert_int_equal(pressure_of("k3c_service").unwritten, 1);
+	s = service(n - 1, &b, 1);
 	ok(dataplane_service_set(world.dp, &s, err));
+	assert_int_equal(pressure_of("k3c_service").unwritten, 0);
+	assert_true(pressure_of("k3c_service").refused > 0);
 	for (uint32_t i = 1; i <= n; i++) {
 		s = service(i, NULL, 0);
 		ok(dataplane_service_delete(world.dp, &s, err));
@@ -110,7 +130,11 @@ static void test_backends(void **state)
 	/* the old set stands, and nothing else */
 	assert_int_equal(pressure_of("k3c_backend").entries, 1);
 	assert_int_equal(pressure_of("k3c_service").entries, 1);
+	/* tried again in vain: still that one */
+	assert_int_equal(dataplane_service_set(world.dp, &s, NULL), -ENOSPC);
+	assert_int_equal(pressure_of("k3c_backend").unwritten, 1);
 	ok(dataplane_service_delete(world.dp, &s, err));
+	assert_int_equal(pressure_of("k3c_backend").unwritten, 0);
 	err_finish(&why);
 	dataplane_close(world.dp);
 }
@@ -140,7 +164,13 @@ static void test_policies(void **state)
 	}
 	refused(dataplane_policy_set(world.dp, &p, &why), &why, "k3c_prefix");
 	err_finish(&why);
+	assert_int_equal(pressure_of("k3c_rule").unwritten, 0); /* those rules are not wanted any more */
+	dataplane_pressure_pod(world.dp, "uid", -ENOSPC);
+	assert_int_equal(pressure_of("k3c_prefix").unwritten, 2);
 	ok(dataplane_policy_delete(world.dp, &p.pod, err));
+	assert_int_equal(pressure_of("k3c_prefix").unwritten, 1);
+	dataplane_pressure_pod(world.dp, "uid", 0);
+	assert_int_equal(pressure_of("k3c_prefix").unwritten, 0);
 	dataplane_close(world.dp);
 }
 
@@ -148,13 +178,11 @@ static void test_policies(void **state)
 static void datagrams_live(void)
 {
 	uint32_t max = pressure_of("k3c_datagram").max_entries, connections = pressure_of("k3c_conn").entries;
-	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
 	assert_int_equal(max + pressure_of("k3c_conn").max_entries, pressure_of("k3c_nat").max_entries);
 	for (uint32_t i = 0; i < max / 4; i++) {
 		struct k3c_conn_key key = { .proto = IPPROTO_UDP, .a_port = (uint16_t)(i + 1) };
-		struct k3c_conn c = { .last_ns = (uint64_t)t.tv_sec * 1000000000u };
+		struct k3c_conn c = { .last_ns = now_ns() };
 
 		assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_DATAGRAM], &key, &c, BPF_ANY), 0);
 	}
@@ -163,32 +191,112 @@ static void datagrams_live(void)
 	assert_int_equal(pressure_of("k3c_conn").entries, connections);
 }
 
-/* Maps that forget: live entries count, dead ones do not. */
+/* It outlives the dataplane that is closed. */
+static void empty(enum dp_map m)
+{
+	char key[64];
+
+	while (bpf_map_get_next_key(world.dp->maps[m], NULL, key) == 0)
+		assert_int_equal(bpf_map_delete_elem(world.dp->maps[m], key), 0);
+}
+
+static void put_connections(uint32_t first, uint32_t n, uint8_t flags)
+{
+	for (uint32_t i = first; i < first + n; i++) {
+		struct k3c_conn_key key = { .proto = IPPROTO_TCP, .a_port = (uint16_t)(i + 1) };
+		struct k3c_conn c = { .last_ns = now_ns(), .flags = flags };
+
+		assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_CONN], &key, &c, BPF_ANY), 0);
+	}
+}
+
+/* Maps that forget: live entries count, those that are closing do not, however many they are. */
 static void test_connections(void **state)
 {
-	struct timespec t;
-	const uint64_t dead_ns = (K3C_CONN_CLOSING_TIMEOUT_S + 10) * 1000000000ull;
-	uint64_t now;
+	struct dp_pressure p;
 	uint32_t max;
 
 	open_tiny();
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	now = (uint64_t)t.tv_sec * 1000000000u;
 	max = pressure_of("k3c_conn").max_entries;
-	for (uint32_t i = 0; i < max / 4; i++) {
-		struct k3c_conn_key key = { .proto = IPPROTO_TCP, .a_port = (uint16_t)(i + 1) };
-		struct k3c_conn c = { .last_ns = now, .flags = i & 1 ? K3C_CONN_CLOSING : 0 };
-
-		if (i & 1)
-			c.last_ns =
-				now > dead_ns ? now - dead_ns : now; /* on a host that just came up nothing is dead */
-		assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_CONN], &key, &c, BPF_ANY), 0);
-	}
-	assert_true(pressure_of("k3c_conn").forgets);
-	assert_int_equal(pressure_of("k3c_conn").entries, now > dead_ns ? max / 8 : max / 4);
+	put_connections(0, 2 * max, K3C_CONN_CLOSING);
+	p = pressure_of("k3c_conn");
+	assert_true(p.forgets);
+	assert_int_equal(p.entries, 0);
+	assert_true(p.full_since_ns == 0);
+	assert_false(dataplane_pressure_news(world.dp, &p));
+	put_connections(2 * max, max / 8, 0);
+	assert_int_equal(pressure_of("k3c_conn").entries, max / 8);
 	assert_true(pressure_of("k3c_conn").full_since_ns == 0);
 	assert_int_equal(pressure_of("k3c_nat").entries, 0);
 	datagrams_live();
+	/* older kernels make room for many at once, of so small a map most */
+	for (uint32_t i = 0; i < 2 * max && !pressure_of("k3c_conn").full_since_ns; i += 4)
+		put_connections(3 * max + i, 4, 0);
+	assert_true(pressure_of("k3c_conn").full_since_ns != 0);
+	told_once("k3c_conn", true);
+	empty(DP_MAP_CONN);
+	empty(DP_MAP_DATAGRAM);
+	dataplane_close(world.dp);
+}
+
+/* Both have said their last, or one may still speak. */
+static void test_translations(void **state)
+{
+	static const uint16_t flags[] = { 0, K3C_NAT_CLOSING | K3C_NAT_FIN, K3C_NAT_CLOSING | K3C_NAT_CLOSED,
+					  K3C_NAT_CLOSING | K3C_NAT_CLOSED | K3C_NAT_RESET };
+
+	open_tiny();
+	for (uint32_t i = 0; i < 32; i++) {
+		struct k3c_nat_key key = { .proto = IPPROTO_TCP, .sport = (uint16_t)(i + 1) };
+		struct k3c_nat n = { .last_ns = now_ns(), .flags = K3C_NAT_SERVICE | flags[i % ARRAY_SIZE(flags)] };
+
+		assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_NAT], &key, &n, BPF_ANY), 0);
+	}
+	assert_int_equal(pressure_of("k3c_nat").entries, 16);
+	empty(DP_MAP_NAT);
+	dataplane_close(world.dp);
+}
+
+static void put_clients(uint32_t service, uint32_t n, uint64_t last_ns)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct k3c_affinity_key key = { .client = { .w = { [3] = i + 1 } }, .service = service };
+		struct k3c_affinity a = { .last_ns = last_ns };
+
+		assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_AFFINITY], &key, &a, BPF_ANY), 0);
+	}
+}
+
+/* Clients stick for as long as their service says, and while there is one that does. */
+static void test_affinity(void **state)
+{
+	struct dp_backend b = { ip("10.42.6.1"), 80 };
+	struct dp_service sticky = service(0, &b, 1), brief = service(1, &b, 1), loose = service(2, &b, 1);
+	uint32_t max;
+
+	open_tiny();
+	sticky.affinity_s = 10800;
+	brief.affinity_s = 1;
+	ok(dataplane_service_set(world.dp, &sticky, err));
+	ok(dataplane_service_set(world.dp, &brief, err));
+	ok(dataplane_service_set(world.dp, &loose, err));
+	max = pressure_of("k3c_affinity").max_entries;
+	put_clients(sticky.id, 16, now_ns());
+	put_clients(brief.id, 16, now_ns() - 3000000000u);
+	put_clients(loose.id, 16, now_ns());
+	put_clients(loose.id + 1, 16, now_ns());
+	assert_true(pressure_of("k3c_affinity").forgets);
+	assert_int_equal(pressure_of("k3c_affinity").entries, 16);
+	assert_true(pressure_of("k3c_affinity").full_since_ns == 0);
+	put_clients(sticky.id, 2 * max, now_ns());
+	assert_true(pressure_of("k3c_affinity").full_since_ns != 0);
+	told_once("k3c_affinity", true);
+	ok(dataplane_service_delete(world.dp, &sticky, err));
+	assert_int_equal(pressure_of("k3c_affinity").entries, 0);
+	assert_true(pressure_of("k3c_affinity").full_since_ns == 0);
+	ok(dataplane_service_delete(world.dp, &brief, err));
+	ok(dataplane_service_delete(world.dp, &loose, err));
+	empty(DP_MAP_AFFINITY);
 	dataplane_close(world.dp);
 }
 
@@ -220,8 +328,7 @@ static void test_node_addresses(void **state)
 {
 	const struct dp_addr node = ip(NODE_IP), node6 = ip(NODE_IP6);
 	struct dp_pressure p;
-	const char *news;
-	uint32_t max, before;
+	uint32_t before;
 
 	open_tiny();
 	before = pressure_of("k3c_node").entries;
@@ -230,13 +337,14 @@ static void test_node_addresses(void **state)
 	assert_int_equal(p.entries, p.max_entries);
 	assert_true(p.refused >= MANY_ADDRESSES + before - p.max_entries);
 	assert_true(p.full_since_ns != 0);
-	assert_true(dataplane_pressure_news(world.dp, &news, &max));
-	assert_string_equal(news, "k3c_node");
+	assert_int_equal(p.unwritten, MANY_ADDRESSES + before - p.max_entries);
+	told_once("k3c_node", false);
 	assert_true(dataplane_is_node_address(world.dp, &node));
 	assert_true(dataplane_is_node_address(world.dp, &node6));
 	many_addresses(RTM_DELADDR);
 	assert_int_equal(pressure_of("k3c_node").entries, before);
 	assert_true(pressure_of("k3c_node").full_since_ns == 0);
+	assert_int_equal(pressure_of("k3c_node").unwritten, 0);
 	dataplane_close(world.dp);
 }
 
@@ -245,6 +353,7 @@ static int tests(void)
 	const struct CMUnitTest all[] = {
 		cmocka_unit_test(test_services),       cmocka_unit_test(test_backends),
 		cmocka_unit_test(test_policies),       cmocka_unit_test(test_connections),
+		cmocka_unit_test(test_translations),   cmocka_unit_test(test_affinity),
 		cmocka_unit_test(test_node_addresses),
 	};
 

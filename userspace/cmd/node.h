@@ -81,7 +81,7 @@ void node_live_changed(void *node);                                             
 /* node_dataplane.c: the dataplane's figures. */
 void node_write_dataplane(struct node *node, struct buf *out);
 /* What was changed in the kernel by hand, and when that was last found. */
-struct json *node_refused_json(struct node *node, struct arena *arena); /* map -> writes that it refused */
+struct json *node_refused_json(struct node *node, struct arena *arena); /* map -> writes refused, still wanted */
 struct json *node_drift_json(struct node *node, struct arena *arena);
 /* node_health.c: checks and figures. */
 void node_wire_health(struct node *node);

@@ -93,8 +93,9 @@ struct json *node_refused_json(struct node *node, struct arena *a)
 	node->pressure_counted_ns = 0;
 	count_pressure(node);
 	for (size_t i = 0; i < node->n_pressure; i++)
-		if (node->pressure[i].refused)
-			json_set_int(a, v, arena_strdup(a, node->pressure[i].name), (int64_t)node->pressure[i].refused);
+		if (node->pressure[i].unwritten)
+			json_set_int(a, v, arena_strdup(a, node->pressure[i].name),
+				     (int64_t)node->pressure[i].unwritten);
 	return v;
 }
 

@@ -274,6 +274,7 @@ static struct json *kernel_pressure(struct dataplane *dp, struct arena *a)
 		json_set_int(a, v, "entries", rows[i].entries);
 		json_set_int(a, v, "maxEntries", rows[i].max_entries);
 		json_set_bool(a, v, "forgets", rows[i].forgets);
+		json_set_bool(a, v, "full", rows[i].full_since_ns != 0);
 		json_append(list, v);
 	}
 	return list;

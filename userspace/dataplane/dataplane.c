@@ -15,6 +15,7 @@
 #include "userspace/dataplane/internal.h"
 #include "userspace/dataplane/legacy.h"
 #include "userspace/dataplane/own.h"
+#include "userspace/dataplane/pressure.h"
 #include "userspace/dataplane/strangers.h"
 
 #define DATAPLANE_IP_FORWARD "/proc/sys/net/ipv4/ip_forward"
@@ -143,6 +144,7 @@ void dataplane_close(struct dataplane *dp)
 	for (int i = 0; i < DP_PROGRAM_COUNT; i++)
 		mem_closep(&dp->programs[i]);
 	own_finish(dp);
+	pressure_finish(dp);
 	free(dp->direct);
 	free(dp->pin_dir);
 	free(dp->cgroup2_dir);

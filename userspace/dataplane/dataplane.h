@@ -264,17 +264,21 @@ int dataplane_policy_each(struct dataplane *dp, void (*fn)(void *arg, const stru
 			  struct err *err);
 
 /* How near each table is to its limit. A full one refuses what is written (-ENOSPC, with the map's name); those of
- * connections and translations refuse nothing: `entries` are the ones in use, and once nearly all are, each new one
- * costs a live one. `refused` and `full_since_ns` (monotonic; 0: is not full) are this process's own. */
+ * connections, translations and clients that stick to backends refuse nothing: `entries` are the ones in use (what is
+ * closing or has timed out is not), and once nearly all are, each new one costs a live one. `refused`, those of them
+ * whose content is still wanted and not there (`unwritten`), and `full_since_ns` (monotonic; 0: is not full) are this
+ * process's own. */
 struct dp_pressure {
 	char name[64];
 	uint32_t entries, max_entries;
-	uint64_t refused, full_since_ns;
+	uint64_t refused, unwritten, full_since_ns;
 	bool forgets;
 };
 int dataplane_pressure(struct dataplane *dp, struct dp_pressure *ret, size_t max, size_t *ret_n, struct err *err);
-/* A map that has become full since the last call; false: none. Cheap. */
-bool dataplane_pressure_news(struct dataplane *dp, const char **ret_map, uint32_t *ret_max);
+/* A map that has become full since the last call (its name, max_entries and forgets); false: none. Cheap. */
+bool dataplane_pressure_news(struct dataplane *dp, struct dp_pressure *ret);
+/* What came of attaching a pod: one that found no room is waited for until it is attached, or (0) gone. */
+void dataplane_pressure_pod(struct dataplane *dp, const char *key, int r);
 
 /* One line for each kernel feature that is missing; `required` ones stop the node. */
 struct dp_feature {

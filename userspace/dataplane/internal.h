@@ -95,7 +95,8 @@ enum dp_program {
 
 /* pressure.c */
 struct map_pressure {
-	uint64_t refused;
+	uint64_t refused;       /* in all */
+	uint64_t unwritten;     /* and of what is still wanted */
 	uint64_t full_since_ns; /* 0: is not */
 	bool news;              /* nobody was told */
 };
@@ -113,7 +114,9 @@ struct dataplane {
 	bool maps_changed; /* some of them use others */
 	bool maps_anew;    /* and what objects say is not in them yet */
 	struct map_pressure pressure[DP_MAP_COUNT];
-	bool unsettled; /* the programs of the build before still run, see dataplane_settle() */
+	struct map unwritten; /* who waits for room -> a row of `pressure` */
+	enum dp_map refusing; /* the last that did */
+	bool unsettled;       /* the programs of the build before still run, see dataplane_settle() */
 	int programs[DP_PROGRAM_COUNT];
 	struct k3c_meta meta; /* the row as last written */
 	uint32_t next_set;

@@ -260,7 +260,7 @@ static bool links_sync_addresses(struct dataplane *dp, const struct host_view *v
 {
 	int fd = dp->maps[DP_MAP_NODE];
 	struct k3c_addr key, *gone = NULL;
-	size_t n = 0, cap = 0;
+	size_t n = 0, cap = 0, refused = 0;
 	bool changed = false;
 	uint32_t one = 1;
 
@@ -281,14 +281,17 @@ static bool links_sync_addresses(struct dataplane *dp, const struct host_view *v
 	for (size_t i = 0; i < v->n_addrs; i++) {
 		_cleanup_err_ struct err err = ERR_INIT;
 
-		if (bpf_map_update_elem(fd, &v->addrs[i], &one, BPF_NOEXIST) == 0)
+		if (bpf_map_update_elem(fd, &v->addrs[i], &one, BPF_NOEXIST) == 0) {
 			changed = true;
-		else if (errno != EEXIST && pressure_write_failed(dp, DP_MAP_NODE, &err) < 0)
+		} else if (errno != EEXIST) {
+			refused += pressure_write_failed(dp, DP_MAP_NODE, &err) == -ENOSPC;
 			log_warn("an address of the node is not known to the dataplane error=\"%s\"",
 				 err_message(&err));
+		}
 	}
 	if (v->n_left_out)
 		pressure_left_out(dp, DP_MAP_NODE, v->n_left_out);
+	pressure_unwritten(dp, DP_MAP_NODE, refused + v->n_left_out);
 	return changed || n;
 }
 

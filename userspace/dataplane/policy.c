@@ -295,7 +295,13 @@ int dataplane_policy_set_all(struct dataplane *dp, const struct dp_policy *polic
 		p.flags = flags;
 		r = policy_stage(dp, &addr, &p, err);
 	}
-	return policy_done(dp, r, err);
+	r = policy_done(dp, r, err);
+	for (size_t i = 0; i < n; i++) {
+		struct k3c_addr addr = dp_addr_in(&addrs[i]);
+
+		pressure_outcome(dp, PRESSURE_POLICY, &addr, sizeof(addr), r);
+	}
+	return r;
 }
 
 int dataplane_policy_set(struct dataplane *dp, const struct dp_policy *policy, struct err *err)
@@ -311,6 +317,7 @@ int dataplane_policy_delete(struct dataplane *dp, const struct dp_addr *pod, str
 	dataplane_policy_begin(dp);
 	p = policy_next(dp, &addr);
 	p.set = p.flags = 0;
+	pressure_outcome(dp, PRESSURE_POLICY, &addr, sizeof(addr), 0);
 	return policy_done(dp, policy_stage(dp, &addr, &p, err), err);
 }
 
@@ -318,13 +325,16 @@ int dataplane_identity_set(struct dataplane *dp, const struct dp_addr *addr, uin
 {
 	struct k3c_addr a = dp_addr_in(addr);
 	struct k3c_endpoint_policy p;
+	int r;
 
 	if (identity & K3C_PEER_CLASS)
 		return err_set(err, -EINVAL, "identity %u is too large", identity);
 	dataplane_policy_begin(dp);
 	p = policy_next(dp, &a);
 	p.identity = identity;
-	return policy_done(dp, policy_stage(dp, &a, &p, err), err);
+	r = policy_done(dp, policy_stage(dp, &a, &p, err), err);
+	pressure_outcome(dp, PRESSURE_IDENTITY, &a, sizeof(a), identity ? r : 0);
+	return r;
 }
 
 int dataplane_identity_delete(struct dataplane *dp, const struct dp_addr *addr, struct err *err)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Full maps. A table that refuses a write is known the moment it does; one that pushes out its oldest entries instead
- * (connections, translations) never refuses, so there what counts is how many of its entries are still in use: once
- * nearly all are, every new one costs a live one. Loop thread. */
+ * (connections, translations, clients that stick to backends) never refuses, so there what counts is how many of its
+ * entries are still in use: once nearly all are, every new one costs a live one. Loop thread. */
 #include "userspace/dataplane/pressure.h"
 
 #include <bpf/bpf.h>
@@ -10,13 +10,20 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "bpf/include/conn.h"
 #include "bpf/include/nat.h"
+#include "bpf/include/service.h"
+#include "userspace/base/buf.h"
+#include "userspace/dataplane/batch.h"
 
 #define PRESSURE_NS_PER_S 1000000000ull
-/* What an LRU map keeps free on each processor is never used. */
-#define PRESSURE_CROWDED(live, max) ((live) >= (max) - (max) / 16)
+/* What an LRU map keeps free is never used: so many entries on each processor at most, since it makes room for as many
+ * at once. Of a small map that is a good part, though hardly ever on all processors at the same time. */
+#define PRESSURE_FREE_EACH 128
+#define PRESSURE_FREE_LEAST 16 /* a sixteenth */
+#define PRESSURE_FREE_MOST 4   /* a quarter */
 
 static uint64_t pressure_now(void)
 {
@@ -70,7 +77,7 @@ static bool pressure_refuses(enum dp_map m)
 /* Where the oldest entries make room, and how many are in use is worth a walk. */
 static bool pressure_forgets(enum dp_map m)
 {
-	return m == DP_MAP_CONN || m == DP_MAP_DATAGRAM || m == DP_MAP_NAT;
+	return m == DP_MAP_CONN || m == DP_MAP_DATAGRAM || m == DP_MAP_NAT || m == DP_MAP_AFFINITY;
 }
 
 static uint32_t pressure_max(struct dataplane *dp, enum dp_map m)
@@ -81,10 +88,24 @@ static uint32_t pressure_max(struct dataplane *dp, enum dp_map m)
 	return bpf_obj_get_info_by_fd(dp->maps[m], &info, &len) < 0 ? 0 : info.max_entries;
 }
 
+/* With so many entries in use, new ones cost others. */
+static uint32_t pressure_crowded(uint32_t max)
+{
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+	uint64_t unused = processors > 0 ? (uint64_t)processors * PRESSURE_FREE_EACH : PRESSURE_FREE_EACH;
+
+	if (unused < max / PRESSURE_FREE_LEAST)
+		unused = max / PRESSURE_FREE_LEAST;
+	if (unused > max / PRESSURE_FREE_MOST)
+		unused = max / PRESSURE_FREE_MOST;
+	return max - (uint32_t)unused;
+}
+
 void pressure_left_out(struct dataplane *dp, enum dp_map map, size_t n)
 {
 	struct map_pressure *p = &dp->pressure[map];
 
+	dp->refusing = map;
 	p->refused += n;
 	if (!p->full_since_ns) {
 		p->full_since_ns = pressure_now();
@@ -104,14 +125,49 @@ int pressure_write_failed(struct dataplane *dp, enum dp_map map, struct err *err
 		       option ? ", " : "", option ? option : "");
 }
 
-/* ---- who is alive in the maps that forget ---- */
+/* ---- what is still to be written ---- */
+
+void pressure_outcome(struct dataplane *dp, enum pressure_for what, const void *key, size_t len, int r)
+{
+	_cleanup_buf_ struct buf name = BUF_INIT;
+	struct map_pressure *before, *now = &dp->pressure[dp->refusing];
+
+	if (r != -ENOSPC && (r < 0 || !dp->unwritten.n))
+		return;
+	buf_add(&name, &what, sizeof(what));
+	buf_add(&name, key, len);
+	before = map_remove(&dp->unwritten, buf_str(&name));
+	if (before)
+		before->unwritten--;
+	if (r == 0)
+		return;
+	map_put(&dp->unwritten, buf_str(&name), now);
+	now->unwritten++;
+}
+
+void dataplane_pressure_pod(struct dataplane *dp, const char *key, int r)
+{
+	pressure_outcome(dp, PRESSURE_POD, key, strlen(key), r);
+}
+
+void pressure_unwritten(struct dataplane *dp, enum dp_map map, size_t n)
+{
+	dp->pressure[map].unwritten = n;
+}
+
+void pressure_finish(struct dataplane *dp)
+{
+	map_finish(&dp->unwritten);
+}
+
+/* ---- who is alive in the maps that forget: what closes or has timed out costs nobody anything when it goes ---- */
 
 static bool conn_is_live(const struct k3c_conn_key *key, const struct k3c_conn *c, uint64_t now)
 {
 	uint64_t age = now > c->last_ns ? (now - c->last_ns) / PRESSURE_NS_PER_S : 0;
 
 	if (c->flags & K3C_CONN_CLOSING)
-		return age <= K3C_CONN_CLOSING_TIMEOUT_S;
+		return false;
 	if (key->proto == IPPROTO_TCP || key->proto == IPPROTO_SCTP)
 		return true;
 	return age <= (key->proto == IPPROTO_UDP ? K3C_CONN_UDP_TIMEOUT_S : K3C_CONN_OTHER_TIMEOUT_S);
@@ -121,36 +177,107 @@ static bool nat_is_live(const struct k3c_nat_key *key, const struct k3c_nat *n, 
 {
 	uint64_t age = now > n->last_ns ? (now - n->last_ns) / PRESSURE_NS_PER_S : 0;
 
-	if (n->flags & K3C_NAT_CLOSING)
+	if (n->flags & K3C_NAT_CLOSED)
+		return false;
+	if (n->flags & K3C_NAT_CLOSING) /* one direction may still have much to say */
 		return age <= (n->flags & K3C_NAT_RESET ? K3C_NAT_RESET_TIMEOUT_S : K3C_NAT_CLOSING_TIMEOUT_S);
 	if (key->proto == IPPROTO_TCP || key->proto == IPPROTO_SCTP)
 		return age <= K3C_NAT_TCP_TIMEOUT_S;
-	if (n->flags & K3C_NAT_STREAM)
+	if (key->proto == IPPROTO_UDP && (n->flags & (K3C_NAT_STREAM | K3C_NAT_SERVICE)))
 		return age <= K3C_NAT_UDP_STREAM_TIMEOUT_S;
 	return age <= (key->proto == IPPROTO_UDP ? K3C_NAT_UDP_TIMEOUT_S : K3C_NAT_OTHER_TIMEOUT_S);
 }
 
-static uint32_t pressure_live(struct dataplane *dp, enum dp_map m, uint32_t max)
+/* Of a client that no service asks to stick any more, nothing is lost. */
+static bool affinity_is_live(const struct k3c_affinity_key *key, const struct k3c_affinity *a, const struct map *sticky,
+			     uint64_t now)
+{
+	uintptr_t timeout_s = (uintptr_t)map_get(sticky, str_make((const char *)&key->service, sizeof(key->service)));
+
+	return timeout_s && (now > a->last_ns ? now - a->last_ns : 0) <= timeout_s * PRESSURE_NS_PER_S;
+}
+
+struct pressure_count {
+	enum dp_map map;
+	uint64_t now;
+	struct map sticky; /* a service's number -> for how many seconds */
+	uint32_t live;
+};
+
+static void pressure_count_rows(void *arg, const char *keys, const char *values, uint32_t n)
+{
+	struct pressure_count *c = arg;
+
+	for (uint32_t i = 0; i < n; i++) {
+		if (c->map == DP_MAP_NAT)
+			c->live += nat_is_live((const struct k3c_nat_key *)keys + i, (const struct k3c_nat *)values + i,
+					       c->now);
+		else if (c->map == DP_MAP_AFFINITY)
+			c->live += affinity_is_live((const struct k3c_affinity_key *)keys + i,
+						    (const struct k3c_affinity *)values + i, &c->sticky, c->now);
+		else
+			c->live += conn_is_live((const struct k3c_conn_key *)keys + i,
+						(const struct k3c_conn *)values + i, c->now);
+	}
+}
+
+/* Frontends of one service may be told of at different times. */
+static void pressure_sticky_rows(void *arg, const char *keys, const char *values, uint32_t n)
+{
+	const struct k3c_service *services = (const struct k3c_service *)values;
+	struct map *sticky = arg;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct str id = str_make((const char *)&services[i].id, sizeof(services[i].id));
+
+		if (services[i].affinity_s > (uintptr_t)map_get(sticky, id))
+			map_put(sticky, id, (void *)(uintptr_t)services[i].affinity_s);
+	}
+}
+
+/* At once, and where the kernel does not do that, entry by entry (then one may be seen twice). */
+static void pressure_each(struct dataplane *dp, enum dp_map m, batch_fn *fn, void *arg, uint32_t max)
 {
 	union {
 		struct k3c_conn_key conn;
 		struct k3c_nat_key nat;
+		struct k3c_affinity_key affinity;
+		struct k3c_service_key service;
 	} key, next;
 	union {
 		struct k3c_conn conn;
 		struct k3c_nat nat;
+		struct k3c_affinity affinity;
+		struct k3c_service service;
 	} value;
-	uint64_t now = pressure_now();
-	uint32_t live = 0;
 
 	for (uint32_t n = 0; n <= max && bpf_map_get_next_key(dp->maps[m], n ? &key : NULL, &next) == 0; n++) {
 		key = next;
-		if (bpf_map_lookup_elem(dp->maps[m], &key, &value) < 0)
-			continue;
-		live += m == DP_MAP_NAT ? nat_is_live(&key.nat, &value.nat, now)
-					: conn_is_live(&key.conn, &value.conn, now);
+		if (bpf_map_lookup_elem(dp->maps[m], &key, &value) == 0)
+			fn(arg, (const char *)&key, (const char *)&value, 1);
 	}
-	return live;
+}
+
+static void pressure_sticky(struct dataplane *dp, struct map *ret)
+{
+	if (batch_each(dp->maps[DP_MAP_SERVICE], pressure_sticky_rows, ret) < 0)
+		pressure_each(dp, DP_MAP_SERVICE, pressure_sticky_rows, ret, pressure_max(dp, DP_MAP_SERVICE));
+}
+
+static uint32_t pressure_live(struct dataplane *dp, enum dp_map m, const struct dp_map_info *info)
+{
+	struct pressure_count c = { .map = m, .now = pressure_now() };
+
+	if (!info->entries)
+		return 0;
+	if (m == DP_MAP_AFFINITY)
+		pressure_sticky(dp, &c.sticky);
+	if (batch_each(dp->maps[m], pressure_count_rows, &c) < 0) {
+		c.live = 0;
+		pressure_each(dp, m, pressure_count_rows, &c, info->max_entries);
+	}
+	map_finish(&c.sticky);
+	return c.live;
 }
 
 /* ---- for others ---- */
@@ -165,7 +292,7 @@ int dataplane_pressure(struct dataplane *dp, struct dp_pressure *ret, size_t max
 		return r;
 	for (enum dp_map m = 0; m < DP_MAP_COUNT && m < n_maps && n < max; m++) {
 		struct map_pressure *p = &dp->pressure[m];
-		bool forgets = pressure_forgets(m);
+		bool forgets = pressure_forgets(m), full = maps[m].entries >= maps[m].max_entries;
 		struct dp_pressure *out = &ret[n];
 
 		if (!forgets && !pressure_refuses(m))
@@ -173,17 +300,18 @@ int dataplane_pressure(struct dataplane *dp, struct dp_pressure *ret, size_t max
 		*out = (struct dp_pressure){ .entries = maps[m].entries, .max_entries = maps[m].max_entries };
 		snprintf(out->name, sizeof(out->name), "%s", maps_name(m));
 		if (forgets) {
-			out->entries = pressure_live(dp, m, out->max_entries);
+			out->entries = pressure_live(dp, m, &maps[m]);
 			out->forgets = true;
+			full = out->entries >= pressure_crowded(out->max_entries);
 		}
-		if (forgets && PRESSURE_CROWDED(out->entries, out->max_entries) && !p->full_since_ns) {
+		if (forgets && full && !p->full_since_ns) {
 			p->full_since_ns = pressure_now();
 			p->news = true;
-		} else if (forgets ? !PRESSURE_CROWDED(out->entries, out->max_entries)
-				   : out->entries < out->max_entries) {
+		} else if (!full) {
 			p->full_since_ns = 0;
 		}
 		out->refused = p->refused;
+		out->unwritten = p->unwritten;
 		out->full_since_ns = p->full_since_ns;
 		n++;
 	}
@@ -191,14 +319,14 @@ int dataplane_pressure(struct dataplane *dp, struct dp_pressure *ret, size_t max
 	return 0;
 }
 
-bool dataplane_pressure_news(struct dataplane *dp, const char **ret_map, uint32_t *ret_max)
+bool dataplane_pressure_news(struct dataplane *dp, struct dp_pressure *ret)
 {
 	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
 		if (!dp->pressure[m].news)
 			continue;
 		dp->pressure[m].news = false;
-		*ret_map = maps_name(m);
-		*ret_max = pressure_max(dp, m);
+		*ret = (struct dp_pressure){ .max_entries = pressure_max(dp, m), .forgets = pressure_forgets(m) };
+		snprintf(ret->name, sizeof(ret->name), "%s", maps_name(m));
 		return true;
 	}
 	return false;

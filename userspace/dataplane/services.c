@@ -300,19 +300,15 @@ static int services_write_sets(struct dataplane *dp, const struct dp_service *s,
 	return r;
 }
 
-int dataplane_service_set(struct dataplane *dp, const struct dp_service *s, struct err *err)
+static int services_set(struct dataplane *dp, const struct dp_service *s, const struct k3c_service_key *key,
+			struct err *err)
 {
-	struct k3c_service_key key;
 	struct k3c_service old = { 0 }, value = { 0 };
-	bool had;
-	int r = services_check(s, err);
+	bool had = bpf_map_lookup_elem(dp->maps[DP_MAP_SERVICE], key, &old) == 0;
+	int r;
 
-	if (r < 0)
-		return r;
-	services_key(s, &key);
-	had = bpf_map_lookup_elem(dp->maps[DP_MAP_SERVICE], &key, &old) == 0;
 	if (had && services_same(dp, s, &old)) {
-		own_service_set(dp, &key);
+		own_service_set(dp, key);
 		return 0;
 	}
 	r = services_note_kinds(dp, s, err);
@@ -325,15 +321,28 @@ int dataplane_service_set(struct dataplane *dp, const struct dp_service *s, stru
 	r = services_write_sets(dp, s, had ? &old : NULL, &value, err);
 	if (r < 0)
 		return r;
-	if (bpf_map_update_elem(dp->maps[DP_MAP_SERVICE], &key, &value, BPF_F_LOCK) < 0) {
+	if (bpf_map_update_elem(dp->maps[DP_MAP_SERVICE], key, &value, BPF_F_LOCK) < 0) {
 		r = services_full(dp, DP_MAP_SERVICE, err);
 		services_delete_sets(dp, &value, &old);
 		return r;
 	}
 	if (had)
 		services_delete_sets(dp, &old, &value);
-	own_service_set(dp, &key);
+	own_service_set(dp, key);
 	return 0;
+}
+
+int dataplane_service_set(struct dataplane *dp, const struct dp_service *s, struct err *err)
+{
+	struct k3c_service_key key;
+	int r = services_check(s, err);
+
+	if (r < 0)
+		return r;
+	services_key(s, &key);
+	r = services_set(dp, s, &key, err);
+	pressure_outcome(dp, PRESSURE_FRONTEND, &key, sizeof(key), r);
+	return r;
 }
 
 int dataplane_service_delete(struct dataplane *dp, const struct dp_service *frontend, struct err *err)
@@ -342,6 +351,7 @@ int dataplane_service_delete(struct dataplane *dp, const struct dp_service *fron
 	struct k3c_service old;
 
 	services_key(frontend, &key);
+	pressure_outcome(dp, PRESSURE_FRONTEND, &key, sizeof(key), 0);
 	if (bpf_map_lookup_elem(dp->maps[DP_MAP_SERVICE], &key, &old) < 0)
 		return 0;
 	if (bpf_map_delete_elem(dp->maps[DP_MAP_SERVICE], &key) < 0 && errno != ENOENT)

@@ -33,15 +33,16 @@ static void netctl_policy_failed(void *arg, const struct net_pod *pod, const cha
 void netctl_tell_pressure(struct netctl *nc)
 {
 	const struct object *node;
-	const char *map;
-	uint32_t max;
+	struct dp_pressure p;
 
-	while (dataplane_pressure_news(nc->dp, &map, &max)) {
-		log_warn("map is full map=%s entries=%u", map, max);
+	while (dataplane_pressure_news(nc->dp, &p)) {
+		log_warn("map is full map=%s entries=%u", p.name, p.max_entries);
 		node = registry_get(nc->reg, KIND_NODE, STR_NULL, str_of(nc->node_name));
 		if (node)
 			registry_event(nc->reg, "k3c-bpf", node, "Warning", "DataplaneMapFull",
-				       "%s is full (%u entries): what does not fit is not installed", map, max);
+				       "%s is full (%u entries): %s", p.name, p.max_entries,
+				       p.forgets ? "new ones push out the oldest"
+						 : "what does not fit is not installed");
 	}
 }
 

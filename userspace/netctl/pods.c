@@ -79,6 +79,7 @@ void netctl_pod_changed(struct netctl *nc, const struct object *o, bool removed)
 		netctl_host_ports_changed(nc, o, tree);
 	} else {
 		netctl_host_ports_removed(nc, o->uid);
+		dataplane_pressure_pod(nc->dp, arena_strndup(&arena, o->uid.p, o->uid.n), 0);
 		if (!(pod && pod->attached))
 			model_remove_pod(&nc->model, o->uid);
 	}
@@ -123,21 +124,52 @@ static void addresses_release(struct netctl *nc, const struct dp_addr addrs[stat
 			pod_addresses_release(&nc->addresses, &addrs[f], uid);
 }
 
+static void adopt_addresses(void *arg, const char *key, const struct dp_addr addrs[static DP_FAMILIES])
+{
+	addresses_take(arg, addrs, str_of(key));
+}
+
+/* An address that the kernel knows no more is the one in the pod's status, while nobody else has that. */
+static void adopt_lost(struct netctl *nc, const struct net_pod *pod, struct dp_addr addrs[static DP_FAMILIES])
+{
+	const struct object *o = registry_by_uid(nc->reg, pod->uid);
+	bool lost = false;
+
+	for (int f = 0; f < DP_FAMILIES; f++) {
+		const struct dp_addr *old = &pod->addrs[f];
+
+		if (!nc->addresses.nets[f].bits || !address_is_zero(&addrs[f]) || address_is_zero(old) ||
+		    pod_addresses_has(&nc->addresses, old) || !pod_addresses_in_range(&nc->addresses, old))
+			continue;
+		addrs[f] = *old;
+		pod_addresses_take(&nc->addresses, old, pod->uid);
+		lost = true;
+	}
+	if (lost && o)
+		registry_event(nc->reg, "k3c-bpf", o, "Warning", "NetworkRepaired",
+			       "The kernel no longer knew every address of the pod: its network is set up again");
+}
+
+/* Those of which nothing at all is known are attached as if they were new. */
 static void adopt_link(void *arg, const char *key, const struct dp_addr addrs[static DP_FAMILIES])
 {
 	struct netctl *nc = arg;
 	struct net_pod *pod = model_pod(&nc->model, str_of(key));
+	struct dp_addr all[DP_FAMILIES];
 
-	addresses_take(nc, addrs, str_of(key));
+	memcpy(all, addrs, sizeof(all));
 	if (pod)
-		model_attach_pod(&nc->model, pod, addrs);
+		adopt_lost(nc, pod, all);
+	if (pod && !(address_is_zero(&all[DP_V4]) && address_is_zero(&all[DP_V6])))
+		model_attach_pod(&nc->model, pod, all);
 }
 
 void netctl_adopt_links(struct netctl *nc)
 {
 	_cleanup_err_ struct err err = ERR_INIT;
 
-	if (dataplane_pod_each(nc->dp, adopt_link, nc, &err) < 0)
+	if (dataplane_pod_each(nc->dp, adopt_addresses, nc, &err) < 0 ||
+	    dataplane_pod_each(nc->dp, adopt_link, nc, &err) < 0)
 		log_warn("links of an earlier run not read error=\"%s\"", err_message(&err));
 	nc->policies_dirty = true;
 }
@@ -267,6 +299,7 @@ int netctl_pod_attach(struct netctl *nc, const struct object *o, const char *net
 		link.identity = pod->identity;
 		r = dataplane_pod_attach(nc->dp, &link, err);
 	}
+	dataplane_pressure_pod(nc->dp, link.key, r);
 	if (r < 0) {
 		if (fresh)
 			netctl_pod_detach(nc, o->uid, NULL);
