@@ -124,43 +124,40 @@ class LoadBalancer(Case):
         wait_for("an answer", lambda: self.fetch(f"http://{self.address}:8076/", True) == "web")
         self.objects.delete(service("ssh"))
 
-    def test_port_of_a_pod(self):
-        """Of a Service and a hostPort who comes first has the port; the other is told, and has it afterwards."""
-        status = lambda: self.node.k3c("status").stdout
-        self.objects.create(service("taken", "other", 8899))
-        self.node.wait_event("SyncLoadBalancerFailed", "taken", "port 8899/TCP of the node is the hostPort of pod default/web")
-        self.assertEqual(self.ingress("taken"), [])
-        self.assertRegex(status(), rf"(?m)^Port +!! 8899/TCP at {self.address}: Pod default/web has it, default/taken is not served$")
-        self.objects.create(service("outer", "other", 8899, type="ClusterIP", externalIPs=[self.address]))
-        self.node.wait_event("PortInUse", "outer", f"Port 8899/TCP of {self.address} is not served: pod default/web has it")
-        self.assertRegex(status(), rf"(?m)^Port +!! 8899/TCP at {self.address}: Pod default/web has it, default/outer is not served$")
+    def restart(self):
+        self.node.kill9()
+        self.objects.connection.close()
+        self.node.start()
+
+    def expect_before(self, front, name, port):
+        """The Service has the pod's hostPort at the node's address; the pod has it elsewhere, and is told."""
+        url = f"http://{self.address}:{port}/"
+        self.wait_ingress(front, [self.address])
         for outside in (False, True):
-            self.assertEqual(self.fetch(f"http://{self.address}:8899/", outside), "web")
-        self.objects.delete(service("taken"))
-        self.objects.delete(service("outer"))
-        # the other way round, over a restart
-        late, address = pod("late", {"containerPort": 8080, "hostPort": 8075}), f"http://{self.address}:8075/"
+            wait_for("the Service's answer", lambda: self.fetch(url, outside) == "other")
+        wait_for("the pod's answer", lambda: self.fetch(f"http://127.0.0.1:{port}/") == name)
+        row = rf"(?m)^Port +!! {port}/TCP at {self.address}: Service default/{front} has it before pod default/{name}$"
+        self.assertRegex(self.node.k3c("status").stdout, row)
+        self.node.wait_event("PortInUse", name, f"Port {port}/TCP of {self.address} does not lead to the pod: "
+                             f"Service default/{front} has it")
+
+    def test_port_of_a_pod(self):
+        """Of a Service and a hostPort the Service has the port where it is served, whoever came first."""
+        late = pod("late", {"containerPort": 8080, "hostPort": 8075})
+        self.objects.create(service("taken", "other", 8899))
+        self.expect_before("taken", "web", 8899)
         self.objects.create(service("front", "other", 8075))
         self.wait_ingress("front", [self.address])
         self.objects.create(late)
         self.node.wait_ready_pod("late")
-        self.node.wait_event("PortInUse", "late", "Port 8075/TCP of 0.0.0.0 is not served: Service default/front has it")
-        self.assertRegex(status(), r"(?m)^Port +!! 8075/TCP at 0.0.0.0: Service default/front has it, default/late is not served$")
-        self.objects.create(service("next", "web", 8075))
-        self.node.kill9()
-        self.objects.connection.close()
-        self.node.start()
-        self.assertEqual(self.ingress("front"), [self.address])
-        for outside in (False, True):
-            wait_for("the Service's answer", lambda: self.fetch(address, outside) == "other")
-        self.objects.delete(service("front"))
-        wait_for("the pod's answer", lambda: self.fetch(address, True) == "late")
-        self.node.wait_event("SyncLoadBalancerFailed", "next", "hostPort of pod default/late")
-        self.assertEqual(self.ingress("next"), [])
+        for front, name, port in (("taken", "web", 8899), ("front", "late", 8075)):
+            self.expect_before(front, name, port)
+            self.restart()
+            self.expect_before(front, name, port)
+            self.objects.delete(service(front))
+            wait_for("the pod's answer", lambda: self.fetch(f"http://{self.address}:{port}/", True) == name)
+            self.assertNotRegex(self.node.k3c("status").stdout, rf"!! {port}/TCP")
         self.objects.delete(late)
-        self.wait_ingress("next", [self.address])
-        wait_for("the next one's answer", lambda: self.fetch(address, True) == "web")
-        self.objects.delete(service("next"))
 
     def test_health_check_port(self):
         self.objects.create(service("local", "web", 8078, externalTrafficPolicy="Local"))

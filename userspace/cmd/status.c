@@ -64,6 +64,8 @@ static void status_of_services(struct arena *a, struct json *status, const struc
 
 			json_set_str(a, v, "namespace", json_get_str(service, "namespace"));
 			json_set_str(a, v, "name", json_get_str(service, "name"));
+			if (json_get(service, "kind")) /* a Pod */
+				json_set_str(a, v, "kind", json_get_str(service, "kind"));
 			json_append(list, v);
 		}
 	json_set(status, key, list);
@@ -113,7 +115,7 @@ int status_collect(const struct config *config, struct arena *a, struct json **r
 	if (r < 0)
 		return r;
 	status_of_services(a, status, json_get(facts, "network"),
-			   "portsInUse"); /* frontends that met a listener of the host, or (pods') a Service */
+			   "portsInUse"); /* frontends that met a listener of the host, or a Service */
 	status_of_services(a, status, json_get(facts, "network"),
 			   "leftOut"); /* of what is more than the dataplane takes */
 	json_remove(status, "network");

@@ -178,11 +178,15 @@ static void print_ports_in_use(const struct json *list)
 		printf("Port        !! %" PRId64 "/%.*s at %.*s: ", json_get_int(p, "port", 0),
 		       STR_ARG(json_get_str(p, "protocol")), STR_ARG(json_get_str(p, "address")));
 		if (holder.n)
-			printf("%.*s has it before pod %.*s/%.*s\n", STR_ARG(holder),
-			       STR_ARG(json_get_str(p, "namespace")), STR_ARG(json_get_str(p, "name")));
+			printf("%.*s has it", STR_ARG(holder));
 		else
-			printf("a process of the host listens there, %.*s/%.*s %s\n",
-			       STR_ARG(json_get_str(p, "namespace")), STR_ARG(json_get_str(p, "name")),
+			printf("a process of the host listens there");
+		if (holder.n && str_is(json_get_str(p, "kind"), "Pod"))
+			printf(" before pod %.*s/%.*s\n", STR_ARG(json_get_str(p, "namespace")),
+			       STR_ARG(json_get_str(p, "name")));
+		else
+			printf(", %.*s/%.*s %s\n", STR_ARG(json_get_str(p, "namespace")),
+			       STR_ARG(json_get_str(p, "name")),
 			       json_get_bool(p, "served", false) ? "hides it" : "is not served");
 	}
 }

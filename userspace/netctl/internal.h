@@ -160,7 +160,7 @@ struct json *listeners_row(struct arena *arena, const struct dp_service *place, 
 /* services_rivals.c */
 /* Takes out of what a pod wants where a node port has it, and tells the pod of Services that have its ports. */
 void rivals_hold_back(struct netctl *nc, struct net_service *s, struct services_result *want);
-/* The same as rows of listeners_json. */
+/* The same as rows of listeners_json, and which Service has the ports of a balancer that waits for its ingress. */
 void rivals_json(struct arena *arena, struct netctl *nc, const struct net_service *s, struct json *list);
 /* Pods that want a port of the Service look again, */
 void rivals_wake(struct netctl *nc, const struct net_service *service);

@@ -6,6 +6,7 @@
  * others; before a node port the pod's address is held back here. The pod is told, by an Event and in status; not of a
  * Service that selects it: both lead there. Loop thread only. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "userspace/base/log.h"
 #include "userspace/dataplane/inspect.h"
@@ -201,12 +202,50 @@ void rivals_hold_back(struct netctl *nc, struct net_service *s, struct services_
 	want->n = kept;
 }
 
+/* ---- balancers that were given no address: another has a port of theirs ---- */
+
+static bool balancer_has_family(const struct json *spec, enum dp_family family)
+{
+	json_foreach(f, json_get(spec, "ipFamilies"))
+		if (str_is(json_str(f), family == DP_V4 ? "IPv4" : "IPv6"))
+			return true;
+	return false;
+}
+
+static void balancer_json(struct arena *arena, struct netctl *nc, const struct net_service *s, struct json *list)
+{
+	static const char mark[] = "\"LoadBalancer\"";
+	const struct json *tree, *spec;
+
+	if (!s->object || !memmem(s->object->json.p, s->object->json.n, mark, sizeof(mark) - 1))
+		return;
+	tree = registry_parse(arena, s->object);
+	spec = json_get(tree, "spec");
+	if (!str_is(json_get_str(spec, "type"), "LoadBalancer") || json_get_str(spec, "loadBalancerClass").n ||
+	    json_count(json_at(tree, "status.loadBalancer.ingress")))
+		return;
+	json_foreach(p, json_get(spec, "ports"))
+		for (size_t i = 0; i < nc->n_node_addrs; i++) {
+			struct dp_service f = { .kind = DP_LOAD_BALANCER,
+						.proto = services_proto(json_get_str(p, "protocol")),
+						.port = (uint16_t)json_get_int(p, "port", 0),
+						.addr = nc->node_addrs[i] };
+			const struct net_place *place = place_find(nc, &f);
+
+			if (place && place->owner && place->owner != s && !place->owner->pod &&
+			    balancer_has_family(spec, address_family(&f.addr)))
+				json_append(list, listeners_row(arena, &f, false, place->owner));
+		}
+}
+
 void rivals_json(struct arena *arena, struct netctl *nc, const struct net_service *s, struct json *list)
 {
 	struct rivals rivals;
 
-	if (!s->pod)
+	if (!s->pod) {
+		balancer_json(arena, nc, s, list);
 		return;
+	}
 	rivals_find(nc, arena, s, &rivals);
 	for (size_t i = 0; i < rivals.n; i++)
 		json_append(list, listeners_row(arena, &rivals.items[i].at, false, rivals.items[i].service));
