@@ -302,7 +302,7 @@ int dataplane_settle(struct dataplane *dp, struct err *err)
 	if (r == 0)
 		r = dataplane_take_over(dp, id, err);
 	if (r == 0)
-		r = pods_filters(dp, err);
+		pods_filters_or_none(dp);
 	if (r == 0)
 		r = links_sync(dp, err);
 	if (r < 0) {

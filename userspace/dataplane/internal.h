@@ -313,6 +313,8 @@ int pods_endpoints(struct dataplane *dp, uint32_t *found, struct err *err);
 int pods_adopt(struct dataplane *dp, struct err *err);
 /* Every pod's filters point to the programs as they are now. */
 int pods_filters(struct dataplane *dp, struct err *err);
+/* At a start: a link that takes none is removed, whoever attaches the pod makes another. */
+void pods_filters_or_none(struct dataplane *dp);
 void pods_forget(struct dataplane *dp);
 
 /* pod_netns.c */

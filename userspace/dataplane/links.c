@@ -390,6 +390,16 @@ static void links_forget_gone(struct dataplane *dp, const struct host_view *v)
 		bpf_map_delete_elem(fd, &gone[i]);
 }
 
+/* A pod whose routes cannot be written keeps nothing else from working; drift tries again. */
+static void links_pods_follow(struct dataplane *dp)
+{
+	_cleanup_err_ struct err err = ERR_INIT;
+
+	if (pods_routes(dp, &err) < 0)
+		log_warn("routes of a pod not written error=\"%s\"", err_message(&err));
+	own_follow(dp);
+}
+
 int links_sync(struct dataplane *dp, struct err *err)
 {
 	_cleanup_free_ struct host_view *v = mem_new(struct host_view);
@@ -422,10 +432,8 @@ int links_sync(struct dataplane *dp, struct err *err)
 	dp->mtu = mtu ? mtu : DP_MTU_DEFAULT;
 	if (!changed)
 		return 0;
-	r = pods_routes(dp, err);
-	if (r == 0)
-		own_follow(dp);
-	return r;
+	links_pods_follow(dp);
+	return 0;
 }
 
 int links_open(struct dataplane *dp, struct err *err)
@@ -607,8 +615,6 @@ int dataplane_set_node_ips(struct dataplane *dp, const struct dp_addr ips[static
 	memcpy(dp->options.node_ips, ips, sizeof(dp->options.node_ips));
 	r = links_sync(dp, err);
 	if (r == 0)
-		r = pods_routes(dp, err);
-	if (r == 0)
-		own_follow(dp);
+		links_pods_follow(dp);
 	return r;
 }

@@ -151,8 +151,11 @@ int nl_commit(struct nl *nl, struct err *err)
 {
 	_Alignas(8) char buf[NL_RECV_BYTES];
 	unsigned answered = 0;
-	ssize_t n = nl_send(nl);
+	ssize_t n;
 
+	if (!nl->n) /* the kernel refuses to be asked nothing */
+		return 0;
+	n = nl_send(nl);
 	while (n >= 0 && answered < nl->n) {
 		int left;
 

@@ -19,12 +19,10 @@
 #include "userspace/base/encode.h"
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
-#include "userspace/dataplane/keys.h"
+#include "userspace/dataplane/pods.h"
 #include "userspace/dataplane/veth.h"
 #include "userspace/dataplane/pressure.h"
 #include "userspace/dataplane/links.h"
-
-#define POD_ALIAS_MAX 255
 
 /* The host end, as the pod knows it: 169.254.1.1 and fe80::1. */
 static const struct k3c_addr pod_gateways[DP_FAMILIES] = {
@@ -47,8 +45,8 @@ void pods_forget(struct dataplane *dp)
 	map_finish(&dp->pods);
 }
 
-static void pod_remember(struct dataplane *dp, const char *key, const char *netns_path,
-			 const struct k3c_addr addrs[static DP_FAMILIES], int ifindex, struct pod_limits limits)
+void pods_remember(struct dataplane *dp, const char *key, const char *netns_path,
+		   const struct k3c_addr addrs[static DP_FAMILIES], int ifindex, struct pod_limits limits)
 {
 	struct pod_state *s = mem_new(struct pod_state);
 
@@ -59,8 +57,7 @@ static void pod_remember(struct dataplane *dp, const char *key, const char *netn
 	pod_state_free(map_put(&dp->pods, str_of(key), s));
 }
 
-/* Stable for a pod, distinct between pods (applications make identifiers from it). */
-static void pod_names(const char *key, char ret_link[static IFNAMSIZ], uint8_t ret_mac[static 6])
+void pods_names(const char *key, char ret_link[static IFNAMSIZ], uint8_t ret_mac[static 6])
 {
 	uint8_t hash[SHA256_LEN];
 
@@ -136,9 +133,11 @@ static void pod_put_route(struct dataplane *dp, enum dp_family f, const struct k
 	nl_put_route(dp->nl, RTM_NEWROUTE, &route, 0);
 }
 
-/* The kernel takes IPv4 routes away with the address that is their source. */
+/* The kernel takes IPv4 routes away with the address that is their source. One pod's trouble is not the others'. */
 int pods_routes(struct dataplane *dp, struct err *err)
 {
+	int ret = 0;
+
 	map_foreach(e, &dp->pods) {
 		const struct pod_state *s = e->value;
 		int r;
@@ -146,11 +145,12 @@ int pods_routes(struct dataplane *dp, struct err *err)
 		for (int f = 0; f < DP_FAMILIES; f++)
 			if (!dp_addr_is_zero(&s->addrs[f]))
 				pod_put_route(dp, (enum dp_family)f, &s->addrs[f], s->ifindex);
-		r = nl_commit(dp->nl, err);
-		if (r < 0 && r != -ENODEV && r != -ENETDOWN) /* its namespace is just being torn down */
-			return err_wrap(err, r, "pod %s", e->key);
+		r = nl_commit(dp->nl, ret == 0 ? err : NULL);
+		/* its namespace is just being torn down */
+		if (r < 0 && r != -ENODEV && r != -ENETDOWN && ret == 0)
+			ret = err_wrap(err, r, "pod %s", e->key);
 	}
-	return 0;
+	return ret;
 }
 
 static int pod_host_setup(struct dataplane *dp, const struct dp_pod *pod,
@@ -173,8 +173,8 @@ static int pod_host_setup(struct dataplane *dp, const struct dp_pod *pod,
 	return nl_commit(dp->nl, err);
 }
 
-static int pod_endpoint(struct dataplane *dp, const struct dp_addr *address, uint32_t identity, int ifindex,
-			const uint8_t *mac, uint16_t flags, struct err *err)
+int pods_endpoint(struct dataplane *dp, const struct dp_addr *address, uint32_t identity, int ifindex,
+		  const uint8_t *mac, uint16_t flags, struct err *err)
 {
 	struct k3c_addr addr = dp_addr_in(address);
 	struct k3c_endpoint e, before;
@@ -196,7 +196,7 @@ static int pod_endpoint(struct dataplane *dp, const struct dp_addr *address, uin
 	return identity ? dataplane_identity_set(dp, address, identity, err) : 0;
 }
 
-static void pod_endpoint_forget(struct dataplane *dp, const struct k3c_addr *addr, int ifindex)
+void pods_endpoint_forget(struct dataplane *dp, const struct k3c_addr *addr, int ifindex)
 {
 	static const struct k3c_endpoint nothing;
 	struct k3c_endpoint e;
@@ -303,14 +303,14 @@ int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct 
 	if (r < 0)
 		return err_set(err, r, "netlink in %s: %s", pod->netns_path, strerror(-r));
 	inner = nl_from_fd(fd);
-	pod_names(pod->key, name, mac);
+	pods_names(pod->key, name, mac);
 	r = pod_pair(dp, name, mac, netns_fd, inner, &host, &peer, err);
 	if (r < 0)
 		return err_wrap(err, r, "pod %s", pod->key);
 	/* The inner end first: it can do nothing before the host end is up, and then everything is in place. */
 	r = rates_set(dp, inner, host, peer, pod->ingress_bits_s, pod->egress_bits_s, &limits, err);
 	for (int f = 0; r == 0 && f < DP_FAMILIES; f++)
-		r = pod_endpoint(dp, &pod->addrs[f], pod->identity, host, mac, rates_flags(&limits), err);
+		r = pods_endpoint(dp, &pod->addrs[f], pod->identity, host, mac, rates_flags(&limits), err);
 	if (r == 0)
 		r = pod_netns_note(dp, addrs, nl_fd(inner), host, err);
 	if (r == 0)
@@ -320,7 +320,7 @@ int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct 
 		r = pod_host_setup(dp, pod, addrs, host, mac, err);
 	if (r < 0) {
 		for (int f = 0; f < DP_FAMILIES; f++)
-			pod_endpoint_forget(dp, &addrs[f], host);
+			pods_endpoint_forget(dp, &addrs[f], host);
 		(void)pod_netns_forget(dp, host);
 		rates_forget(dp, host);
 		pod_link_delete(dp, host);
@@ -331,7 +331,7 @@ int dataplane_pod_attach(struct dataplane *dp, const struct dp_pod *pod, struct 
 	veth_await_carrier(inner, VETH_POD_NAME);
 	if (!dp_addr_is_zero(&addrs[DP_V6]))
 		nl_await_address(inner, &addrs[DP_V6]);
-	pod_remember(dp, pod->key, pod->netns_path, addrs, host, limits);
+	pods_remember(dp, pod->key, pod->netns_path, addrs, host, limits);
 	return host;
 }
 
@@ -343,13 +343,13 @@ int dataplane_pod_detach(struct dataplane *dp, const char *key, const struct dp_
 	uint8_t mac[6];
 	int r = 0;
 
-	pod_names(key, name, mac);
+	pods_names(key, name, mac);
 	host = veth_look(dp->nl, name);
 	/* The address may be another pod's already: only this pod's own entry goes. */
 	for (int f = 0; f < DP_FAMILIES && (host.ifindex || s); f++) {
 		struct k3c_addr a = addrs ? dp_addr_in(&addrs[f]) : s ? s->addrs[f] : (struct k3c_addr){ 0 };
 
-		pod_endpoint_forget(dp, &a, host.ifindex ? host.ifindex : s->ifindex);
+		pods_endpoint_forget(dp, &a, host.ifindex ? host.ifindex : s->ifindex);
 	}
 	if (host.ifindex || s)
 		(void)pod_netns_forget(dp, host.ifindex ? host.ifindex : s->ifindex);
@@ -381,7 +381,7 @@ int pods_endpoints(struct dataplane *dp, uint32_t *found, struct err *err)
 		char name[IFNAMSIZ];
 		uint8_t mac[6];
 
-		pod_names(m->key, name, mac);
+		pods_names(m->key, name, mac);
 		for (int f = 0; f < DP_FAMILIES; f++) {
 			struct dp_addr addr = dp_addr_out(&s->addrs[f]);
 			struct k3c_endpoint e = { 0 };
@@ -393,7 +393,7 @@ int pods_endpoints(struct dataplane *dp, uint32_t *found, struct err *err)
 			if (e.ifindex == (uint32_t)s->ifindex && memcmp(e.mac, mac, sizeof(mac)) == 0)
 				continue;
 			(*found)++;
-			r = pod_endpoint(dp, &addr, 0, s->ifindex, mac, rates_flags(&s->limits), err);
+			r = pods_endpoint(dp, &addr, 0, s->ifindex, mac, rates_flags(&s->limits), err);
 			if (r < 0)
 				return r;
 		}
@@ -412,180 +412,54 @@ int dataplane_pod_each(struct dataplane *dp, dataplane_pod_fn *fn, void *arg, st
 	return 0;
 }
 
-/* ---- after a restart ---- */
-
-struct adoption {
-	struct dataplane *dp;
-};
-
-struct adopted_link {
-	const char *name, *alias;
-};
-
-static int adopt_attr(const struct nlattr *attr, void *arg)
+static int pod_filters(struct dataplane *dp, int ifindex, struct err *err)
 {
-	struct adopted_link *l = arg;
-
-	if (mnl_attr_get_type(attr) == IFLA_IFNAME)
-		l->name = mnl_attr_get_str(attr);
-	if (mnl_attr_get_type(attr) == IFLA_IFALIAS)
-		l->alias = mnl_attr_get_str(attr);
-	return MNL_CB_OK;
-}
-
-static int adopt_link(const struct nlmsghdr *h, void *arg)
-{
-	const struct ifinfomsg *i = mnl_nlmsg_get_payload(h);
-	struct adoption *a = arg;
-	struct adopted_link l = { 0 };
-	char key[POD_ALIAS_MAX + 1], netns[POD_ALIAS_MAX + 1], owner[POD_ALIAS_MAX + 1];
-
-	mnl_attr_parse(h, sizeof(*i), adopt_attr, &l);
-	if (!l.name || !l.alias || strncmp(l.name, DP_LINK_PREFIX, strlen(DP_LINK_PREFIX)) != 0 ||
-	    sscanf(l.alias, DP_ALIAS_PREFIX "%255s %255s %255s", key, netns, owner) != 3 ||
-	    strcmp(owner, a->dp->pin_dir) != 0) /* another node's on this host */
-		return 0;
-	pod_remember(a->dp, key, netns, (struct k3c_addr[DP_FAMILIES]){ 0 }, i->ifi_index, (struct pod_limits){ 0 });
-	pod_drops_begin(a->dp, i->ifi_index);
-	return 0;
-}
-
-/* Addresses of adopted pods come from the endpoints; an endpoint whose link is gone is no pod any more. */
-static void adopt_endpoints(struct dataplane *dp)
-{
-	struct k3c_addr addr, *gone = NULL;
-	size_t n = 0, cap = 0;
-
-	keys_foreach(dp->maps[DP_MAP_ENDPOINT], addr) {
-		struct k3c_endpoint e;
-		bool found = false;
-
-		if (bpf_map_lookup_elem(dp->maps[DP_MAP_ENDPOINT], &addr, &e) < 0 || !e.ifindex)
-			continue;
-		map_foreach(m, &dp->pods) {
-			struct pod_state *s = m->value;
-
-			if (s->ifindex != (int)e.ifindex)
-				continue;
-			s->addrs[dp_addr_family(&addr)] = addr;
-			found = true;
-		}
-		if (found)
-			continue;
-		mem_grow(gone, cap, n + 1);
-		gone[n++] = addr;
-	}
-	for (size_t i = 0; i < n; i++)
-		pod_endpoint_forget(dp, &gone[i], 0);
-	free(gone);
-}
-
-int pods_filters(struct dataplane *dp, struct err *err)
-{
-	int r = 0;
-
-	map_foreach(e, &dp->pods) {
-		int ifindex = ((const struct pod_state *)e->value)->ifindex;
-
-		if (r < 0)
-			break;
-		nl_put_clsact(dp->nl, ifindex, EEXIST);
-		nl_put_filter(dp->nl, ifindex, true, dp->programs[DP_PROGRAM_POD_OUT],
-			      programs_name(DP_PROGRAM_POD_OUT));
-		nl_put_filter(dp->nl, ifindex, false, dp->programs[DP_PROGRAM_POD_IN],
-			      programs_name(DP_PROGRAM_POD_IN));
-		r = nl_commit(dp->nl, err);
-		if (r == -ENODEV) /* its namespace is just being torn down */
-			r = 0;
-	}
-	return r;
-}
-
-/* ---- when the maps were laid out anew, the kernel's routes still know the pods ---- */
-
-struct route_look {
-	const struct k3c_addr *dst;
-	struct k3c_addr storage;
-	int ifindex;
-};
-
-static int route_attr(const struct nlattr *attr, void *arg)
-{
-	struct route_look *l = arg;
-
-	if (mnl_attr_get_type(attr) == RTA_OIF)
-		l->ifindex = (int)mnl_attr_get_u32(attr);
-	if (mnl_attr_get_type(attr) == RTA_DST && mnl_attr_get_payload_len(attr) == 4) {
-		l->storage = dp_addr_v4(mnl_attr_get_u32(attr));
-		l->dst = &l->storage;
-	}
-	if (mnl_attr_get_type(attr) == RTA_DST && mnl_attr_get_payload_len(attr) == 16) {
-		memcpy(&l->storage, mnl_attr_get_payload(attr), 16);
-		l->dst = &l->storage;
-	}
-	return MNL_CB_OK;
-}
-
-static int adopt_route(const struct nlmsghdr *h, void *arg)
-{
-	const struct rtmsg *m = mnl_nlmsg_get_payload(h);
-	struct route_look l = { 0 };
-	struct dataplane *dp = arg;
-
-	if (m->rtm_protocol != DP_ROUTE_PROTOCOL || m->rtm_dst_len != (m->rtm_family == AF_INET ? 32 : 128))
-		return 0;
-	mnl_attr_parse(h, sizeof(*m), route_attr, &l);
-	if (!l.dst || !l.ifindex)
-		return 0;
-	map_foreach(e, &dp->pods) {
-		struct pod_state *s = e->value;
-		struct dp_addr addr = dp_addr_out(l.dst);
-		char name[IFNAMSIZ];
-		uint8_t mac[6];
-
-		if (s->ifindex != l.ifindex)
-			continue;
-		s->addrs[dp_addr_family(l.dst)] = *l.dst;
-		pod_names(e->key, name, mac);
-		if (pod_endpoint(dp, &addr, 0, s->ifindex, mac, 0, NULL) < 0)
-			log_warn("address of a pod not taken over pod=%s", e->key);
-	}
-	return 0;
-}
-
-static void adopt_anew(struct dataplane *dp)
-{
-	struct nlmsghdr *h = nl_request(dp->nl, RTM_GETROUTE, NLM_F_DUMP);
-
-	mnl_nlmsg_put_extra_header(h, sizeof(struct rtmsg));
-	(void)nl_query(dp->nl, adopt_route, dp, NULL);
-	map_foreach(e, &dp->pods) {
-		const struct pod_state *s = e->value;
-
-		if (pod_netns_enter(dp, s, NULL) < 0)
-			log_warn("namespace of a pod not taken over pod=%s", e->key);
-	}
-}
-
-int pods_adopt(struct dataplane *dp, struct err *err)
-{
-	struct adoption a = { .dp = dp };
-	struct nlmsghdr *h = nl_request(dp->nl, RTM_GETLINK, NLM_F_DUMP);
 	int r;
 
-	mnl_nlmsg_put_extra_header(h, sizeof(struct ifinfomsg));
-	r = nl_query(dp->nl, adopt_link, &a, err);
-	if (r == 0 && !dp->unsettled)
-		r = pods_filters(dp, err);
-	if (r == 0 && dp->maps_anew)
-		adopt_anew(dp);
-	if (r == 0) {
-		adopt_endpoints(dp);
-		(void)pod_netns_forget(dp, 0);
-		pod_drops_prune(dp);
-		(void)pod_nsid_repair(dp);
-		(void)rates_adopt(dp);
-		rates_take_over(dp);
+	nl_put_clsact(dp->nl, ifindex, EEXIST);
+	nl_put_filter(dp->nl, ifindex, true, dp->programs[DP_PROGRAM_POD_OUT], programs_name(DP_PROGRAM_POD_OUT));
+	nl_put_filter(dp->nl, ifindex, false, dp->programs[DP_PROGRAM_POD_IN], programs_name(DP_PROGRAM_POD_IN));
+	r = nl_commit(dp->nl, err);
+	return r == -ENODEV ? 0 : r; /* its namespace is just being torn down */
+}
+
+/* One that cannot have them does not keep the others from theirs. */
+int pods_filters(struct dataplane *dp, struct err *err)
+{
+	int ret = 0;
+
+	map_foreach(e, &dp->pods) {
+		int r = pod_filters(dp, ((const struct pod_state *)e->value)->ifindex, ret == 0 ? err : NULL);
+
+		if (r < 0 && ret == 0)
+			ret = err_wrap(err, r, "pod %s", e->key);
 	}
-	return r;
+	return ret;
+}
+
+/* A link that no policy can be on is taken away; whoever attaches the pod again makes another. */
+void pods_filters_or_none(struct dataplane *dp)
+{
+	char **bad = NULL;
+	size_t n = 0, cap = 0;
+
+	map_foreach(e, &dp->pods) {
+		_cleanup_err_ struct err err = ERR_INIT;
+		const struct pod_state *s = e->value;
+
+		if (pod_filters(dp, s->ifindex, &err) >= 0)
+			continue;
+		log_error("a pod's link takes no programs and is made anew pod=%s error=\"%s\"", e->key,
+			  err_message(&err));
+		for (int f = 0; f < DP_FAMILIES; f++)
+			pods_endpoint_forget(dp, &s->addrs[f], s->ifindex);
+		pod_link_delete(dp, s->ifindex);
+		mem_grow(bad, cap, n + 1);
+		bad[n++] = mem_strdup(e->key);
+	}
+	for (size_t i = 0; i < n; i++) {
+		pod_state_free(map_remove(&dp->pods, str_of(bad[i])));
+		free(bad[i]);
+	}
+	free(bad);
 }

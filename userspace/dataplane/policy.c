@@ -115,8 +115,8 @@ static struct policy_staged *staged_new(struct dataplane *dp, const struct k3c_a
 	return st;
 }
 
-static int policy_stage(struct dataplane *dp, const struct k3c_addr *addr, const struct k3c_endpoint_policy *after,
-			struct err *err)
+int policy_stage(struct dataplane *dp, const struct k3c_addr *addr, const struct k3c_endpoint_policy *after,
+		 struct err *err)
 {
 	struct policy_state *ps = dp->policy;
 	struct policy_staged *st = map_get(&ps->staged, addr_key(addr));

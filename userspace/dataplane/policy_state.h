@@ -21,3 +21,7 @@ void policy_told(struct policy_state *ps, const struct k3c_addr *addr, const str
 
 /* Is it worn now, or (not `now`) after the next commit? */
 bool policy_identity_worn(const struct dataplane *dp, uint32_t identity, bool now);
+
+/* policy.c: within begin and commit, what the address has after them. */
+int policy_stage(struct dataplane *dp, const struct k3c_addr *addr, const struct k3c_endpoint_policy *after,
+		 struct err *err);
