@@ -13,11 +13,17 @@
 #define NODE_PORT 30053
 
 static const struct family {
-	const char *node, *any, *service, *client, *pods[BACKENDS];
+	const char *node, *any, *service, *beside, *client, *pods[BACKENDS];
 	int domain;
 } families[DP_FAMILIES] = {
-	[DP_V4] = { NODE_IP, "0.0.0.0", "10.43.0.20", "10.42.1.1", { "10.42.1.10", "10.42.1.11" }, AF_INET },
-	[DP_V6] = { NODE_IP6, "::", "fd43::20", "fd42::1:1", { "fd42::1:10", "fd42::1:11" }, AF_INET6 },
+	[DP_V4] = { NODE_IP,
+		    "0.0.0.0",
+		    "10.43.0.20",
+		    "10.43.0.21",
+		    "10.42.1.1",
+		    { "10.42.1.10", "10.42.1.11" },
+		    AF_INET },
+	[DP_V6] = { NODE_IP6, "::", "fd43::20", "fd43::21", "fd42::1:1", { "fd42::1:10", "fd42::1:11" }, AF_INET6 },
 };
 
 static const struct family *f;
@@ -244,6 +250,31 @@ static void detach(int fd)
 	close(accept_any(listener, NULL));
 }
 
+static uint64_t cookie_of(int fd)
+{
+	uint64_t cookie;
+	socklen_t len = sizeof(cookie);
+
+	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len), 0);
+	return cookie;
+}
+
+static void tcp_row_set(int fd, const struct k3c_sock_tcp *value)
+{
+	uint32_t row = (uint32_t)cookie_of(fd) & (K3C_SOCK_TCP_ROWS - 1);
+
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_SOCK_TCP], &row, value, BPF_ANY), 0);
+}
+
+static struct k3c_sock_tcp tcp_row_of(int fd)
+{
+	uint32_t row = (uint32_t)cookie_of(fd) & (K3C_SOCK_TCP_ROWS - 1);
+	struct k3c_sock_tcp value;
+
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_SOCK_TCP], &row, &value), 0);
+	return value;
+}
+
 /* A TCP socket that is used again, with its row and with what it took into its storage. */
 static void test_tcp_again(void **state)
 {
@@ -263,6 +294,9 @@ static void test_tcp_again(void **state)
 			detach(fd);
 		}
 		attach(fd, f->service, 53);
+		expect_peer(fd, f->service, 53);
+		/* now it stands in the storage, also when a later connection takes the row */
+		tcp_row_set(fd, &(struct k3c_sock_tcp){ 0 });
 		expect_peer(fd, f->service, 53);
 		close(accept_any(listener, NULL));
 		close(fd);
@@ -288,26 +322,25 @@ static struct k3c_sock_peer peer_of(uint16_t port, int backend, uint32_t set)
 /* The row is the socket's own when it has its cookie, and of this connection when it leads where the socket is. */
 static void test_tcp_row(void **state)
 {
-	struct k3c_sock_tcp good = { .peer = peer_of(53, 0, 1) }, bad;
-	int fd, rows = world.dp->maps[DP_MAP_SOCK_TCP];
-	socklen_t len = sizeof(good.cookie);
-	uint32_t row;
+	struct k3c_sock_tcp good = { .peer = peer_of(53, 0, 1) }, others;
+	int fd = sock_in_domain(client_pod.ns, f->domain, SOCK_STREAM, 0);
 
-	assert_int_equal(client_in(client_pod.ns, SOCK_STREAM, f->pods[0], PORT, &fd), 0);
-	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_COOKIE, &good.cookie, &len), 0);
-	row = (uint32_t)good.cookie & (K3C_SOCK_TCP_ROWS - 1);
-	for (int i = 0; i < 3; i++) {
-		bad = good;
-		if (i == 0)
-			bad.cookie += K3C_SOCK_TCP_ROWS;
-		else if (i == 1)
-			bad.peer.backend_port = htons(PORT + 1);
-		else
-			bad.peer.backend = peer_of(53, 1, 1).backend;
-		assert_int_equal(bpf_map_update_elem(rows, &row, &bad, BPF_ANY), 0);
-		expect_peer(fd, f->pods[0], PORT);
-	}
-	assert_int_equal(bpf_map_update_elem(rows, &row, &good, BPF_ANY), 0);
+	good.cookie = cookie_of(fd);
+	others = good;
+	others.cookie += K3C_SOCK_TCP_ROWS;
+	tcp_row_set(fd, &others);
+	attach(fd, f->pods[0], PORT);
+	assert_int_equal(tcp_row_of(fd).cookie, others.cookie);
+	expect_peer(fd, f->pods[0], PORT);
+	others = good;
+	others.peer.backend_port = htons(PORT + 1);
+	tcp_row_set(fd, &others);
+	expect_peer(fd, f->pods[0], PORT);
+	others = good;
+	others.peer.backend = peer_of(53, 1, 1).backend;
+	tcp_row_set(fd, &others);
+	expect_peer(fd, f->pods[0], PORT);
+	tcp_row_set(fd, &good);
 	expect_peer(fd, f->service, 53);
 	close(accept_any(listener, NULL));
 	close(fd);
@@ -330,6 +363,35 @@ static void test_other_port(void **state)
 	close(beside);
 	close(fd);
 	ok(dataplane_service_delete(world.dp, &s, err));
+}
+
+/* Services that differ in one thing only: their backends' addresses, or their own. */
+static void test_alike(void **state)
+{
+	struct dp_service one = service_of(IPPROTO_UDP, 53, 1), two = service_of(IPPROTO_UDP, 54, 1), three = one;
+	int fd = loose_socket(client_pod.ns);
+	union any_addr from;
+
+	two.backends = &backends[1];
+	three.addr = ip(f->beside);
+	ok(dataplane_service_set(world.dp, &one, err));
+	ok(dataplane_service_set(world.dp, &two, err));
+	ok(dataplane_service_set(world.dp, &three, err));
+	say(fd, f->service, 53);
+	assert_int_equal(arrived(&from), 0);
+	say(fd, f->service, 54);
+	assert_int_equal(arrived(&from), 1);
+	answer(servers[0], &from);
+	hear(fd, f->service, 53);
+	answer(servers[1], &from);
+	hear(fd, f->service, 54);
+	talk(fd, f->beside, 53);
+	talk(fd, f->service, 53);
+	talk(fd, f->beside, 53);
+	close(fd);
+	ok(dataplane_service_delete(world.dp, &one, err));
+	ok(dataplane_service_delete(world.dp, &two, err));
+	ok(dataplane_service_delete(world.dp, &three, err));
 }
 
 /* A pod with a server for each of more services than a socket remembers. */
@@ -532,6 +594,7 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_tcp_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_tcp_row, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_other_port, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_alike, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_places, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_connect_chooses, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_own_row, setup, teardown),
