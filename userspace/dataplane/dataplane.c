@@ -136,6 +136,7 @@ void dataplane_close(struct dataplane *dp)
 	sockets_finish(dp);
 	policy_unload_sets(dp);
 	pods_forget(dp);
+	links_finish(dp);
 	nl_close(dp->nl);
 	nl_close(dp->links);
 	for (int i = 0; i < DP_MAP_COUNT; i++)

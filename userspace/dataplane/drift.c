@@ -60,8 +60,14 @@ static int drift_programs(struct dataplane *dp, struct dp_drift *add, struct err
 	for (enum dp_program p = 0; p < DP_PROGRAM_COUNT; p++)
 		if (programs_is_at_cgroup(p) && dp->programs[p] >= 0 && !programs_is_attached(dp, p))
 			n++;
-	add->n[DP_DRIFT_PROGRAM] += n;
-	return n ? programs_attach_cgroup(dp, err) : 0;
+	if (n) {
+		int r = programs_attach_cgroup(dp, err);
+
+		if (r < 0)
+			return r;
+	}
+	add->n[DP_DRIFT_PROGRAM] += n; /* what was put right */
+	return 0;
 }
 
 /* ---- filters ---- */
@@ -256,8 +262,10 @@ static int drift_routes(struct dataplane *dp, struct dp_drift *add, struct err *
 	_cleanup_(map_finish) struct map routes = MAP_INIT;
 	struct routes_missing own = { .routes = &routes };
 	uint32_t pods = 0, nets = 0;
-	int r = drift_read_routes(dp, AF_INET, &routes, err);
+	int r = pods_up(dp, &add->n[DP_DRIFT_LINK], err); /* what it brings back is not counted again */
 
+	if (r == 0)
+		r = drift_read_routes(dp, AF_INET, &routes, err);
 	if (r == 0 && dp->options.pod_nets[DP_V6].bits)
 		r = drift_read_routes(dp, AF_INET6, &routes, err);
 	if (r < 0)
@@ -289,14 +297,21 @@ static int drift_routes(struct dataplane *dp, struct dp_drift *add, struct err *
 
 /* ---- as soon as it happens ---- */
 
+static bool drift_is_pod_link(struct dataplane *dp, int ifindex)
+{
+	map_foreach(e, &dp->pods)
+		if (((const struct pod_state *)e->value)->ifindex == ifindex)
+			return true;
+	return false;
+}
+
 static bool drift_is_our_link(struct dataplane *dp, int ifindex)
 {
 	uint32_t key = (uint32_t)ifindex;
 	struct k3c_link row;
 
-	map_foreach(e, &dp->pods)
-		if (((const struct pod_state *)e->value)->ifindex == ifindex)
-			return true;
+	if (drift_is_pod_link(dp, ifindex))
+		return true;
 	if (ifindex == own_ifindex(dp) || ifindex == own_peer(dp) || (ifindex == 1 && own_has_lo(dp)))
 		return true;
 	return bpf_map_lookup_elem(dp->maps[DP_MAP_LINK], &key, &row) == 0 && (row.flags & K3C_LINK_HAS_PROGRAMS);
@@ -306,6 +321,7 @@ bool drift_is_suspect(struct dataplane *dp, const struct nlmsghdr *h)
 {
 	const struct rtmsg *m = mnl_nlmsg_get_payload(h);
 	const struct tcmsg *t = mnl_nlmsg_get_payload(h);
+	const struct ifinfomsg *l = mnl_nlmsg_get_payload(h);
 	struct route_attrs r = { 0 };
 	struct nl_address a;
 
@@ -319,6 +335,9 @@ bool drift_is_suspect(struct dataplane *dp, const struct nlmsghdr *h)
 		r.family = m->rtm_family;
 		mnl_attr_parse(h, sizeof(*m), route_attr, &r);
 		return m->rtm_type == RTN_UNREACHABLE || pods_has(dp, &r.dst) || own_has_route(dp, &r.dst);
+	case RTM_NEWLINK:
+		return mnl_nlmsg_get_payload_len(h) >= sizeof(*l) && !(l->ifi_flags & IFF_UP) &&
+		       drift_is_pod_link(dp, l->ifi_index);
 	case RTM_DELQDISC:
 	case RTM_DELTFILTER:
 		return mnl_nlmsg_get_payload_len(h) >= sizeof(*t) && TC_H_MAJ(t->tcm_parent) == TC_H_MAJ(TC_H_CLSACT) &&

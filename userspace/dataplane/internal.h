@@ -127,6 +127,7 @@ struct dataplane {
 	struct k3c_addr local[DP_LOCAL_MAX]; /* asked for on `lo` */
 	size_t n_local;
 	struct direct_nets *direct;  /* direct.c */
+	struct map link_flags;       /* ifindex -> what was done to a link of the host, see links.c */
 	struct own_state *own;       /* own.c */
 	struct map pods;             /* key -> struct pod_state */
 	struct policy_state *policy; /* policy_state.h */
@@ -313,6 +314,8 @@ int pods_endpoints(struct dataplane *dp, uint32_t *found, struct err *err);
 int pods_adopt(struct dataplane *dp, struct err *err);
 /* Every pod's filters point to the programs as they are now. */
 int pods_filters(struct dataplane *dp, struct err *err);
+/* Links that somebody took down are up again, and have what they lost by it; adds how many to *found. */
+int pods_up(struct dataplane *dp, uint32_t *found, struct err *err);
 /* At a start: a link that takes none is removed, whoever attaches the pod makes another. */
 void pods_filters_or_none(struct dataplane *dp);
 void pods_forget(struct dataplane *dp);
@@ -328,9 +331,9 @@ uint32_t pod_netns_forget(struct dataplane *dp, int ifindex);
 uint32_t pod_netns_repair(struct dataplane *dp);
 
 /* pod_nsid.c: by the host end of a pod's veth */
-bool pod_nsid_begin(struct dataplane *dp, int ifindex);
+void pod_nsid_begin(struct dataplane *dp, int ifindex);
 void pod_nsid_forget(struct dataplane *dp, int ifindex);
-/* Rows of links that are no pod's go, missing ones come; how many. */
+/* Rows of links that are no pod's go, missing and wrong ones are put right; how many. */
 uint32_t pod_nsid_repair(struct dataplane *dp);
 
 /* rates.c */
@@ -352,6 +355,7 @@ int rates_repair(struct dataplane *dp, uint32_t *found, struct err *err);
 
 /* links.c */
 int links_open(struct dataplane *dp, struct err *err);
+void links_finish(struct dataplane *dp);
 /* The label of this node's addresses on `lo`: two nodes on one host leave each other's alone. */
 void links_address_label(const char *pin_dir, char ret[static DP_ADDRESS_LABEL_SIZE]);
 /* The same for IPv6, where addresses have no labels. */

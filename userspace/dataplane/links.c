@@ -349,6 +349,35 @@ static int links_attach(struct dataplane *dp, const struct host_link *l, struct 
 	return 0;
 }
 
+/* What was done to a link is to be undone one day, also when somebody took its row away meanwhile. */
+static uint32_t links_done(struct dataplane *dp, uint32_t ifindex)
+{
+	const uint32_t *flags = map_get(&dp->link_flags, str_make((const char *)&ifindex, sizeof(ifindex)));
+
+	return flags ? *flags : 0;
+}
+
+static void links_remember(struct dataplane *dp, uint32_t ifindex, uint32_t flags)
+{
+	struct str key = str_make((const char *)&ifindex, sizeof(ifindex));
+	uint32_t *have = map_get(&dp->link_flags, key);
+
+	flags &= K3C_LINK_OWN_CLSACT | K3C_LINK_RAISED_RA;
+	if (!have && flags) {
+		have = mem_new(uint32_t);
+		map_put(&dp->link_flags, key, have);
+	}
+	if (have)
+		*have = flags;
+}
+
+void links_finish(struct dataplane *dp)
+{
+	map_foreach(e, &dp->link_flags)
+		free(e->value);
+	map_finish(&dp->link_flags);
+}
+
 /* One link's programs and row. */
 static int links_follow(struct dataplane *dp, const struct host_view *v, const struct host_link *l, struct err *err)
 {
@@ -359,11 +388,13 @@ static int links_follow(struct dataplane *dp, const struct host_view *v, const s
 	if (bpf_map_lookup_elem(dp->maps[DP_MAP_LINK], &ifindex, &row) < 0)
 		row = (struct k3c_link){ 0 };
 	before = row;
+	row.flags |= links_done(dp, ifindex);
 	if (dp->options.pod_nets[DP_V6].bits && links_accept_router_advertisements(l->ifindex, true))
 		row.flags |= K3C_LINK_RAISED_RA;
 	links_source(v, l, row.addr);
 	if (links_carries(l) && !dp->unsettled)
 		r = links_attach(dp, l, &row, err);
+	links_remember(dp, ifindex, row.flags);
 	if (row.flags && memcmp(&row, &before, sizeof(row)) != 0 &&
 	    bpf_map_update_elem(dp->maps[DP_MAP_LINK], &ifindex, &row, BPF_F_LOCK) < 0 && r == 0)
 		return err_set(err, -errno, "write %s: %s", maps_name(DP_MAP_LINK), strerror(errno));
@@ -386,8 +417,10 @@ static void links_forget_gone(struct dataplane *dp, const struct host_view *v)
 		if (!have)
 			gone[n++] = key;
 	}
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		bpf_map_delete_elem(fd, &gone[i]);
+		free(map_remove(&dp->link_flags, str_make((const char *)&gone[i], sizeof(gone[i]))));
+	}
 }
 
 /* A pod whose routes cannot be written keeps nothing else from working; drift tries again. */

@@ -23,17 +23,31 @@ static int nsid_seen(const struct nlmsghdr *h, void *arg)
 	return 0;
 }
 
-bool pod_nsid_begin(struct dataplane *dp, int ifindex)
+/* Negative: has none. */
+static int32_t nsid_of(struct dataplane *dp, int ifindex)
 {
 	struct nlmsghdr *h = nl_request(dp->nl, RTM_GETLINK, 0);
-	uint32_t key = (uint32_t)ifindex;
-	int32_t nsid = -1;
 	struct ifinfomsg *i = mnl_nlmsg_put_extra_header(h, sizeof(*i));
+	int32_t nsid = -1;
 
 	i->ifi_index = ifindex;
-	if (nl_query(dp->nl, nsid_seen, &nsid, NULL) < 0 || nsid < 0)
+	return nl_query(dp->nl, nsid_seen, &nsid, NULL) < 0 ? -1 : nsid;
+}
+
+/* True: it was another, or none. */
+static bool nsid_put(struct dataplane *dp, int ifindex)
+{
+	int32_t nsid = nsid_of(dp, ifindex), row;
+	uint32_t key = (uint32_t)ifindex;
+
+	if (nsid < 0 || (bpf_map_lookup_elem(dp->maps[DP_MAP_NSID], &key, &row) == 0 && row == nsid))
 		return false;
 	return bpf_map_update_elem(dp->maps[DP_MAP_NSID], &key, &nsid, BPF_ANY) == 0;
+}
+
+void pod_nsid_begin(struct dataplane *dp, int ifindex)
+{
+	(void)nsid_put(dp, ifindex);
 }
 
 void pod_nsid_forget(struct dataplane *dp, int ifindex)
@@ -68,11 +82,7 @@ uint32_t pod_nsid_repair(struct dataplane *dp)
 {
 	uint32_t n = nsid_prune(dp);
 
-	map_foreach(e, &dp->pods) {
-		uint32_t key = (uint32_t)((struct pod_state *)e->value)->ifindex, row;
-
-		if (bpf_map_lookup_elem(dp->maps[DP_MAP_NSID], &key, &row) < 0)
-			n += pod_nsid_begin(dp, (int)key);
-	}
+	map_foreach(e, &dp->pods)
+		n += nsid_put(dp, ((struct pod_state *)e->value)->ifindex);
 	return n;
 }

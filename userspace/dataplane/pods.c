@@ -423,6 +423,48 @@ static int pod_filters(struct dataplane *dp, int ifindex, struct err *err)
 	return r == -ENODEV ? 0 : r; /* its namespace is just being torn down */
 }
 
+/* Programs first: it is not up a moment without them. Its neighbours and routes went with it. */
+static int pod_up(struct dataplane *dp, const char *key, const struct pod_state *s, struct err *err)
+{
+	char name[IFNAMSIZ];
+	uint8_t mac[6];
+	int r = pod_filters(dp, s->ifindex, err);
+
+	if (r < 0)
+		return r;
+	pods_names(key, name, mac);
+	nl_put_link_up(dp->nl, s->ifindex, NULL, true);
+	for (int f = 0; f < DP_FAMILIES; f++) {
+		if (dp_addr_is_zero(&s->addrs[f]))
+			continue;
+		nl_put_neighbour(dp->nl, s->ifindex, &s->addrs[f], mac);
+		pod_put_route(dp, (enum dp_family)f, &s->addrs[f], s->ifindex);
+	}
+	r = nl_commit(dp->nl, err);
+	return r == -ENODEV ? 0 : r;
+}
+
+int pods_up(struct dataplane *dp, uint32_t *found, struct err *err)
+{
+	map_foreach(e, &dp->pods) {
+		const struct pod_state *s = e->value;
+		struct veth_look look;
+		char name[IFNAMSIZ];
+		uint8_t mac[6];
+		int r;
+
+		pods_names(e->key, name, mac);
+		look = veth_look(dp->nl, name);
+		if (!look.ifindex || look.ifindex != s->ifindex || look.up)
+			continue;
+		r = pod_up(dp, e->key, s, err);
+		if (r < 0)
+			return err_wrap(err, r, "pod %s", e->key);
+		(*found)++;
+	}
+	return 0;
+}
+
 /* One that cannot have them does not keep the others from theirs. */
 int pods_filters(struct dataplane *dp, struct err *err)
 {

@@ -257,6 +257,14 @@ static void adopt_anew(struct dataplane *dp)
 	}
 }
 
+static void adopt_down(struct dataplane *dp)
+{
+	_cleanup_err_ struct err err = ERR_INIT;
+
+	if (!dp->unsettled && pods_up(dp, &dp->links_drift.n[DP_DRIFT_LINK], &err) < 0)
+		log_warn("a link stays down error=\"%s\"", err_message(&err));
+}
+
 int pods_adopt(struct dataplane *dp, struct err *err)
 {
 	struct adoption a = { .dp = dp };
@@ -276,6 +284,7 @@ int pods_adopt(struct dataplane *dp, struct err *err)
 	if (r == 0 && dp->maps_anew)
 		adopt_anew(dp);
 	if (r == 0) {
+		adopt_down(dp);
 		(void)pod_netns_repair(dp);
 		pod_drops_prune(dp);
 		(void)pod_nsid_repair(dp);

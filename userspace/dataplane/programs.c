@@ -437,11 +437,15 @@ static int programs_attach_one(struct dataplane *dp, enum dp_program p, int cgro
 int programs_attach_cgroup(struct dataplane *dp, struct err *err)
 {
 	_cleanup_close_ int cgroup_fd = open(dp->cgroup2_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char links[DP_PATH_MAX];
 	struct stat st;
 	int r = 0;
 
+	snprintf(links, sizeof(links), "%s/links", dp->pin_dir);
 	if (cgroup_fd < 0 || fstat(cgroup_fd, &st) < 0)
 		return err_set(err, -errno, "%s: %s", dp->cgroup2_dir, strerror(errno));
+	if (mkdir(links, 0700) < 0 && errno != EEXIST) /* somebody took it away */
+		return err_set(err, -errno, "%s: %s", links, strerror(errno));
 	for (enum dp_program p = 0; r == 0 && p < DP_PROGRAM_COUNT; p++)
 		if (program_rows[p].attach_type >= 0)
 			r = programs_attach_one(dp, p, cgroup_fd, st.st_ino, err);

@@ -29,7 +29,10 @@ static int veth_seen(const struct nlmsghdr *h, void *arg)
 {
 	struct veth_look *l = arg;
 
-	l->ifindex = ((const struct ifinfomsg *)mnl_nlmsg_get_payload(h))->ifi_index;
+	const struct ifinfomsg *i = mnl_nlmsg_get_payload(h);
+
+	l->ifindex = i->ifi_index;
+	l->up = i->ifi_flags & IFF_UP;
 	mnl_attr_parse(h, sizeof(struct ifinfomsg), veth_attr, l);
 	return 0;
 }

@@ -2,6 +2,7 @@
 /* The veth pair of a pod: one end in its namespace, the other on the host. Inside the room only. Loop thread. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "userspace/dataplane/netlink.h"
@@ -14,6 +15,7 @@ extern const uint8_t veth_host_mac[6];
 struct veth_look {
 	int ifindex, peer;
 	uint8_t operstate;
+	bool up;
 };
 
 /* 0 fields: no such link. */
