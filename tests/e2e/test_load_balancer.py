@@ -159,6 +159,33 @@ class LoadBalancer(Case):
             self.assertNotRegex(self.node.k3c("status").stdout, rf"!! {port}/TCP")
         self.objects.delete(late)
 
+    def test_address_comes_and_goes(self):
+        """A Service's external address is the node's at times; the pod has the port at the others all along."""
+        extra, link = "198.51.100.7", self.outside.link
+        ip = lambda *argv: subprocess.run(["ip", *argv], check=True)
+        row = f"8899/TCP at {extra}: Service default/outer has it before pod default/web"
+        status = lambda: self.node.k3c("status").stdout
+        self.objects.create(service("outer", "other", 8899, type="ClusterIP", externalIPs=[extra]))
+        for kill in (False, True):
+            ip("addr", "add", f"{extra}/24", "dev", link)
+            wait_for("the row", lambda: row in status())
+            for flap in (False, True):
+                if flap:
+                    ip("link", "set", link, "down")
+                    ip("link", "set", link, "up")
+                for outside in (False, True):
+                    wait_for("the Service's answer", lambda: self.fetch(f"http://{extra}:8899/", outside) == "other")
+                    self.assertEqual(self.fetch(f"http://{self.address}:8899/", outside), "web")
+                self.assertIn(row, status())
+            if kill:
+                self.restart()
+                self.assertEqual(self.fetch(f"http://{extra}:8899/", True), "other")
+            ip("addr", "del", f"{extra}/24", "dev", link)
+            wait_for("the row to go", lambda: "!! 8899/TCP" not in status())
+            for outside in (False, True):
+                self.assertEqual(self.fetch(f"http://{self.address}:8899/", outside), "web")
+        self.objects.delete(service("outer"))
+
     def test_health_check_port(self):
         self.objects.create(service("local", "web", 8078, externalTrafficPolicy="Local"))
         self.wait_ingress("local", [self.address])
