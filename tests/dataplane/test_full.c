@@ -169,6 +169,8 @@ static void test_policies(void **state)
 	assert_int_equal(pressure_of("k3c_prefix").unwritten, 2);
 	ok(dataplane_policy_delete(world.dp, &p.pod, err));
 	assert_int_equal(pressure_of("k3c_prefix").unwritten, 1);
+	dataplane_pressure_pod(world.dp, "other", 3); /* was attached: the index of its link */
+	assert_int_equal(pressure_of("k3c_prefix").unwritten, 1);
 	dataplane_pressure_pod(world.dp, "uid", 0);
 	assert_int_equal(pressure_of("k3c_prefix").unwritten, 0);
 	dataplane_close(world.dp);

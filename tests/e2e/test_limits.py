@@ -219,6 +219,7 @@ class Limits(Case):
         for p in others:
             self.objects.merge(p, {"spec": {"ingress": []}})
         wait_for("the rest to be in force", lambda: self.blocks_in_force("guarded") == MINE * BLOCKS, every=0.5)
+        wait_for("nothing to be owed any more", lambda: "k3c_prefix" not in self.node.status()["refused"], every=0.5)
         self.assertNotRegex(self.node.k3c("status", check=False).stdout, r"Full +!! k3c_prefix")
         self.assertEqual(self.told(friend, address), b"default/guarded")
 

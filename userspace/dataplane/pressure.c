@@ -139,7 +139,7 @@ void pressure_outcome(struct dataplane *dp, enum pressure_for what, const void *
 	before = map_remove(&dp->unwritten, buf_str(&name));
 	if (before)
 		before->unwritten--;
-	if (r == 0)
+	if (r >= 0)
 		return;
 	map_put(&dp->unwritten, buf_str(&name), now);
 	now->unwritten++;

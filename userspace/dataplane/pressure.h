@@ -16,8 +16,8 @@ enum pressure_for {
 	PRESSURE_IDENTITY, /* struct k3c_addr */
 	PRESSURE_POD,      /* the pod's key */
 };
-/* What came of a try to write it: -ENOSPC, the last write to be refused was its; 0: it is there, or nobody wants it.
- * After other errors it is as it was. Loop thread. */
+/* What came of a try to write it: -ENOSPC, the last write to be refused was its; not negative: it is there, or nobody
+ * wants it. After other errors it is as it was. Loop thread. */
 void pressure_outcome(struct dataplane *dp, enum pressure_for what, const void *key, size_t len, int r);
 /* Of a map that is always written as a whole: so many are not in it now. Loop thread. */
 void pressure_unwritten(struct dataplane *dp, enum dp_map map, size_t n);
