@@ -20,6 +20,7 @@
 #include "userspace/dataplane/own.h"
 #include "userspace/dataplane/policy_state.h"
 #include "userspace/dataplane/sets_look.h"
+#include "userspace/dataplane/veth.h"
 
 #define DRIFT_PIECE 256 /* rows that are read in a turn of the loop */
 
@@ -305,6 +306,18 @@ static bool drift_is_pod_link(struct dataplane *dp, int ifindex)
 	return false;
 }
 
+/* Now: every link was down when it was made. */
+static bool drift_pod_is_down(struct dataplane *dp, int ifindex)
+{
+	struct veth_look look;
+	char name[IF_NAMESIZE];
+
+	if (!drift_is_pod_link(dp, ifindex) || !if_indextoname((unsigned)ifindex, name))
+		return false;
+	look = veth_look(dp->nl, name);
+	return look.ifindex == ifindex && !look.up;
+}
+
 static bool drift_is_our_link(struct dataplane *dp, int ifindex)
 {
 	uint32_t key = (uint32_t)ifindex;
@@ -337,7 +350,7 @@ bool drift_is_suspect(struct dataplane *dp, const struct nlmsghdr *h)
 		return m->rtm_type == RTN_UNREACHABLE || pods_has(dp, &r.dst) || own_has_route(dp, &r.dst);
 	case RTM_NEWLINK:
 		return mnl_nlmsg_get_payload_len(h) >= sizeof(*l) && !(l->ifi_flags & IFF_UP) &&
-		       drift_is_pod_link(dp, l->ifi_index);
+		       drift_pod_is_down(dp, l->ifi_index);
 	case RTM_DELQDISC:
 	case RTM_DELTFILTER:
 		return mnl_nlmsg_get_payload_len(h) >= sizeof(*t) && TC_H_MAJ(t->tcm_parent) == TC_H_MAJ(TC_H_CLSACT) &&
