@@ -28,6 +28,7 @@ MODULES = [
     "veth",         # pods' links
     "sch_ingress",  # clsact, where the packet programs are
     "cls_bpf",
+    "cls_u32",      # a stranger's filter
     "inet_diag", "tcp_diag", "udp_diag",  # sockets of backends that are gone are ended
     "overlay",      # containers' file systems
     "sch_fq",       # egress bandwidth
