@@ -263,7 +263,7 @@ class Table(Case):
               f"again, {refusals} foreign addresses refused, {len(wrong)} wrong", flush=True)
         self.assertEqual(wrong[:20], [])
         # Rare: what a busy machine lost.
-        self.assertLess(len(again), max(5, len(flows) // 40), [(f[0], *f[1:]) for f in again])
+        self.assertLess(len(again), max(5, len(flows) // 100), [(f[0], *f[1:]) for f in again])
 
     # ---- the tests ----
 

@@ -316,6 +316,8 @@ int pods_adopt(struct dataplane *dp, struct err *err);
 int pods_filters(struct dataplane *dp, struct err *err);
 /* Links that somebody took down are up again, and have what they lost by it; adds how many to *found. */
 int pods_up(struct dataplane *dp, uint32_t *found, struct err *err);
+/* Of a map whose keys are pods' links: takes away what is no pod's. Returns how many. */
+uint32_t pods_prune_rows(struct dataplane *dp, enum dp_map map);
 /* At a start: a link that takes none is removed, whoever attaches the pod makes another. */
 void pods_filters_or_none(struct dataplane *dp);
 void pods_forget(struct dataplane *dp);

@@ -6,7 +6,6 @@
 
 #include "bpf/include/event.h"
 #include "userspace/dataplane/internal.h"
-#include "userspace/dataplane/keys.h"
 
 bool pod_drops_begin(struct dataplane *dp, int ifindex)
 {
@@ -25,23 +24,7 @@ void pod_drops_forget(struct dataplane *dp, int ifindex)
 
 uint32_t pod_drops_prune(struct dataplane *dp)
 {
-	_cleanup_free_ uint32_t *gone = NULL;
-	uint32_t key;
-	size_t n = 0, cap = 0;
-
-	keys_foreach(dp->maps[DP_MAP_POD_DROP], key) {
-		bool keep = false;
-
-		map_foreach(e, &dp->pods)
-			keep = keep || ((struct pod_state *)e->value)->ifindex == (int)key;
-		if (keep)
-			continue;
-		mem_grow(gone, cap, n + 1);
-		gone[n++] = key;
-	}
-	for (size_t i = 0; i < n; i++)
-		bpf_map_delete_elem(dp->maps[DP_MAP_POD_DROP], &gone[i]);
-	return (uint32_t)n;
+	return pods_prune_rows(dp, DP_MAP_POD_DROP);
 }
 
 uint32_t pod_drops_repair(struct dataplane *dp)

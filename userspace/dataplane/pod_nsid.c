@@ -8,7 +8,6 @@
 #include <linux/rtnetlink.h>
 
 #include "userspace/dataplane/internal.h"
-#include "userspace/dataplane/keys.h"
 
 static int nsid_attr(const struct nlattr *attr, void *arg)
 {
@@ -57,30 +56,9 @@ void pod_nsid_forget(struct dataplane *dp, int ifindex)
 	(void)bpf_map_delete_elem(dp->maps[DP_MAP_NSID], &key);
 }
 
-static uint32_t nsid_prune(struct dataplane *dp)
-{
-	_cleanup_free_ uint32_t *gone = NULL;
-	uint32_t key;
-	size_t n = 0, cap = 0;
-
-	keys_foreach(dp->maps[DP_MAP_NSID], key) {
-		bool keep = false;
-
-		map_foreach(e, &dp->pods)
-			keep = keep || ((struct pod_state *)e->value)->ifindex == (int)key;
-		if (keep)
-			continue;
-		mem_grow(gone, cap, n + 1);
-		gone[n++] = key;
-	}
-	for (size_t i = 0; i < n; i++)
-		bpf_map_delete_elem(dp->maps[DP_MAP_NSID], &gone[i]);
-	return (uint32_t)n;
-}
-
 uint32_t pod_nsid_repair(struct dataplane *dp)
 {
-	uint32_t n = nsid_prune(dp);
+	uint32_t n = pods_prune_rows(dp, DP_MAP_NSID);
 
 	map_foreach(e, &dp->pods)
 		n += nsid_put(dp, ((struct pod_state *)e->value)->ifindex);

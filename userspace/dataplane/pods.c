@@ -19,6 +19,7 @@
 #include "userspace/base/encode.h"
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/keys.h"
 #include "userspace/dataplane/pods.h"
 #include "userspace/dataplane/veth.h"
 #include "userspace/dataplane/pressure.h"
@@ -399,6 +400,27 @@ int pods_endpoints(struct dataplane *dp, uint32_t *found, struct err *err)
 		}
 	}
 	return 0;
+}
+
+uint32_t pods_prune_rows(struct dataplane *dp, enum dp_map map)
+{
+	_cleanup_free_ uint32_t *gone = NULL;
+	uint32_t key;
+	size_t n = 0, cap = 0;
+
+	keys_foreach(dp->maps[map], key) {
+		bool keep = false;
+
+		map_foreach(e, &dp->pods)
+			keep = keep || ((struct pod_state *)e->value)->ifindex == (int)key;
+		if (keep)
+			continue;
+		mem_grow(gone, cap, n + 1);
+		gone[n++] = key;
+	}
+	for (size_t i = 0; i < n; i++)
+		bpf_map_delete_elem(dp->maps[map], &gone[i]);
+	return (uint32_t)n;
 }
 
 int dataplane_pod_each(struct dataplane *dp, dataplane_pod_fn *fn, void *arg, struct err *err)
