@@ -264,20 +264,29 @@ static void pressure_sticky(struct dataplane *dp, struct map *ret)
 		pressure_each(dp, DP_MAP_SERVICE, pressure_sticky_rows, ret, pressure_max(dp, DP_MAP_SERVICE));
 }
 
-static uint32_t pressure_live(struct dataplane *dp, enum dp_map m, const struct dp_map_info *info)
+static uint32_t pressure_live(struct dataplane *dp, enum dp_map m, uint32_t max)
 {
 	struct pressure_count c = { .map = m, .now = pressure_now() };
 
-	if (!info->entries)
-		return 0;
 	if (m == DP_MAP_AFFINITY)
 		pressure_sticky(dp, &c.sticky);
 	if (batch_each(dp->maps[m], pressure_count_rows, &c) < 0) {
 		c.live = 0;
-		pressure_each(dp, m, pressure_count_rows, &c, info->max_entries);
+		pressure_each(dp, m, pressure_count_rows, &c, max);
 	}
 	map_finish(&c.sticky);
 	return c.live;
+}
+
+/* Of a map that forgets, with so many entries in use. */
+static void pressure_seen(struct map_pressure *p, uint32_t live, uint32_t max)
+{
+	if (live < pressure_crowded(max)) {
+		p->full_since_ns = 0;
+	} else if (!p->full_since_ns) {
+		p->full_since_ns = pressure_now();
+		p->news = true;
+	}
 }
 
 /* ---- for others ---- */
@@ -292,7 +301,7 @@ int dataplane_pressure(struct dataplane *dp, struct dp_pressure *ret, size_t max
 		return r;
 	for (enum dp_map m = 0; m < DP_MAP_COUNT && m < n_maps && n < max; m++) {
 		struct map_pressure *p = &dp->pressure[m];
-		bool forgets = pressure_forgets(m), full = maps[m].entries >= maps[m].max_entries;
+		bool forgets = pressure_forgets(m);
 		struct dp_pressure *out = &ret[n];
 
 		if (!forgets && !pressure_refuses(m))
@@ -300,14 +309,10 @@ int dataplane_pressure(struct dataplane *dp, struct dp_pressure *ret, size_t max
 		*out = (struct dp_pressure){ .entries = maps[m].entries, .max_entries = maps[m].max_entries };
 		snprintf(out->name, sizeof(out->name), "%s", maps_name(m));
 		if (forgets) {
-			out->entries = pressure_live(dp, m, &maps[m]);
+			out->entries = maps[m].entries ? pressure_live(dp, m, out->max_entries) : 0;
 			out->forgets = true;
-			full = out->entries >= pressure_crowded(out->max_entries);
-		}
-		if (forgets && full && !p->full_since_ns) {
-			p->full_since_ns = pressure_now();
-			p->news = true;
-		} else if (!full) {
+			pressure_seen(p, out->entries, out->max_entries);
+		} else if (maps[m].entries < maps[m].max_entries) {
 			p->full_since_ns = 0;
 		}
 		out->refused = p->refused;
@@ -317,6 +322,16 @@ int dataplane_pressure(struct dataplane *dp, struct dp_pressure *ret, size_t max
 	}
 	*ret_n = n;
 	return 0;
+}
+
+void dataplane_pressure_look(struct dataplane *dp)
+{
+	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
+		uint32_t max = pressure_forgets(m) ? pressure_max(dp, m) : 0;
+
+		if (max)
+			pressure_seen(&dp->pressure[m], pressure_live(dp, m, max), max);
+	}
 }
 
 bool dataplane_pressure_news(struct dataplane *dp, struct dp_pressure *ret)

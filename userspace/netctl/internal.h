@@ -124,6 +124,7 @@ struct netctl {
 	struct net_model model;
 	bool policies_dirty; /* some pod of the model may be stale */
 	struct policy_sync policy;
+	struct loop_timer pressure_timer;
 	struct loop_timer policy_timer;
 	struct pod_addresses addresses;
 

@@ -12,6 +12,7 @@
 #include "userspace/netctl/internal.h"
 
 #define NETCTL_BOOT_NS (5 * 60 * NS_PER_S) /* what the host runs has been started when it is up so long */
+#define NETCTL_PRESSURE_NS (60 * NS_PER_S) /* between two looks at tables that nothing written here fills */
 
 /* Everything that changed in one turn of the loop is written once. */
 void netctl_schedule(struct netctl *nc)
@@ -44,6 +45,16 @@ void netctl_tell_pressure(struct netctl *nc)
 				       p.forgets ? "new ones push out the oldest"
 						 : "what does not fit is not installed");
 	}
+}
+
+/* Packets fill some tables, and no write here fails for it. */
+static void netctl_pressure_due(struct loop_timer *timer)
+{
+	struct netctl *nc = container_of(timer, struct netctl, pressure_timer);
+
+	dataplane_pressure_look(nc->dp);
+	netctl_tell_pressure(nc);
+	loop_timer_arm(nc->loop, timer, NETCTL_PRESSURE_NS);
 }
 
 static void netctl_sync(struct loop_defer *defer)
@@ -178,6 +189,7 @@ int netctl_create(struct loop *loop, struct registry *reg, struct dataplane *dp,
 	nc->api_port = options->api_port;
 	nc->boot_until_ns = NETCTL_BOOT_NS;
 	netctl_init_services(nc);
+	loop_timer_init(&nc->pressure_timer, netctl_pressure_due);
 	model_init(&nc->model);
 	policy_sync_init(&nc->policy, &nc->model, dp, nc->no_policy);
 	nc->policy.failed = netctl_policy_failed;
@@ -224,6 +236,7 @@ int netctl_start(struct netctl *nc, struct err *err)
 	if (r < 0)
 		return r;
 	gone_settle(nc);
+	loop_timer_arm(nc->loop, &nc->pressure_timer, NETCTL_PRESSURE_NS);
 	if (dataplane_links_fd(nc->dp) >= 0)
 		loop_poll(nc->loop, &nc->links_op, dataplane_links_fd(nc->dp), POLLIN, false, links_ready);
 	return 0;
@@ -236,6 +249,7 @@ void netctl_destroy(struct netctl *nc)
 	nc->destroying = true;
 	loop_cancel(nc->loop, &nc->links_op);
 	loop_defer_cancel(nc->loop, &nc->defer);
+	loop_timer_cancel(nc->loop, &nc->pressure_timer);
 	netctl_drift_stop(nc);
 	for (size_t i = 0; i < ARRAY_SIZE(nc->watches); i++)
 		if (nc->watches[i].fn)
