@@ -10,16 +10,19 @@
 #include "bpf/lib/packet_service.h"
 #include "bpf/lib/rate.h"
 
-/* Neighbours are fixed on both sides: no ARP, no neighbour discovery; what an interface says to its link on its own
- * is not worth counting. */
-static __always_inline int pod_other(struct __sk_buff *skb, const struct packet *p)
+/* What an interface says to its link on its own: there is nobody to hear it, and it is not worth counting. */
+static __always_inline bool pod_is_to_all(struct __sk_buff *skb)
 {
 	__u8 first = 0;
 
-	if (skb->protocol == bpf_htons(ETH_P_ARP) || skb->protocol == bpf_htons(ETH_P_IPV6))
-		return TC_ACT_SHOT;
 	bpf_skb_load_bytes(skb, 0, &first, 1);
-	if (first & 1)
+	return first & 1;
+}
+
+/* Neighbours are fixed on both sides: no ARP, no neighbour discovery. */
+static __always_inline int pod_other(struct __sk_buff *skb, const struct packet *p)
+{
+	if (skb->protocol == bpf_htons(ETH_P_ARP) || skb->protocol == bpf_htons(ETH_P_IPV6) || pod_is_to_all(skb))
 		return TC_ACT_SHOT;
 	return pod_drop(skb, p, K3C_DROP_UNSUPPORTED, skb->ifindex, 0, 0);
 }
@@ -104,8 +107,10 @@ int pod_in(struct __sk_buff *skb)
 	if (kind == PACKET_MALFORMED)
 		return pod_drop(skb, &p, K3C_DROP_MALFORMED, skb->ifindex, 0, 0);
 	to = bpf_map_lookup_elem(&k3c_endpoint, &p.dst);
+	/* No address of the pod that is here, or one whose row somebody took away: nothing says who may send to it. */
 	if (!to || to->ifindex != skb->ifindex)
-		return TC_ACT_OK;
+		return pod_is_to_all(skb) ? TC_ACT_SHOT
+					  : pod_drop(skb, &p, K3C_DROP_UNKNOWN_ADDRESS, skb->ifindex, 0, 0);
 	from = bpf_map_lookup_elem(&k3c_endpoint, &p.src);
 	/* A pod's packets for a pod never come this way. */
 	if (from && from->ifindex && !from_host)

@@ -66,6 +66,7 @@ enum k3c_drop_reason {
 	K3C_DROP_SOURCE_RANGE,
 	K3C_DROP_RATE_INGRESS, /* more than a pod may receive */
 	K3C_DROP_RATE_EGRESS,
+	K3C_DROP_UNKNOWN_ADDRESS, /* at a pod's link, and not the pod's, or nothing is known of it (any more) */
 	K3C_DROP_MAX,
 };
 

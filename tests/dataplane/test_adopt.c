@@ -30,6 +30,8 @@ static void policy(bool isolated)
 
 static int setup(void **state)
 {
+	route_in(world.outside, "10.42.0.0", 16, NODE_IP, NULL);
+	route_in(world.outside, "fd42::", 64, NODE_IP6, NULL);
 	pod_make_dual(&a, "pod-a", a_text[DP_V4], a_text[DP_V6], 100);
 	pod_make_dual(&b, "pod-b", b_text[DP_V4], b_text[DP_V6], 200);
 	policy(true);
@@ -92,7 +94,32 @@ static void expect_drop(int f)
 	close(server);
 }
 
-/* What was begun while nobody judged is judged too. */
+static void open_readonly(void)
+{
+	ok(dataplane_open_readonly(world.pin_dir, &world.dp, err));
+}
+
+/* From another pod, from the host (whom no policy keeps out of a pod that is known) and from outside. */
+static void expect_closed(int f)
+{
+	const int from[] = { a.ns, world_host_ns(), world.outside };
+	int server = server_in(b.ns, SOCK_DGRAM, b_text[f], 82);
+
+	for (size_t i = 0; i < ARRAY_SIZE(from); i++) {
+		uint64_t before = drops("unknown-address");
+		int client;
+
+		assert_int_equal(client_in(from[i], SOCK_DGRAM, b_text[f], 82, &client), 0);
+		assert_int_equal(send(client, "?", 1, MSG_NOSIGNAL), 1);
+		await_drop("unknown-address", before);
+		assert_false(readable(server, 0));
+		close(client);
+	}
+	close(server);
+}
+
+/* Nobody may send to it while nobody says who may; its other family goes on as it is. What was begun meanwhile is
+ * judged too. */
 static void test_one_family(void **state)
 {
 	int f = *(const int *)*state, server, client;
@@ -103,9 +130,15 @@ static void test_one_family(void **state)
 	expect_drop(f);
 	take_row_of_b(f);
 	close_world();
+	open_readonly();
+	expect_drop(!f);
+	expect_closed(f);
 	server = server_in(b.ns, SOCK_DGRAM, b_text[f], 81);
 	assert_int_equal(client_in(a.ns, SOCK_DGRAM, b_text[f], 81, &client), 0);
-	pass_bytes(client, server, "nobody judges");
+	before = drops("unknown-address");
+	assert_int_equal(send(client, "begun", 5, MSG_NOSIGNAL), 5);
+	await_drop("unknown-address", before);
+	close_world();
 	world_open();
 	dataplane_policy_settle(world.dp);
 	assert_true(row_of_b(f, &one));

@@ -34,6 +34,7 @@ static const char *const drop_names[K3C_DROP_MAX] = {
 	[K3C_DROP_UNSUPPORTED] = "unsupported-protocol",
 	[K3C_DROP_RATE_INGRESS] = "rate-ingress",
 	[K3C_DROP_RATE_EGRESS] = "rate-egress",
+	[K3C_DROP_UNKNOWN_ADDRESS] = "unknown-address",
 	[K3C_DROP_SOURCE_RANGE] = "source-range",
 };
 
@@ -53,8 +54,11 @@ int dataplane_drops(struct dataplane *dp, struct dp_drop *ret, size_t max, size_
 	values = mem_new_array(struct k3c_drop, (size_t)cpus);
 	for (uint32_t reason = 1; reason < K3C_DROP_MAX && n < max; reason++) {
 		struct dp_drop *d = &ret[n];
+		int r = bpf_map_lookup_elem(dp->maps[DP_MAP_DROP], &reason, values);
 
-		if (bpf_map_lookup_elem(dp->maps[DP_MAP_DROP], &reason, values) < 0)
+		if (r < 0 && errno == ENOENT)
+			break; /* of a build that knows fewer reasons */
+		if (r < 0)
 			return err_set(err, -errno, "read %s: %s", maps_name(DP_MAP_DROP), strerror(errno));
 		*d = (struct dp_drop){ .reason = drop_names[reason] };
 		for (int i = 0; i < cpus; i++) {
