@@ -62,7 +62,7 @@ static __always_inline enum service_step service_new_flow(struct __sk_buff *skb,
 		/* The stack refuses for the node, and knows no way to services that are not there. */
 		if (!service_is_of_net(p) && !node_has(&p->dst))
 			return SERVICE_DROP;
-		drop_count(K3C_DROP_NO_BACKEND, skb->len);
+		drop_packet(skb, p, K3C_DROP_NO_BACKEND, 0, 0); /* counted and told */
 		return SERVICE_PASS;
 	case LB_DENIED:
 		*ret_reason = K3C_DROP_SOURCE_RANGE;
