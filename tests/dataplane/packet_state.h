@@ -4,6 +4,7 @@
  * node's link `up0` are there for all cases; everything else is forgotten when the next one begins. */
 #pragma once
 
+#include "tests/dataplane/packet_events.h"
 #include "tests/dataplane/packet_flows.h"
 
 /* ---- services ---- */
@@ -380,6 +381,7 @@ static const struct {
 	{ "listens", state_listens },
 	{ "connected", state_connected },
 	{ "stranger", state_stranger },
+	{ "monitor", events_monitor },
 };
 
 static inline bool state_step(struct packet_state *s, struct pt_words *w)

@@ -5,6 +5,7 @@
 #include <bpf/bpf.h>
 
 #include "bpf/include/endpoint.h"
+#include "bpf/include/own.h"
 #include "bpf/include/rate.h"
 #include "tests/dataplane/packet_text.h"
 #include "tests/dataplane/world.h"
@@ -131,12 +132,26 @@ static inline int state_pod(struct packet_state *s, const char *word)
 	return 0;
 }
 
+/* Where the host's own packets for services enter; 0: there is no such link, for want of a service of SCTP. */
+static inline uint32_t state_own(struct packet_state *s)
+{
+	struct k3c_own own;
+	uint32_t zero = 0;
+
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_OWN], &zero, &own), 0);
+	if (!own.ifindex)
+		state_fail(s, "no service of SCTP, so no link of the host's own");
+	return own.ifindex;
+}
+
 static inline uint32_t state_link(struct packet_state *s, const char *word)
 {
 	uint32_t index;
 
 	if (word[0] >= 'a' && word[0] < 'a' + STATE_PODS && !word[1])
 		return (uint32_t)state_pods[word[0] - 'a'].ifindex;
+	if (strcmp(word, "own") == 0)
+		return state_own(s);
 	index = if_nametoindex(word);
 	if (!index)
 		state_fail(s, "no link: %s", word);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every case of every file in tests/dataplane/packets (see README there) through the real programs with
- * BPF_PROG_TEST_RUN: verdict, bytes, what is counted, what is remembered. packets/branches lists the outcomes that each
- * program has; one that no case reaches fails the test, and so does one that is not listed. */
+ * BPF_PROG_TEST_RUN: verdict, bytes, what is counted, told and remembered. packets/branches lists the outcomes that
+ * each program has; one that no case reaches fails the test, and so does one that is not listed. */
 #include "tests/dataplane/world.h"
 
 #include <bpf/bpf.h>
@@ -41,6 +41,7 @@ struct run {
 	/* how the next packets come */
 	enum dp_program program;
 	bool has_program, xdp;
+	size_t skip; /* bytes of the link header that the program does not get */
 	struct __sk_buff ctx;
 	/* the last packet */
 	struct pt_packet in;
@@ -49,6 +50,7 @@ struct run {
 	uint64_t tstamp;
 	char reason[32]; /* counted; empty: none */
 	uint64_t bytes;  /* counted for it */
+	struct packet_events events;
 	struct k3c_pod_drop lost[STATE_PODS];
 	bool open; /* sent, and its verdict not judged yet */
 	bool judged, out_judged;
@@ -86,22 +88,25 @@ static void send_packet(struct run *r)
 	struct xdp_md xdp = { .data_end = (uint32_t)r->in.n, .ingress_ifindex = r->ctx.ifindex };
 	struct __sk_buff ctx = r->ctx;
 	size_t n;
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = in + 2, .data_size_in = (uint32_t)r->in.n, .data_out = r->out,
-		    .data_size_out = sizeof(r->out), .ctx_in = r->xdp ? (void *)&xdp : (void *)&ctx,
-		    .ctx_size_in = r->xdp ? sizeof(xdp) : sizeof(ctx), .ctx_out = r->xdp ? NULL : &ctx,
-		    .ctx_size_out = r->xdp ? 0 : sizeof(ctx), .repeat = 1);
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = in + 2 + r->skip, .data_size_in = (uint32_t)(r->in.n - r->skip),
+		    .data_out = r->out + r->skip, .data_size_out = (uint32_t)(sizeof(r->out) - r->skip),
+		    .ctx_in = r->xdp ? (void *)&xdp : (void *)&ctx, .ctx_size_in = r->xdp ? sizeof(xdp) : sizeof(ctx),
+		    .ctx_out = r->xdp ? NULL : &ctx, .ctx_size_out = r->xdp ? 0 : sizeof(ctx), .repeat = 1);
 
 	memcpy(in + 2, r->in.bytes, r->in.n);
+	memcpy(r->out, r->in.bytes, r->skip);
 	for (int i = 0; i < STATE_PODS; i++)
 		state_rate(i, &r->state.rate_before[i]);
 	counters(before, &n);
 	pod_drops(lost);
+	events_before(&r->events);
 	r->state.before_ns = state_now();
 	if (bpf_prog_test_run_opts(world.dp->programs[r->program], &opts) < 0) {
 		state_fail(&r->state, "test run: %s", strerror(errno));
 		return;
 	}
 	r->state.after_ns = state_now();
+	events_after(&r->events);
 	counters(after, &n);
 	pod_drops(r->lost);
 	for (int i = 0; i < STATE_PODS; i++) {
@@ -119,7 +124,7 @@ static void send_packet(struct run *r)
 				 r->reason[0] ? "+" : "", after[i].reason);
 	}
 	r->verdict = opts.retval;
-	r->out_len = opts.data_size_out;
+	r->out_len = opts.data_size_out + (uint32_t)r->skip;
 	r->mark = ctx.mark;
 	r->tstamp = ctx.tstamp;
 	r->open = true;
@@ -177,6 +182,9 @@ static void settle(struct run *r)
 		pt_equal(&r->in, r->out, r->out_len, text, sizeof(text));
 		state_fail(&r->state, "the packet was changed: %s", text);
 	}
+	/* pod_pace only counts */
+	if (r->program != DP_PROGRAM_POD_PACE)
+		events_settle(&r->state, &r->events, r->reason);
 }
 
 /* ---- steps ---- */
@@ -194,6 +202,7 @@ static void step_run(struct run *r, struct pt_words *w)
 		return;
 	}
 	r->xdp = is_xdp(r->program);
+	r->skip = r->program == DP_PROGRAM_HOST_L3_IN || r->program == DP_PROGRAM_HOST_L3_OUT ? 14 : 0;
 	r->ctx = (struct __sk_buff){ .ifindex = state_link(&r->state, w->at[2]) };
 	for (size_t i = 3; i + 1 < w->n; i += 2) {
 		if (strcmp(w->at[i], "from") == 0)
@@ -248,7 +257,7 @@ static bool counts_for_pods(const struct run *r)
 {
 	return r->program == DP_PROGRAM_POD_OUT || r->program == DP_PROGRAM_POD_PASS ||
 	       r->program == DP_PROGRAM_POD_IN || r->program == DP_PROGRAM_SERVICE_OUT ||
-	       r->program == DP_PROGRAM_SERVICE_BACK;
+	       r->program == DP_PROGRAM_SERVICE_BACK || r->program == DP_PROGRAM_OWN_IN;
 }
 
 /* Of whom: one pod's row, under the reason; all bytes. `of`: that pod; NULL: any. */
@@ -322,6 +331,22 @@ static void step_departs(struct run *r, struct pt_words *w)
 			   (unsigned long long)want);
 }
 
+static void step_tells(struct run *r, struct pt_words *w)
+{
+	if (!r->open)
+		state_fail(&r->state, "nothing was sent");
+	else
+		events_tells(&r->state, &r->events, w, r->ctx.ifindex, r->in.n - r->skip);
+}
+
+static void step_counts(struct run *r, struct pt_words *w)
+{
+	if (!r->open)
+		state_fail(&r->state, "nothing was sent");
+	else
+		events_counts(&r->state, &r->events, w);
+}
+
 typedef void step_fn(struct run *r, struct pt_words *w);
 
 static const struct {
@@ -331,7 +356,7 @@ static const struct {
 	{ "out", step_out },          { "pass", step_verdict },     { "drop", step_verdict },
 	{ "redirect", step_verdict }, { "transmit", step_verdict }, { "next", step_verdict },
 	{ "mark", step_mark },        { "run", step_run },          { "in", step_in },
-	{ "departs", step_departs },
+	{ "departs", step_departs },  { "tells", step_tells },      { "counts", step_counts },
 };
 
 static void step(struct run *r, struct pt_words *w)
@@ -380,6 +405,7 @@ static void run_file(const char *dir, const char *name)
 			inside = true;
 			text[strcspn(text, "\n")] = 0;
 			state_begin(&r.state, name, text + 5);
+			events_begin();
 			r = (struct run){ .state = r.state };
 			n_cases++;
 			continue;
@@ -477,6 +503,7 @@ static int tests(void)
 	world_uplink();
 	state_open();
 	r = cmocka_run_group_tests(all, NULL, NULL);
+	events_end();
 	state_close();
 	return r;
 }
