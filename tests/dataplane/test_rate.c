@@ -4,6 +4,8 @@
 #include "tests/dataplane/world.h"
 
 #include <bpf/bpf.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
 
 #include "bpf/include/endpoint.h"
 #include "bpf/include/rate.h"
@@ -12,6 +14,7 @@
 #include "userspace/dataplane/rates.h"
 
 #define NS_PER_S 1000000000LL
+#define TEST_PROTO 253 /* for experiments, RFC 3692 */
 
 static struct test_pod a, b;
 
@@ -238,12 +241,83 @@ static void test_taken_away(void **state)
 	talk();
 }
 
+static void await_paid(const struct test_pod *p, uint64_t before)
+{
+	struct timespec pause = { .tv_nsec = 2000000 };
+	struct k3c_rate row;
+
+	for (int i = 0; i < WORLD_WAIT_MS / 2; i++) {
+		assert_true(row_of(p, &row));
+		if (row.limit[DP_EGRESS].paid_ns > before)
+			return;
+		nanosleep(&pause, NULL);
+	}
+	fail_msg("nothing was paid");
+}
+
+/* With another pod's address, as who may send raw packets can. */
+static void send_as(int ns, const char *from, const char *to)
+{
+	struct {
+		union {
+			struct iphdr v4;
+			struct ipv6hdr v6;
+		} ip;
+		uint8_t data[SHAPED_BYTES];
+	} p = { 0 };
+	union any_addr src = any_of(from, 0), dst = any_of(to, 0);
+	bool v6 = text_is_v6(to);
+	size_t head = v6 ? sizeof(p.ip.v6) : sizeof(p.ip.v4);
+	int fd = sock_in_domain(ns, v6 ? AF_INET6 : AF_INET, SOCK_RAW, IPPROTO_RAW);
+
+	if (v6) {
+		p.ip.v6 = (struct ipv6hdr){ .version = 6, .payload_len = htons(SHAPED_BYTES), .nexthdr = TEST_PROTO };
+		p.ip.v6.hop_limit = 64;
+		memcpy(&p.ip.v6.saddr, &src.v6.sin6_addr, sizeof(p.ip.v6.saddr));
+		memcpy(&p.ip.v6.daddr, &dst.v6.sin6_addr, sizeof(p.ip.v6.daddr));
+	} else {
+		p.ip.v4 = (struct iphdr){ .version = 4, .ihl = 5, .ttl = 64, .protocol = TEST_PROTO };
+		p.ip.v4.saddr = src.v4.sin_addr.s_addr;
+		p.ip.v4.daddr = dst.v4.sin_addr.s_addr;
+	}
+	if (sendto(fd, &p, head + SHAPED_BYTES, 0, &dst.sa, any_len(&dst)) < 0)
+		fail_msg("send as %s: %s", from, strerror(errno));
+	close(fd);
+}
+
+/* It spends nobody's limit: neither the other's, nor does its own pay for what goes nowhere. */
+static void test_spoofed(void **state)
+{
+	const char *const from[DP_FAMILIES] = { a.addr, a.addr6 }, *const to[DP_FAMILIES] = { OUTSIDE_IP, OUTSIDE_IP6 };
+	struct k3c_rate row_a, row_b, row;
+
+	ok(dataplane_pod_bandwidth(world.dp, a.key, 0, SHAPED_BITS_S, err));
+	ok(dataplane_pod_bandwidth(world.dp, b.key, 0, SHAPED_BITS_S, err));
+	for (int f = 0; f < DP_FAMILIES; f++) {
+		uint64_t before = drops("spoofed-source");
+
+		assert_true(row_of(&a, &row_a) && row_of(&b, &row_b));
+		send_as(b.ns, from[f], to[f]);
+		await_drop("spoofed-source", before);
+		assert_true(row_of(&a, &row));
+		assert_memory_equal(&row, &row_a, sizeof(row));
+		assert_true(row_of(&b, &row));
+		assert_memory_equal(&row, &row_b, sizeof(row));
+		/* with its own it pays */
+		send_as(a.ns, from[f], to[f]);
+		await_paid(&a, row_a.limit[DP_EGRESS].paid_ns);
+	}
+	ok(dataplane_pod_bandwidth(world.dp, b.key, 0, 0, err));
+	ok(dataplane_pod_bandwidth(world.dp, a.key, 0, 0, err));
+}
+
 static int tests(void)
 {
 	const struct CMUnitTest all[] = {
 		cmocka_unit_test(test_life),
 		cmocka_unit_test(test_shaped),
 		cmocka_unit_test(test_taken_away),
+		cmocka_unit_test(test_spoofed),
 		cmocka_unit_test(test_gone_with_the_pod),
 		cmocka_unit_test(test_excess_is_dropped),
 	};

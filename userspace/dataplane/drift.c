@@ -75,16 +75,22 @@ static int drift_programs(struct dataplane *dp, struct dp_drift *add, struct err
 
 struct filter_look {
 	uint32_t ids[2]; /* any of them will do */
+	uint32_t classid;
 	bool found;
+};
+
+struct filter_attrs {
+	uint32_t id, classid;
 };
 
 static int filter_option(const struct nlattr *attr, void *arg)
 {
-	struct filter_look *l = arg;
+	struct filter_attrs *f = arg;
 
-	if (mnl_attr_get_type(attr) == TCA_BPF_ID && mnl_attr_get_u32(attr) &&
-	    (mnl_attr_get_u32(attr) == l->ids[0] || mnl_attr_get_u32(attr) == l->ids[1]))
-		l->found = true;
+	if (mnl_attr_get_type(attr) == TCA_BPF_ID)
+		f->id = mnl_attr_get_u32(attr);
+	if (mnl_attr_get_type(attr) == TCA_BPF_CLASSID)
+		f->classid = mnl_attr_get_u32(attr);
 	return MNL_CB_OK;
 }
 
@@ -97,14 +103,20 @@ static int filter_attr(const struct nlattr *attr, void *arg)
 
 static int filter_seen(const struct nlmsghdr *h, void *arg)
 {
-	mnl_attr_parse(h, sizeof(struct tcmsg), filter_attr, arg);
+	struct filter_look *l = arg;
+	struct filter_attrs f = { 0 };
+
+	mnl_attr_parse(h, sizeof(struct tcmsg), filter_attr, &f);
+	if (f.id && (f.id == l->ids[0] || f.id == l->ids[1]) && f.classid == l->classid)
+		l->found = true;
 	return 0;
 }
 
 bool drift_has_filter_at(struct dataplane *dp, struct nl *nl, int ifindex, bool ingress, enum dp_program a,
-			 enum dp_program b)
+			 enum dp_program b, uint32_t classid)
 {
-	struct filter_look l = { .ids = { programs_id(dp->programs[a]), programs_id(dp->programs[b]) } };
+	struct filter_look l = { .ids = { programs_id(dp->programs[a]), programs_id(dp->programs[b]) },
+				 .classid = classid };
 	struct nlmsghdr *h = nl_request(nl, RTM_GETTFILTER, NLM_F_DUMP);
 	struct tcmsg *t = mnl_nlmsg_put_extra_header(h, sizeof(*t));
 
@@ -116,7 +128,7 @@ bool drift_has_filter_at(struct dataplane *dp, struct nl *nl, int ifindex, bool 
 
 static bool drift_has_filter(struct dataplane *dp, int ifindex, bool ingress, enum dp_program a, enum dp_program b)
 {
-	return drift_has_filter_at(dp, dp->nl, ifindex, ingress, a, b);
+	return drift_has_filter_at(dp, dp->nl, ifindex, ingress, a, b, 0);
 }
 
 static bool drift_link_exists(int ifindex)

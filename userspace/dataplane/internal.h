@@ -349,7 +349,7 @@ void rates_forget(struct dataplane *dp, int host);
 uint32_t rates_adopt(struct dataplane *dp);
 /* drift.c: one of these two programs is on that side of the link, in whatever namespace `nl` is of. */
 bool drift_has_filter_at(struct dataplane *dp, struct nl *nl, int ifindex, bool ingress, enum dp_program a,
-			 enum dp_program b);
+			 enum dp_program b, uint32_t classid);
 /* After a restart: what the rows say is what was wanted. */
 void rates_take_over(struct dataplane *dp);
 /* Rows and flags of pods are what was last wanted again; *found: how many were not. */

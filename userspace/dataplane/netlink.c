@@ -264,7 +264,7 @@ static uint32_t nl_tc_parent(bool ingress)
 	return TC_H_MAKE(TC_H_CLSACT, ingress ? TC_H_MIN_INGRESS : TC_H_MIN_EGRESS);
 }
 
-void nl_put_filter(struct nl *nl, int ifindex, bool ingress, int program_fd, const char *name)
+void nl_put_filter_classid(struct nl *nl, int ifindex, bool ingress, int program_fd, const char *name, uint32_t classid)
 {
 	struct nlmsghdr *h;
 	struct nlattr *nest;
@@ -277,7 +277,14 @@ void nl_put_filter(struct nl *nl, int ifindex, bool ingress, int program_fd, con
 	mnl_attr_put_u32(h, TCA_BPF_FD, (uint32_t)program_fd);
 	mnl_attr_put_strz(h, TCA_BPF_NAME, name);
 	mnl_attr_put_u32(h, TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT);
+	if (classid)
+		mnl_attr_put_u32(h, TCA_BPF_CLASSID, classid);
 	mnl_attr_nest_end(h, nest);
+}
+
+void nl_put_filter(struct nl *nl, int ifindex, bool ingress, int program_fd, const char *name)
+{
+	nl_put_filter_classid(nl, ifindex, ingress, program_fd, name, 0);
 }
 
 void nl_put_filter_delete(struct nl *nl, int ifindex, bool ingress)

@@ -37,6 +37,9 @@ int nl_query(struct nl *nl, nl_fn *fn, void *arg, struct err *err);
 
 void nl_put_clsact(struct nl *nl, int ifindex, int ignored);
 void nl_put_filter(struct nl *nl, int ifindex, bool ingress, int program_fd, const char *name);
+/* `classid`: the program reads its lower half in skb->tc_classid; 0: none. */
+void nl_put_filter_classid(struct nl *nl, int ifindex, bool ingress, int program_fd, const char *name,
+			   uint32_t classid);
 void nl_put_filter_delete(struct nl *nl, int ifindex, bool ingress);
 void nl_put_clsact_delete(struct nl *nl, int ifindex);
 void nl_put_link_up(struct nl *nl, int ifindex, const char *alias, bool no_ipv6_address);

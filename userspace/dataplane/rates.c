@@ -50,8 +50,8 @@ void rates_put_fq(struct nl *inner, int ifindex, bool wanted)
 		mnl_attr_put_strz(h, TCA_KIND, "fq");
 }
 
-/* 1: paced; 0: this kernel has no fq. */
-static int rates_pace(struct dataplane *dp, struct nl *inner, int peer, struct err *err)
+/* 1: paced; 0: this kernel has no fq. The program is told whose pod it runs in: the packet's address may be any. */
+static int rates_pace(struct dataplane *dp, struct nl *inner, int host, int peer, struct err *err)
 {
 	static bool told;
 	struct err why = ERR_INIT;
@@ -71,7 +71,8 @@ static int rates_pace(struct dataplane *dp, struct nl *inner, int peer, struct e
 	if (r < 0)
 		return err_set(err, r, "fq on the pod's link: %s", strerror(-r));
 	nl_put_clsact(inner, peer, EEXIST);
-	nl_put_filter(inner, peer, false, dp->programs[DP_PROGRAM_POD_PACE], programs_name(DP_PROGRAM_POD_PACE));
+	nl_put_filter_classid(inner, peer, false, dp->programs[DP_PROGRAM_POD_PACE], programs_name(DP_PROGRAM_POD_PACE),
+			      (uint32_t)host);
 	r = nl_commit(inner, err);
 	return r < 0 ? r : 1;
 }
@@ -122,7 +123,7 @@ int rates_set(struct dataplane *dp, struct nl *inner, int host, int peer, uint64
 
 	before = row;
 	if (egress_bits_s) {
-		r = rates_pace(dp, inner, peer, err);
+		r = rates_pace(dp, inner, host, peer, err);
 		limits.paced = r > 0 ? (uint32_t)peer : 0;
 	} else if (before.paced) {
 		r = rates_unpace(inner, peer, err);
@@ -258,7 +259,7 @@ static int rates_queue_seen(const struct nlmsghdr *h, void *arg)
 }
 
 /* The pod's end has the queue and the program that tells it when. */
-static bool rates_is_paced(struct dataplane *dp, struct nl *inner, int peer)
+static bool rates_is_paced(struct dataplane *dp, struct nl *inner, int host, int peer)
 {
 	struct rates_queue q = { .ifindex = peer };
 	struct nlmsghdr *h = nl_request(inner, RTM_GETQDISC, NLM_F_DUMP);
@@ -266,7 +267,7 @@ static bool rates_is_paced(struct dataplane *dp, struct nl *inner, int peer)
 
 	t->tcm_family = AF_UNSPEC;
 	return nl_query(inner, rates_queue_seen, &q, NULL) == 0 && q.fq &&
-	       drift_has_filter_at(dp, inner, peer, false, DP_PROGRAM_POD_PACE, DP_PROGRAM_POD_PACE);
+	       drift_has_filter_at(dp, inner, peer, false, DP_PROGRAM_POD_PACE, DP_PROGRAM_POD_PACE, (uint32_t)host);
 }
 
 /* How many had to. */
@@ -276,8 +277,8 @@ static uint32_t rates_pace_again(struct dataplane *dp, const struct pod_state *s
 	uint32_t n = 0;
 	int peer;
 
-	if (rates_inside(s, &inner, &peer, NULL) == 0 && !rates_is_paced(dp, inner, peer))
-		n = rates_pace(dp, inner, peer, NULL) > 0;
+	if (rates_inside(s, &inner, &peer, NULL) == 0 && !rates_is_paced(dp, inner, s->ifindex, peer))
+		n = rates_pace(dp, inner, s->ifindex, peer, NULL) > 0;
 	nl_close(inner);
 	return n;
 }
