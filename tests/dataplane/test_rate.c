@@ -175,6 +175,49 @@ static void test_shaped(void **state)
 	shaped();
 }
 
+static void owe_for_ever(uint32_t key, enum dp_direction d)
+{
+	struct k3c_rate row;
+
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_RATE], &key, &row), 0);
+	row.limit[d].paid_ns = (uint64_t)clock_monotonic_ns() + 3600 * (uint64_t)NS_PER_S;
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_RATE], &key, &row, BPF_ANY), 0);
+}
+
+static uint32_t limits_found(void);
+
+/* What no program can have written: the pod is silent until a look finds it. What they do write is left alone. */
+static void test_owing_for_ever(void **state)
+{
+	uint32_t key = (uint32_t)a.ifindex;
+	struct k3c_rate row;
+
+	ok(dataplane_pod_bandwidth(world.dp, a.key, 8000000, 8000000, err));
+	for (int d = 0; d < 2; d++) {
+		owe_for_ever(key, (enum dp_direction)d);
+		assert_int_equal(limits_found(), 1);
+		assert_int_equal(limits_found(), 0);
+		talk();
+		/* where nobody was there */
+		owe_for_ever(key, (enum dp_direction)d);
+		dataplane_close(world.dp);
+		world_open();
+		talk();
+		assert_int_equal(limits_found(), 0);
+	}
+	assert_true(row_of(&a, &row));
+	row.limit[DP_EGRESS].paid_ns = (uint64_t)clock_monotonic_ns() + NS_PER_S;
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_RATE], &key, &row, BPF_ANY), 0);
+	assert_int_equal(limits_found(), 0);
+	/* by a limit that was far lower */
+	ok(dataplane_pod_bandwidth(world.dp, a.key, 1000, 1000, err));
+	owe_for_ever(key, DP_EGRESS);
+	assert_int_equal(limits_found(), 0);
+	ok(dataplane_pod_bandwidth(world.dp, a.key, 0, 8000000, err));
+	talk();
+	ok(dataplane_pod_bandwidth(world.dp, a.key, 0, 0, err));
+}
+
 /* How many limits a look finds other than they were written. */
 static uint32_t limits_found(void)
 {
@@ -317,6 +360,7 @@ static int tests(void)
 		cmocka_unit_test(test_life),
 		cmocka_unit_test(test_shaped),
 		cmocka_unit_test(test_taken_away),
+		cmocka_unit_test(test_owing_for_ever),
 		cmocka_unit_test(test_spoofed),
 		cmocka_unit_test(test_gone_with_the_pod),
 		cmocka_unit_test(test_excess_is_dropped),

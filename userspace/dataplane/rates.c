@@ -3,6 +3,7 @@
  * leave; where the kernel has no fq, and for what a pod receives, programs at the host's end drop what is too much.
  * The row is there before the endpoint's flags point to it, and goes after them. Loop thread. */
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/pkt_sched.h>
@@ -12,6 +13,7 @@
 #include "bpf/include/endpoint.h"
 #include "bpf/include/policy.h"
 #include "bpf/include/rate.h"
+#include "userspace/base/clock.h"
 #include "userspace/base/log.h"
 #include "userspace/dataplane/internal.h"
 #include "userspace/dataplane/keys.h"
@@ -25,6 +27,27 @@
 #define RATES_BURST_NS (RATES_NS_PER_S / 4)
 #define RATES_BURST_BYTES 131072ull
 
+/* More than any packet takes of a limit: 512 KiB are the most that the kernel hands on at once, and each of its
+ * segments has headers. */
+#define RATES_PACKET_BYTES_MAX (1ull << 20)
+
+static uint64_t rates_time_ns(uint64_t bytes, uint64_t bits_s)
+{
+	return bytes * 8 * RATES_NS_PER_S / bits_s;
+}
+
+/* Programs never owe more than what waits at the pod's end and a packet of each processor. Whatever is beyond that is
+ * of somebody else, or of a limit that was far lower: the pod would be silent until then. */
+static bool rates_owes_too_much(uint64_t paid_ns, uint64_t bits_s)
+{
+	int cpus = libbpf_num_possible_cpus();
+	uint64_t most_ns =
+		K3C_RATE_HORIZON_NS + (uint64_t)(cpus > 0 ? cpus : 1) * rates_time_ns(RATES_PACKET_BYTES_MAX, bits_s);
+	uint64_t now_ns = (uint64_t)clock_monotonic_ns();
+
+	return paid_ns > now_ns && paid_ns - now_ns > most_ns;
+}
+
 static void rates_limit(struct k3c_rate_limit *l, uint64_t bits_s)
 {
 	uint64_t bytes_ns;
@@ -33,8 +56,10 @@ static void rates_limit(struct k3c_rate_limit *l, uint64_t bits_s)
 	l->burst_ns = 0;
 	if (!bits_s)
 		return;
-	bytes_ns = RATES_BURST_BYTES * 8 * RATES_NS_PER_S / bits_s;
+	bytes_ns = rates_time_ns(RATES_BURST_BYTES, bits_s);
 	l->burst_ns = bytes_ns > RATES_BURST_NS ? bytes_ns : RATES_BURST_NS;
+	if (rates_owes_too_much(l->paid_ns, bits_s))
+		l->paid_ns = 0;
 }
 
 void rates_put_fq(struct nl *inner, int ifindex, bool wanted)
@@ -95,7 +120,7 @@ static bool rates_limited(const struct pod_limits *l)
 	return l->ingress_bits_s || l->egress_bits_s;
 }
 
-/* *row: what is there. What programs wrote stays. */
+/* *row: what is there. What programs wrote stays, as far as they can have. */
 static void rates_row(const struct pod_limits *l, struct k3c_rate *row)
 {
 	rates_limit(&row->limit[K3C_INGRESS], l->ingress_bits_s);
@@ -309,21 +334,6 @@ uint32_t rates_adopt(struct dataplane *dp)
 	return (uint32_t)n + paced;
 }
 
-void rates_take_over(struct dataplane *dp)
-{
-	map_foreach(e, &dp->pods) {
-		struct pod_state *s = e->value;
-		uint32_t key = (uint32_t)s->ifindex;
-		struct k3c_rate row;
-
-		if (bpf_map_lookup_elem(dp->maps[DP_MAP_RATE], &key, &row) < 0)
-			memset(&row, 0, sizeof(row));
-		s->limits =
-			(struct pod_limits){ row.limit[K3C_INGRESS].bits_s, row.limit[K3C_EGRESS].bits_s, row.paced };
-		(void)rates_put_all_flags(dp, s, NULL);
-	}
-}
-
 static int rates_repair_row(struct dataplane *dp, const struct pod_state *s, uint32_t *found, struct err *err)
 {
 	struct k3c_rate row = { 0 }, before;
@@ -340,6 +350,24 @@ static int rates_repair_row(struct dataplane *dp, const struct pod_state *s, uin
 		return 0;
 	(*found)++;
 	return rates_write(dp, s->ifindex, &row, err);
+}
+
+void rates_take_over(struct dataplane *dp)
+{
+	uint32_t found = 0;
+
+	map_foreach(e, &dp->pods) {
+		struct pod_state *s = e->value;
+		uint32_t key = (uint32_t)s->ifindex;
+		struct k3c_rate row;
+
+		if (bpf_map_lookup_elem(dp->maps[DP_MAP_RATE], &key, &row) < 0)
+			memset(&row, 0, sizeof(row));
+		s->limits =
+			(struct pod_limits){ row.limit[K3C_INGRESS].bits_s, row.limit[K3C_EGRESS].bits_s, row.paced };
+		(void)rates_repair_row(dp, s, &found, NULL);
+		(void)rates_put_all_flags(dp, s, NULL);
+	}
 }
 
 int rates_repair(struct dataplane *dp, uint32_t *found, struct err *err)
