@@ -7,6 +7,8 @@
 #include <linux/rtnetlink.h>
 
 #include "bpf/include/endpoint.h"
+#include "bpf/include/service.h"
+#include "userspace/dataplane/keys.h"
 
 static struct test_pod a, b;
 
@@ -72,6 +74,46 @@ static void test_namespace_altered(void **state)
 	assert_int_equal(now, nsid);
 }
 
+/* Programs at its sockets would take it for a pod. */
+static void test_foreign_namespace(void **state)
+{
+	int fd = world.dp->maps[DP_MAP_NETNS];
+	uint64_t host = dataplane_netns_cookie(), pod = 0;
+	struct k3c_netns row, now;
+	uint64_t cookie;
+
+	keys_foreach(fd, cookie)
+		if (bpf_map_lookup_elem(fd, &cookie, &row) == 0 && row.ifindex == (uint32_t)b.ifindex)
+			pod = cookie;
+	assert_int_equal(bpf_map_lookup_elem(fd, &pod, &row), 0);
+	for (int restart = 0; restart < 2; restart++) {
+		assert_int_equal(bpf_map_update_elem(fd, &host, &row, BPF_ANY), 0);
+		if (restart) {
+			dataplane_close(world.dp);
+			world_open();
+			fd = world.dp->maps[DP_MAP_NETNS];
+		} else {
+			expect_found(DP_DRIFT_NETNS, 1);
+		}
+		assert_int_equal(bpf_map_lookup_elem(fd, &host, &now), -ENOENT);
+		assert_int_equal(bpf_map_lookup_elem(fd, &pod, &now), 0);
+		assert_memory_equal(&now, &row, sizeof(row));
+	}
+
+	/* and a pod for another, or with addresses that are not its own */
+	for (int other = 0; other < 2; other++) {
+		now = row;
+		if (other)
+			now.ifindex = (uint32_t)a.ifindex;
+		else
+			now.addrs[DP_V4].b[15]++;
+		assert_int_equal(bpf_map_update_elem(fd, &pod, &now, BPF_ANY), 0);
+		expect_found(DP_DRIFT_NETNS, 1);
+		assert_int_equal(bpf_map_lookup_elem(fd, &pod, &now), 0);
+		assert_memory_equal(&now, &row, sizeof(row));
+	}
+}
+
 static void take_down(int ifindex)
 {
 	struct nlmsghdr *h = nl_begin(world.dp->nl, RTM_NEWLINK, 0, "link down", 0);
@@ -135,6 +177,7 @@ static int tests(void)
 {
 	const struct CMUnitTest all[] = {
 		cmocka_unit_test_setup_teardown(test_namespace_altered, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_foreign_namespace, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_link_down, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pins_of_links, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_was_done_to_a_link, setup, teardown),

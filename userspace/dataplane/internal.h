@@ -142,6 +142,7 @@ struct pod_limits {
 
 struct pod_state {
 	char *netns_path;
+	uint64_t netns_cookie; /* 0: not asked yet, or its namespace is gone */
 	struct k3c_addr addrs[DP_FAMILIES];
 	int ifindex;
 	struct pod_limits limits;
@@ -326,8 +327,8 @@ void pods_forget(struct dataplane *dp);
 int pod_netns_note(struct dataplane *dp, const struct k3c_addr addrs[static DP_FAMILIES], int socket_inside,
 		   int ifindex, struct err *err);
 /* By the path of its namespace. */
-int pod_netns_enter(struct dataplane *dp, const struct pod_state *s, struct err *err);
-/* The rows of this link, or (0) of every link that is no pod's; how many. */
+int pod_netns_enter(struct dataplane *dp, struct pod_state *s, struct err *err);
+/* The rows of this link, or (0) all that are no pod's; how many. */
 uint32_t pod_netns_forget(struct dataplane *dp, int ifindex);
 /* Strangers go, missing ones come back; how many. */
 uint32_t pod_netns_repair(struct dataplane *dp);

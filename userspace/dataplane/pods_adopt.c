@@ -250,7 +250,7 @@ static void adopt_rows(struct dataplane *dp)
 static void adopt_anew(struct dataplane *dp)
 {
 	map_foreach(e, &dp->pods) {
-		const struct pod_state *s = e->value;
+		struct pod_state *s = e->value;
 
 		if (pod_netns_enter(dp, s, NULL) < 0)
 			log_warn("namespace of a pod not taken over pod=%s", e->key);
