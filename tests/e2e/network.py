@@ -178,8 +178,9 @@ class Asker:
             begun.append((p, s, error))
         return begun
 
-    def ask(self, probes):
-        """{probe: the name of who answered, None when nobody did, or the error's name}."""
+    def ask(self, probes, hopeless=False):
+        """{probe: the name of who answered, None when nobody did, or the error's name}. hopeless: nobody is to answer; so
+        silence alone ends it, as a kernel that rations its errors tells nothing."""
         before, answers, open_ = self.drops(), {}, {}
         poll = select.epoll()
         by_place = collections.defaultdict(list)
@@ -194,10 +195,11 @@ class Asker:
             open_[s.fileno()] = (p, s)
             poll.register(s.fileno(), select.EPOLLIN)
         end, heard, refused = time.monotonic() + self.limit, time.monotonic(), 0
+        patience = QUIET_S
         while open_ and time.monotonic() < end:
-            ready = poll.poll(0.02)
+            ready = poll.poll(QUIET_S / 10)
             if ready:
-                heard = time.monotonic()
+                heard, patience = time.monotonic(), QUIET_S
             for fd, _ in ready:
                 p, s = open_.pop(fd)
                 answers[p] = self.read(s)
@@ -206,9 +208,13 @@ class Asker:
                 s.close()
             # Every one that is still open had its packet dropped: nothing more will come. What is sent again counts
             # again, so the silence must last longer than a slow machine takes for one of them. What was refused may
-            # count as dropped, or be nothing that is counted: then it must last much longer.
+            # count as dropped, or be nothing that is counted: then it must last much longer. The counters are looked at
+            # ever more seldom: that takes longer than everything else here.
             silence = time.monotonic() - heard
-            if open_ and silence > QUIET_S and self.drops() - before >= len(open_) + (
+            if not open_ or silence <= patience:
+                continue
+            patience *= 1.3
+            if hopeless and silence > 3 * QUIET_S or self.drops() - before >= len(open_) + (
                     refused if silence < 5 * QUIET_S else 0):
                 break
         for p, s in open_.values():
