@@ -345,7 +345,7 @@ static __always_inline bool host_is_answer(const struct packet *p)
 	if (packet_is_syn(p))
 		return false;
 	src_end = conn_key(&p->flow, &key);
-	c = conn_find(&key);
+	c = conn_find_any(&key);
 	return c ? c->initiator != src_end : conn_looks_answer(p);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* The tables of pods' connections and of their datagrams, which can never push out a connection: one key for both
- * directions, and how long an entry says anything. */
+/* The tables of pods' connections and of their datagrams, which can never push out a connection, nor those that no
+ * policy looks at (k3c_datagram) what one does (k3c_policed): one key for both directions, and how long an entry says
+ * anything. */
 #pragma once
 
 #include "bpf/lib/clock.h"
@@ -9,6 +10,7 @@
 
 K3C_MAP_CONN;
 K3C_MAP_DATAGRAM;
+K3C_MAP_POLICED;
 
 #define CONN_NS_PER_S 1000000000ULL
 
@@ -31,23 +33,47 @@ static __always_inline __u8 conn_key(const struct flow *f, struct k3c_conn_key *
 	return swap;
 }
 
-/* A look-up each: of a table that is known the kernel makes code of its own. */
-static __always_inline struct k3c_conn *conn_find(const struct k3c_conn_key *key)
+/* Where its flow belongs; `policed`: a policy isolates one of its ends. A look-up each: of a table that is known the
+ * kernel makes code of its own. */
+static __always_inline struct k3c_conn *conn_find(const struct k3c_conn_key *key, bool policed)
 {
 	struct k3c_conn *c;
 
 	if (packet_is_stateful(key->proto)) {
 		c = bpf_map_lookup_elem(&k3c_conn, key);
-		barrier_var(c); /* else the compiler makes one call of both */
+		barrier_var(c); /* else the compiler makes one call of all */
+		return c;
+	}
+	if (policed) {
+		c = bpf_map_lookup_elem(&k3c_policed, key);
+		barrier_var(c);
 		return c;
 	}
 	return bpf_map_lookup_elem(&k3c_datagram, key);
 }
 
-static __always_inline long conn_put(const struct k3c_conn_key *key, const struct k3c_conn *c)
+/* For those who do not know of policies. */
+static __always_inline struct k3c_conn *conn_find_any(const struct k3c_conn_key *key)
 {
-	return packet_is_stateful(key->proto) ? bpf_map_update_elem(&k3c_conn, key, c, BPF_ANY)
-					      : bpf_map_update_elem(&k3c_datagram, key, c, BPF_ANY);
+	struct k3c_conn *c = conn_find(key, true);
+
+	return c || packet_is_stateful(key->proto) ? c : conn_find(key, false);
+}
+
+/* Global: verified once. */
+__attribute__((noinline)) int conn_put(const struct k3c_conn_key *key, const struct k3c_conn *c, int policed)
+{
+	struct k3c_conn_key at; /* both on the stack, where old verifiers want them to be */
+	struct k3c_conn value;
+
+	if (!key || !c)
+		return -1;
+	at = *key;
+	value = *c;
+	if (packet_is_stateful(at.proto))
+		return bpf_map_update_elem(&k3c_conn, &at, &value, BPF_ANY);
+	return policed ? bpf_map_update_elem(&k3c_policed, &at, &value, BPF_ANY)
+		       : bpf_map_update_elem(&k3c_datagram, &at, &value, BPF_ANY);
 }
 
 static __always_inline bool conn_expired(const struct k3c_conn *c, __u8 proto, __u64 now)
@@ -61,6 +87,29 @@ static __always_inline bool conn_expired(const struct k3c_conn *c, __u8 proto, _
 	if (proto == IPPROTO_UDP)
 		return age > K3C_CONN_UDP_TIMEOUT_S * CONN_NS_PER_S;
 	return age > K3C_CONN_OTHER_TIMEOUT_S * CONN_NS_PER_S;
+}
+
+/* A policy came or went meanwhile: what is not where its flow belongs is there from now on. Who began it is as true as
+ * before. Says whether there was anything. Global: verified once. */
+__attribute__((noinline)) int conn_move(const struct k3c_conn_key *key, int policed, __u64 now)
+{
+	struct k3c_conn_key at;
+	struct k3c_conn *c, copy;
+
+	if (!key || packet_is_stateful(key->proto))
+		return false;
+	at = *key; /* on the stack, where old verifiers want a key to be */
+	c = conn_find(&at, !policed);
+	if (!c || conn_expired(c, at.proto, now))
+		return false;
+	copy = *c;
+	if (conn_put(&at, &copy, policed) < 0)
+		return false;
+	if (policed)
+		bpf_map_delete_elem(&k3c_datagram, &at);
+	else
+		bpf_map_delete_elem(&k3c_policed, &at);
+	return true;
 }
 
 /* After its beginning every TCP segment acknowledges or resets; what does neither is a stranger's, who tells by a

@@ -38,6 +38,7 @@
 #define K3C_MAP_CONN K3C_MAP(k3c_conn, BPF_MAP_TYPE_LRU_HASH, struct k3c_conn_key, struct k3c_conn, 0)
 /* What is no connection: datagrams, echoes. */
 #define K3C_MAP_DATAGRAM K3C_MAP(k3c_datagram, BPF_MAP_TYPE_LRU_HASH, struct k3c_conn_key, struct k3c_conn, 0)
+#define K3C_MAP_POLICED K3C_MAP(k3c_policed, BPF_MAP_TYPE_LRU_HASH, struct k3c_conn_key, struct k3c_conn, 0)
 #define K3C_MAP_VERDICT K3C_MAP(k3c_verdict, BPF_MAP_TYPE_ARRAY, __u32, struct k3c_verdict, 0)
 #define K3C_MAP_FRAG K3C_MAP(k3c_frag, BPF_MAP_TYPE_LRU_HASH, struct k3c_frag_key, struct k3c_frag, 0)
 #define K3C_MAP_NAT K3C_MAP(k3c_nat, BPF_MAP_TYPE_LRU_HASH, struct k3c_nat_key, struct k3c_nat, 0)

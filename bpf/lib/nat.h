@@ -412,7 +412,7 @@ static __always_inline bool nat_is_straight(const struct k3c_nat_key *answer, __
 	f.src = answer->src;
 	f.dst = answer->dst;
 	conn_key(&f, &key);
-	c = conn_find(&key);
+	c = conn_find_any(&key);
 	return c && !(c->flags & K3C_CONN_CLOSING) && !conn_expired(c, key.proto, now);
 }
 

@@ -143,6 +143,7 @@ static __always_inline bool policy_isolates(const struct side *s)
 enum policy_did {
 	POLICY_NEW = 1,    /* the packet begins a connection that may be */
 	POLICY_JUDGED = 2, /* by the rules, not by what was known */
+	POLICY_BEGUN = 4,  /* as what begins, for nothing is known of it */
 };
 
 /* Judged by rules that may have been half replaced meanwhile? Whoever asks is judged once more (a tail call to itself):
@@ -291,6 +292,43 @@ __attribute__((noinline)) int policy_is_awaited(struct __sk_buff *skb, const str
 			  : listener_awaits(skb, p->v6, e->src_pod, &p->dst, p->flow.dport, &p->src, p->flow.sport);
 }
 
+static __always_inline bool policy_is_for_node(const struct packet *p)
+{
+	struct k3c_addr dst = p->flow.dst; /* on the stack, where old verifiers want a key to be */
+
+	return node_has(&dst) || (p->flow.proto == IPPROTO_SCTP && node_is_hidden(p->v6, &dst));
+}
+
+/* A datagram that may not begin anything, of a flow that no table knows: does it answer one that its receiver sent? He
+ * has a socket then that is connected to who speaks; where he asks without one, nobody can tell. A server may have one
+ * too, towards its client: ports tell them apart, and where they do not, that the other end has none. Whoever connects
+ * a socket gains no more than by what he sends from it: it is judged as his question. Global: verified once. */
+__attribute__((noinline)) int policy_was_asked(struct __sk_buff *skb, const struct packet *p,
+					       const struct policy_ends *e)
+{
+	__u32 dst, src, *nsid;
+	bool tell;
+
+	if (!p || !e || p->flow.proto != IPPROTO_UDP || p->icmp_error)
+		return false;
+	dst = e->dst_pod;
+	src = e->src_pod;
+	tell = conn_ports_tell(p);
+	if (tell && bpf_ntohs(p->flow.dport) < K3C_CONN_CLIENT_PORT_MIN)
+		return false;
+	if (dst) {
+		nsid = bpf_map_lookup_elem(&k3c_nsid, &dst);
+		if (!nsid || !listener_is_connected(skb, p, *nsid, false))
+			return false;
+	} else if (!policy_is_for_node(p) || !listener_is_connected(skb, p, BPF_F_CURRENT_NETNS, false)) {
+		return false;
+	}
+	if (tell || !src)
+		return true;
+	nsid = bpf_map_lookup_elem(&k3c_nsid, &src);
+	return nsid && !listener_is_connected(skb, p, *nsid, true);
+}
+
 /* Ports are the better word while they have it: a pod listens where it likes. */
 static __always_inline bool policy_doubts(const struct packet *p)
 {
@@ -323,16 +361,9 @@ static __always_inline __u32 policy_begin(const struct packet *p, const struct k
 	/* Only where a policy stands must the answers find an entry. */
 	if (ended)
 		*ended = c;
-	else if (conn_put(key, &c) < 0 && (how & POLICY_ISOLATED))
+	else if (conn_put(key, &c, how & POLICY_ISOLATED) < 0 && (how & POLICY_ISOLATED))
 		return K3C_DROP_CONN_FULL;
 	return POLICY_DID(POLICY_NEW, K3C_DROP_NONE);
-}
-
-static __always_inline bool policy_is_for_node(const struct packet *p)
-{
-	struct k3c_addr dst = p->flow.dst; /* on the stack, where old verifiers want a key to be */
-
-	return node_has(&dst) || (p->flow.proto == IPPROTO_SCTP && node_is_hidden(p->v6, &dst));
 }
 
 /* A packet that the tables are asked of. */
@@ -361,13 +392,11 @@ __attribute__((noinline)) __u32 policy_decide(struct __sk_buff *skb, const struc
 	__u32 reason = K3C_DROP_NONE, how, generation;
 	struct k3c_conn *ended = NULL;
 	int began = POLICY_BEGAN_SRC;
-	struct k3c_conn_key key;
 	bool is_answer;
 	__u8 src_end;
 
 	if (!p || !pc)
 		return K3C_DROP_MALFORMED;
-	key = pc->key;
 	how = pc->how;
 	generation = pc->generation;
 	src_end = pc->src_end;
@@ -384,7 +413,7 @@ __attribute__((noinline)) __u32 policy_decide(struct __sk_buff *skb, const struc
 		if ((how & POLICY_ISOLATED) && is_answer && !policy_is_awaited(skb, p, &pc->ends))
 			is_answer = false;
 		if (is_answer ? policy_is_for_node(p) : !!(how & POLICY_FROM_HOST))
-			return policy_begin(p, &key, ended, src_end ^ is_answer, K3C_CONN_HOST, how, generation,
+			return policy_begin(p, &pc->key, ended, src_end ^ is_answer, K3C_CONN_HOST, how, generation,
 					    pc->now);
 	}
 	if (how & POLICY_ISOLATED)
@@ -397,9 +426,46 @@ __attribute__((noinline)) __u32 policy_decide(struct __sk_buff *skb, const struc
 	if (!reason && began == POLICY_BEGAN_UNKNOWN)
 		return POLICY_DID(POLICY_JUDGED, policy_ask(p, &pc->ends, true));
 	if (reason)
-		return POLICY_DID(POLICY_JUDGED, reason);
+		return POLICY_DID(POLICY_JUDGED | POLICY_BEGUN, reason);
 	return POLICY_DID(POLICY_JUDGED, 0) |
-	       policy_begin(p, &key, ended, src_end ^ is_answer, 0, how, generation, pc->now);
+	       policy_begin(p, &pc->key, ended, src_end ^ is_answer, 0, how, generation, pc->now);
+}
+
+/* Where rules refused what begins: is it an answer after all? Returns POLICY_DID. Global: verified once. */
+__attribute__((noinline)) __u32 policy_decide_asked(struct __sk_buff *skb, const struct packet *p,
+						    const struct policy_case *pc, __u32 reason)
+{
+	bool of_node;
+
+	if (!p || !pc)
+		return K3C_DROP_MALFORMED;
+	if (!policy_was_asked(skb, p, &pc->ends))
+		return POLICY_DID(POLICY_JUDGED, reason);
+	of_node = policy_is_for_node(p);
+	if (!of_node && policy_ask(p, &pc->ends, true))
+		return POLICY_DID(POLICY_JUDGED, reason);
+	return POLICY_DID(POLICY_JUDGED, 0) | policy_begin(p, &pc->key, NULL, pc->src_end ^ 1,
+							   of_node ? K3C_CONN_HOST : 0, POLICY_ISOLATED, pc->generation,
+							   pc->now);
+}
+
+/* The same where a policy came or went since: what is known stands in the other table. Global: verified once. */
+__attribute__((noinline)) __u32 policy_look(struct __sk_buff *skb, const struct packet *p, const struct policy_case *pc,
+					    struct k3c_conn *c)
+{
+	struct k3c_conn_key key;
+
+	if (!p || !pc)
+		return K3C_DROP_MALFORMED;
+	if (!c && conn_move(&pc->key, pc->how & POLICY_ISOLATED, pc->now)) {
+		key = pc->key; /* on the stack, where old verifiers want it to be */
+		c = conn_find(&key, pc->how & POLICY_ISOLATED);
+		if (c && !p->icmp_error)
+			c->last_ns = pc->now;
+		if (c && (c->flags & K3C_CONN_HOST))
+			return K3C_DROP_NONE;
+	}
+	return policy_decide(skb, p, pc, c);
 }
 
 /* By the tables. `how`: enum policy_how. */
@@ -412,7 +478,7 @@ static __always_inline __u32 policy_by_table(struct __sk_buff *skb, const struct
 
 	pc.src_end = conn_key(&p->flow, &pc.key);
 	pc.now = bpf_ktime_get_coarse_ns(); /* seconds count: the clock's last tick will do */
-	c = conn_find(&pc.key);
+	c = conn_find(&pc.key, how & POLICY_ISOLATED);
 	if (c && !policy_is_over(c, p, pc.src_end, pc.now)) {
 		int known = policy_known(c, p, generation, pc.now);
 
@@ -420,7 +486,9 @@ static __always_inline __u32 policy_by_table(struct __sk_buff *skb, const struct
 			return known;
 	}
 	policy_ends(src, dst, &pc.ends);
-	did = policy_decide(skb, p, &pc, c);
+	did = policy_look(skb, p, &pc, c);
+	if (did & POLICY_DID(POLICY_BEGUN, 0))
+		did = policy_decide_asked(skb, p, &pc, (__u8)did);
 	*ret_did |= did >> 8;
 	return (__u8)did;
 }

@@ -249,11 +249,12 @@ static inline bool state_conn_words(struct packet_state *s, char **w, size_t n, 
 	return !s->failed;
 }
 
-static inline int state_conn_map(const struct k3c_conn_key *key)
+/* Of datagrams two tables: where the programs did not expect it, they move it. */
+static inline int state_conn_map(const struct k3c_conn_key *key, bool policed)
 {
 	bool connection = key->proto == IPPROTO_TCP || key->proto == IPPROTO_SCTP;
 
-	return world.dp->maps[connection ? DP_MAP_CONN : DP_MAP_DATAGRAM];
+	return world.dp->maps[connection ? DP_MAP_CONN : policed ? DP_MAP_POLICED : DP_MAP_DATAGRAM];
 }
 
 static inline void state_connection(struct packet_state *s, struct pt_words *w)
@@ -262,7 +263,7 @@ static inline void state_connection(struct packet_state *s, struct pt_words *w)
 	struct k3c_conn value;
 
 	if (state_conn_words(s, w->at + 1, w->n - 1, &key, &value))
-		assert_int_equal(bpf_map_update_elem(state_conn_map(&key), &key, &value, BPF_ANY), 0);
+		assert_int_equal(bpf_map_update_elem(state_conn_map(&key, false), &key, &value, BPF_ANY), 0);
 }
 
 static inline void state_made_conn(struct packet_state *s, struct pt_words *w, bool wanted)
@@ -273,7 +274,8 @@ static inline void state_made_conn(struct packet_state *s, struct pt_words *w, b
 
 	if (!state_conn_words(s, w->at + 2, w->n - 2, &key, &want))
 		return;
-	found = bpf_map_lookup_elem(state_conn_map(&key), &key, &got) == 0;
+	found = bpf_map_lookup_elem(state_conn_map(&key, true), &key, &got) == 0 ||
+		bpf_map_lookup_elem(state_conn_map(&key, false), &key, &got) == 0;
 	if (found != wanted)
 		state_fail(s, wanted ? "no such connection" : "there is such a connection");
 	else if (found &&

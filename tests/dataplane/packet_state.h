@@ -428,6 +428,7 @@ static inline void state_begin(struct packet_state *s, const char *file, const c
 	state_used(0);
 	state_clear(DP_MAP_CONN);
 	state_clear(DP_MAP_DATAGRAM);
+	state_clear(DP_MAP_POLICED);
 	state_clear(DP_MAP_NAT);
 	state_clear(DP_MAP_FRAG);
 	state_clear(DP_MAP_AFFINITY);

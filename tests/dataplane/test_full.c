@@ -176,20 +176,19 @@ static void test_policies(void **state)
 	dataplane_close(world.dp);
 }
 
-/* In a table of their own: no word about connections. */
-static void datagrams_live(void)
+/* In tables of their own: no word about connections, nor of the one about the other. */
+static void datagrams_live(const char *name, enum dp_map map)
 {
-	uint32_t max = pressure_of("k3c_datagram").max_entries, connections = pressure_of("k3c_conn").entries;
+	uint32_t max = pressure_of(name).max_entries, connections = pressure_of("k3c_conn").entries;
 
-	assert_int_equal(max + pressure_of("k3c_conn").max_entries, pressure_of("k3c_nat").max_entries);
 	for (uint32_t i = 0; i < max / 4; i++) {
 		struct k3c_conn_key key = { .proto = IPPROTO_UDP, .a_port = (uint16_t)(i + 1) };
 		struct k3c_conn c = { .last_ns = now_ns() };
 
-		assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_DATAGRAM], &key, &c, BPF_ANY), 0);
+		assert_int_equal(bpf_map_update_elem(world.dp->maps[map], &key, &c, BPF_ANY), 0);
 	}
-	assert_true(pressure_of("k3c_datagram").forgets);
-	assert_int_equal(pressure_of("k3c_datagram").entries, max / 4);
+	assert_true(pressure_of(name).forgets);
+	assert_int_equal(pressure_of(name).entries, max / 4);
 	assert_int_equal(pressure_of("k3c_conn").entries, connections);
 }
 
@@ -230,7 +229,11 @@ static void test_connections(void **state)
 	assert_int_equal(pressure_of("k3c_conn").entries, max / 8);
 	assert_true(pressure_of("k3c_conn").full_since_ns == 0);
 	assert_int_equal(pressure_of("k3c_nat").entries, 0);
-	datagrams_live();
+	assert_int_equal(max + pressure_of("k3c_datagram").max_entries + pressure_of("k3c_policed").max_entries,
+			 pressure_of("k3c_nat").max_entries);
+	datagrams_live("k3c_datagram", DP_MAP_DATAGRAM);
+	assert_int_equal(pressure_of("k3c_policed").entries, 0);
+	datagrams_live("k3c_policed", DP_MAP_POLICED);
 	/* older kernels make room for many at once, of so small a map most */
 	for (uint32_t i = 0; i < 2 * max && !pressure_of("k3c_conn").full_since_ns; i += 4)
 		put_connections(3 * max + i, 4, 0);
@@ -238,6 +241,7 @@ static void test_connections(void **state)
 	told_once("k3c_conn", true);
 	empty(DP_MAP_CONN);
 	empty(DP_MAP_DATAGRAM);
+	empty(DP_MAP_POLICED);
 	dataplane_close(world.dp);
 }
 

@@ -175,7 +175,8 @@ static void test_back_and_forth(void **state)
 		write_objects();
 		strangers_are_gone();
 		if (o.max_connections)
-			assert_int_equal(entries(DP_MAP_CONN) + entries(DP_MAP_DATAGRAM), o.max_connections);
+			assert_int_equal(entries(DP_MAP_CONN) + entries(DP_MAP_DATAGRAM) + entries(DP_MAP_POLICED),
+					 o.max_connections);
 		if (o.max_services)
 			assert_int_equal(entries(DP_MAP_SERVICE), o.max_services);
 	}

@@ -73,9 +73,12 @@ static int conn_table_each(struct dataplane *dp, enum dp_map m, dataplane_conn_f
 
 int dataplane_conn_each(struct dataplane *dp, dataplane_conn_fn *fn, void *arg, struct err *err)
 {
-	int r = conn_table_each(dp, DP_MAP_CONN, fn, arg, err);
+	static const enum dp_map tables[] = { DP_MAP_CONN, DP_MAP_DATAGRAM, DP_MAP_POLICED };
+	int r = 0;
 
-	return r < 0 ? r : conn_table_each(dp, DP_MAP_DATAGRAM, fn, arg, err);
+	for (size_t i = 0; i < ARRAY_SIZE(tables) && r == 0; i++)
+		r = conn_table_each(dp, tables[i], fn, arg, err);
+	return r;
 }
 
 /* Of the pair, the half that the first packet met: services are translated coming in, pods' traffic going out. */

@@ -26,8 +26,10 @@
 #define MAPS_GENERATION_NS (1ull << 24)
 #define MAPS_EVENT_BYTES (128 * 1024) /* some 1,200 events; pages to a power of two */
 
-/* Of the connections that are remembered, for what is none: it must not push them out. */
+/* Of the connections that are remembered, for what is none: it must not push them out. Half of that for what has to do
+ * with a pod that a policy isolates: there an entry is what lets an answer in. */
 #define MAPS_DATAGRAM_SHARE 4
+#define MAPS_POLICED_SHARE 8
 
 /* Entries are the defaults of a small box; LRU maps are allocated whole, the others as they fill. */
 const struct map_row map_rows[DP_MAP_COUNT] = {
@@ -41,7 +43,8 @@ const struct map_row map_rows[DP_MAP_COUNT] = {
 	[DP_MAP_RULE] = { "k3c_rule", 1, MAP_REBUILD, 262144 },
 	[DP_MAP_PREFIX] = { "k3c_prefix", 1, MAP_REBUILD, 65536 },
 	[DP_MAP_CONN] = { "k3c_conn", 1, MAP_PRESERVE, 8192 - 8192 / MAPS_DATAGRAM_SHARE },
-	[DP_MAP_DATAGRAM] = { "k3c_datagram", 1, MAP_PRESERVE, 8192 / MAPS_DATAGRAM_SHARE },
+	[DP_MAP_DATAGRAM] = { "k3c_datagram", 1, MAP_PRESERVE, 8192 / MAPS_DATAGRAM_SHARE - 8192 / MAPS_POLICED_SHARE },
+	[DP_MAP_POLICED] = { "k3c_policed", 1, MAP_PRESERVE, 8192 / MAPS_POLICED_SHARE },
 	[DP_MAP_VERDICT] = { "k3c_verdict", 1, MAP_REBUILD, K3C_VERDICT_ROWS },
 	[DP_MAP_FRAG] = { "k3c_frag", 2, MAP_PRESERVE, 1024 },
 	[DP_MAP_NAT] = { "k3c_nat", 1, MAP_PRESERVE, 8192 },
@@ -106,7 +109,10 @@ static uint32_t maps_entries(const struct dataplane *dp, enum dp_map m)
 		return o->max_connections ? o->max_connections - o->max_connections / MAPS_DATAGRAM_SHARE
 					  : map_rows[m].entries;
 	case DP_MAP_DATAGRAM:
-		return o->max_connections ? o->max_connections / MAPS_DATAGRAM_SHARE : map_rows[m].entries;
+		return o->max_connections ? o->max_connections / MAPS_DATAGRAM_SHARE - maps_entries(dp, DP_MAP_POLICED)
+					  : map_rows[m].entries;
+	case DP_MAP_POLICED:
+		return o->max_connections ? o->max_connections / MAPS_POLICED_SHARE : map_rows[m].entries;
 	case DP_MAP_NAT:
 		return o->max_connections ? o->max_connections : map_rows[m].entries;
 	case DP_MAP_CLOSED:

@@ -45,6 +45,7 @@ static const char *pressure_option(enum dp_map m)
 		return "max_policy_entries";
 	case DP_MAP_CONN:
 	case DP_MAP_DATAGRAM:
+	case DP_MAP_POLICED:
 	case DP_MAP_NAT:
 		return "max_connections";
 	default:
@@ -77,7 +78,8 @@ static bool pressure_refuses(enum dp_map m)
 /* Where the oldest entries make room, and how many are in use is worth a walk. */
 static bool pressure_forgets(enum dp_map m)
 {
-	return m == DP_MAP_CONN || m == DP_MAP_DATAGRAM || m == DP_MAP_NAT || m == DP_MAP_AFFINITY;
+	return m == DP_MAP_CONN || m == DP_MAP_DATAGRAM || m == DP_MAP_POLICED || m == DP_MAP_NAT ||
+	       m == DP_MAP_AFFINITY;
 }
 
 static uint32_t pressure_max(struct dataplane *dp, enum dp_map m)

@@ -402,12 +402,19 @@ struct nat_batch {
 	struct k3c_nat values[SOCKETS_NAT_BATCH];
 };
 
+static void conn_drop(const struct sockets_worker *w, const struct k3c_conn_key *key)
+{
+	bool connection = key->proto == IPPROTO_TCP || key->proto == IPPROTO_SCTP;
+
+	bpf_map_delete_elem(w->maps[connection ? DP_MAP_CONN : DP_MAP_DATAGRAM], key);
+	if (!connection)
+		bpf_map_delete_elem(w->maps[DP_MAP_POLICED], key);
+}
+
 /* What the pod knows of the flow: without a translation it would count as one that somebody has straight with the pod,
  * and keep the client's port from the next. */
 static void conn_forget(const struct sockets_worker *w, const struct k3c_nat_key *answer)
 {
-	bool connection = answer->proto == IPPROTO_TCP || answer->proto == IPPROTO_SCTP;
-	int fd = w->maps[connection ? DP_MAP_CONN : DP_MAP_DATAGRAM];
 	struct k3c_conn_key key = {
 		.a = answer->src,
 		.b = answer->dst,
@@ -416,12 +423,12 @@ static void conn_forget(const struct sockets_worker *w, const struct k3c_nat_key
 		.proto = answer->proto,
 	};
 
-	bpf_map_delete_elem(fd, &key);
+	conn_drop(w, &key);
 	key.a = answer->dst;
 	key.b = answer->src;
 	key.a_port = answer->dport;
 	key.b_port = answer->sport;
-	bpf_map_delete_elem(fd, &key);
+	conn_drop(w, &key);
 }
 
 static void nat_forget(const struct sockets_worker *w, const struct k3c_nat_key *key, const struct k3c_nat *value)
