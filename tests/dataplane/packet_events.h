@@ -25,7 +25,8 @@ struct packet_events {
 
 static struct ring_buffer *events_ring;
 static struct packet_events *events_into; /* whom the ring's events are for; NULL: nobody */
-static bool events_all;                   /* the case's monitor hears of everything, in time */
+static bool events_all;                   /* the case's monitor hears of everything, */
+static bool events_slow;                  /* or leaves what it hears in the ring */
 
 static inline int events_called(void *arg, void *data, size_t size)
 {
@@ -89,6 +90,7 @@ static inline void events_begin(void)
 	events_take(NULL);
 	events_row(1u << K3C_EVENT_DROP | 1u << K3C_EVENT_FLOW | 1u << K3C_EVENT_TRANSLATE, UINT64_MAX);
 	events_all = true;
+	events_slow = false;
 }
 
 static inline void events_end(void)
@@ -103,7 +105,7 @@ static inline void events_before(struct packet_events *e)
 	memset(e, 0, sizeof(*e));
 	e->snat = events_snat();
 	e->lost = events_lost();
-	if (events_all)
+	if (!events_slow)
 		events_take(NULL);
 }
 
@@ -115,7 +117,8 @@ static inline void events_after(struct packet_events *e)
 	e->snat.collisions = now.collisions - e->snat.collisions;
 	e->snat.exhausted = now.exhausted - e->snat.exhausted;
 	e->lost = events_lost() - e->lost;
-	events_take(e);
+	if (!events_slow)
+		events_take(e);
 }
 
 /* ---- who listens ---- */
@@ -154,7 +157,8 @@ static inline void events_monitor(struct packet_state *s, struct pt_words *w)
 	uint32_t mask = 0;
 
 	events_all = false;
-	if (w->n == 2 && strcmp(w->at[1], "slow") == 0) {
+	events_slow = w->n == 2 && strcmp(w->at[1], "slow") == 0;
+	if (events_slow) {
 		events_fill(s);
 		return;
 	}

@@ -152,14 +152,20 @@ static inline void state_allow(struct packet_state *s, struct pt_words *w)
 		state_policy_write(s, pod);
 }
 
+static struct dp_addr state_identities[STATE_IDENTITIES_MAX];
+static size_t n_state_identities;
+
 /* identity ADDRESS N; 0: none any more */
 static inline void state_identity(struct packet_state *s, struct pt_words *w)
 {
 	uint32_t identity = w->n > 2 ? (uint32_t)strtoul(w->at[2], NULL, 0) : 0;
 	struct dp_addr a;
 
-	if (w->n < 3 || !state_addr(s, w->at[1], &a))
+	if (w->n < 3 || n_state_identities == STATE_IDENTITIES_MAX || !state_addr(s, w->at[1], &a)) {
+		state_fail(s, "identity ADDRESS N");
 		return;
+	}
+	state_identities[n_state_identities++] = a;
 	if (identity)
 		ok(dataplane_identity_set(world.dp, &a, identity, err));
 	else
@@ -413,14 +419,14 @@ static inline void state_begin(struct packet_state *s, const char *file, const c
 	s->next_service = 1;
 	snprintf(s->what, sizeof(s->what), "%s", what);
 	state_services_gone(s, NULL);
+	while (n_state_identities)
+		ok(dataplane_identity_delete(world.dp, &state_identities[--n_state_identities], err));
 	for (size_t i = 0; i < STATE_PODS; i++) {
 		struct dp_addr addrs[DP_FAMILIES];
 
 		pod_addrs_of(&state_pods[i], addrs);
-		for (int f = 0; f < DP_FAMILIES; f++) {
+		for (int f = 0; f < DP_FAMILIES; f++)
 			ok(dataplane_policy_delete(world.dp, &addrs[f], err));
-			ok(dataplane_identity_delete(world.dp, &addrs[f], err));
-		}
 		state_link_flags((int)i, 0, 0);
 		bpf_map_delete_elem(world.dp->maps[DP_MAP_LINK], &state_pods[i].ifindex);
 	}
@@ -452,6 +458,7 @@ static inline void state_open(void)
 	o.xdp = DP_XDP_GENERIC; /* its programs are loaded only then */
 	o.direct_nets = direct;
 	o.n_direct_nets = ARRAY_SIZE(direct);
+	o.pod_nets[DP_V6].bits = 32; /* some with the number of IPv6 where links without a header need it */
 	ok(dataplane_open(&o, &world.dp, err));
 	state_meta_flags(0, ~(uint32_t)K3C_META_XDP); /* no packet of ours has been there */
 	pod_make_dual(&state_pods[0], "packet-a", "10.42.4.1", "fd42::1", 0);

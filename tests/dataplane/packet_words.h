@@ -13,6 +13,7 @@
 #define STATE_SERVICES_MAX 8
 #define STATE_BACKENDS_MAX 16
 #define STATE_RULES_MAX 16
+#define STATE_IDENTITIES_MAX 16
 #define STATE_PODS 2
 
 struct state_policy {
