@@ -15,11 +15,10 @@ import select
 import selectors
 import socket
 import struct
-import subprocess
 import threading
 import time
 
-from harness import IMAGE, Outside, container, pids_of, wait_for
+from harness import IMAGE, Outside, container, ip_batch, pids_of, wait_for
 
 TCP, UDP, SCTP = "TCP", "UDP", "SCTP"
 CLONE_NEWNET = 0x40000000
@@ -370,11 +369,11 @@ OUTSIDE_V6, HOST_V6, OUTSIDE_NET_V6 = "2001:db8:aa::2", "2001:db8:aa::1", "2001:
 
 def outside_place(outside, dual=False):
     """An outside host that knows the way to the pods (of each family)."""
-    outside.run("ip", "route", "add", "default", "via", Outside.HOST, check=True)
     place = Place("outside", f"/run/netns/{outside.name}", [Outside.ADDRESS])
+    ways = [f"route add default via {Outside.HOST}"]
     if dual:
-        subprocess.run(f"ip addr add {HOST_V6}/64 dev {outside.link} nodad".split(), check=True)
-        outside.run(*f"ip addr add {OUTSIDE_V6}/64 dev eth0 nodad".split(), check=True)
-        outside.run(*f"ip -6 route add default via {HOST_V6}".split(), check=True)
+        ip_batch(f"addr add {HOST_V6}/64 dev {outside.link} nodad")
+        ways += [f"addr add {OUTSIDE_V6}/64 dev eth0 nodad", f"route add default via {HOST_V6}"]
         place.addresses.append(OUTSIDE_V6)
+    ip_batch(*ways, netns=outside.name)
     return place

@@ -20,6 +20,7 @@ from network import TCP, Objects, Place, Servers, Talk, outside_place
 
 PORT, OTHER_PORT, MANY_PORT = 7001, 7002, 7003
 PAUSE_SECONDS = float(os.environ.get("K3C_CALL_PAUSE_S", "0.002"))  # of a caller; longer where everything is slow
+CALLS = int(os.environ.get("K3C_CALLS", "50"))  # of each caller, after each change; fewer there
 CALL_SECONDS = 5  # a call that takes longer has failed
 SETTLE_SECONDS = 2  # after the API's answer a change may still be on its way for so long
 ENDPOINTS, PER_SLICE, CHURN = 5000, 100, 50
@@ -236,9 +237,9 @@ class Faults(Case):
             w.start()
         self.callers, self.talkers = callers, talkers
         try:
-            self.more_calls(20)
+            self.more_calls(CALLS * 2 // 5)
             yield
-            self.more_calls(20)
+            self.more_calls(CALLS * 2 // 5)
         finally:
             for w in workers:
                 w.stop()
@@ -294,7 +295,7 @@ class Faults(Case):
             self.objects.call("DELETE", self.objects.path(self.pods["web-9"]))
             self.now_valid("web", {"default/web-0", "default/web-1", "default/web-2"})
             wait_for("web-9 to terminate", lambda: not self.endpoints("web").get("web-9", {}).get("ready"))
-            self.more_calls(50)
+            self.more_calls(CALLS)
             self.assertEqual([n for t, n in mine if n in t.broken and "web-9" in self.endpoints("web")], [])
             wait_for("web-9 to be gone", lambda: "web-9" not in [
                 p["metadata"]["name"] for p in self.objects.call("GET", "/api/v1/namespaces/default/pods")["items"]])
@@ -308,9 +309,9 @@ class Faults(Case):
         with self.load("server killed five times"):
             for _ in range(5):
                 self.node.kill9()
-                self.more_calls(50)
+                self.more_calls(CALLS)
                 self.node.start()
-                self.more_calls(50)
+                self.more_calls(CALLS)
         self.objects.connection.close()
         type(self).objects = Objects(self.node)
 
@@ -324,10 +325,10 @@ class Faults(Case):
         with self.load("link down and up", cut):
             down.append(time.monotonic())
             subprocess.run(["ip", "link", "set", self.net.link, "down"], check=True)
-            self.more_calls(50, "client", "host")
+            self.more_calls(CALLS, "client", "host")
             subprocess.run(["ip", "link", "set", self.net.link, "up"], check=True)
             down.append(time.monotonic())
-            self.more_calls(50)
+            self.more_calls(CALLS)
 
     def test_5_address_changed(self):
         address = "198.51.100.77"
@@ -342,7 +343,7 @@ class Faults(Case):
                 change("add")
                 wait_for("the node port on the new address", answers, every=0.01)
                 change("del")
-                self.more_calls(20)
+                self.more_calls(CALLS * 2 // 5)
                 with self.assertRaises(OSError):
                     answers()
 
