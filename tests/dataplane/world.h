@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A small world for dataplane tests: this process moves into namespaces of its own (network: "the host"; mounts: a
  * bpffs nobody else sees) and into a cgroup of its own below the cgroup2 root, so nothing of the machine is touched
- * and everything goes when the process ends; a parent removes the cgroup, also after a crash. */
+ * and everything goes when the process ends; a parent removes the cgroup, also after a crash. In a guest of vmtest, and
+ * only there, worlds pass the verified programs of an empty dataplane on to each other (kept.h): who is about loading
+ * itself says so (WORLD_LOADS, before this is included). */
 #pragma once
 
 #include <stdarg.h>
@@ -36,6 +38,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 
+#include "tests/dataplane/kept.h"
 #include "userspace/base/fs.h"
 #include "userspace/dataplane/internal.h"
 
@@ -565,7 +568,13 @@ static inline int world_run(int (*tests)(void))
 			fprintf(stderr, "the test's world: %s\n", strerror(-r));
 			exit(1);
 		}
-		exit(tests());
+#ifndef WORLD_LOADS
+		kept_begin();
+#endif
+		r = tests();
+		if (r == 0)
+			kept_end(world.pin_dir);
+		exit(r);
 	}
 	waitpid(child, &status, 0);
 	rmdir(world.cgroup);
