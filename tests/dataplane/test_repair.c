@@ -4,6 +4,8 @@
 #include "tests/dataplane/world.h"
 
 #include <bpf/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 
 #include "bpf/include/endpoint.h"
@@ -173,6 +175,201 @@ static void test_what_was_done_to_a_link(void **state)
 	assert_memory_equal(&after, &before, sizeof(before));
 }
 
+static void expect_sysctl(const char *path, char want)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+
+	ok(fs_read(path, 16, &text, err));
+	if (text.data[text.start] != want)
+		fail_msg("%s is %c, not %c", path, text.data[text.start], want);
+}
+
+static void other_qdisc(int ifindex, bool ingress)
+{
+	struct nlmsghdr *h;
+	struct tcmsg *t;
+
+	nl_put_clsact_delete(world.dp->nl, ifindex);
+	if (ingress) {
+		h = nl_begin(world.dp->nl, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, "ingress qdisc", 0);
+		t = mnl_nlmsg_put_extra_header(h, sizeof(*t));
+		t->tcm_family = AF_UNSPEC;
+		t->tcm_ifindex = ifindex;
+		t->tcm_parent = TC_H_INGRESS;
+		t->tcm_handle = TC_H_MAKE(TC_H_INGRESS, 0);
+		mnl_attr_put_strz(h, TCA_KIND, "ingress");
+	} else {
+		nl_put_clsact(world.dp->nl, ifindex, 0);
+	}
+	ok(nl_commit(world.dp->nl, err));
+}
+
+/* Somebody else's: any kind, behind the programs. */
+static void put_filter(int ifindex)
+{
+	struct nlmsghdr *h = nl_begin(world.dp->nl, RTM_NEWTFILTER, NLM_F_CREATE, "filter", 0);
+	struct tcmsg *t = mnl_nlmsg_put_extra_header(h, sizeof(*t));
+
+	t->tcm_family = AF_UNSPEC;
+	t->tcm_ifindex = ifindex;
+	t->tcm_parent = TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS);
+	t->tcm_info = TC_H_MAKE(7u << 16, htons(ETH_P_ALL));
+	mnl_attr_put_strz(h, TCA_KIND, "u32");
+	ok(nl_commit(world.dp->nl, err));
+}
+
+struct count {
+	int ifindex;
+	uint32_t n; /* of each filter also the place that it stands in is listed */
+};
+
+static int count_qdisc(const struct nlmsghdr *h, void *arg)
+{
+	const struct tcmsg *t = mnl_nlmsg_get_payload(h);
+	struct count *c = arg;
+
+	c->n += t->tcm_ifindex == c->ifindex && t->tcm_parent == TC_H_INGRESS;
+	return 0;
+}
+
+static int count_filter(const struct nlmsghdr *h, void *arg)
+{
+	const struct tcmsg *t = mnl_nlmsg_get_payload(h);
+	struct count *c = arg;
+
+	c->n += t->tcm_ifindex == c->ifindex;
+	return 0;
+}
+
+static uint32_t count(struct nl *nl, int ifindex, bool filters)
+{
+	struct count c = { .ifindex = ifindex };
+	struct nlmsghdr *h = nl_request(nl, filters ? RTM_GETTFILTER : RTM_GETQDISC, NLM_F_DUMP);
+	struct tcmsg *t = mnl_nlmsg_put_extra_header(h, sizeof(*t));
+
+	t->tcm_family = AF_UNSPEC;
+	t->tcm_ifindex = ifindex;
+	t->tcm_parent = filters ? TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS) : 0;
+	ok(nl_query(nl, filters ? count_filter : count_qdisc, &c, err));
+	return c.n;
+}
+
+/* It has one direction: the programs of the other would run there. */
+static void test_other_qdisc(void **state)
+{
+	const int links[] = { b.ifindex, ifindex_in(world_host_ns(), "up0") };
+
+	for (int i = 0; i < 2; i++) {
+		other_qdisc(links[i], true);
+		expect_found(DP_DRIFT_FILTER, 2);
+		expect_reach(b.addr);
+		expect_reach(b.addr6);
+
+		/* at once, where the kernel tells */
+		other_qdisc(links[i], true);
+		ok(dataplane_links_process(world.dp, err));
+		expect_found(DP_DRIFT_FILTER, 2);
+
+		/* and where nobody was there */
+		other_qdisc(links[i], true);
+		dataplane_close(world.dp);
+		world_open();
+		expect_found(DP_DRIFT_FILTER, 0);
+		expect_reach(b.addr);
+	}
+	/* whatever it does there: the link is ours */
+	other_qdisc(b.ifindex, true);
+	put_filter(b.ifindex);
+	expect_found(DP_DRIFT_FILTER, 2);
+	expect_reach(b.addr);
+}
+
+/* A link of the host's whose `ingress` serves somebody: he keeps it, nothing of ours gets into his filters, and every
+ * look tells. */
+static void test_qdisc_in_use(void **state)
+{
+	int up0 = ifindex_in(world_host_ns(), "up0");
+	struct dp_drift found = { 0 };
+	uint32_t before;
+
+	other_qdisc(up0, true);
+	put_filter(up0);
+	before = count(world.dp->nl, up0, true);
+	assert_true(before);
+	ok(dataplane_links_process(world.dp, err));
+	world.dp->links_drift = (struct dp_drift){ 0 };
+	for (uint32_t look = 1; look <= 2; look++) {
+		ok(dataplane_drift(world.dp, &found, err));
+		assert_int_equal(found.n[DP_DRIFT_FILTER], 2 * look);
+		assert_int_equal(count(world.dp->nl, up0, true), before);
+	}
+	nl_put_clsact_delete(world.dp->nl, up0);
+	ok(nl_commit(world.dp->nl, err));
+	ok(dataplane_links_process(world.dp, err));
+	expect_found(DP_DRIFT_FILTER, 2);
+}
+
+static void purge(void)
+{
+	dataplane_close(world.dp);
+	world.dp = NULL;
+	ok(dataplane_purge(world.pin_dir, err));
+}
+
+/* What was done to a link is known though its row is gone and nobody was there; and of what was not, nothing is undone.
+ */
+static void test_what_nobody_saw(void **state)
+{
+	static const char accept_ra[] = "/proc/sys/net/ipv6/conf/up0/accept_ra";
+	int up0 = ifindex_in(world_host_ns(), "up0");
+	uint32_t key = (uint32_t)up0;
+	struct k3c_link before, after;
+	struct nl *nl;
+
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_LINK], &key, &before), 0);
+	for (int how = 0; how < 2; how++) {
+		after = before;
+		after.flags = 0;
+		if (how)
+			assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_LINK], &key, &after, BPF_ANY), 0);
+		else
+			assert_int_equal(bpf_map_delete_elem(world.dp->maps[DP_MAP_LINK], &key), 0);
+		dataplane_close(world.dp);
+		world_open();
+		assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_LINK], &key, &after), 0);
+		assert_memory_equal(&after, &before, sizeof(before));
+	}
+	expect_sysctl(accept_ra, '2');
+	assert_int_equal(bpf_map_delete_elem(world.dp->maps[DP_MAP_LINK], &key), 0);
+	ok(nl_open(NETLINK_ROUTE, &nl, err));
+	purge();
+	expect_sysctl(accept_ra, '1');
+	assert_int_equal(count(nl, up0, false), 0);
+
+	/* a clsact that stood there before stays, and so does one that somebody uses since */
+	nl_put_clsact(nl, up0, 0);
+	ok(nl_commit(nl, err));
+	world_open();
+	assert_int_equal(bpf_map_delete_elem(world.dp->maps[DP_MAP_LINK], &key), 0);
+	dataplane_close(world.dp);
+	world_open();
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_LINK], &key, &after), 0);
+	assert_false(after.flags & K3C_LINK_OWN_CLSACT);
+	purge();
+	assert_int_equal(count(nl, up0, false), 1);
+	nl_put_clsact_delete(nl, up0);
+	ok(nl_commit(nl, err));
+	world_open();
+	put_filter(up0);
+	purge();
+	assert_int_equal(count(nl, up0, false), 1);
+	assert_true(count(nl, up0, true));
+	nl_put_clsact_delete(nl, up0);
+	ok(nl_commit(nl, err));
+	nl_close(nl);
+	world_open();
+}
+
 static int tests(void)
 {
 	const struct CMUnitTest all[] = {
@@ -181,6 +378,9 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_link_down, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pins_of_links, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_was_done_to_a_link, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_other_qdisc, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_qdisc_in_use, setup, teardown),
+		cmocka_unit_test(test_what_nobody_saw), /* takes all away, and sets it up again */
 	};
 
 	return world_group(all);

@@ -74,8 +74,8 @@ static int drift_programs(struct dataplane *dp, struct dp_drift *add, struct err
 /* ---- filters ---- */
 
 struct filter_look {
-	uint32_t ids[2]; /* any of them will do */
-	uint32_t classid;
+	uint32_t ids[2];  /* any of them will do */
+	uint16_t classid; /* what programs see of it */
 	bool found;
 };
 
@@ -107,7 +107,7 @@ static int filter_seen(const struct nlmsghdr *h, void *arg)
 	struct filter_attrs f = { 0 };
 
 	mnl_attr_parse(h, sizeof(struct tcmsg), filter_attr, &f);
-	if (f.id && (f.id == l->ids[0] || f.id == l->ids[1]) && f.classid == l->classid)
+	if (f.id && (f.id == l->ids[0] || f.id == l->ids[1]) && (uint16_t)f.classid == l->classid)
 		l->found = true;
 	return 0;
 }
@@ -116,7 +116,7 @@ bool drift_has_filter_at(struct dataplane *dp, struct nl *nl, int ifindex, bool 
 			 enum dp_program b, uint32_t classid)
 {
 	struct filter_look l = { .ids = { programs_id(dp->programs[a]), programs_id(dp->programs[b]) },
-				 .classid = classid };
+				 .classid = (uint16_t)classid };
 	struct nlmsghdr *h = nl_request(nl, RTM_GETTFILTER, NLM_F_DUMP);
 	struct tcmsg *t = mnl_nlmsg_put_extra_header(h, sizeof(*t));
 

@@ -16,6 +16,7 @@
 #include "userspace/base/encode.h"
 #include "userspace/base/fs.h"
 #include "userspace/base/log.h"
+#include "userspace/dataplane/clsact.h"
 #include "userspace/dataplane/internal.h"
 #include "userspace/dataplane/keys.h"
 #include "userspace/dataplane/links.h"
@@ -325,7 +326,8 @@ static void links_replace_out(struct dataplane *dp, const struct host_view *v)
 
 		if (links_carries(l) && bpf_map_lookup_elem(dp->maps[DP_MAP_LINK], &ifindex, &row) == 0 &&
 		    (row.flags & K3C_LINK_HAS_PROGRAMS))
-			nl_put_filter(dp->nl, l->ifindex, false, dp->programs[out], programs_name(out));
+			nl_put_filter_classid(dp->nl, l->ifindex, false, dp->programs[out], programs_name(out),
+					      clsact_classid(row.flags));
 		(void)nl_commit(dp->nl, NULL); /* its own turn comes, and tells */
 	}
 }
@@ -335,40 +337,53 @@ static int links_attach(struct dataplane *dp, const struct host_link *l, struct 
 {
 	enum dp_program in = l->kind == LINK_L3 ? DP_PROGRAM_HOST_L3_IN : DP_PROGRAM_HOST_IN;
 	enum dp_program out = l->kind == LINK_L3 ? DP_PROGRAM_HOST_L3_OUT : DP_PROGRAM_HOST_OUT;
-	int r;
+	int r = clsact_put(dp->nl, l->ifindex, false, err);
+	uint32_t classid;
 
-	nl_put_clsact(dp->nl, l->ifindex, EEXIST);
-	nl_put_filter(dp->nl, l->ifindex, true, dp->programs[in], programs_name(in));
-	nl_put_filter(dp->nl, l->ifindex, false, dp->programs[out], programs_name(out));
-	r = nl_commit(dp->nl, err);
+	row->flags |= r > 0 ? K3C_LINK_OWN_CLSACT : 0;
+	classid = clsact_classid(row->flags);
+	if (r >= 0) {
+		nl_put_filter_classid(dp->nl, l->ifindex, true, dp->programs[in], programs_name(in), classid);
+		nl_put_filter_classid(dp->nl, l->ifindex, false, dp->programs[out], programs_name(out), classid);
+		r = nl_commit(dp->nl, err);
+	}
 	if (r < 0)
 		return r == -ENODEV ? 0 : err_wrap(err, r, "link %s", l->name);
-	if (!(row->flags & K3C_LINK_HAS_PROGRAMS) && nl_result(dp->nl, 0) == 0)
-		row->flags |= K3C_LINK_OWN_CLSACT;
 	row->flags |= K3C_LINK_HAS_PROGRAMS;
 	return 0;
 }
 
-/* What was done to a link is to be undone one day, also when somebody took its row away meanwhile. */
+static struct str links_key(const uint32_t *ifindex)
+{
+	return str_make((const char *)ifindex, sizeof(*ifindex));
+}
+
+/* What was done to a link is to be undone one day, also when somebody took its row away: this process knows, and of
+ * what was before it the link's filters. One that has none keeps what was done to it then, which harms nobody. */
 static uint32_t links_done(struct dataplane *dp, uint32_t ifindex)
 {
-	const uint32_t *flags = map_get(&dp->link_flags, str_make((const char *)&ifindex, sizeof(ifindex)));
+	const uint32_t *flags = map_get(&dp->link_flags, links_key(&ifindex));
 
-	return flags ? *flags : 0;
+	return flags ? *flags : clsact_flags(dp->nl, (int)ifindex);
 }
 
 static void links_remember(struct dataplane *dp, uint32_t ifindex, uint32_t flags)
 {
-	struct str key = str_make((const char *)&ifindex, sizeof(ifindex));
-	uint32_t *have = map_get(&dp->link_flags, key);
+	uint32_t *have = map_get(&dp->link_flags, links_key(&ifindex));
 
-	flags &= K3C_LINK_OWN_CLSACT | K3C_LINK_RAISED_RA;
-	if (!have && flags) {
+	if (!have) {
 		have = mem_new(uint32_t);
-		map_put(&dp->link_flags, key, have);
+		map_put(&dp->link_flags, links_key(&ifindex), have);
 	}
+	*have = flags & (K3C_LINK_OWN_CLSACT | K3C_LINK_RAISED_RA);
+}
+
+void links_undone(struct dataplane *dp, uint32_t ifindex, uint32_t flags)
+{
+	uint32_t *have = map_get(&dp->link_flags, links_key(&ifindex));
+
 	if (have)
-		*have = flags;
+		*have &= ~flags;
 }
 
 void links_finish(struct dataplane *dp)
@@ -401,6 +416,14 @@ static int links_follow(struct dataplane *dp, const struct host_view *v, const s
 	return r;
 }
 
+static bool view_has_link(const struct host_view *v, uint32_t ifindex)
+{
+	for (size_t i = 0; i < v->n_links; i++)
+		if (v->links[i].ifindex == (int)ifindex)
+			return true;
+	return false;
+}
+
 static void links_forget_gone(struct dataplane *dp, const struct host_view *v)
 {
 	int fd = dp->maps[DP_MAP_LINK];
@@ -410,17 +433,21 @@ static void links_forget_gone(struct dataplane *dp, const struct host_view *v)
 	keys_foreach(fd, key) {
 		if (!(n < LINKS_MAX))
 			break;
-		bool have = false;
-
-		for (size_t i = 0; i < v->n_links && !have; i++)
-			have = v->links[i].ifindex == (int)key;
-		if (!have)
+		if (!view_has_link(v, key))
 			gone[n++] = key;
 	}
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n; i++)
 		bpf_map_delete_elem(fd, &gone[i]);
-		free(map_remove(&dp->link_flags, str_make((const char *)&gone[i], sizeof(gone[i]))));
+	n = 0;
+	map_foreach(e, &dp->link_flags) {
+		if (!(n < LINKS_MAX))
+			break;
+		memcpy(&key, e->key, sizeof(key));
+		if (!view_has_link(v, key))
+			gone[n++] = key;
 	}
+	for (size_t i = 0; i < n; i++)
+		free(map_remove(&dp->link_flags, links_key(&gone[i])));
 }
 
 /* A pod whose routes cannot be written keeps nothing else from working; drift tries again. */

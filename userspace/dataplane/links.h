@@ -12,6 +12,8 @@ struct k3c_addr;
 
 /* An address that a node of this pin folder put on `lo`. */
 bool links_own_address(const struct nlmsghdr *h, const char *pin_dir, struct nl_address *ret);
+/* What had been done to a link is no more (enum k3c_link_flags). */
+void links_undone(struct dataplane *dp, uint32_t ifindex, uint32_t flags);
 /* One of the addresses that the node goes by. */
 bool links_is_node(const struct dataplane *dp, const struct k3c_addr *a);
 bool local_addresses_has(const struct dataplane *dp, const struct k3c_addr *addr);

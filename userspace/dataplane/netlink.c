@@ -243,13 +243,29 @@ static struct tcmsg *nl_tc(struct nl *nl, uint16_t type, uint16_t flags, const c
 	return t;
 }
 
-void nl_put_clsact(struct nl *nl, int ifindex, int ignored)
+static void nl_clsact(struct nl *nl, int ifindex, uint16_t flags, int ignored)
 {
 	struct nlmsghdr *h;
 
-	nl_tc(nl, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, "clsact qdisc", ignored, ifindex, TC_H_CLSACT,
-	      TC_H_MAKE(TC_H_CLSACT, 0), &h);
+	nl_tc(nl, RTM_NEWQDISC, flags, "clsact qdisc", ignored, ifindex, TC_H_CLSACT, TC_H_MAKE(TC_H_CLSACT, 0), &h);
 	mnl_attr_put_strz(h, TCA_KIND, "clsact");
+}
+
+void nl_put_clsact(struct nl *nl, int ifindex, int ignored)
+{
+	nl_clsact(nl, ifindex, NLM_F_CREATE | NLM_F_EXCL, ignored);
+}
+
+void nl_put_clsact_same(struct nl *nl, int ifindex)
+{
+	nl_clsact(nl, ifindex, 0, 0);
+}
+
+bool nl_is_own_filter(const struct nlmsghdr *h)
+{
+	const struct tcmsg *t = mnl_nlmsg_get_payload(h);
+
+	return TC_H_MAJ(t->tcm_info) >> 16 == NL_TC_PRIORITY;
 }
 
 void nl_put_clsact_delete(struct nl *nl, int ifindex)

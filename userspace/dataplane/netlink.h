@@ -35,7 +35,12 @@ int nl_query(struct nl *nl, nl_fn *fn, void *arg, struct err *err);
 
 /* ---- the requests of this room ---- (each adds one to the batch) */
 
+/* See clsact.h. */
 void nl_put_clsact(struct nl *nl, int ifindex, int ignored);
+/* One that is there is of this kind: else -EINVAL. Nothing is changed. */
+void nl_put_clsact_same(struct nl *nl, int ifindex);
+/* Of a dump of filters: where the programs of any node go. */
+bool nl_is_own_filter(const struct nlmsghdr *h);
 void nl_put_filter(struct nl *nl, int ifindex, bool ingress, int program_fd, const char *name);
 /* `classid`: the program reads its lower half in skb->tc_classid; 0: none. */
 void nl_put_filter_classid(struct nl *nl, int ifindex, bool ingress, int program_fd, const char *name,

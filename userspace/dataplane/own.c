@@ -17,8 +17,10 @@
 #include "userspace/base/encode.h"
 #include "userspace/base/fs.h"
 #include "userspace/base/log.h"
+#include "userspace/dataplane/clsact.h"
 #include "userspace/dataplane/internal.h"
 #include "userspace/dataplane/keys.h"
+#include "userspace/dataplane/links.h"
 #include "userspace/dataplane/own.h"
 #include "userspace/dataplane/veth.h"
 
@@ -282,9 +284,12 @@ static int own_pair(struct dataplane *dp, struct err *err)
 		r = own_sysctl(out, "accept_local", "1", err);
 	if (r < 0)
 		return r;
-	nl_put_clsact(dp->nl, here.ifindex, EEXIST);
+	r = clsact_put(dp->nl, here.ifindex, true, err);
+	if (r >= 0)
+		r = clsact_put(dp->nl, there.ifindex, true, err);
+	if (r < 0)
+		return r;
 	nl_put_filter(dp->nl, here.ifindex, false, dp->programs[DP_PROGRAM_OWN_OUT], programs_name(DP_PROGRAM_OWN_OUT));
-	nl_put_clsact(dp->nl, there.ifindex, EEXIST);
 	nl_put_filter(dp->nl, there.ifindex, true, dp->programs[DP_PROGRAM_OWN_IN], programs_name(DP_PROGRAM_OWN_IN));
 	address.ifindex = there.ifindex;
 	nl_put_address(dp->nl, RTM_NEWADDR, &address, 0);
@@ -322,22 +327,23 @@ static int own_row(struct dataplane *dp, struct err *err)
 
 static int own_lo_add(struct dataplane *dp, struct err *err)
 {
-	struct k3c_link row;
+	struct k3c_link row = { 0 }, before;
 	uint32_t lo = OWN_LO;
-	int r;
+	int r = clsact_put(dp->nl, OWN_LO, false, err);
 
-	nl_put_clsact(dp->nl, OWN_LO, EEXIST);
-	nl_put_filter(dp->nl, OWN_LO, false, dp->programs[DP_PROGRAM_OWN_LO], programs_name(DP_PROGRAM_OWN_LO));
+	if (r < 0)
+		return r;
+	if (bpf_map_lookup_elem(dp->maps[DP_MAP_LINK], &lo, &row) < 0)
+		row = (struct k3c_link){ 0 };
+	before = row;
+	row.flags |= (r ? K3C_LINK_OWN_CLSACT : 0) | clsact_flags(dp->nl, OWN_LO);
+	nl_put_filter_classid(dp->nl, OWN_LO, false, dp->programs[DP_PROGRAM_OWN_LO], programs_name(DP_PROGRAM_OWN_LO),
+			      clsact_classid(row.flags));
 	r = nl_commit(dp->nl, err);
 	if (r < 0)
 		return r;
 	dp->own->lo = true;
-	if (nl_result(dp->nl, 0) < 0)
-		return 0;
-	if (bpf_map_lookup_elem(dp->maps[DP_MAP_LINK], &lo, &row) < 0)
-		row = (struct k3c_link){ 0 };
-	row.flags |= K3C_LINK_OWN_CLSACT;
-	if (bpf_map_update_elem(dp->maps[DP_MAP_LINK], &lo, &row, BPF_F_LOCK) < 0)
+	if (row.flags != before.flags && bpf_map_update_elem(dp->maps[DP_MAP_LINK], &lo, &row, BPF_F_LOCK) < 0)
 		return err_set(err, -errno, "write %s: %s", maps_name(DP_MAP_LINK), strerror(errno));
 	return 0;
 }
@@ -345,17 +351,19 @@ static int own_lo_add(struct dataplane *dp, struct err *err)
 /* Where no clsact is, deleting a filter is "invalid". */
 static void own_lo_remove(struct nl *nl, int links_map)
 {
-	struct k3c_link row;
-	uint32_t lo = OWN_LO;
+	struct k3c_link row = { 0 };
+	uint32_t lo = OWN_LO, flags = clsact_flags(nl, OWN_LO);
 
 	nl_put_filter_delete(nl, OWN_LO, false);
 	(void)nl_commit(nl, NULL);
-	if (links_map < 0 || bpf_map_lookup_elem(links_map, &lo, &row) < 0 || !(row.flags & K3C_LINK_OWN_CLSACT))
+	if (links_map >= 0 && bpf_map_lookup_elem(links_map, &lo, &row) < 0)
+		row = (struct k3c_link){ 0 };
+	if (!((row.flags | flags) & K3C_LINK_OWN_CLSACT))
 		return;
-	nl_put_clsact_delete(nl, OWN_LO);
-	(void)nl_commit(nl, NULL);
+	clsact_delete_unused(nl, OWN_LO);
 	row.flags &= ~(uint32_t)K3C_LINK_OWN_CLSACT;
-	(void)bpf_map_update_elem(links_map, &lo, &row, BPF_F_LOCK);
+	if (links_map >= 0)
+		(void)bpf_map_update_elem(links_map, &lo, &row, BPF_F_LOCK);
 }
 
 /* ---- all of it ---- */
@@ -382,8 +390,10 @@ void own_purge(struct nl *nl, const char *pin_dir, int links_map)
 
 static void own_lo_forget(struct dataplane *dp)
 {
-	if (dp->own->lo || !dp->own->swept)
+	if (dp->own->lo || !dp->own->swept) {
 		own_lo_remove(dp->nl, dp->maps[DP_MAP_LINK]);
+		links_undone(dp, OWN_LO, K3C_LINK_OWN_CLSACT);
+	}
 	dp->own->lo = false;
 }
 

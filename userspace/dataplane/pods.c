@@ -18,6 +18,7 @@
 #include "bpf/include/service.h"
 #include "userspace/base/encode.h"
 #include "userspace/base/log.h"
+#include "userspace/dataplane/clsact.h"
 #include "userspace/dataplane/internal.h"
 #include "userspace/dataplane/keys.h"
 #include "userspace/dataplane/pods.h"
@@ -159,9 +160,12 @@ static int pod_host_setup(struct dataplane *dp, const struct dp_pod *pod,
 			  struct err *err)
 {
 	char alias[POD_ALIAS_MAX + 1];
+	int r;
 
 	snprintf(alias, sizeof(alias), DP_ALIAS_PREFIX "%s %s %s", pod->key, pod->netns_path, dp->pin_dir);
-	nl_put_clsact(dp->nl, ifindex, EEXIST);
+	r = clsact_put(dp->nl, ifindex, true, err);
+	if (r < 0)
+		return r;
 	nl_put_filter(dp->nl, ifindex, true, dp->programs[DP_PROGRAM_POD_OUT], programs_name(DP_PROGRAM_POD_OUT));
 	nl_put_filter(dp->nl, ifindex, false, dp->programs[DP_PROGRAM_POD_IN], programs_name(DP_PROGRAM_POD_IN));
 	nl_put_link_up(dp->nl, ifindex, alias, true);
@@ -436,9 +440,10 @@ int dataplane_pod_each(struct dataplane *dp, dataplane_pod_fn *fn, void *arg, st
 
 static int pod_filters(struct dataplane *dp, int ifindex, struct err *err)
 {
-	int r;
+	int r = clsact_put(dp->nl, ifindex, true, err);
 
-	nl_put_clsact(dp->nl, ifindex, EEXIST);
+	if (r < 0)
+		return r == -ENODEV ? 0 : r;
 	nl_put_filter(dp->nl, ifindex, true, dp->programs[DP_PROGRAM_POD_OUT], programs_name(DP_PROGRAM_POD_OUT));
 	nl_put_filter(dp->nl, ifindex, false, dp->programs[DP_PROGRAM_POD_IN], programs_name(DP_PROGRAM_POD_IN));
 	r = nl_commit(dp->nl, err);

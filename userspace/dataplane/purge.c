@@ -11,6 +11,7 @@
 #include "bpf/include/endpoint.h"
 #include "userspace/base/fs.h"
 #include "userspace/base/log.h"
+#include "userspace/dataplane/clsact.h"
 #include "userspace/dataplane/internal.h"
 #include "userspace/dataplane/links.h"
 #include "userspace/dataplane/own.h"
@@ -21,7 +22,11 @@
 struct purge {
 	const char *pin_dir;
 	struct nl *nl;
-	int *pods, *others;
+	int *pods;
+	struct purge_other {
+		int ifindex;
+		uint32_t done; /* enum k3c_link_flags */
+	} * others;
 	size_t n_pods, cap_pods, n_others, cap_others;
 	struct nl_route *routes;
 	size_t n_routes, cap_routes;
@@ -64,7 +69,7 @@ static int purge_link(const struct nlmsghdr *h, void *arg)
 	} else if (!(i->ifi_flags & IFF_LOOPBACK) &&
 		   !(name && strncmp(name, DP_LINK_PREFIX, strlen(DP_LINK_PREFIX)) == 0)) {
 		mem_grow(p->others, p->cap_others, p->n_others + 1);
-		p->others[p->n_others++] = i->ifi_index;
+		p->others[p->n_others++] = (struct purge_other){ .ifindex = i->ifi_index };
 	}
 	return 0;
 }
@@ -128,6 +133,20 @@ static int purge_routes(struct purge *p, uint8_t family, struct err *err)
 	return nl_query(p->nl, purge_route, p, err);
 }
 
+/* Before the filters go, which know it too. */
+static void purge_look_done(struct purge *p, int links_map)
+{
+	for (size_t i = 0; i < p->n_others; i++) {
+		struct purge_other *o = &p->others[i];
+		uint32_t ifindex = (uint32_t)o->ifindex;
+		struct k3c_link row;
+
+		o->done = clsact_flags(p->nl, o->ifindex);
+		if (links_map >= 0 && bpf_map_lookup_elem(links_map, &ifindex, &row) == 0)
+			o->done |= row.flags;
+	}
+}
+
 static int purge_look(struct purge *p, struct err *err)
 {
 	struct nlmsghdr *h = nl_request(p->nl, RTM_GETLINK, NLM_F_DUMP);
@@ -154,7 +173,7 @@ static void purge_keep_first(int r, int *first)
 }
 
 /* Each by itself: one that resists must not keep the others. */
-static int purge_kernel(struct purge *p, int links_map, struct err *err)
+static int purge_kernel(struct purge *p, struct err *err)
 {
 	int first = 0;
 
@@ -163,19 +182,15 @@ static int purge_kernel(struct purge *p, int links_map, struct err *err)
 		purge_keep_first(nl_commit(p->nl, err), &first);
 	}
 	for (size_t i = 0; i < p->n_others; i++) {
-		uint32_t ifindex = (uint32_t)p->others[i];
-		struct k3c_link row = { 0 };
+		const struct purge_other *o = &p->others[i];
 
 		/* Where no clsact is, deleting a filter is "invalid". */
-		nl_put_filter_delete(p->nl, p->others[i], true);
+		nl_put_filter_delete(p->nl, o->ifindex, true);
 		(void)nl_commit(p->nl, NULL);
-		nl_put_filter_delete(p->nl, p->others[i], false);
+		nl_put_filter_delete(p->nl, o->ifindex, false);
 		(void)nl_commit(p->nl, NULL);
-		if (links_map < 0 || bpf_map_lookup_elem(links_map, &ifindex, &row) < 0 ||
-		    !(row.flags & K3C_LINK_OWN_CLSACT))
-			continue;
-		nl_put_clsact_delete(p->nl, p->others[i]);
-		(void)nl_commit(p->nl, NULL);
+		if (o->done & K3C_LINK_OWN_CLSACT)
+			clsact_delete_unused(p->nl, o->ifindex);
 	}
 	for (size_t i = 0; i < p->n_routes; i++) {
 		nl_put_route(p->nl, RTM_DELROUTE, &p->routes[i], ESRCH);
@@ -210,15 +225,11 @@ static void purge_forwarding(const char *pin_dir)
 }
 
 /* When this host forwards no more: else those links would lose their routes by it. */
-static void purge_router_advertisements(const struct purge *p, int links_map)
+static void purge_router_advertisements(const struct purge *p)
 {
-	for (size_t i = 0; links_map >= 0 && i < p->n_others; i++) {
-		uint32_t ifindex = (uint32_t)p->others[i];
-		struct k3c_link row;
-
-		if (bpf_map_lookup_elem(links_map, &ifindex, &row) == 0 && (row.flags & K3C_LINK_RAISED_RA))
-			links_accept_router_advertisements(p->others[i], false);
-	}
+	for (size_t i = 0; i < p->n_others; i++)
+		if (p->others[i].done & K3C_LINK_RAISED_RA)
+			links_accept_router_advertisements(p->others[i].ifindex, false);
 }
 
 int dataplane_purge(const char *pin_dir, struct err *err)
@@ -230,14 +241,15 @@ int dataplane_purge(const char *pin_dir, struct err *err)
 	if (r < 0)
 		return r;
 	r = purge_look(&p, err);
+	purge_look_done(&p, links_map);
 	if (r == 0)
-		r = purge_kernel(&p, links_map, err);
+		r = purge_kernel(&p, err);
 	own_purge(p.nl, pin_dir, links_map);
 	programs_detach_cgroup(pin_dir);
 	xdp_purge(pin_dir);
 	if (!p.neighbour) {
 		purge_forwarding(pin_dir);
-		purge_router_advertisements(&p, links_map);
+		purge_router_advertisements(&p);
 	}
 	if (r == 0)
 		r = fs_remove_tree(pin_dir, err);

@@ -15,6 +15,7 @@
 #include "bpf/include/rate.h"
 #include "userspace/base/clock.h"
 #include "userspace/base/log.h"
+#include "userspace/dataplane/clsact.h"
 #include "userspace/dataplane/internal.h"
 #include "userspace/dataplane/keys.h"
 #include "userspace/dataplane/pressure.h"
@@ -95,7 +96,9 @@ static int rates_pace(struct dataplane *dp, struct nl *inner, int host, int peer
 	err_finish(&why);
 	if (r < 0)
 		return err_set(err, r, "fq on the pod's link: %s", strerror(-r));
-	nl_put_clsact(inner, peer, EEXIST);
+	r = clsact_put(inner, peer, true, err);
+	if (r < 0)
+		return r;
 	nl_put_filter_classid(inner, peer, false, dp->programs[DP_PROGRAM_POD_PACE], programs_name(DP_PROGRAM_POD_PACE),
 			      (uint32_t)host);
 	r = nl_commit(inner, err);
