@@ -72,16 +72,38 @@ static inline struct k3c_snat events_snat(void)
 	return sum;
 }
 
+/* Drops, of which next to no byte is zero, until one finds no room: also what is told later lies where others were. */
+static inline void events_fill(void)
+{
+	static uint8_t in[EVENTS_FILL_BYTES];
+	struct __sk_buff ctx = { .ifindex = (uint32_t)state_pods[0].ifindex };
+
+	memset(in, 0x61, sizeof(in)); /* another's source, whatever the protocol is */
+	in[12] = 0x86;
+	in[13] = 0xdd;
+	in[20] = IPPROTO_UDP;
+	for (int i = 0; i < EVENTS_FILL && !events_lost(); i++) {
+		LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = in, .data_size_in = sizeof(in), .ctx_in = &ctx,
+			    .ctx_size_in = sizeof(ctx), .repeat = 64);
+
+		assert_int_equal(bpf_prog_test_run_opts(world.dp->programs[DP_PROGRAM_POD_OUT], &opts), 0);
+	}
+}
+
 /* Everything that stands in the ring. */
 static inline void events_take(struct packet_events *ret)
 {
 	events_into = ret;
-	if (!events_ring) {
-		events_ring = ring_buffer__new(world.dp->maps[DP_MAP_EVENT], events_called, NULL, NULL);
-		assert_non_null(events_ring);
-	}
 	assert_true(ring_buffer__consume(events_ring) >= 0);
 	events_into = NULL;
+}
+
+static inline void events_open(void)
+{
+	events_ring = ring_buffer__new(world.dp->maps[DP_MAP_EVENT], events_called, NULL, NULL);
+	assert_non_null(events_ring);
+	events_row(1u << K3C_EVENT_DROP, UINT64_MAX);
+	events_fill();
 }
 
 /* A case begins: somebody listens to everything. */
@@ -93,7 +115,7 @@ static inline void events_begin(void)
 	events_slow = false;
 }
 
-static inline void events_end(void)
+static inline void events_close(void)
 {
 	ring_buffer__free(events_ring);
 	events_ring = NULL;
@@ -135,22 +157,6 @@ static inline int events_type(const char *word)
 	return -1;
 }
 
-/* Drops of nothing that is IP, until one finds no room. */
-static inline void events_fill(struct packet_state *s)
-{
-	static uint8_t in[EVENTS_FILL_BYTES] = { [12] = 0x08 };
-	struct __sk_buff ctx = { .ifindex = (uint32_t)state_pods[0].ifindex };
-
-	for (int i = 0; i < EVENTS_FILL && !events_lost(); i++) {
-		LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = in, .data_size_in = sizeof(in), .ctx_in = &ctx,
-			    .ctx_size_in = sizeof(ctx), .repeat = 64);
-
-		assert_int_equal(bpf_prog_test_run_opts(world.dp->programs[DP_PROGRAM_POD_OUT], &opts), 0);
-	}
-	if (!events_lost())
-		state_fail(s, "there is room for everything");
-}
-
 /* monitor TYPE...|nobody|gone|slow: who listens to nothing else; nobody; one who was killed; one who reads nothing */
 static inline void events_monitor(struct packet_state *s, struct pt_words *w)
 {
@@ -159,7 +165,9 @@ static inline void events_monitor(struct packet_state *s, struct pt_words *w)
 	events_all = false;
 	events_slow = w->n == 2 && strcmp(w->at[1], "slow") == 0;
 	if (events_slow) {
-		events_fill(s);
+		events_fill();
+		if (!events_lost())
+			state_fail(s, "there is room for everything");
 		return;
 	}
 	if (w->n == 2 && strcmp(w->at[1], "gone") == 0) {
@@ -227,6 +235,16 @@ static inline uint8_t events_proto(struct packet_state *s, const char *word)
 	return !*end && end != word && number < 256 ? (uint8_t)number : state_proto(s, word);
 }
 
+static inline uint32_t events_identity(struct packet_state *s, const char *word)
+{
+	char *end;
+	unsigned long identity = strtoul(word, &end, 10);
+
+	if (*end || end == word)
+		state_fail(s, "no identity: %s", word);
+	return (uint32_t)identity;
+}
+
 static inline bool events_end_of(struct packet_state *s, const char *word, struct k3c_addr *ret, __be16 *ret_port)
 {
 	struct dp_addr addr;
@@ -275,8 +293,8 @@ static inline bool events_words(struct packet_state *s, char **w, size_t n, stru
 				return false;
 		} else if (!translate && strcmp(w[at], "identities") == 0 && at + 3 < n &&
 			   strcmp(w[at + 2], ">") == 0) {
-			ret->src_identity = (uint32_t)strtoul(w[at + 1], NULL, 0);
-			ret->dst_identity = (uint32_t)strtoul(w[at + 3], NULL, 0);
+			ret->src_identity = events_identity(s, w[at + 1]);
+			ret->dst_identity = events_identity(s, w[at + 3]);
 			at += 2;
 		} else {
 			state_fail(s, "tells does not know %s", w[at]);
@@ -344,11 +362,13 @@ static inline void events_counts(struct packet_state *s, struct packet_events *e
 	for (size_t k = 0; k < ARRAY_SIZE(counts); k++) {
 		const char *word = "0";
 
-		for (size_t i = 1; i + 1 < w->n; i += 2)
-			if (strcmp(w->at[i], counts[k].name) == 0) {
-				word = w->at[i + 1];
-				named++;
-			}
+		for (size_t i = 1; i + 1 < w->n; i += 2) {
+			if (strcmp(w->at[i], counts[k].name) != 0)
+				continue;
+			word = w->at[i + 1];
+			named++;
+			break;
+		}
 		events_count(s, counts[k].name, word, counts[k].got);
 	}
 	if (w->n < 3 || w->n != 2 * named + 1)

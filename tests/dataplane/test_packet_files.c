@@ -514,8 +514,9 @@ static int tests(void)
 
 	world_uplink();
 	state_open();
+	events_open();
 	r = cmocka_run_group_tests(all, NULL, NULL);
-	events_end();
+	events_close();
 	state_close();
 	return r;
 }
