@@ -266,31 +266,38 @@ static inline void state_charged(struct packet_state *s, struct pt_words *w)
 static int state_sockets[STATE_SOCKETS_MAX];
 static size_t n_state_sockets;
 
-/* listens POD|node PORT: in both families */
-static inline void state_listens(struct packet_state *s, struct pt_words *w)
+static inline int state_namespace(struct packet_state *s, const char *word)
 {
-	int ns;
-
-	if (w->n < 3 || n_state_sockets == STATE_SOCKETS_MAX) {
-		state_fail(s, "listens POD|node PORT");
-		return;
-	}
-	ns = strcmp(w->at[1], "node") == 0 ? world_host_ns() : state_pods[state_pod(s, w->at[1])].ns;
-	state_sockets[n_state_sockets++] = server_in(ns, SOCK_STREAM, "::", (uint16_t)strtoul(w->at[2], NULL, 10));
+	return strcmp(word, "node") == 0 ? world_host_ns() : state_pods[state_pod(s, word)].ns;
 }
 
-/* connected POD END > END: as if one end had begun, and the other answered (TCP_REPAIR: no packet is sent) */
+/* listens POD|node PORT [udp]: in both families */
+static inline void state_listens(struct packet_state *s, struct pt_words *w)
+{
+	bool udp = w->n == 4 && strcmp(w->at[3], "udp") == 0;
+
+	if (w->n != (udp ? 4 : 3) || n_state_sockets == STATE_SOCKETS_MAX) {
+		state_fail(s, "listens POD|node PORT [udp]");
+		return;
+	}
+	state_sockets[n_state_sockets++] = server_in(state_namespace(s, w->at[1]), udp ? SOCK_DGRAM : SOCK_STREAM,
+						     "::", (uint16_t)strtoul(w->at[2], NULL, 10));
+}
+
+/* connected POD|node END > END [udp]: as if one end had begun, and the other answered (TCP_REPAIR: no packet is sent)
+ */
 static inline void state_connected(struct packet_state *s, struct pt_words *w)
 {
 	struct dp_addr addr[2];
 	union any_addr end[2];
 	char text[INET6_ADDRSTRLEN];
 	uint16_t port[2];
-	int fd, on = 1;
+	int fd, ns, on = 1;
+	bool udp = w->n == 6 && strcmp(w->at[5], "udp") == 0;
 
-	if (w->n != 5 || n_state_sockets == STATE_SOCKETS_MAX || !state_end(s, w->at[2], &addr[0], &port[0]) ||
-	    !state_end(s, w->at[4], &addr[1], &port[1])) {
-		state_fail(s, "connected POD END > END");
+	if (w->n != (udp ? 6 : 5) || n_state_sockets == STATE_SOCKETS_MAX ||
+	    !state_end(s, w->at[2], &addr[0], &port[0]) || !state_end(s, w->at[4], &addr[1], &port[1])) {
+		state_fail(s, "connected POD|node END > END [udp]");
 		return;
 	}
 	for (int i = 0; i < 2; i++) {
@@ -302,9 +309,11 @@ static inline void state_connected(struct packet_state *s, struct pt_words *w)
 			inet_ntop(AF_INET6, addr[i].b, text, sizeof(text));
 		end[i] = any_of(text, port[i]);
 	}
-	fd = sock_in_domain(state_pods[state_pod(s, w->at[1])].ns, end[0].sa.sa_family, SOCK_STREAM, 0);
+	ns = state_namespace(s, w->at[1]);
+	fd = sock_in_domain(ns, end[0].sa.sa_family, udp ? SOCK_DGRAM : SOCK_STREAM, 0);
 	state_sockets[n_state_sockets++] = fd;
-	assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &on, sizeof(on)), 0);
+	if (!udp)
+		assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &on, sizeof(on)), 0);
 	assert_int_equal(bind(fd, &end[0].sa, any_len(&end[0])), 0);
 	assert_int_equal(connect(fd, &end[1].sa, any_len(&end[1])), 0);
 }
