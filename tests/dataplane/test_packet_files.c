@@ -119,7 +119,7 @@ static void send_packet(struct run *r)
 	r->bytes = 0;
 	for (size_t i = 0; i < n; i++) {
 		r->bytes += after[i].bytes - before[i].bytes;
-		if (after[i].packets != before[i].packets)
+		for (uint64_t k = before[i].packets; k < after[i].packets; k++)
 			snprintf(r->reason + strlen(r->reason), sizeof(r->reason) - strlen(r->reason), "%s%s",
 				 r->reason[0] ? "+" : "", after[i].reason);
 	}
