@@ -25,7 +25,7 @@ static __always_inline bool bind_reserved(__be16 port, __u8 proto, bool v4)
 
 static __always_inline bool bind_concerns(struct bpf_sock_addr *ctx)
 {
-	return ctx->user_port && bpf_get_netns_cookie(ctx) == k3c_options.host_netns_cookie;
+	return ctx->user_port && bpf_get_netns_cookie(ctx) == k3c_host_netns;
 }
 
 static __always_inline int bind_refuse(void)

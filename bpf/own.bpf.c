@@ -34,7 +34,7 @@ __attribute__((noinline)) int own_choose(const struct packet *p, struct k3c_back
 
 	if (!p || !ret)
 		return LB_NOT_A_SERVICE;
-	who.client.q[0] = k3c_options.host_netns_cookie;
+	who.client.q[0] = k3c_host_netns;
 	r = lb_by_address(LB_OF_HOST, &p->dst, p->flow.dport, p->flow.proto, &who, &choice);
 	*ret = choice.backend;
 	return r;

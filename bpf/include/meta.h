@@ -13,13 +13,12 @@ struct k3c_port_range {
 struct k3c_options {
 	struct k3c_addr pod_net[K3C_FAMILIES], pod_mask[K3C_FAMILIES]; /* mask zero: none */
 	struct k3c_addr service_net[K3C_FAMILIES], service_mask[K3C_FAMILIES];
-	__u64 host_netns_cookie; /* 0: unknown */
-	__u32 link_header;       /* host programs: bytes before the IP header on the links they are for */
+	__u32 link_header; /* host programs: bytes before the IP header on the links they are for */
 	struct k3c_port_range snat[K3C_SNAT_RANGES]; /* ports to masquerade with; the last ones may be empty */
 	__u32 snat_ports;                            /* of all of them */
 	__u32 pad;
 };
-_Static_assert(sizeof(struct k3c_options) == 160, "k3c_options");
+_Static_assert(sizeof(struct k3c_options) == 152, "k3c_options");
 
 enum k3c_meta_flags {
 	K3C_META_HOST_BACKENDS =

@@ -104,7 +104,7 @@ static __always_inline enum lb_result lb_admits(enum lb_where where, const struc
 		return LB_FOUND;
 	if (where == LB_AT_SOCKET) {
 		cookie = who->client.q[0];
-		if ((s->flags & K3C_SERVICE_ANYWHERE) || cookie == k3c_options.host_netns_cookie)
+		if ((s->flags & K3C_SERVICE_ANYWHERE) || cookie == k3c_host_netns)
 			return LB_FOUND;
 		n = bpf_map_lookup_elem(&k3c_netns, &cookie);
 		if (!n)
@@ -199,7 +199,7 @@ static __always_inline enum lb_result lb_by_address(enum lb_where where, const s
 	bool loopback = lb_is_loopback(dst);
 	struct k3c_service *s;
 
-	if (loopback && (where != LB_AT_SOCKET || who->client.q[0] != k3c_options.host_netns_cookie))
+	if (loopback && (where != LB_AT_SOCKET || who->client.q[0] != k3c_host_netns))
 		return LB_NOT_A_SERVICE;
 	s = lb_find(dst, loopback, &key);
 	return lb_choose(where, &key, s, who, ret);

@@ -7,9 +7,10 @@
  * One set, of the usual sizes; other sizes are made and loaded as always. It belongs to one world at a time: who takes
  * it takes its pins away, and pins it again when everything of the world is gone from the host's links and every map
  * was found empty after it was emptied; whoever takes it next finds it empty still or throws it away. What a world
- * loads once more (other options, an upgrade) is loaded: a program is given once, until the dataplane is purged. Nor is
- * given what reads the network namespace's number, which is another in each world (the programs at sockets), with the
- * maps that belong to sockets; and what a test loads to hear the verifier is loaded. One thread. */
+ * loads once more (other options, an upgrade) is loaded: a program is given once, until the dataplane is purged. What a
+ * test loads to hear the verifier is loaded. The one constant that differs between worlds, the number of the host's
+ * namespace, is no constant in kept programs: it stands where they read it in a map that only this process can write.
+ * One thread. */
 #include "tests/dataplane/kept.h"
 
 #include <bpf/bpf.h>
@@ -35,6 +36,9 @@
 #define KEPT_NAME 32
 #define KEPT_KEY (KEPT_NAME + 33)
 #define KEPT_PATH 300
+#define KEPT_OPTIONS ".rodata.options"
+#define KEPT_HOST ".rodata.host"
+#define KEPT_HOST_PIN "host"
 #define KEPT_SET "set"
 #define KEPT_FRESH "set_new"
 
@@ -61,6 +65,7 @@ static struct {
 	const char *folder; /* NULL: nothing is kept */
 	bool have, out;     /* there is a set; this world's dataplane uses it */
 	int maps[DP_MAP_COUNT];
+	int host; /* in place of KEPT_HOST */
 	struct kept_object objects[KEPT_OBJECTS];
 	size_t n;
 	struct kept_given given[DP_PROGRAM_COUNT];
@@ -76,12 +81,6 @@ void __wrap_bpf_object__close(struct bpf_object *object);
 int __wrap_bpf_program__fd(const struct bpf_program *program);
 int __wrap_dataplane_purge(const char *pin_dir, struct err *err);
 
-/* The others have rows by socket, and only the programs at sockets have them. */
-static bool kept_is_wanted(enum dp_map m)
-{
-	return m != DP_MAP_SOCK && m != DP_MAP_SOCK_TCP;
-}
-
 static void kept_path(char ret[static KEPT_PATH], const char *set, const char *folder, const char *name)
 {
 	if (snprintf(ret, KEPT_PATH, "%s/%s%s%s%s%s", kept.folder, set, *folder ? "/" : "", folder, *name ? "/" : "",
@@ -91,9 +90,10 @@ static void kept_path(char ret[static KEPT_PATH], const char *set, const char *f
 
 static void kept_forget(void)
 {
-	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++)
-		if (kept.have && kept_is_wanted(m))
-			close(kept.maps[m]);
+	for (enum dp_map m = 0; m < DP_MAP_COUNT && kept.have; m++)
+		close(kept.maps[m]);
+	if (kept.have)
+		close(kept.host);
 	for (size_t i = 0; i < kept.n; i++)
 		for (size_t k = 0; k < kept.objects[i].n; k++)
 			close(kept.objects[i].functions[k].fd);
@@ -220,6 +220,8 @@ static size_t kept_rows(enum dp_map m, bool wipe)
 		return kept_rows_of_programs(fd, &info, wipe);
 	case BPF_MAP_TYPE_QUEUE:
 		return kept_rows_of_queue(fd, &info, wipe);
+	case BPF_MAP_TYPE_SK_STORAGE: /* goes with the sockets */
+		return 0;
 	case BPF_MAP_TYPE_RINGBUF:
 		return kept_bytes_of_ring(fd, wipe);
 	default:
@@ -231,8 +233,7 @@ static size_t kept_rows(enum dp_map m, bool wipe)
 static void kept_wipe(void)
 {
 	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++)
-		if (kept_is_wanted(m))
-			(void)kept_rows(m, true);
+		(void)kept_rows(m, true);
 }
 
 static bool kept_is_empty(void)
@@ -240,7 +241,7 @@ static bool kept_is_empty(void)
 	bool empty = true;
 
 	for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
-		size_t n = kept_is_wanted(m) ? kept_rows(m, false) : 0;
+		size_t n = kept_rows(m, false);
 
 		if (n)
 			fprintf(stderr, "kept: somebody has written to %s (%zu)\n", map_rows[m].name, n);
@@ -264,11 +265,10 @@ static int kept_pin(bool take, const char *set, const char *folder, const char *
 
 static int kept_maps_pins(bool take, const char *set)
 {
-	int r = 0;
+	int r = kept_pin(take, set, "maps", KEPT_HOST_PIN, &kept.host);
 
 	for (enum dp_map m = 0; m < DP_MAP_COUNT && r == 0; m++)
-		if (kept_is_wanted(m))
-			r = kept_pin(take, set, "maps", map_rows[m].name, &kept.maps[m]);
+		r = kept_pin(take, set, "maps", map_rows[m].name, &kept.maps[m]);
 	return r;
 }
 
@@ -387,9 +387,25 @@ static bool kept_are_usual(struct bpf_object *object)
 	return true;
 }
 
+/* As libbpf makes it, but that it is not frozen. */
+static int kept_make_host(void)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_RDONLY_PROG | BPF_F_MMAPABLE);
+
+	kept.host = bpf_map_create(BPF_MAP_TYPE_ARRAY, KEPT_HOST, sizeof(uint32_t), sizeof(uint64_t), 1, &opts);
+	return kept.host < 0 ? -errno : 0;
+}
+
+static int kept_say_host(void)
+{
+	uint64_t host = dataplane_netns_cookie();
+	uint32_t zero = 0;
+
+	return bpf_map_update_elem(kept.host, &zero, &host, BPF_ANY) < 0 ? -errno : 0;
+}
+
 static int kept_load_maps(struct bpf_object *object)
 {
-	struct bpf_map *map;
 	int r = 0;
 
 	if (kept.out || !kept_are_usual(object))
@@ -397,16 +413,18 @@ static int kept_load_maps(struct bpf_object *object)
 	if (!kept.have)
 		kept_take();
 	for (enum dp_map m = 0; m < DP_MAP_COUNT && kept.have && r == 0; m++)
-		if (kept_is_wanted(m))
-			r = bpf_map__reuse_fd(bpf_object__find_map_by_name(object, map_rows[m].name), kept.maps[m]);
+		r = bpf_map__reuse_fd(bpf_object__find_map_by_name(object, map_rows[m].name), kept.maps[m]);
 	if (r == 0)
 		r = __real_bpf_object__load(object);
+	if (r == 0 && !kept.have)
+		r = kept_make_host();
+	if (r == 0)
+		r = kept_say_host();
 	if (r < 0)
 		return r;
-	for (enum dp_map m = 0; m < DP_MAP_COUNT && !kept.have; m++) {
-		map = bpf_object__find_map_by_name(object, map_rows[m].name);
-		kept.maps[m] = kept_is_wanted(m) ? fcntl(bpf_map__fd(map), F_DUPFD_CLOEXEC, 3) : -1;
-	}
+	for (enum dp_map m = 0; m < DP_MAP_COUNT && !kept.have; m++)
+		kept.maps[m] =
+			fcntl(bpf_map__fd(bpf_object__find_map_by_name(object, map_rows[m].name)), F_DUPFD_CLOEXEC, 3);
 	kept.have = kept.out = true;
 	return 0;
 }
@@ -427,46 +445,20 @@ static bool kept_key(struct bpf_object *object, char ret[static KEPT_KEY])
 	bpf_object__for_each_map(map, object) {
 		enum dp_map m = kept_map_named(bpf_map__name(map));
 
-		if (strcmp(bpf_map__name(map), ".rodata.options") == 0) {
+		if (strcmp(bpf_map__name(map), KEPT_OPTIONS) == 0) {
 			memcpy(&options, bpf_map__initial_value(map, &size), sizeof(options));
 			if (size != sizeof(options))
 				return false;
-		} else if (m == DP_MAP_COUNT
-				   ? strncmp(bpf_map__name(map), ".rodata", 7) != 0
-				   : !kept_is_wanted(m) || pinset_id(bpf_map__fd(map)) != pinset_id(kept.maps[m])) {
+		} else if (m == DP_MAP_COUNT ? !strstr(bpf_map__name(map), ".rodata")
+					     : pinset_id(bpf_map__fd(map)) != pinset_id(kept.maps[m])) {
 			return false;
 		}
 	}
-	options.host_netns_cookie = 0; /* kept is only what does not read it */
-	programs_build_id(&options, id);
+	programs_build_id(&options, 0, id);
 	n = snprintf(ret, KEPT_NAME, "%s_", bpf_object__name(object));
 	hex_encode(id, 16, ret + n);
 	ret[n + 32] = 0;
 	return true;
-}
-
-/* Loaded: each reference to the options has its place in them. By what is added to a pointer, or at its beginning. */
-static bool kept_reads_cookie(struct bpf_object *object)
-{
-	const int at = offsetof(struct k3c_options, host_netns_cookie);
-	struct bpf_program *program;
-
-	bpf_object__for_each_program(program, object)
-	{
-		const struct bpf_insn *insn = bpf_program__insns(program);
-
-		for (size_t i = 0; i < bpf_program__insn_cnt(program); i++) {
-			if (insn[i].code == (BPF_LD | BPF_IMM | BPF_DW)) {
-				if (insn[i].src_reg == BPF_PSEUDO_MAP_VALUE && insn[i + 1].imm == at)
-					return true;
-				i++;
-			} else if (insn[i].code == (BPF_LDX | BPF_MEM | BPF_DW) && insn[i].off == at &&
-				   insn[i].src_reg != BPF_REG_10) {
-				return true;
-			}
-		}
-	}
-	return false;
 }
 
 static struct kept_object *kept_find(const char *key)
@@ -482,7 +474,7 @@ static void kept_add(struct bpf_object *object, const char *key)
 	struct kept_object *o = &kept.objects[kept.n];
 	struct bpf_program *program;
 
-	if (kept.n == KEPT_OBJECTS || kept_reads_cookie(object))
+	if (kept.n == KEPT_OBJECTS)
 		return;
 	*o = (struct kept_object){ .given = true };
 	strcpy(o->key, key);
@@ -515,6 +507,7 @@ int __wrap_bpf_object__load(struct bpf_object *object)
 {
 	char key[KEPT_KEY];
 	struct kept_object *o;
+	struct bpf_map *host;
 	int r;
 
 	if (!kept.folder)
@@ -526,7 +519,10 @@ int __wrap_bpf_object__load(struct bpf_object *object)
 	o = kept_find(key);
 	if (o && !o->given && kept_give(object, o))
 		return 0;
-	r = __real_bpf_object__load(object);
+	host = o ? NULL : bpf_object__find_map_by_name(object, KEPT_HOST);
+	r = host ? bpf_map__reuse_fd(host, kept.host) : 0;
+	if (r == 0)
+		r = __real_bpf_object__load(object);
 	if (r == 0 && !o)
 		kept_add(object, key);
 	return r;

@@ -107,7 +107,6 @@ static void dataplane_program_options(const struct dataplane *dp, struct k3c_opt
 		dataplane_net(&dp->options.service_nets[f], &ret->service_net[f], &ret->service_mask[f]);
 	}
 	ret->link_header = ETHER_HDR_LEN;
-	ret->host_netns_cookie = dataplane_netns_cookie();
 	snat_ranges(dp->options.node_port_min, dp->options.node_port_max, ret);
 }
 
@@ -197,7 +196,7 @@ static int dataplane_load_programs(struct dataplane *dp, uint8_t ret_id[static 3
 	int r = 0;
 
 	dataplane_program_options(dp, &options);
-	programs_build_id(&options, id);
+	programs_build_id(&options, dataplane_netns_cookie(), id);
 	if (!programs_are_of(dp->pin_dir, id) || programs_open_pinned(dp, NULL) < 0 || strangers_use_other_maps(dp))
 		r = programs_load(dp, &options, err);
 	if (r < 0)

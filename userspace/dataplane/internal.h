@@ -230,7 +230,8 @@ int maps_open_pinned(struct dataplane *dp, struct err *err);
 void snat_ranges(uint16_t node_port_min, uint16_t node_port_max, struct k3c_options *ret);
 
 /* programs.c */
-void programs_build_id(const struct k3c_options *options, uint8_t ret[static 32]);
+/* What the programs are made of: their code, the options and the host's namespace (dataplane_netns_cookie()). */
+void programs_build_id(const struct k3c_options *options, uint64_t host_netns, uint8_t ret[static 32]);
 const char *programs_name(enum dp_program p);
 uint32_t programs_id(int fd); /* the kernel's number of it; 0: none */
 /* The pinned ones are those of this build. */

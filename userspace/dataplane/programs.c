@@ -105,7 +105,7 @@ static void programs_path(const char *pin_dir, const char *kind, enum dp_program
 	snprintf(ret, DP_PATH_MAX, "%s/%s/%s", pin_dir, kind, program_rows[p].name);
 }
 
-void programs_build_id(const struct k3c_options *options, uint8_t ret[static 32])
+void programs_build_id(const struct k3c_options *options, uint64_t host_netns, uint8_t ret[static 32])
 {
 	_cleanup_buf_ struct buf all = BUF_INIT;
 
@@ -116,6 +116,7 @@ void programs_build_id(const struct k3c_options *options, uint8_t ret[static 32]
 		buf_add(&all, elf, size);
 	}
 	buf_add(&all, options, sizeof(*options));
+	buf_add(&all, &host_netns, sizeof(host_netns));
 	sha256(all.data + all.start, buf_len(&all), ret);
 }
 
@@ -210,21 +211,31 @@ static int programs_keep(struct dataplane *dp, enum dp_program p, int fd, struct
 	return dp->programs[p] < 0 ? err_set(err, -errno, "program %s: %s", program_rows[p].name, strerror(errno)) : 0;
 }
 
+static int programs_set_constant(struct bpf_object *object, struct bpf_map *map, const void *value, size_t size,
+				 struct err *err)
+{
+	int r = bpf_map__set_initial_value(map, value, size);
+
+	return r < 0 ? err_set(err, r, "%s of %s: %s", bpf_map__name(map), bpf_object__name(object), strerror(-r)) : 0;
+}
+
 static int programs_prepare(struct dataplane *dp, struct bpf_object *object, const struct k3c_options *options,
 			    struct err *err)
 {
+	uint64_t host_netns = dataplane_netns_cookie();
 	struct bpf_map *map;
 	int r;
 
 	bpf_object__for_each_map(map, object) {
 		const char *name = bpf_map__name(map);
 
-		if (strcmp(name, ".rodata.options") == 0) {
-			r = bpf_map__set_initial_value(map, options, sizeof(*options));
-			if (r < 0)
-				return err_set(err, r, "options of %s: %s", bpf_object__name(object), strerror(-r));
-			continue;
-		}
+		r = 0;
+		if (strcmp(name, ".rodata.options") == 0)
+			r = programs_set_constant(object, map, options, sizeof(*options), err);
+		else if (strcmp(name, ".rodata.host") == 0)
+			r = programs_set_constant(object, map, &host_netns, sizeof(host_netns), err);
+		if (r < 0)
+			return r;
 		for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {
 			if (strcmp(name, maps_name(m)) != 0)
 				continue;
