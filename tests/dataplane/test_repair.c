@@ -9,6 +9,8 @@
 #include <linux/rtnetlink.h>
 
 #include "bpf/include/endpoint.h"
+#include "bpf/include/event.h"
+#include "bpf/include/own.h"
 #include "bpf/include/service.h"
 #include "userspace/dataplane/keys.h"
 
@@ -309,6 +311,30 @@ static void test_qdisc_in_use(void **state)
 	expect_found(DP_DRIFT_FILTER, 2);
 }
 
+/* Where the host's own SCTP goes, and who is told of every drop. */
+static void test_single_rows(void **state)
+{
+	struct k3c_own own, own_now;
+	struct k3c_listen listen;
+	uint32_t zero = 0;
+
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_OWN], &zero, &own), 0);
+	own_now = own;
+	own_now.ifindex = (uint32_t)b.ifindex;
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_OWN], &zero, &own_now, BPF_ANY), 0);
+	expect_found(DP_DRIFT_STATE, 1);
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_OWN], &zero, &own_now), 0);
+	assert_memory_equal(&own_now, &own, sizeof(own));
+
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_LISTEN], &zero, &listen), 0);
+	listen.until_ns = UINT64_MAX;
+	listen.mask = UINT32_MAX;
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_LISTEN], &zero, &listen, BPF_ANY), 0);
+	expect_found(DP_DRIFT_STATE, 1);
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_LISTEN], &zero, &listen), 0);
+	assert_int_equal(listen.until_ns, 0);
+}
+
 static void purge(void)
 {
 	dataplane_close(world.dp);
@@ -380,6 +406,7 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_what_was_done_to_a_link, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_other_qdisc, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_qdisc_in_use, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_single_rows, setup, teardown),
 		cmocka_unit_test(test_what_nobody_saw), /* takes all away, and sets it up again */
 	};
 

@@ -128,6 +128,51 @@ static void test_frontends(void **state)
 	expect_right();
 }
 
+static void put_frontend(struct k3c_service_key key, struct k3c_service value, uint8_t kind)
+{
+	value.kind = kind;
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_SERVICE], &key, &value, BPF_ANY), 0);
+}
+
+/* Rows that no frontend has, and frontends that say to be of another kind: each is found once, none costs another its
+ * place. */
+static void test_frontends_of_no_kind(void **state)
+{
+	static const uint8_t kinds[] = { DP_NODE_PORT, DP_EXTERNAL, DP_HOST_PORT, DP_HOST_PORT + 1, 255 };
+	struct k3c_service_key key = frontend_key(80), other = frontend_key(81), same_port, strange[5];
+	struct dp_service node_port = { .kind = DP_NODE_PORT, .proto = IPPROTO_TCP, .port = 80, .addr = ip("0.0.0.0") };
+	struct k3c_service value, now;
+	struct dp_drift found;
+
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_SERVICE], &key, &value), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		put_frontend(key, value, kinds[i]);
+		found = look();
+		expect_found(&found, DP_DRIFT_FRONTEND, 1);
+		expect_right();
+		put_frontend(other, value, kinds[i]);
+		found = look();
+		expect_found(&found, DP_DRIFT_FRONTEND, 1);
+		assert_true(bpf_map_lookup_elem(world.dp->maps[DP_MAP_SERVICE], &other, &now) < 0);
+		expect_nothing();
+	}
+	services_key(&node_port, &same_port);
+	for (size_t i = 0; i < ARRAY_SIZE(strange); i++)
+		strange[i] = i < 3 ? key : same_port;
+	strange[0].scope = K3C_SCOPE_NODE;
+	strange[1].scope = K3C_SCOPE_NODE + 1;
+	strange[2].pad = 1;
+	strange[3].scope = K3C_SCOPE_ADDR;
+	strange[4].scope = 255;
+	for (size_t i = 0; i < ARRAY_SIZE(strange); i++) {
+		put_frontend(strange[i], value, i < 3 ? value.kind : DP_NODE_PORT);
+		found = look();
+		expect_found(&found, DP_DRIFT_FRONTEND, 1);
+		assert_true(bpf_map_lookup_elem(world.dp->maps[DP_MAP_SERVICE], &strange[i], &now) < 0);
+		expect_right();
+	}
+}
+
 static size_t sources_now(uint32_t *ret_set)
 {
 	struct k3c_source_key key;
@@ -774,6 +819,7 @@ static int tests(void)
 	const struct CMUnitTest all[] = {
 		cmocka_unit_test_setup_teardown(test_nothing, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_frontends, drift_setup, drift_teardown),
+		cmocka_unit_test_setup_teardown(test_frontends_of_no_kind, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_sources, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_endpoints, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_rules, drift_setup, drift_teardown),

@@ -392,8 +392,11 @@ static int drift_rows(struct dataplane *dp, struct dp_drift *add, struct err *er
 {
 	int r = rates_repair(dp, &add->n[DP_DRIFT_LIMIT], err);
 
+	if (r == 0)
+		r = own_repair(dp, &add->n[DP_DRIFT_STATE], err);
 	if (r < 0)
 		return r;
+	add->n[DP_DRIFT_STATE] += events_repair(dp);
 	add->n[DP_DRIFT_NETNS] += pod_netns_repair(dp) + pod_nsid_repair(dp);
 	add->n[DP_DRIFT_LIMIT] += rates_adopt(dp);
 	add->n[DP_DRIFT_COUNTER] += pod_drops_repair(dp);
@@ -432,6 +435,7 @@ struct dp_drift_look {
 	struct dataplane *dp;
 	struct batch_walk walk;
 	struct sets_look sets;
+	uint32_t unsound; /* rows that no frontend can have */
 	bool sets_done;
 	size_t next; /* of drift_looks */
 	dataplane_service_fn *fn;
@@ -465,6 +469,10 @@ static void drift_tell_frontends(void *arg, const char *keys, const char *values
 
 		memcpy(&key, keys + i * sizeof(key), sizeof(key));
 		memcpy(&value, values + i * sizeof(value), sizeof(value));
+		if (!services_key_is_sound(&key)) {
+			look->unsound += bpf_map_delete_elem(look->dp->maps[DP_MAP_SERVICE], &key) == 0;
+			continue;
+		}
 		sets_look_names(&look->sets, &value);
 		services_tell(look->dp, &key, &value, look->fn, look->arg);
 	}
@@ -489,6 +497,8 @@ int dataplane_drift_rest(struct dp_drift_look *look, struct dp_drift *add, struc
 	uint32_t sets = 0;
 	int r;
 
+	add->n[DP_DRIFT_FRONTEND] += look->unsound;
+	look->unsound = 0;
 	if (!look->sets_done) {
 		r = sets_look_piece(&look->sets, &look->walk, DRIFT_PIECE, &sets);
 		drift_add_sets(add, sets);

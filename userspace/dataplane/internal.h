@@ -262,6 +262,8 @@ uint32_t services_collect_orphans(struct dataplane *dp);
 struct k3c_service;
 struct k3c_service_key;
 void services_key(const struct dp_service *s, struct k3c_service_key *ret);
+/* Some frontend can have it. */
+bool services_key_is_sound(const struct k3c_service_key *key);
 void services_tell(struct dataplane *dp, const struct k3c_service_key *key, const struct k3c_service *value,
 		   dataplane_service_fn *fn, void *arg);
 
@@ -303,6 +305,9 @@ uint32_t pod_drops_repair(struct dataplane *dp);
 struct dp_drift;
 bool drift_is_suspect(struct dataplane *dp, const struct nlmsghdr *h);
 int drift_links(struct dataplane *dp, struct err *err);
+
+/* events.c: nobody listens as long as that; how many. */
+uint32_t events_repair(struct dataplane *dp);
 
 /* drift_host.c */
 int drift_host(struct dataplane *dp, struct dp_drift *add, struct err *err);

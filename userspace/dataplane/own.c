@@ -304,6 +304,7 @@ static int own_pair(struct dataplane *dp, struct err *err)
 	return 0;
 }
 
+/* 1: it was another. */
 static int own_row(struct dataplane *dp, struct err *err)
 {
 	struct k3c_own row = { .ifindex = (uint32_t)dp->own->ifindex, .lo = dp->own->lo }, before;
@@ -320,7 +321,15 @@ static int own_row(struct dataplane *dp, struct err *err)
 		return 0;
 	if (bpf_map_update_elem(dp->maps[DP_MAP_OWN], &zero, &row, BPF_ANY) < 0)
 		return err_set(err, -errno, "write %s: %s", maps_name(DP_MAP_OWN), strerror(errno));
-	return 0;
+	return 1;
+}
+
+int own_repair(struct dataplane *dp, uint32_t *found, struct err *err)
+{
+	int r = dp->own && !dp->unsettled && !dp->own->failing ? own_row(dp, err) : 0;
+
+	*found += r > 0;
+	return r < 0 ? r : 0;
 }
 
 /* ---- lo ---- */
@@ -399,10 +408,13 @@ static void own_lo_forget(struct dataplane *dp)
 
 static int own_remove(struct dataplane *dp, struct err *err)
 {
+	int r;
+
 	own_lo_forget(dp);
 	own_pair_remove(dp->nl, dp->pin_dir);
 	dp->own->ifindex = dp->own->peer = 0;
-	return own_row(dp, err);
+	r = own_row(dp, err);
+	return r < 0 ? r : 0;
 }
 
 static int own_build(struct dataplane *dp, struct err *err)
@@ -411,7 +423,7 @@ static int own_build(struct dataplane *dp, struct err *err)
 
 	if (r == 0)
 		r = own_row(dp, err);
-	if (r == 0)
+	if (r >= 0)
 		r = own_routes(dp, err);
 	if (r == 0 && !dp->own->swept)
 		r = own_sweep_routes(dp, err);
@@ -419,7 +431,9 @@ static int own_build(struct dataplane *dp, struct err *err)
 		r = own_lo_add(dp, err);
 	else if (r == 0)
 		own_lo_forget(dp);
-	return r == 0 ? own_row(dp, err) : r;
+	if (r == 0)
+		r = own_row(dp, err);
+	return r < 0 ? r : 0;
 }
 
 /* Said once, until it works again. */

@@ -27,6 +27,8 @@ int own_ifindex(const struct dataplane *dp);
 int own_peer(const struct dataplane *dp);
 bool own_has_lo(const struct dataplane *dp);
 bool own_is_missing(struct dataplane *dp);
+/* What programs know of it; adds to *found what was otherwise. */
+int own_repair(struct dataplane *dp, uint32_t *found, struct err *err);
 bool own_has_route(const struct dataplane *dp, const struct k3c_addr *addr);
 typedef void own_route_fn(void *arg, const struct k3c_addr *dst, int ifindex);
 void own_each_route(const struct dataplane *dp, own_route_fn *fn, void *arg);

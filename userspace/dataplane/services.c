@@ -466,12 +466,29 @@ static struct dp_backend *services_read_set(struct dataplane *dp, const struct s
 	return list;
 }
 
+bool services_key_is_sound(const struct k3c_service_key *key)
+{
+	return !key->pad && key->scope <= K3C_SCOPE_NODE &&
+	       dp_addr_is_zero(&key->addr) == (key->scope == K3C_SCOPE_NODE);
+}
+
+/* Its key is the one that a frontend of this kind has. */
+static bool services_kind_has(uint8_t kind, const struct k3c_service_key *key)
+{
+	const struct dp_service s = {
+		.kind = kind, .proto = key->proto, .port = ntohs(key->port), .addr = dp_addr_out(&key->addr)
+	};
+	struct k3c_service_key own;
+
+	services_key(&s, &own);
+	return kind <= DP_HOST_PORT && memcmp(&own, key, sizeof(own)) == 0;
+}
+
 static bool services_kind_fits(const struct k3c_service_key *key, const struct k3c_service *value)
 {
 	const struct dp_service s = { .kind = value->kind, .outside_differs = value->flags & K3C_SERVICE_OUTSIDE };
 
-	if (value->kind > DP_HOST_PORT || key->scope > K3C_SCOPE_NODE ||
-	    (value->kind == DP_NODE_PORT && key->scope != K3C_SCOPE_NODE))
+	if (!services_kind_has(value->kind, key))
 		return false;
 	return value->flags == services_flags(&s) && (s.outside_differs || value->outside.word == value->inside.word);
 }
@@ -493,6 +510,8 @@ static void services_report(struct dataplane *dp, const struct services_all *all
 	};
 	bool members = s.affinity_s && !s.damaged;
 
+	if (!services_kind_has(s.kind, key)) /* told so that whoever deletes it means this row */
+		s.kind = key->scope == K3C_SCOPE_NODE ? DP_NODE_PORT : DP_CLUSTER_IP;
 	s.backends = backends = services_read_set(dp, all, value->inside, members, &s, &s.n_backends);
 	if (s.outside_differs)
 		s.outside = outside = services_read_set(dp, all, value->outside, members, &s, &s.n_outside);
