@@ -58,10 +58,10 @@ static __always_inline int host_new_straight_flow(struct __sk_buff *skb, const s
 	if (!host_is_pod(p, &p->dst))
 		return TC_ACT_OK;
 	nat_mirror_of(key, &n, true, &answer);
-	if (!known && (!bpf_map_lookup_elem(&k3c_nat, &answer) || host_has_flag(K3C_META_XDP)))
+	if (!known && (!nat_find(&answer) || host_has_flag(K3C_META_XDP)))
 		return TC_ACT_OK;
 	n.last_ns = bpf_ktime_get_ns();
-	if (nat_pair_service(key, &n) < 0)
+	if (nat_pair(key, &n, known) < 0)
 		return host_drop(skb, p, K3C_DROP_NAT_FULL);
 	return nat_translate(skb, p, K3C_NAT_IN, &n) < 0 ? host_drop(skb, p, K3C_DROP_MALFORMED) : TC_ACT_OK;
 }
@@ -120,7 +120,7 @@ static __always_inline int host_new_service_flow(struct __sk_buff *skb, const st
 			host_take_answers(skb, &n);
 		}
 	}
-	if (nat_pair_service(key, &n) < 0)
+	if (nat_pair(key, &n, known) < 0)
 		return host_drop(skb, p, K3C_DROP_NAT_FULL);
 	event_translate(skb, p, K3C_VIA_LINK, &n.addr, n.port);
 	return nat_translate(skb, p, K3C_NAT_IN, &n) < 0 ? host_drop(skb, p, K3C_DROP_MALFORMED) : TC_ACT_OK;
@@ -195,7 +195,8 @@ int host_in(struct __sk_buff *skb)
 {
 	struct k3c_nat_key key = {};
 	struct packet p = {};
-	struct k3c_nat *n;
+	struct k3c_nat to = {};
+	int known;
 
 	/* What is no business of ours, whole or broken, is the stack's. */
 	if (packet_parse(skb, k3c_options.link_header, &p) != PACKET_IP || p.no_ports)
@@ -204,15 +205,11 @@ int host_in(struct __sk_buff *skb)
 		return host_drop(skb, &p, K3C_DROP_SPOOFED_SOURCE);
 	if (!nat_check_offset(&p))
 		return TC_ACT_OK;
-	nat_key(&p.flow, K3C_NAT_IN, &key);
-	n = bpf_map_lookup_elem(&k3c_nat, &key);
-	if (n && (!packet_is_syn(&p) || nat_may_begin(&key, n))) {
-		struct k3c_nat to = *n;
-
+	known = nat_look(&p, K3C_NAT_IN, 0, &to);
+	if (known == NAT_GOES_ON) {
 		if (p.icmp_error)
 			return nat_rewrite_error(skb, &p, K3C_NAT_IN, &to) < 0 ? host_drop(skb, &p, K3C_DROP_MALFORMED)
 									       : TC_ACT_OK;
-		nat_touch(&p, &key, n);
 		host_take_answers(skb, &to);
 		return nat_translate(skb, &p, K3C_NAT_IN, &to) < 0 ? host_drop(skb, &p, K3C_DROP_MALFORMED) : TC_ACT_OK;
 	}
@@ -220,29 +217,18 @@ int host_in(struct __sk_buff *skb)
 		return TC_ACT_OK;
 	if (packet_is_stateful(p.flow.proto) && !packet_is_syn(&p))
 		return host_in_unknown(skb, &p);
-	return host_new_service_flow(skb, &p, &key, n != NULL);
+	nat_key(&p.flow, K3C_NAT_IN, &key);
+	return host_new_service_flow(skb, &p, &key, known != NAT_NONE);
 }
 
-/* n->port, when its answers are nobody else's (any more). Global: verified once. */
+/* n->port, when its answers are nobody else's (any more): else -EEXIST. Global: verified once. */
 __attribute__((noinline)) int host_take_port(struct __sk_buff *skb, const struct k3c_nat_key *key, struct k3c_nat *n)
 {
-	struct k3c_nat_key mirror;
-	struct k3c_nat *other;
-
 	if (!key || !n)
-		return false;
-	nat_mirror_of(key, n, false, &mirror);
-	other = bpf_map_lookup_elem(&k3c_nat, &mirror);
-	if (other && !nat_expired(other, key->proto, n->last_ns))
-		return false;
+		return -EINVAL;
 	if (host_has_socket(skb, key->proto, &key->dst, key->dport, &n->addr, n->port))
-		return false;
-	if (!other)
-		return true;
-	if (!nat_take_over(&mirror, other, true, n->last_ns))
-		return false;
-	n->flags |= K3C_NAT_REUSED;
-	return true;
+		return -EEXIST;
+	return nat_try_place(key, n);
 }
 
 /* The one of that number of all that there are. */
@@ -256,30 +242,33 @@ static __always_inline __u16 host_port(__u32 number)
 	return k3c_options.snat[0].first;
 }
 
-/* The pod's own port, where that can be, or a random one. Global: verified once. */
+/* The pod's own port, where that can be, or a random one: n->port, whose answers are the flow's now. -EEXIST: none was
+ * found. Global: verified once. */
 __attribute__((noinline)) int host_free_port(struct __sk_buff *skb, const struct k3c_nat_key *key, struct k3c_nat *n)
 {
 	__u32 zero = 0;
 	struct k3c_snat *count = bpf_map_lookup_elem(&k3c_snat, &zero);
+	int r = -EEXIST;
 
 	if (!count || !key || !n)
-		return false;
+		return -EINVAL;
 	count->searches++;
 	n->port = key->sport;
 	if (host_may_masquerade_with(bpf_ntohs(n->port))) {
-		if (host_take_port(skb, key, n))
-			return true;
-		count->collisions++;
+		r = host_take_port(skb, key, n);
+		if (r == -EEXIST)
+			count->collisions++;
 	}
 #pragma clang loop unroll(disable)
-	for (int i = 0; i < K3C_SNAT_TRIES; i++) {
+	for (int i = 0; i < K3C_SNAT_TRIES && r == -EEXIST; i++) {
 		n->port = bpf_htons(host_port(bpf_get_prandom_u32() % k3c_options.snat_ports));
-		if (host_take_port(skb, key, n))
-			return true;
-		count->collisions++;
+		r = host_take_port(skb, key, n);
+		if (r == -EEXIST)
+			count->collisions++;
 	}
-	count->exhausted++;
-	return false;
+	if (r == -EEXIST)
+		count->exhausted++;
+	return r;
 }
 
 static __always_inline bool host_is_direct(const struct k3c_addr *dst)
@@ -290,12 +279,14 @@ static __always_inline bool host_is_direct(const struct k3c_addr *dst)
 	return direct && *direct;
 }
 
-static __always_inline int host_masquerade(struct __sk_buff *skb, const struct packet *p, const struct k3c_nat_key *key)
+/* `known`: there is half a translation. */
+static __always_inline int host_masquerade(struct __sk_buff *skb, const struct packet *p, const struct k3c_nat_key *key,
+					   bool known)
 {
 	__u32 ifindex = skb->ifindex, family = p->v6 ? K3C_V6 : K3C_V4;
 	struct k3c_link *link = bpf_map_lookup_elem(&k3c_link, &ifindex);
-	struct k3c_nat n = {};
-	int r = -EEXIST;
+	struct k3c_nat n = { .flags = K3C_NAT_MASQUERADE };
+	int r;
 
 	if (!link)
 		return TC_ACT_OK;
@@ -308,18 +299,11 @@ static __always_inline int host_masquerade(struct __sk_buff *skb, const struct p
 	if (p->icmp_error || !nat_check_offset(p) || (packet_is_icmp(p->flow.proto) && !p->flow.sport))
 		return host_drop(skb, p, K3C_DROP_UNSUPPORTED);
 	n.last_ns = bpf_ktime_get_ns();
-	/* Two processors may find the same port free: one looks again. */
-#pragma clang loop unroll(disable)
-	for (int i = 0; i < K3C_SNAT_RACES; i++) {
-		n.flags = K3C_NAT_MASQUERADE;
-		if (!host_free_port(skb, key, &n))
-			return host_drop(skb, p, K3C_DROP_SNAT_EXHAUSTED);
-		r = nat_pair(key, &n, n.flags & K3C_NAT_REUSED ? BPF_ANY : BPF_NOEXIST);
-		if (r != -EEXIST)
-			break;
-	}
-	if (r < 0)
-		return host_drop(skb, p, r == -EEXIST ? K3C_DROP_SNAT_EXHAUSTED : K3C_DROP_NAT_FULL);
+	r = host_free_port(skb, key, &n);
+	if (r == -EEXIST)
+		return host_drop(skb, p, K3C_DROP_SNAT_EXHAUSTED);
+	if (r < 0 || nat_begin(key, &n, BPF_ANY, known) < 0)
+		return host_drop(skb, p, K3C_DROP_NAT_FULL);
 	event_translate(skb, p, K3C_VIA_MASQUERADE, &n.addr, n.port);
 	return nat_hide(skb, p) < 0 || nat_rewrite_src(skb, p, &n) < 0 ? host_drop(skb, p, K3C_DROP_MALFORMED)
 								       : TC_ACT_OK;
@@ -376,8 +360,9 @@ int host_out(struct __sk_buff *skb)
 	bool marked = skb->mark & K3C_MARK_MASQUERADE, from_pod;
 	struct k3c_nat_key key = {};
 	struct packet p = {};
+	struct k3c_nat to = {};
 	struct k3c_own *own;
-	struct k3c_nat *n;
+	int known = NAT_NONE;
 
 	if (packet_parse(skb, k3c_options.link_header, &p) != PACKET_IP)
 		return TC_ACT_OK;
@@ -388,23 +373,21 @@ int host_out(struct __sk_buff *skb)
 	if (!from_pod && !marked && !(p.icmp_error && host_is_pod(&p, &p.flow.src)) && !host_is_refusal(&p) &&
 	    !host_has_backends())
 		return TC_ACT_OK;
-	nat_key(&p.flow, K3C_NAT_OUT, &key);
-	if (!p.no_ports && (n = bpf_map_lookup_elem(&k3c_nat, &key)) &&
-	    (!packet_is_syn(&p) || nat_may_begin(&key, n))) {
-		struct k3c_nat to = *n;
-
+	if (!p.no_ports)
+		known = nat_look(&p, K3C_NAT_OUT, 0, &to);
+	if (known == NAT_GOES_ON) {
 		if (p.icmp_error)
 			return nat_rewrite_error(skb, &p, K3C_NAT_OUT, &to) < 0 ? host_drop(skb, &p, K3C_DROP_MALFORMED)
 										: TC_ACT_OK;
-		nat_touch(&p, &key, n);
 		return nat_translate(skb, &p, K3C_NAT_OUT, &to) < 0 ? host_drop(skb, &p, K3C_DROP_MALFORMED)
 								    : TC_ACT_OK;
 	}
 	if (packet_is_stateful(p.flow.proto) && !packet_is_syn(&p) && !p.icmp_error && host_is_moving())
 		return TC_ACT_SHOT;
-	if (marked || (from_pod && host_wants_masquerade(&p) && !host_is_answer(&p)))
-		return host_masquerade(skb, &p, &key);
-	return TC_ACT_OK;
+	if (!marked && (!from_pod || !host_wants_masquerade(&p) || host_is_answer(&p)))
+		return TC_ACT_OK;
+	nat_key(&p.flow, K3C_NAT_OUT, &key);
+	return host_masquerade(skb, &p, &key, known != NAT_NONE);
 }
 
 char LICENSE[] SEC("license") = "GPL";

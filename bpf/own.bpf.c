@@ -74,7 +74,7 @@ static __always_inline bool own_echo(const struct packet *p, const struct k3c_na
 
 /* Of what was never translated. A reason to drop, or 0: *n says where to. */
 static __always_inline __u32 own_begin(struct __sk_buff *skb, const struct packet *p, const struct k3c_nat_key *key,
-				       struct k3c_nat *n)
+				       struct k3c_nat *n, bool known)
 {
 	bool first = !packet_is_stateful(p->flow.proto) || packet_is_syn(p);
 	struct k3c_backend backend = {};
@@ -102,7 +102,7 @@ static __always_inline __u32 own_begin(struct __sk_buff *skb, const struct packe
 	n->flags = K3C_NAT_SERVICE;
 	if (!addr_in_nets(&n->addr, p->v6, k3c_options.pod_net, k3c_options.pod_mask) && !node_has(&n->addr))
 		n->flags |= K3C_NAT_REMOTE;
-	if (nat_pair_service(key, n) < 0)
+	if (nat_pair(key, n, known) < 0)
 		return K3C_DROP_NAT_FULL;
 	event_translate(skb, p, K3C_VIA_LINK, &n->addr, n->port);
 	return 0;
@@ -119,18 +119,15 @@ __attribute__((noinline)) int own_destination(struct __sk_buff *skb, const struc
 {
 	struct k3c_nat_key key = {};
 	struct k3c_nat to = {};
-	struct k3c_nat *n;
 	__u32 reason;
+	int known;
 
 	if (!p)
 		return K3C_DROP_MALFORMED;
-	nat_key(&p->flow, K3C_NAT_IN, &key);
-	n = bpf_map_lookup_elem(&k3c_nat, &key);
-	if (n && (!packet_is_syn(p) || nat_may_begin(&key, n))) {
-		to = *n;
-		nat_touch(p, &key, n);
-	} else {
-		reason = own_begin(skb, p, &key, &to);
+	known = nat_look(p, K3C_NAT_IN, 0, &to);
+	if (known != NAT_GOES_ON) {
+		nat_key(&p->flow, K3C_NAT_IN, &key);
+		reason = own_begin(skb, p, &key, &to, known != NAT_NONE);
 		if (reason)
 			return reason;
 	}
@@ -140,43 +137,13 @@ __attribute__((noinline)) int own_destination(struct __sk_buff *skb, const struc
 	return own_rewrite(skb, p, K3C_NAT_IN, &to) < 0 ? K3C_DROP_MALFORMED : 0;
 }
 
-/* Writes the pair, unless its place is another flow's: -EEXIST. What maps are given is on this stack, as old verifiers
- * want it. Global: verified once. */
-__attribute__((noinline)) int own_try_place(const struct k3c_nat_key *key, const struct k3c_nat *n)
-{
-	struct k3c_nat_key own, mirror;
-	struct k3c_nat *other, to;
-
-	if (!key || !n)
-		return -EINVAL;
-	own = *key;
-	to = *n;
-	nat_mirror_of(&own, &to, false, &mirror);
-	other = bpf_map_lookup_elem(&k3c_nat, &mirror);
-	if (other && !nat_leads_to(&mirror, other, true, &own) && !nat_take_over(&mirror, other, true, to.last_ns))
-		return -EEXIST;
-	return nat_pair(&own, &to, other ? BPF_ANY : BPF_NOEXIST);
-}
-
 /* The pair that hides the client behind the address of this way; n: that address, and then the port there. Negative:
- * no port was found, or the kernel has no memory. Global: verified once. */
-__attribute__((noinline)) int own_hide(const struct k3c_nat_key *key, struct k3c_nat *n)
+ * no port was found, or the kernel has no memory. */
+static __always_inline int own_hide(const struct k3c_nat_key *key, struct k3c_nat *n, bool known)
 {
-	int r = -EEXIST;
-
-	if (!key || !n)
-		return -EINVAL;
 	n->last_ns = bpf_ktime_get_ns();
 	n->flags = K3C_NAT_MASQUERADE;
-	n->port = key->sport;
-#pragma clang loop unroll(disable)
-	for (int i = 0; i < K3C_PEER_TRIES && r == -EEXIST; i++) {
-		if (i > 1) /* the second try: it may be the flow's own by now, from another processor */
-			n->port = bpf_htons(K3C_PEER_PORT_MIN +
-					    bpf_get_prandom_u32() % (K3C_PEER_PORT_MAX - K3C_PEER_PORT_MIN + 1));
-		r = own_try_place(key, n);
-	}
-	return r;
+	return nat_pair(key, n, known);
 }
 
 /* The second half, of the packet as the first one left it. `back`: an answer, whose flow is known or nobody's. */
@@ -184,20 +151,17 @@ __attribute__((noinline)) int own_source(struct __sk_buff *skb, const struct pac
 {
 	struct k3c_nat_key key = {};
 	struct k3c_nat to = {};
-	struct k3c_nat *n;
+	int known;
 
 	if (!p)
 		return K3C_DROP_MALFORMED;
-	nat_key(&p->flow, K3C_NAT_OUT, &key);
-	n = bpf_map_lookup_elem(&k3c_nat, &key);
-	if (n && (back || !packet_is_syn(p) || nat_may_begin(&key, n))) {
-		to = *n;
-		nat_touch(p, &key, n);
-	} else {
+	known = nat_look(p, K3C_NAT_OUT, 0, &to);
+	if (known != NAT_GOES_ON) {
 		if (back || p->icmp_error)
 			return K3C_DROP_UNSUPPORTED;
+		nat_key(&p->flow, K3C_NAT_OUT, &key);
 		node_hidden(p->v6, &to.addr);
-		if (own_hide(&key, &to) < 0)
+		if (own_hide(&key, &to, known != NAT_NONE) < 0)
 			return K3C_DROP_NAT_FULL;
 	}
 	return own_rewrite(skb, p, K3C_NAT_OUT, &to) < 0 ? K3C_DROP_MALFORMED : 0;

@@ -47,7 +47,7 @@ enum service_step {
 };
 
 static __always_inline enum service_step service_new_flow(struct __sk_buff *skb, const struct packet *p,
-							  const struct k3c_nat_key *key, struct k3c_nat *n,
+							  const struct k3c_nat_key *key, struct k3c_nat *n, bool known,
 							  __u32 *ret_reason)
 {
 	struct k3c_backend backend = {};
@@ -77,7 +77,7 @@ static __always_inline enum service_step service_new_flow(struct __sk_buff *skb,
 	used_note(K3C_USED_BY_PODS);
 	if (addr_eq(&n->addr, &p->src))
 		n->flags |= K3C_NAT_HAIRPIN;
-	r = nat_pair_service(key, n);
+	r = nat_pair(key, n, known);
 	*ret_reason = K3C_DROP_NAT_FULL;
 	if (r < 0)
 		return SERVICE_DROP;
@@ -88,25 +88,15 @@ static __always_inline enum service_step service_new_flow(struct __sk_buff *skb,
 static __always_inline enum service_step service_step(struct __sk_buff *skb, const struct packet *p, struct k3c_nat *to,
 						      __u32 *ret_reason)
 {
+	int known = nat_look(p, K3C_NAT_IN, K3C_NAT_SERVICE, to);
 	struct k3c_nat_key key = {};
-	struct k3c_nat *n;
 
-	nat_key(&p->flow, K3C_NAT_IN, &key);
-	n = bpf_map_lookup_elem(&k3c_nat, &key);
-	if (n && (n->flags & K3C_NAT_SERVICE) && (!packet_is_syn(p) || nat_may_begin(&key, n))) {
-		*to = *n;
-		nat_touch(p, &key, n);
+	if (known == NAT_GOES_ON)
 		return to->flags & K3C_NAT_HAIRPIN ? SERVICE_TO_ITSELF : SERVICE_TRANSLATE;
-	}
-	key.kind = K3C_NAT_OUT;
-	n = bpf_map_lookup_elem(&k3c_nat, &key);
-	if (n && (n->flags & K3C_NAT_HAIRPIN)) {
-		*to = *n;
-		nat_touch(p, &key, n);
+	if (nat_look(p, K3C_NAT_OUT, K3C_NAT_HAIRPIN, to) == NAT_GOES_ON)
 		return SERVICE_FROM_ITSELF;
-	}
-	key.kind = K3C_NAT_IN;
-	return service_may_begin(p) ? service_new_flow(skb, p, &key, to, ret_reason) : SERVICE_PASS;
+	nat_key(&p->flow, K3C_NAT_IN, &key);
+	return service_may_begin(p) ? service_new_flow(skb, p, &key, to, known != NAT_NONE, ret_reason) : SERVICE_PASS;
 }
 
 /* A question becomes one of the service's to the pod; an answer becomes the service's own, from its port. The port of
@@ -154,23 +144,17 @@ SEC("tc")
 int service_back(struct __sk_buff *skb)
 {
 	__u32 ifindex = skb->cb[K3C_TAIL_CB_IFINDEX];
-	struct k3c_nat_key key = {};
 	struct packet p = {};
-	struct k3c_nat *n, to;
-	int r;
+	struct k3c_nat to = {};
+	int r = 0;
 
 	if (packet_parse(skb, ETH_HLEN, &p) != PACKET_IP || p.no_ports)
 		return service_drop(skb, &p, K3C_DROP_MALFORMED);
-	nat_key(&p.flow, K3C_NAT_OUT, &key);
-	n = bpf_map_lookup_elem(&k3c_nat, &key);
-	if (n) {
-		to = *n;
-		nat_touch(&p, &key, n);
+	if (nat_look(&p, K3C_NAT_OUT, 0, &to) == NAT_GOES_ON)
 		r = p.icmp_error ? nat_rewrite_error(skb, &p, K3C_NAT_OUT, &to)
 				 : nat_translate(skb, &p, K3C_NAT_OUT, &to);
-		if (r < 0)
-			return service_drop(skb, &p, K3C_DROP_MALFORMED);
-	}
+	if (r < 0)
+		return service_drop(skb, &p, K3C_DROP_MALFORMED);
 	return ifindex ? bpf_redirect_peer(ifindex, 0) : TC_ACT_OK;
 }
 

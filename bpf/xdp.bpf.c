@@ -103,19 +103,13 @@ static __always_inline enum xdp_step xdp_step(const struct packet *p, const stru
 {
 	struct k3c_backend backend = {};
 	struct k3c_nat_key key = {};
-	struct k3c_nat *n;
+	int known;
 
 	if (xdp_is_pod(p, &p->src))
 		return XDP_STEP_PASS;
-	nat_key(&p->flow, K3C_NAT_IN, &key);
-	n = bpf_map_lookup_elem(&k3c_nat, &key);
-	if (n && (!packet_is_syn(p) || nat_may_begin(&key, n))) {
-		if (!(n->flags & K3C_NAT_SERVICE) || !xdp_is_pod(p, &n->addr))
-			return XDP_STEP_PASS;
-		*to = *n;
-		nat_touch(p, &key, n);
-		return XDP_STEP_REWRITE;
-	}
+	known = nat_look(p, K3C_NAT_IN, 0, to);
+	if (known == NAT_GOES_ON)
+		return (to->flags & K3C_NAT_SERVICE) && xdp_is_pod(p, &to->addr) ? XDP_STEP_REWRITE : XDP_STEP_PASS;
 	if (packet_is_stateful(p->flow.proto) && !packet_is_syn(p))
 		return XDP_STEP_PASS;
 	switch (lb_packet(p, false, &backend)) {
@@ -135,7 +129,8 @@ static __always_inline enum xdp_step xdp_step(const struct packet *p, const stru
 	to->port = backend.port;
 	to->flags = K3C_NAT_SERVICE;
 	to->last_ns = bpf_ktime_get_ns();
-	if (nat_pair_service(&key, to) < 0)
+	nat_key(&p->flow, K3C_NAT_IN, &key);
+	if (nat_pair(&key, to, known != NAT_NONE) < 0)
 		return XDP_STEP_PASS;
 	xdp_tell_translation(p, f, to);
 	return XDP_STEP_REWRITE;

@@ -37,6 +37,7 @@ enum k3c_used {
 	K3C_USED_BY_PODS = 1,   /* packets of pods were translated by packet_service.h */
 	K3C_USED_BY_HOST = 2,   /* somebody outside reached a backend that is no pod: its answers need translation */
 	K3C_USED_BACKWARDS = 4, /* a connection began at a server's port towards a client's: ports tell the wrong end */
+	K3C_USED_UNASSURED = 8, /* a flow was translated: it may stand in k3c_unassured */
 };
 
 struct k3c_meta {

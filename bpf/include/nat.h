@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* Address translation on the host's links, both kinds in one table of pairs: IN rewrites the destination of what
- * arrives (a service's frontend to its backend; a masqueraded answer to its pod), OUT rewrites the source of what
- * leaves (the backend's answer to the frontend; a pod to the node). Keys are the packet as it is seen before. */
+/* Address translation on the host's links, both kinds in pairs: IN rewrites the destination of what arrives (a
+ * service's frontend to its backend; a masqueraded answer to its pod), OUT rewrites the source of what leaves (the
+ * backend's answer to the frontend; a pod to the node). Keys are the packet as it is seen before.
+ *
+ * Two tables hold them, so that questions, of which anybody may send as many as he likes, push out no connection. All
+ * flows begin as unassured ones, in a table of their own; both halves move to the other table once the other end has
+ * answered and the one that began went on after that. An answer alone is not enough: our own pods answer whoever
+ * pretends to begin. Echoes never move, a question and its answer neither. */
 #pragma once
 
 #include "bpf/include/addr.h"
@@ -21,16 +26,17 @@ enum k3c_nat_flags {
 	K3C_NAT_SERVICE = 1,
 	K3C_NAT_MASQUERADE = 2,
 	K3C_NAT_CLOSING = 4,
-	K3C_NAT_REUSED = 8,   /* took the place of an expired one */
+	K3C_NAT_REUSED = 8,   /* of earlier builds only */
 	K3C_NAT_REMOTE = 16,  /* the backend is on another host: its answers must come back here */
 	K3C_NAT_HAIRPIN = 32, /* of a pod with itself: both ends change */
 	K3C_NAT_FIN = 64,     /* this direction has said its last */
 	K3C_NAT_CLOSED = 128, /* both have, or one was reset */
 	K3C_NAT_RESET = 256,
-	/* Of masqueraded UDP, as conntrack tells them: a question that was answered, and a flow that goes on after that
+	/* Of flows that begin, as conntrack tells them: a question that was answered, and one that goes on after that
 	 */
 	K3C_NAT_ANSWERED = 512,
 	K3C_NAT_STREAM = 1024,
+	K3C_NAT_UNASSURED = 2048, /* stands in k3c_unassured, else in k3c_nat */
 };
 
 struct k3c_nat {
@@ -63,7 +69,6 @@ _Static_assert(sizeof(struct k3c_closed) == 48, "k3c_closed");
 #define K3C_SNAT_PORT_MIN 61001
 #define K3C_SNAT_PORT_MAX 65535
 #define K3C_SNAT_TRIES 32
-#define K3C_SNAT_RACES 4 /* searches, when another processor was quicker */
 
 /* Another port for a client whose own is taken where its flow goes. */
 #define K3C_PEER_PORT_MIN 1024
@@ -71,6 +76,7 @@ _Static_assert(sizeof(struct k3c_closed) == 48, "k3c_closed");
 #define K3C_PEER_TRIES 16 /* places looked at; the first is the one with the client's own port */
 
 #define K3C_NAT_TCP_TIMEOUT_S 7200
+#define K3C_NAT_TCP_UNASSURED_TIMEOUT_S 120
 #define K3C_NAT_UDP_TIMEOUT_S 30 /* a question, answered or not */
 #define K3C_NAT_UDP_STREAM_TIMEOUT_S 180
 #define K3C_NAT_OTHER_TIMEOUT_S 60

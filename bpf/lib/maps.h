@@ -36,12 +36,14 @@
 #define K3C_MAP_RULE K3C_MAP(k3c_rule, BPF_MAP_TYPE_LPM_TRIE, struct k3c_rule_key, __u32, BPF_F_NO_PREALLOC)
 #define K3C_MAP_PREFIX K3C_MAP(k3c_prefix, BPF_MAP_TYPE_LPM_TRIE, struct k3c_prefix_key, __u32, BPF_F_NO_PREALLOC)
 #define K3C_MAP_CONN K3C_MAP(k3c_conn, BPF_MAP_TYPE_LRU_HASH, struct k3c_conn_key, struct k3c_conn, 0)
-/* What is no connection: datagrams, echoes. */
+/* What is no connection (datagrams, echoes): of pods that no policy isolates, and of those that one does. */
 #define K3C_MAP_DATAGRAM K3C_MAP(k3c_datagram, BPF_MAP_TYPE_LRU_HASH, struct k3c_conn_key, struct k3c_conn, 0)
 #define K3C_MAP_POLICED K3C_MAP(k3c_policed, BPF_MAP_TYPE_LRU_HASH, struct k3c_conn_key, struct k3c_conn, 0)
 #define K3C_MAP_VERDICT K3C_MAP(k3c_verdict, BPF_MAP_TYPE_ARRAY, __u32, struct k3c_verdict, 0)
 #define K3C_MAP_FRAG K3C_MAP(k3c_frag, BPF_MAP_TYPE_LRU_HASH, struct k3c_frag_key, struct k3c_frag, 0)
 #define K3C_MAP_NAT K3C_MAP(k3c_nat, BPF_MAP_TYPE_LRU_HASH, struct k3c_nat_key, struct k3c_nat, 0)
+/* Flows that only begin. */
+#define K3C_MAP_UNASSURED K3C_MAP(k3c_unassured, BPF_MAP_TYPE_LRU_HASH, struct k3c_nat_key, struct k3c_nat, 0)
 #define K3C_MAP_DIRECT K3C_MAP(k3c_direct, BPF_MAP_TYPE_LPM_TRIE, struct k3c_direct_key, __u32, BPF_F_NO_PREALLOC)
 #define K3C_MAP_SNAT K3C_MAP(k3c_snat, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct k3c_snat, 0)
 #define K3C_MAP_NODE K3C_MAP(k3c_node, BPF_MAP_TYPE_HASH, struct k3c_addr, __u32, BPF_F_NO_PREALLOC)

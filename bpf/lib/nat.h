@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* Rewriting addresses and ports, and the table of translations. */
+/* Rewriting addresses and ports, and the tables of translations. */
 #pragma once
 
 #include <stddef.h>
@@ -11,8 +11,10 @@
 #include "bpf/lib/maps.h"
 #include "bpf/lib/packet.h"
 #include "bpf/lib/sctp.h"
+#include "bpf/lib/used.h"
 
 K3C_MAP_NAT;
+K3C_MAP_UNASSURED;
 K3C_MAP_CLOSED;
 
 #define NAT_NS_PER_S 1000000000ULL
@@ -287,6 +289,35 @@ static __always_inline void nat_key(const struct flow *f, __u8 kind, struct k3c_
 	key->kind = kind;
 }
 
+/* What lasts is asked first; nothing is ever there that only begins. A look-up each, as in conn.h. */
+static __always_inline struct k3c_nat *nat_find(const struct k3c_nat_key *key)
+{
+	struct k3c_nat *n = bpf_map_lookup_elem(&k3c_nat, key);
+
+	if (n || !used_by(K3C_USED_UNASSURED))
+		return n;
+	return bpf_map_lookup_elem(&k3c_unassured, key);
+}
+
+static __always_inline void nat_delete(const struct k3c_nat_key *key)
+{
+	bpf_map_delete_elem(&k3c_nat, key);
+	bpf_map_delete_elem(&k3c_unassured, key);
+}
+
+/* Writes half a flow that begins. `instead`: of what stands there, in whichever table. */
+static __always_inline long nat_begin(const struct k3c_nat_key *key, struct k3c_nat *n, __u64 flags, bool instead)
+{
+	long r;
+
+	used_note(K3C_USED_UNASSURED);
+	n->flags |= K3C_NAT_UNASSURED;
+	r = bpf_map_update_elem(&k3c_unassured, key, n, flags);
+	if (r == 0 && instead)
+		bpf_map_delete_elem(&k3c_nat, key);
+	return r;
+}
+
 static __always_inline bool nat_expired(const struct k3c_nat *n, __u8 proto, __u64 now)
 {
 	__u64 age = clock_age(now, n->last_ns), limit = K3C_NAT_OTHER_TIMEOUT_S;
@@ -294,7 +325,7 @@ static __always_inline bool nat_expired(const struct k3c_nat *n, __u8 proto, __u
 	if (n->flags & K3C_NAT_CLOSING)
 		limit = n->flags & K3C_NAT_RESET ? K3C_NAT_RESET_TIMEOUT_S : K3C_NAT_CLOSING_TIMEOUT_S;
 	else if (packet_is_stateful(proto))
-		limit = K3C_NAT_TCP_TIMEOUT_S;
+		limit = n->flags & K3C_NAT_UNASSURED ? K3C_NAT_TCP_UNASSURED_TIMEOUT_S : K3C_NAT_TCP_TIMEOUT_S;
 	else if (proto == IPPROTO_UDP)
 		limit = n->flags & (K3C_NAT_STREAM | K3C_NAT_SERVICE) ? K3C_NAT_UDP_STREAM_TIMEOUT_S
 								      : K3C_NAT_UDP_TIMEOUT_S;
@@ -337,21 +368,6 @@ static __always_inline void nat_back_of(const struct k3c_nat_key *key, const str
 	ret->last_ns = n->last_ns;
 }
 
-/* Writes the pair: `key` is rewritten to *n, and its answers back. `n` is used up. */
-static __always_inline int nat_pair(const struct k3c_nat_key *key, struct k3c_nat *n, __u64 mirror_flags)
-{
-	struct k3c_nat_key mirror;
-	struct k3c_nat back = {};
-	int r;
-
-	nat_mirror(key, n, &mirror);
-	nat_back_of(key, n, key->kind == K3C_NAT_IN, &back);
-	r = bpf_map_update_elem(&k3c_nat, &mirror, &back, mirror_flags);
-	if (r < 0)
-		return r;
-	return bpf_map_update_elem(&k3c_nat, key, n, BPF_ANY);
-}
-
 /* Does *n, under `key` and of the given direction, lead to `place`? */
 static __always_inline bool nat_leads_to(const struct k3c_nat_key *key, const struct k3c_nat *n, bool in,
 					 const struct k3c_nat_key *place)
@@ -379,7 +395,7 @@ __attribute__((noinline)) int nat_may_begin(const struct k3c_nat_key *key, const
 	if (key->kind == K3C_NAT_IN && (n->flags & K3C_NAT_CLOSING))
 		return false;
 	nat_mirror(key, n, &mirror);
-	m = bpf_map_lookup_elem(&k3c_nat, &mirror);
+	m = nat_find(&mirror);
 	if (!m)
 		return false;
 	return nat_leads_to(&mirror, m, key->kind == K3C_NAT_OUT, key);
@@ -396,9 +412,9 @@ static __always_inline bool nat_take_over(const struct k3c_nat_key *place, struc
 	if (!nat_expired(old, place->proto, now) || __sync_val_compare_and_swap(&old->last_ns, last_ns, now) != last_ns)
 		return false;
 	nat_mirror_of(place, old, in, &owner);
-	o = bpf_map_lookup_elem(&k3c_nat, &owner);
+	o = nat_find(&owner);
 	if (o && nat_leads_to(&owner, o, !in, place))
-		bpf_map_delete_elem(&k3c_nat, &owner);
+		nat_delete(&owner);
 	return true;
 }
 
@@ -416,64 +432,75 @@ static __always_inline bool nat_is_straight(const struct k3c_nat_key *answer, __
 	return c && !(c->flags & K3C_CONN_CLOSING) && !conn_expired(c, key.proto, now);
 }
 
-/* Writes the half of a service's flow that its answers meet, unless the place is another flow's: -EEXIST. Global:
- * verified once. */
+/* Writes the half that the answers of a flow meet, unless the place is another flow's: -EEXIST. Global: verified once.
+ */
 __attribute__((noinline)) int nat_try_place(const struct k3c_nat_key *key, const struct k3c_nat *n)
 {
 	struct k3c_nat_key mirror;
 	struct k3c_nat back = {};
 	struct k3c_nat *other;
+	bool in;
 
 	if (!key || !n)
 		return -EINVAL;
-	nat_mirror_of(key, n, true, &mirror);
-	other = bpf_map_lookup_elem(&k3c_nat, &mirror);
-	if (other ? !nat_leads_to(&mirror, other, false, key) && !nat_take_over(&mirror, other, false, n->last_ns)
-		  : nat_is_straight(&mirror, n->last_ns))
+	in = key->kind == K3C_NAT_IN;
+	nat_mirror_of(key, n, in, &mirror);
+	other = nat_find(&mirror);
+	if (other ? !nat_leads_to(&mirror, other, !in, key) && !nat_take_over(&mirror, other, !in, n->last_ns)
+		  : in && nat_is_straight(&mirror, n->last_ns))
 		return -EEXIST;
-	nat_back_of(key, n, true, &back);
+	nat_back_of(key, n, in, &back);
 	/* Two processors may find the same place free. */
-	return bpf_map_update_elem(&k3c_nat, &mirror, &back, other ? BPF_ANY : BPF_NOEXIST);
+	return nat_begin(&mirror, &back, other ? BPF_ANY : BPF_NOEXIST, other != NULL);
 }
 
 /* Where the place of a service's flow is another's (of the same client's port to another frontend, or the backend's
- * own), the flow gets another port at the client's end: n->peer_port. Negative: none was found, or the kernel has no
- * memory. Global: verified once. */
+ * own), the flow gets another port at the client's end: n->peer_port. One that leaves gets another port to hide behind:
+ * n->port. Negative: none was found, or the kernel has no memory. Global: verified once. */
 __attribute__((noinline)) int nat_take_place(const struct k3c_nat_key *key, struct k3c_nat *n)
 {
 	int r = -EEXIST;
+	bool in;
 
 	if (!key || !n)
 		return -EINVAL;
+	in = key->kind == K3C_NAT_IN;
 	n->peer_port = 0;
+	if (!in)
+		n->port = key->sport;
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < K3C_PEER_TRIES && r == -EEXIST; i++) {
-		if (i > 1) /* the second try: it may be the flow's own by now, from another processor */
-			n->peer_port = bpf_htons(K3C_PEER_PORT_MIN +
-						 bpf_get_prandom_u32() % (K3C_PEER_PORT_MAX - K3C_PEER_PORT_MIN + 1));
+		__be16 port = bpf_htons(K3C_PEER_PORT_MIN +
+					bpf_get_prandom_u32() % (K3C_PEER_PORT_MAX - K3C_PEER_PORT_MIN + 1));
+
+		if (i > 1 && in) /* the second try: it may be the flow's own by now, from another processor */
+			n->peer_port = port;
+		else if (i > 1)
+			n->port = port;
 		r = nat_try_place(key, n);
 	}
 	return r;
 }
 
-/* Writes the pair of a service's flow that arrives as `key`; n: to which backend, and then the port it comes from. */
-static __always_inline int nat_pair_service(const struct k3c_nat_key *key, struct k3c_nat *n)
+/* Writes the pair of a flow that is seen as `key`; n: what it is rewritten to, and then the port found. `known`: there
+ * is a half of it, of which nothing shall be left. */
+static __always_inline int nat_pair(const struct k3c_nat_key *key, struct k3c_nat *n, bool known)
 {
 	int r = nat_take_place(key, n);
 
-	return r < 0 ? r : bpf_map_update_elem(&k3c_nat, key, n, BPF_ANY);
+	return r < 0 ? r : nat_begin(key, n, BPF_ANY, known);
 }
 
 /* The places of one that ended, unless it goes on or its ports are another's by now. */
 static __always_inline void nat_release(const struct k3c_closed *c)
 {
-	struct k3c_nat *n = bpf_map_lookup_elem(&k3c_nat, &c->key), *m;
+	struct k3c_nat *n = nat_find(&c->key), *m;
 	struct k3c_nat_key mirror;
 
 	if (!n || !(n->flags & K3C_NAT_CLOSED))
 		return;
 	nat_mirror(&c->key, n, &mirror);
-	m = bpf_map_lookup_elem(&k3c_nat, &mirror);
+	m = nat_find(&mirror);
 	if (m && !nat_leads_to(&mirror, m, c->key.kind == K3C_NAT_OUT, &c->key))
 		m = NULL;
 	if (n->last_ns > c->since_ns + K3C_CLOSED_LATE_S * NAT_NS_PER_S) {
@@ -483,8 +510,8 @@ static __always_inline void nat_release(const struct k3c_closed *c)
 		return;
 	}
 	if (m && (m->flags & K3C_NAT_CLOSED))
-		bpf_map_delete_elem(&k3c_nat, &mirror);
-	bpf_map_delete_elem(&k3c_nat, &c->key);
+		nat_delete(&mirror);
+	nat_delete(&c->key);
 }
 
 /* Into the queue; where it is full, its oldest goes. Global: verified once. */
@@ -505,14 +532,62 @@ __attribute__((noinline)) int nat_close(const struct k3c_nat_key *key, __u64 now
 	return 0;
 }
 
-/* What this packet is the first to tell of a masqueraded flow of UDP: flags for both halves. */
-static __always_inline __u16 nat_heard(const struct k3c_nat_key *key, const struct k3c_nat *n, bool later)
+/* Is there something to hear of it? (Masqueraded UDP of the other table comes from earlier builds.) */
+static __always_inline bool nat_is_new(const struct k3c_nat_key *key, const struct k3c_nat *n)
 {
-	if (key->proto != IPPROTO_UDP || !(n->flags & K3C_NAT_MASQUERADE) || (n->flags & K3C_NAT_STREAM))
+	return (n->flags & K3C_NAT_UNASSURED) ||
+	       (key->proto == IPPROTO_UDP && (n->flags & (K3C_NAT_MASQUERADE | K3C_NAT_STREAM)) == K3C_NAT_MASQUERADE);
+}
+
+/* What this packet is the first to tell of a new flow: flags for both halves. A server may be the one who says more; of
+ * UDP that counts when it lasts. Global: verified once. */
+__attribute__((noinline)) int nat_heard(const struct packet *p, const struct k3c_nat_key *key, const struct k3c_nat *n,
+					bool later)
+{
+	bool began;
+
+	if (!p || !key || !n || packet_is_icmp(key->proto) || packet_is_closing(p))
 		return 0;
-	if (n->flags & K3C_NAT_ANSWERED)
-		return key->kind == K3C_NAT_OUT || later ? K3C_NAT_STREAM : 0;
-	return key->kind == K3C_NAT_IN ? K3C_NAT_ANSWERED : 0;
+	began = key->kind == (n->flags & K3C_NAT_SERVICE ? K3C_NAT_IN : K3C_NAT_OUT);
+	if (n->flags & K3C_NAT_STREAM)
+		return later ? K3C_NAT_STREAM : 0; /* there was no room for it */
+	if (!(n->flags & K3C_NAT_ANSWERED))
+		return began ? 0 : K3C_NAT_ANSWERED;
+	if (key->proto == IPPROTO_UDP)
+		return began || later ? K3C_NAT_STREAM : 0;
+	return began && !packet_is_syn(p) ? K3C_NAT_STREAM : 0;
+}
+
+static __always_inline void nat_move(const struct k3c_nat_key *key, const struct k3c_nat *half)
+{
+	struct k3c_nat n = *half;
+	long r;
+
+	n.flags &= ~K3C_NAT_UNASSURED;
+	r = bpf_map_update_elem(&k3c_nat, key, &n, BPF_NOEXIST);
+	if (r == 0 || r == -EEXIST) /* by another processor */
+		bpf_map_delete_elem(&k3c_unassured, key);
+}
+
+/* The flow lasts: both halves to where such stand. They are there before they are taken away here, so no packet finds
+ * neither. Global: verified once. */
+__attribute__((noinline)) int nat_assure(const struct k3c_nat_key *key)
+{
+	struct k3c_nat_key own, mirror;
+	struct k3c_nat *n, *m;
+
+	if (!key)
+		return 0;
+	own = *key;
+	n = bpf_map_lookup_elem(&k3c_unassured, &own);
+	if (!n)
+		return 0;
+	nat_mirror(&own, n, &mirror);
+	nat_move(&own, n);
+	m = bpf_map_lookup_elem(&k3c_unassured, &mirror);
+	if (m && nat_leads_to(&mirror, m, own.kind == K3C_NAT_OUT, &own))
+		nat_move(&mirror, m);
+	return 0;
 }
 
 /* The other half of a pair that lacks it: the table gave its place to another flow. Not of those that end, nor of a
@@ -526,10 +601,14 @@ static __always_inline void nat_restore(const struct k3c_nat_key *key, const str
 	    (key->kind == K3C_NAT_OUT && (n->flags & K3C_NAT_SERVICE) && !packet_is_stateful(key->proto)))
 		return;
 	nat_back_of(key, n, key->kind == K3C_NAT_IN, &back);
-	bpf_map_update_elem(&k3c_nat, mirror, &back, BPF_NOEXIST);
+	if (n->flags & K3C_NAT_UNASSURED)
+		bpf_map_update_elem(&k3c_unassured, mirror, &back, BPF_NOEXIST);
+	else
+		bpf_map_update_elem(&k3c_nat, mirror, &back, BPF_NOEXIST);
 }
 
-/* What a packet tells of its flow, to both halves: it goes on, and `flags`. Global: verified once. */
+/* What a packet tells of its flow, to both halves: it goes on, and `flags`. Returns whether it ended just now. Global:
+ * verified once. */
 __attribute__((noinline)) int nat_tell(const struct k3c_nat_key *key, struct k3c_nat *n, __u32 flags)
 {
 	struct k3c_nat_key mirror;
@@ -541,7 +620,7 @@ __attribute__((noinline)) int nat_tell(const struct k3c_nat_key *key, struct k3c
 	if (flags & K3C_NAT_CLOSING)
 		n->flags |= K3C_NAT_FIN;
 	nat_mirror(key, n, &mirror);
-	m = bpf_map_lookup_elem(&k3c_nat, &mirror);
+	m = nat_find(&mirror);
 	if (!m) {
 		n->flags |= flags;
 		nat_restore(key, n, &mirror);
@@ -554,18 +633,62 @@ __attribute__((noinline)) int nat_tell(const struct k3c_nat_key *key, struct k3c
 		m->flags |= flags;
 		m->last_ns = n->last_ns;
 	}
-	return flags & K3C_NAT_CLOSED ? nat_close(key, n->last_ns) : 0;
+	return (flags & K3C_NAT_CLOSED) != 0;
 }
 
-/* Keeps both halves young, so that traffic of one direction does not lose the other half to the LRU. */
+/* Keeps both halves young, so that traffic of one direction does not lose the other half to the LRU. *n may be another
+ * flow's after that. */
 static __always_inline void nat_touch(const struct packet *p, const struct k3c_nat_key *key, struct k3c_nat *n)
 {
 	bool closed = n->flags & K3C_NAT_CLOSED;
 	bool later = bpf_ktime_get_ns() - n->last_ns >= K3C_NAT_TOUCH_S * NAT_NS_PER_S;
-	__u32 flags = nat_heard(key, n, later);
+	__u32 flags = nat_is_new(key, n) ? nat_heard(p, key, n, later) : 0;
 
 	if (packet_is_closing(p) && !closed)
 		flags |= K3C_NAT_CLOSING | (p->flags & PACKET_RST ? K3C_NAT_CLOSED | K3C_NAT_RESET : 0);
-	if (flags || closed || later)
-		nat_tell(key, n, flags);
+	/* Side by side, not below each other: old kernels count whose stack stands under whose. */
+	if ((flags || closed || later) && nat_tell(key, n, flags))
+		nat_close(key, bpf_ktime_get_ns());
+	if (flags & K3C_NAT_STREAM)
+		nat_assure(key);
+}
+
+enum nat_state {
+	NAT_NONE,
+	NAT_HALF, /* there is one with which the packet cannot go on */
+	NAT_GOES_ON,
+};
+
+/* The translation that the packet goes on with: of this kind, and with all of these flags. What is said about a flow is
+ * none of its packets. Global: verified once, and no caller minds in which table it stands. */
+__attribute__((noinline)) int nat_look(const struct packet *p, __u32 kind, __u32 flags, struct k3c_nat *ret)
+{
+	struct k3c_nat_key key = {};
+	struct k3c_nat *n;
+
+	if (!p || !ret)
+		return NAT_NONE;
+	nat_key(&p->flow, kind, &key);
+	n = nat_find(&key);
+	if (!n)
+		return NAT_NONE;
+	if ((n->flags & flags) != flags || (packet_is_syn(p) && !nat_may_begin(&key, n)))
+		return NAT_HALF;
+	*ret = *n;
+	if (!p->icmp_error)
+		nat_touch(p, &key, n);
+	return NAT_GOES_ON;
+}
+
+/* 0: there is none. Global: verified once. */
+__attribute__((noinline)) int nat_flags(const struct packet *p, __u32 kind)
+{
+	struct k3c_nat_key key = {};
+	struct k3c_nat *n;
+
+	if (!p)
+		return 0;
+	nat_key(&p->flow, kind, &key);
+	n = nat_find(&key);
+	return n ? n->flags : 0;
 }

@@ -29,12 +29,10 @@ static __always_inline bool own_concerns(struct __sk_buff *skb, const struct pac
 	struct k3c_service_key service = {
 		.addr = p->dst, .port = p->flow.dport, .proto = p->flow.proto, .scope = K3C_SCOPE_ADDR
 	};
-	struct k3c_nat_key key = {};
 
 	if (skb->ingress_ifindex || p->no_ports || lb_is_loopback(&p->dst))
 		return false;
-	nat_key(&p->flow, K3C_NAT_IN, &key);
-	if (bpf_map_lookup_elem(&k3c_nat, &key))
+	if (nat_flags(p, K3C_NAT_IN))
 		return true;
 	return own_may_begin(p) && packet_is_syn(p) && lb_find(&p->dst, false, &service);
 }

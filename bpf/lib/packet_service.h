@@ -56,16 +56,7 @@ static __always_inline bool service_has_frontend(const struct packet *p, bool of
  * hidden from it (bpf/include/own.h), is not: both ends change, elsewhere. */
 static __always_inline bool service_is_known(const struct packet *p)
 {
-	struct k3c_nat_key key = {};
-	struct k3c_nat *n;
-
-	nat_key(&p->flow, K3C_NAT_IN, &key);
-	n = bpf_map_lookup_elem(&k3c_nat, &key);
-	if (n && (n->flags & K3C_NAT_SERVICE))
-		return true;
-	key.kind = K3C_NAT_OUT;
-	n = bpf_map_lookup_elem(&k3c_nat, &key);
-	return n && (n->flags & K3C_NAT_HAIRPIN);
+	return (nat_flags(p, K3C_NAT_IN) & K3C_NAT_SERVICE) || (nat_flags(p, K3C_NAT_OUT) & K3C_NAT_HAIRPIN);
 }
 
 /* What a pod sends: is it for a service? */
@@ -86,10 +77,5 @@ static __always_inline bool service_concerns(const struct packet *p)
 /* What comes to a pod: does it believe that a service sent it? */
 static __always_inline bool service_answers(const struct packet *p)
 {
-	struct k3c_nat_key key = {};
-
-	if (!used_by(K3C_USED_BY_PODS) || p->no_ports)
-		return false;
-	nat_key(&p->flow, K3C_NAT_OUT, &key);
-	return bpf_map_lookup_elem(&k3c_nat, &key) != NULL;
+	return used_by(K3C_USED_BY_PODS) && !p->no_ports && nat_flags(p, K3C_NAT_OUT);
 }

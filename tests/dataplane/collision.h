@@ -2,10 +2,7 @@
 /* A client outside that uses one port for two frontends of the same backend, both at once. */
 #pragma once
 
-#include "bpf/include/nat.h"
-#include "tests/dataplane/world.h"
-
-#include <bpf/bpf.h>
+#include "tests/dataplane/nat.h"
 
 #define COLLISION_PORT 40000
 #define COLLISION_FRONTENDS 2
@@ -48,32 +45,15 @@ static inline void collision_services(const struct collision *c, uint8_t proto, 
 	}
 }
 
-/* Both halves of services' flows. */
-static inline size_t collision_entries(void)
-{
-	struct k3c_nat_key key, next;
-	bool first = true;
-	struct k3c_nat n;
-	size_t found = 0;
-
-	while (bpf_map_get_next_key(world.dp->maps[DP_MAP_NAT], first ? NULL : &key, &next) == 0) {
-		key = next;
-		first = false;
-		if (bpf_map_lookup_elem(world.dp->maps[DP_MAP_NAT], &key, &n) == 0)
-			found += (n.flags & K3C_NAT_SERVICE) != 0;
-	}
-	return found;
-}
-
 /* All that led to the backend is forgotten. */
 static inline void collision_forget(const struct collision *c, uint8_t proto, uint16_t port)
 {
 	struct dp_backend b = { ip(c->pod), port };
 
 	ok(dataplane_backends_gone(world.dp, &b, 1, proto, err));
-	for (int i = 0; i < WORLD_WAIT_MS / 10 && collision_entries(); i++)
+	for (int i = 0; i < WORLD_WAIT_MS / 10 && nat_services(); i++)
 		usleep(10000);
-	assert_int_equal(collision_entries(), 0);
+	assert_int_equal(nat_services(), 0);
 }
 
 /* To the frontend, from the port that all clients have. */

@@ -30,11 +30,12 @@ static inline uint16_t state_nat_flag(const char *word)
 	static const struct {
 		const char *name;
 		uint16_t flag;
-	} flags[] = { { "closing", K3C_NAT_CLOSING }, { "closed", K3C_NAT_CLOSED },
-		      { "fin", K3C_NAT_FIN },         { "reset", K3C_NAT_RESET },
-		      { "reused", K3C_NAT_REUSED },   { "remote", K3C_NAT_REMOTE },
-		      { "hairpin", K3C_NAT_HAIRPIN }, { "answered", K3C_NAT_ANSWERED },
-		      { "stream", K3C_NAT_STREAM },   { "masquerade", K3C_NAT_MASQUERADE } };
+	} flags[] = {
+		{ "closing", K3C_NAT_CLOSING },    { "closed", K3C_NAT_CLOSED }, { "fin", K3C_NAT_FIN },
+		{ "reset", K3C_NAT_RESET },        { "remote", K3C_NAT_REMOTE }, { "hairpin", K3C_NAT_HAIRPIN },
+		{ "answered", K3C_NAT_ANSWERED },  { "stream", K3C_NAT_STREAM }, { "masquerade", K3C_NAT_MASQUERADE },
+		{ "unassured", K3C_NAT_UNASSURED }
+	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
 		if (strcmp(flags[i].name, word) == 0)
@@ -89,6 +90,11 @@ static inline void state_used(uint32_t used)
 	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_TC_USED], &zero, &used, BPF_ANY), 0);
 }
 
+static inline int state_nat_map(const struct k3c_nat *value)
+{
+	return world.dp->maps[value->flags & K3C_NAT_UNASSURED ? DP_MAP_UNASSURED : DP_MAP_NAT];
+}
+
 /* As if a program had made it. */
 static inline void state_translation(struct packet_state *s, struct pt_words *w)
 {
@@ -97,8 +103,11 @@ static inline void state_translation(struct packet_state *s, struct pt_words *w)
 
 	if (!state_nat_words(s, w->at + 1, w->n - 1, &key, &value))
 		return;
-	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_NAT], &key, &value, BPF_ANY), 0);
-	state_used(K3C_USED_BY_PODS | K3C_USED_BY_HOST);
+	assert_int_equal(bpf_map_update_elem(state_nat_map(&value), &key, &value, BPF_ANY), 0);
+	s->used |= K3C_USED_BY_PODS | K3C_USED_BY_HOST;
+	if (value.flags & K3C_NAT_UNASSURED)
+		s->used |= K3C_USED_UNASSURED;
+	state_used(s->used);
 }
 
 /* What stands there, and what the words of `made` say: at least so old, or used by the last packet (`young`). Programs
@@ -116,21 +125,40 @@ static inline bool state_age_is(const struct packet_state *s, char **w, size_t n
 	return true;
 }
 
-/* made translation ...: it is there, leads there, and closes or not as said */
+/* In either table, and in one only; `which`: in that. */
+static inline bool state_find_nat(struct packet_state *s, const struct k3c_nat_key *key, const char *which,
+				  struct k3c_nat *ret)
+{
+	struct k3c_nat begins;
+	bool lasts = bpf_map_lookup_elem(world.dp->maps[DP_MAP_NAT], key, ret) == 0;
+	bool unassured = bpf_map_lookup_elem(world.dp->maps[DP_MAP_UNASSURED], key, &begins) == 0;
+
+	if (lasts && unassured)
+		state_fail(s, "the translation is in both tables");
+	if ((lasts && (ret->flags & K3C_NAT_UNASSURED)) || (unassured && !(begins.flags & K3C_NAT_UNASSURED)))
+		state_fail(s, "the translation is in the wrong table");
+	if (unassured)
+		*ret = begins;
+	return strcmp(which, "assured") == 0 ? lasts : strcmp(which, "unassured") == 0 ? unassured : lasts || unassured;
+}
+
+/* made translation ...: it is there, leads there, and closes or not as said; the last word may say in which table */
 static inline void state_made_nat(struct packet_state *s, struct pt_words *w, bool wanted)
 {
 	struct k3c_nat_key key;
 	struct k3c_nat want, got;
 	char a[INET6_ADDRSTRLEN];
+	const char *which = w->at[w->n - 1];
 	bool found;
 
-	if (!state_nat_words(s, w->at + 2, w->n - 2, &key, &want))
+	if (!state_nat_words(s, w->at + 2, w->n - 2 - (strcmp(which, "assured") == 0), &key, &want))
 		return;
-	found = bpf_map_lookup_elem(world.dp->maps[DP_MAP_NAT], &key, &got) == 0;
+	found = state_find_nat(s, &key, which, &got);
 	if (found != wanted) {
 		state_fail(s, wanted ? "no such translation" : "there is such a translation");
-	} else if (found && (memcmp(&got.addr, &want.addr, 16) != 0 || got.port != want.port ||
-			     got.peer_port != want.peer_port || (got.flags ^ want.flags) & ~K3C_NAT_FIN)) {
+	} else if (found &&
+		   (memcmp(&got.addr, &want.addr, 16) != 0 || got.port != want.port ||
+		    got.peer_port != want.peer_port || (got.flags ^ want.flags) & ~(K3C_NAT_FIN | K3C_NAT_UNASSURED))) {
 		inet_ntop(AF_INET6, got.addr.b, a, sizeof(a));
 		state_fail(s, "the translation leads to [%s]:%u, peer %u, flags 0x%x", a, ntohs(got.port),
 			   ntohs(got.peer_port), got.flags);

@@ -363,6 +363,7 @@ static inline void state_xdp(struct packet_state *s, struct pt_words *w)
 /* unused: no program remembers to have translated */
 static inline void state_unused(struct packet_state *s, struct pt_words *w)
 {
+	s->used = 0;
 	state_used(0);
 }
 
@@ -445,6 +446,7 @@ static inline void state_begin(struct packet_state *s, const char *file, const c
 	state_clear(DP_MAP_DATAGRAM);
 	state_clear(DP_MAP_POLICED);
 	state_clear(DP_MAP_NAT);
+	state_clear(DP_MAP_UNASSURED);
 	state_clear(DP_MAP_FRAG);
 	state_clear(DP_MAP_AFFINITY);
 	state_clear(DP_MAP_RATE);

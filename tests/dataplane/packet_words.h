@@ -33,6 +33,7 @@ struct packet_state {
 	uint64_t before_ns, after_ns; /* around the last packet */
 	struct k3c_rate rate_before[STATE_PODS];
 	struct k3c_addr node_address; /* zero: none more */
+	uint32_t used;                /* enum k3c_used, by the translations so far */
 };
 
 static struct test_pod state_pods[STATE_PODS];

@@ -33,8 +33,24 @@ static uint64_t ago(int seconds)
 }
 
 struct tables {
-	int from, to, closed;
+	int from, to, unassured, closed, used;
 };
+
+static int used_map(void)
+{
+	int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, NULL, 4, 4, 1, NULL);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static uint32_t bits_of(int fd)
+{
+	uint32_t zero = 0, bits;
+
+	assert_int_equal(bpf_map_lookup_elem(fd, &zero, &bits), 0);
+	return bits;
+}
 
 static int setup(void **state)
 {
@@ -45,7 +61,10 @@ static int setup(void **state)
 	t->to = bpf_map_create(BPF_MAP_TYPE_LRU_HASH, "to", sizeof(struct k3c_nat_key), sizeof(struct k3c_nat),
 			       2 * ENTRIES, NULL);
 	t->closed = bpf_map_create(BPF_MAP_TYPE_QUEUE, "closed", 0, sizeof(struct k3c_closed), ENTRIES, NULL);
-	assert_true(t->from >= 0 && t->to >= 0 && t->closed >= 0);
+	t->unassured = bpf_map_create(BPF_MAP_TYPE_LRU_HASH, "unassured", sizeof(struct k3c_nat_key),
+				      sizeof(struct k3c_nat), ENTRIES, NULL);
+	t->used = used_map();
+	assert_true(t->from >= 0 && t->to >= 0 && t->unassured >= 0 && t->closed >= 0);
 	*state = t;
 	return 0;
 }
@@ -56,7 +75,9 @@ static int teardown(void **state)
 
 	close(t->from);
 	close(t->to);
+	close(t->unassured);
 	close(t->closed);
+	close(t->used);
 	free(t);
 	return 0;
 }
@@ -86,7 +107,11 @@ static bool get(int fd, uint16_t port, uint8_t proto, struct k3c_nat *ret)
 
 static void copy(const struct tables *t)
 {
-	assert_int_equal(maps_copy_nat(t->from, t->to, t->closed, NULL), 0);
+	const struct maps_nat to = {
+		.lasting = t->to, .unassured = t->unassured, .closed = t->closed, .used = t->used
+	};
+
+	assert_int_equal(maps_copy_nat(t->from, &to, NULL), 0);
 }
 
 static void test_what_ended_stays_behind(void **state)
@@ -150,6 +175,54 @@ static void test_what_is_newer(void **state)
 	assert_int_equal(n.port, htons(80));
 }
 
+/* What only begins, of a build that tells it and of one that had one table for all. */
+static void test_what_only_begins(void **state)
+{
+	struct tables *t = *state;
+	struct k3c_nat n;
+
+	put(t->from, 1, IPPROTO_TCP, 80, K3C_NAT_UNASSURED, ago(1));
+	put(t->from, 2, IPPROTO_UDP, 80, K3C_NAT_UNASSURED | K3C_NAT_ANSWERED, ago(1));
+	put(t->from, 3, IPPROTO_ICMP, 80, 0, ago(1));
+	put(t->from, 4, IPPROTO_UDP, 80, K3C_NAT_MASQUERADE | K3C_NAT_ANSWERED, ago(1));
+	put(t->from, 5, IPPROTO_UDP, 80, K3C_NAT_MASQUERADE | K3C_NAT_ANSWERED | K3C_NAT_STREAM, ago(1));
+	put(t->from, 6, IPPROTO_UDP, 80, 0, ago(1)); /* a service's: nobody told whether it lasts */
+	put(t->from, 7, IPPROTO_TCP, 80, 0, ago(1));
+	assert_int_equal(bits_of(t->used), 0);
+	copy(t);
+	for (uint16_t port = 1; port <= 7; port++) {
+		static const uint8_t protos[] = { IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMP, IPPROTO_UDP,
+						  IPPROTO_UDP, IPPROTO_UDP, IPPROTO_TCP };
+		bool begins = port <= 4;
+
+		assert_true(get(begins ? t->unassured : t->to, port, protos[port - 1], &n));
+		assert_int_equal((n.flags & K3C_NAT_UNASSURED) != 0, begins);
+		assert_false(get(begins ? t->to : t->unassured, port, protos[port - 1], &n));
+	}
+	assert_int_equal(bits_of(t->used), K3C_USED_UNASSURED);
+}
+
+/* It went on since, where the old programs or the new ones saw it: it lasts, and stands in one table only. */
+static void test_what_lasts_since(void **state)
+{
+	struct tables *t = *state;
+	struct k3c_nat n;
+
+	put(t->from, 1, IPPROTO_TCP, 80, K3C_NAT_UNASSURED, ago(20));
+	put(t->from, 2, IPPROTO_TCP, 80, K3C_NAT_UNASSURED, ago(20));
+	copy(t);
+	put(t->from, 1, IPPROTO_TCP, 80, K3C_NAT_ANSWERED | K3C_NAT_STREAM, ago(1));
+	put(t->to, 2, IPPROTO_TCP, 80, K3C_NAT_ANSWERED | K3C_NAT_STREAM, ago(10));
+	assert_true(get(t->unassured, 2, IPPROTO_TCP, &n));
+	put(t->from, 2, IPPROTO_TCP, 80, K3C_NAT_UNASSURED, ago(1));
+	copy(t);
+	assert_true(get(t->to, 1, IPPROTO_TCP, &n));
+	assert_int_equal(n.flags, K3C_NAT_SERVICE | K3C_NAT_ANSWERED | K3C_NAT_STREAM);
+	assert_false(get(t->unassured, 1, IPPROTO_TCP, &n));
+	assert_true(get(t->to, 2, IPPROTO_TCP, &n));
+	assert_int_equal(n.flags & K3C_NAT_UNASSURED, 0);
+}
+
 static int conn_map(void)
 {
 	int fd = bpf_map_create(BPF_MAP_TYPE_LRU_HASH, NULL, sizeof(struct k3c_conn_key), sizeof(struct k3c_conn),
@@ -157,22 +230,6 @@ static int conn_map(void)
 
 	assert_true(fd >= 0);
 	return fd;
-}
-
-static int used_map(void)
-{
-	int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, NULL, 4, 4, 1, NULL);
-
-	assert_true(fd >= 0);
-	return fd;
-}
-
-static uint32_t bits_of(int fd)
-{
-	uint32_t zero = 0, bits;
-
-	assert_int_equal(bpf_map_lookup_elem(fd, &zero, &bits), 0);
-	return bits;
 }
 
 /* Of a build that had one table for both. */
@@ -297,6 +354,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_what_ended_stays_behind, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_an_end_after_the_copy, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_newer, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_only_begins, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_lasts_since, setup, teardown),
 		cmocka_unit_test(test_datagrams_go_to_their_own_table),
 		cmocka_unit_test(test_what_began_backwards),
 		cmocka_unit_test(test_no_bit_is_lost),

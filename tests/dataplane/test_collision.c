@@ -117,7 +117,7 @@ static void test_forgotten(void **state)
 	ok(dataplane_translation_each(world.dp, see, &s, err));
 	assert_int_equal(s.kept, 1);
 	assert_int_equal(s.changed, 1);
-	assert_int_equal(collision_entries(), 2 * COLLISION_FRONTENDS);
+	assert_int_equal(nat_services(), 2 * COLLISION_FRONTENDS);
 	for (int i = 0; i < COLLISION_FRONTENDS; i++)
 		close(client[i]);
 	close(server);

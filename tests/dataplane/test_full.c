@@ -9,6 +9,7 @@
 #include "bpf/include/conn.h"
 #include "bpf/include/nat.h"
 #include "bpf/include/service.h"
+#include "userspace/base/clock.h"
 #include "userspace/dataplane/inspect.h"
 
 #define TINY 8
@@ -230,7 +231,7 @@ static void test_connections(void **state)
 	assert_true(pressure_of("k3c_conn").full_since_ns == 0);
 	assert_int_equal(pressure_of("k3c_nat").entries, 0);
 	assert_int_equal(max + pressure_of("k3c_datagram").max_entries + pressure_of("k3c_policed").max_entries,
-			 pressure_of("k3c_nat").max_entries);
+			 pressure_of("k3c_nat").max_entries + pressure_of("k3c_unassured").max_entries);
 	datagrams_live("k3c_datagram", DP_MAP_DATAGRAM);
 	assert_int_equal(pressure_of("k3c_policed").entries, 0);
 	datagrams_live("k3c_policed", DP_MAP_POLICED);
@@ -259,7 +260,20 @@ static void test_translations(void **state)
 		assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_NAT], &key, &n, BPF_ANY), 0);
 	}
 	assert_int_equal(pressure_of("k3c_nat").entries, 16);
+	assert_int_equal(pressure_of("k3c_unassured").entries, 0);
+	/* what only begins counts for as long as an answer may still come */
+	for (uint32_t i = 0; i < 32; i++) {
+		struct k3c_nat_key key = { .proto = IPPROTO_TCP, .sport = (uint16_t)(i + 1) };
+		struct k3c_nat n = { .last_ns = now_ns() - (i % 2 ? K3C_NAT_TCP_UNASSURED_TIMEOUT_S + 1 : 0) * NS_PER_S,
+				     .flags = K3C_NAT_SERVICE | K3C_NAT_UNASSURED };
+
+		assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_UNASSURED], &key, &n, BPF_ANY), 0);
+	}
+	assert_true(pressure_of("k3c_unassured").forgets);
+	assert_int_equal(pressure_of("k3c_unassured").entries, 16);
+	assert_int_equal(pressure_of("k3c_nat").entries, 16);
 	empty(DP_MAP_NAT);
+	empty(DP_MAP_UNASSURED);
 	dataplane_close(world.dp);
 }
 

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A host outside that knows ways here: to pods, whose answers must not be taken for those of a service's flow from the
  * same port, and to addresses of services that are not the node's, where it is refused in their name. */
-#include "bpf/include/nat.h"
-#include "tests/dataplane/world.h"
-
-#include <bpf/bpf.h>
+#include "tests/dataplane/nat.h"
 
 #define OUTSIDERS_PORT 40000
 #define OUTSIDERS_FRONTEND 31000
@@ -168,9 +165,9 @@ static void test_straight_udp(void **state)
 	assert_int_not_equal(any_port(&second), OUTSIDERS_PORT);
 	ok(dataplane_service_delete(world.dp, &s, err));
 	ok(dataplane_flows_check(world.dp, &b, 1, err));
-	for (int i = 0; i < WORLD_WAIT_MS / 10 && bpf_map_lookup_elem(world.dp->maps[DP_MAP_NAT], &key, &n) == 0; i++)
+	for (int i = 0; i < WORLD_WAIT_MS / 10 && nat_get(&key, &n); i++)
 		usleep(10000);
-	assert_true(bpf_map_lookup_elem(world.dp->maps[DP_MAP_NAT], &key, &n) < 0);
+	assert_false(nat_get(&key, &n));
 	ask(straight, server, &again);
 	assert_int_equal(any_port(&again), any_port(&second));
 	close(by_service);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* SCTP from the host's own sockets to Services where something is in its way: links that cannot be made, what a process
  * left that ended long ago, links without Ethernet headers, ports that others had, limits, a node without addresses. */
+#include "tests/dataplane/nat.h"
 #include "tests/dataplane/own.h"
 
 #include <bpf/bpf.h>
 #include <linux/if_tun.h>
 
-#include "bpf/include/nat.h"
 #include "bpf/include/service.h"
 #include "userspace/base/encode.h"
 #include "userspace/dataplane/keys.h"
@@ -188,9 +188,9 @@ static void test_expired_place(void **state)
 	assert_int_equal(bpf_map_update_elem(nat, &owner, &n, BPF_ANY), 0);
 	set(&cluster);
 	expect_way(f, f->cluster, PORT, a.ns, POD_PORT, f->hidden);
-	assert_int_equal(bpf_map_lookup_elem(nat, &place, &n), 0);
+	assert_true(nat_get(&place, &n));
 	assert_memory_not_equal(&n.addr, &owner.src, sizeof(n.addr));
-	assert_int_equal(bpf_map_lookup_elem(nat, &owner, &n), -ENOENT);
+	assert_false(nat_get(&owner, &n));
 	unset(&cluster);
 }
 

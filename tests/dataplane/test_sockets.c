@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sockets of vanished backends are told, many backends in one pass, wherever the sockets are; what is connected
  * elsewhere, or came there by another way than the one that is no more, is left alone. */
-#include "tests/dataplane/world.h"
+#include "tests/dataplane/nat.h"
 
-#include <bpf/bpf.h>
-
-#include "bpf/include/nat.h"
 #include "bpf/include/service.h"
 
 #define PODS 3
@@ -207,23 +204,6 @@ static void test_unconnected_moves(void **state)
 	ok(dataplane_service_delete(world.dp, &s, err));
 }
 
-/* Entries of both directions. */
-static size_t count_service_flows(void)
-{
-	int fd = world.dp->maps[DP_MAP_NAT];
-	struct k3c_nat_key key, next;
-	size_t n = 0;
-
-	for (bool first = true; bpf_map_get_next_key(fd, first ? NULL : &key, &next) == 0; first = false) {
-		struct k3c_nat value;
-
-		key = next;
-		assert_int_equal(bpf_map_lookup_elem(fd, &key, &value), 0);
-		n += (value.flags & K3C_NAT_SERVICE) != 0;
-	}
-	return n;
-}
-
 /* From outside: the client's flow finds another backend. */
 static void test_translations(void **state)
 {
@@ -237,7 +217,7 @@ static void test_translations(void **state)
 				.n_backends = 1 };
 	int servers[2] = { server_in(pods[0].ns, SOCK_DGRAM, f->pods[0], 5353),
 			   server_in(pods[1].ns, SOCK_DGRAM, f->pods[1], 5353) };
-	size_t before = count_service_flows();
+	size_t before = nat_services();
 	int client;
 	char c;
 
@@ -249,10 +229,10 @@ static void test_translations(void **state)
 	ok(dataplane_service_set(world.dp, &s, err));
 	assert_int_equal(send(client, "?", 1, 0), 1);
 	assert_int_equal(recv(servers[0], &c, 1, 0), 1); /* it stays while the backend lives */
-	assert_int_equal(count_service_flows(), before + 2);
+	assert_int_equal(nat_services(), before + 2);
 	ok(dataplane_backends_gone(world.dp, &old, 1, IPPROTO_UDP, err));
 	sockets_finish(world.dp);
-	assert_int_equal(count_service_flows(), before);
+	assert_int_equal(nat_services(), before);
 	assert_int_equal(send(client, "?", 1, 0), 1);
 	assert_int_equal(recv(servers[1], &c, 1, 0), 1);
 	close(client);
@@ -322,7 +302,7 @@ static void test_swapped(void **state)
 	/* no frontend: no flow, though the backends live */
 	ok(dataplane_flows_check(world.dp, NULL, 0, err));
 	sockets_finish(world.dp);
-	assert_int_equal(count_service_flows(), 0);
+	assert_int_equal(nat_services(), 0);
 	for (int i = 0; i < 2; i++) {
 		close(outside[i]);
 		close(servers[i]);

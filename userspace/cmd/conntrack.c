@@ -103,7 +103,7 @@ static void conntrack_translation(void *arg, const struct dp_translation *t)
 		json_set_int(&c->in.arena, v, "fromPort", t->from_port);
 	if (service && !t->masquerade)
 		json_set_cstr(&c->in.arena, v, "service", service);
-	json_set_cstr(&c->in.arena, v, "state", t->closing ? "closing" : "open");
+	json_set_cstr(&c->in.arena, v, "state", t->closing ? "closing" : t->unassured ? "unassured" : "open");
 	json_set_int(&c->in.arena, v, "quietMillis", t->quiet_ms);
 }
 

@@ -126,11 +126,12 @@ static void write_maps(struct node *node, struct buf *out)
 	metrics_head(out, "k3c_dataplane_connections", "gauge",
 		     "Connections of pods, and translations (two entries each), that are followed.");
 	for (size_t i = 0; i < node->n_maps; i++) {
-		const char *table = strcmp(node->maps[i].name, "k3c_conn") == 0       ? "policy"
-				    : strcmp(node->maps[i].name, "k3c_datagram") == 0 ? "datagrams"
-				    : strcmp(node->maps[i].name, "k3c_policed") == 0  ? "policy-datagrams"
-				    : strcmp(node->maps[i].name, "k3c_nat") == 0      ? "translation"
-										      : NULL;
+		const char *table = strcmp(node->maps[i].name, "k3c_conn") == 0        ? "policy"
+				    : strcmp(node->maps[i].name, "k3c_datagram") == 0  ? "datagrams"
+				    : strcmp(node->maps[i].name, "k3c_policed") == 0   ? "policy-datagrams"
+				    : strcmp(node->maps[i].name, "k3c_nat") == 0       ? "translation"
+				    : strcmp(node->maps[i].name, "k3c_unassured") == 0 ? "translation-unassured"
+										       : NULL;
 
 		if (table)
 			buf_printf(out, "k3c_dataplane_connections{table=\"%s\"} %" PRIu32 "\n", table,

@@ -87,9 +87,10 @@ static bool translation_is_first(const struct k3c_nat_key *key, const struct k3c
 	return key->kind == (n->flags & K3C_NAT_MASQUERADE ? K3C_NAT_OUT : K3C_NAT_IN);
 }
 
-int dataplane_translation_each(struct dataplane *dp, dataplane_translation_fn *fn, void *arg, struct err *err)
+static int translation_table_each(struct dataplane *dp, enum dp_map m, dataplane_translation_fn *fn, void *arg,
+				  struct err *err)
 {
-	int fd = dp->maps[DP_MAP_NAT];
+	int fd = dp->maps[m];
 	struct k3c_nat_key key;
 
 	keys_foreach(fd, key) {
@@ -109,9 +110,18 @@ int dataplane_translation_each(struct dataplane *dp, dataplane_translation_fn *f
 			.to_port = ntohs(n.port),
 			.from_port = ntohs(n.peer_port),
 			.closing = n.flags & K3C_NAT_CLOSING,
+			.unassured = n.flags & K3C_NAT_UNASSURED,
 			.quiet_ms = quiet_ms(n.last_ns),
 		};
 		fn(arg, &out);
 	}
-	return errno == ENOENT ? 0 : err_set(err, -errno, "read %s: %s", maps_name(DP_MAP_NAT), strerror(errno));
+	return errno == ENOENT ? 0 : err_set(err, -errno, "read %s: %s", maps_name(m), strerror(errno));
+}
+
+/* A flow that moves meanwhile is seen. */
+int dataplane_translation_each(struct dataplane *dp, dataplane_translation_fn *fn, void *arg, struct err *err)
+{
+	int r = translation_table_each(dp, DP_MAP_UNASSURED, fn, arg, err);
+
+	return r < 0 ? r : translation_table_each(dp, DP_MAP_NAT, fn, arg, err);
 }

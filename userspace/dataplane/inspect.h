@@ -66,6 +66,7 @@ struct dp_translation {
 	uint16_t
 		from_port; /* a service's flow: the client's as the backend sees it, where it differs; 0: it does not */
 	bool closing;
+	bool unassured;   /* only begins: not answered yet, or nothing came after the answer */
 	int64_t quiet_ms; /* to five seconds */
 };
 typedef void dataplane_translation_fn(void *arg, const struct dp_translation *t);

@@ -31,6 +31,10 @@
 #define MAPS_DATAGRAM_SHARE 4
 #define MAPS_POLICED_SHARE 8
 
+/* Of all translations, for those that only begin: as many flows as may be waiting for an answer or for one packet after
+ * it. */
+#define MAPS_UNASSURED_SHARE 4
+
 /* Entries are the defaults of a small box; LRU maps are allocated whole, the others as they fill. */
 const struct map_row map_rows[DP_MAP_COUNT] = {
 	[DP_MAP_SERVICE] = { "k3c_service", 3, MAP_REBUILD, 16384 },
@@ -47,7 +51,8 @@ const struct map_row map_rows[DP_MAP_COUNT] = {
 	[DP_MAP_POLICED] = { "k3c_policed", 1, MAP_PRESERVE, 8192 / MAPS_POLICED_SHARE },
 	[DP_MAP_VERDICT] = { "k3c_verdict", 1, MAP_REBUILD, K3C_VERDICT_ROWS },
 	[DP_MAP_FRAG] = { "k3c_frag", 2, MAP_PRESERVE, 1024 },
-	[DP_MAP_NAT] = { "k3c_nat", 1, MAP_PRESERVE, 8192 },
+	[DP_MAP_NAT] = { "k3c_nat", 1, MAP_PRESERVE, 8192 - 8192 / MAPS_UNASSURED_SHARE },
+	[DP_MAP_UNASSURED] = { "k3c_unassured", 1, MAP_PRESERVE, 8192 / MAPS_UNASSURED_SHARE },
 	[DP_MAP_CLOSED] = { "k3c_closed", 1, MAP_PRESERVE, 8192 / K3C_CLOSED_SHARE },
 	[DP_MAP_DIRECT] = { "k3c_direct", 1, MAP_REBUILD, 256 },
 	[DP_MAP_SNAT] = { "k3c_snat", 1, MAP_PRESERVE, 1 },
@@ -114,9 +119,12 @@ static uint32_t maps_entries(const struct dataplane *dp, enum dp_map m)
 	case DP_MAP_POLICED:
 		return o->max_connections ? o->max_connections / MAPS_POLICED_SHARE : map_rows[m].entries;
 	case DP_MAP_NAT:
-		return o->max_connections ? o->max_connections : map_rows[m].entries;
+		return o->max_connections ? o->max_connections - o->max_connections / MAPS_UNASSURED_SHARE
+					  : map_rows[m].entries;
+	case DP_MAP_UNASSURED:
+		return o->max_connections ? o->max_connections / MAPS_UNASSURED_SHARE : map_rows[m].entries;
 	case DP_MAP_CLOSED:
-		return maps_entries(dp, DP_MAP_NAT) / K3C_CLOSED_SHARE;
+		return o->max_connections ? o->max_connections / K3C_CLOSED_SHARE : map_rows[m].entries;
 	case DP_MAP_RULE:
 	case DP_MAP_PREFIX:
 		return o->max_policy_entries ? o->max_policy_entries : map_rows[m].entries;
@@ -302,7 +310,13 @@ static int maps_copy_one(const struct dataplane *dp, enum dp_map m, int from, st
 	case DP_MAP_TC_USED:
 		return maps_copy_bits(from, to, err);
 	case DP_MAP_NAT:
-		return maps_copy_nat(from, to, dp->maps[DP_MAP_CLOSED], err);
+	case DP_MAP_UNASSURED:
+		return maps_copy_nat(from,
+				     &(struct maps_nat){ .lasting = dp->maps[DP_MAP_NAT],
+							 .unassured = dp->maps[DP_MAP_UNASSURED],
+							 .closed = dp->maps[DP_MAP_CLOSED],
+							 .used = dp->maps[DP_MAP_TC_USED] },
+				     err);
 	case DP_MAP_CONN:
 		return maps_copy_conn(from, to, dp->maps[DP_MAP_DATAGRAM], dp->maps[DP_MAP_TC_USED], err);
 	default:

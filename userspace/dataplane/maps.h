@@ -40,9 +40,16 @@ bool maps_pin_path(const char *folder, enum dp_map m, char ret[static DP_PATH_MA
 void maps_look(const char *folder, enum dp_map m, const struct bpf_map *map, uint32_t entries, struct map_look *ret);
 /* Entries of `from` that `to` lacks. */
 int maps_copy(int from, int to, struct err *err);
-/* Translations: those that ended are left behind (the late ones join the queue `closed`), and what old programs have
- * said since counts. */
-int maps_copy_nat(int from, int to, int closed, struct err *err);
+/* Where translations go. */
+struct maps_nat {
+	int lasting, unassured;
+	int closed; /* the queue */
+	int used;
+};
+/* Translations, of whichever table: those that ended are left behind (the late ones join the queue), and what old
+ * programs have said since counts. Earlier builds had one table for all: what is not assured stays where connections
+ * cannot be told from it, but echoes and questions go where they belong. */
+int maps_copy_nat(int from, const struct maps_nat *to, struct err *err);
 /* Connections; what is none of them goes to `datagrams`. When ports tell the wrong end of one, `used` says so. */
 int maps_copy_conn(int from, int to, int datagrams, int used, struct err *err);
 /* Bits that programs only ever set, also meanwhile: of the only row of an array. */

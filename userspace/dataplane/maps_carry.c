@@ -230,9 +230,9 @@ int maps_copy_bits(int from, int to, struct err *err)
 
 struct carry {
 	int from, to;
-	int closed;    /* of translations; else -1 */
-	int datagrams; /* of connections, where those of earlier builds are that are none; else -1 */
-	int used;      /* of connections, what programs note of them; else -1 */
+	const struct maps_nat *nat; /* of translations; else NULL */
+	int datagrams;              /* of connections, where those of earlier builds are that are none; else -1 */
+	int used;                   /* of connections, what programs note of them; else -1 */
 	uint64_t now_ns;
 	const struct bpf_map_info *info;
 	void *value;
@@ -252,25 +252,55 @@ static bool carry_nat_counts(const struct k3c_nat_key *key, const struct k3c_nat
 	return true;
 }
 
+/* Earlier builds had one table: what certainly is no connection goes where it belongs, so that it pushes none out. */
+static bool carry_is_unassured(const struct k3c_nat_key *key, const struct k3c_nat *old)
+{
+	if ((old->flags & K3C_NAT_UNASSURED) || key->proto == IPPROTO_ICMP || key->proto == IPPROTO_ICMPV6)
+		return true;
+	return key->proto == IPPROTO_UDP && (old->flags & K3C_NAT_MASQUERADE) && !(old->flags & K3C_NAT_STREAM);
+}
+
+/* To where it stands already, unless it begins there and lasts by now. */
+static int carry_nat_put(const struct maps_nat *to, const struct k3c_nat_key *key, struct k3c_nat *n, bool lasts,
+			 bool has)
+{
+	int r;
+
+	if (!lasts && carry_is_unassured(key, n)) {
+		n->flags |= K3C_NAT_UNASSURED;
+		r = maps_set_bits(to->used, K3C_USED_UNASSURED, NULL);
+		if (r < 0)
+			return r;
+		return bpf_map_update_elem(to->unassured, key, n, has ? BPF_ANY : BPF_NOEXIST) < 0 ? -errno : 0;
+	}
+	n->flags &= (uint16_t)~K3C_NAT_UNASSURED;
+	if (bpf_map_update_elem(to->lasting, key, n, lasts ? BPF_ANY : BPF_NOEXIST) < 0)
+		return -errno;
+	if (has && !lasts)
+		(void)bpf_map_delete_elem(to->unassured, key);
+	return 0;
+}
+
 /* Flows that ended would fill the new table, and push others out of it by halves, with nobody to take them away. */
 static int carry_nat(const struct carry *c, const void *k)
 {
 	const struct k3c_nat_key *key = k;
 	const struct k3c_nat *old = c->value;
 	struct k3c_closed end = { .key = *key, .since_ns = old->last_ns };
-	struct k3c_nat there;
-	bool has = bpf_map_lookup_elem(c->to, key, &there) == 0;
+	struct k3c_nat there, n = *old;
+	bool lasts = bpf_map_lookup_elem(c->nat->lasting, key, &there) == 0;
+	bool has = lasts || bpf_map_lookup_elem(c->nat->unassured, key, &there) == 0;
+	int r;
 
 	if (has && !carry_nat_counts(key, old, &there))
 		return 0;
 	if (!has && (old->flags & K3C_NAT_CLOSED) && c->now_ns > old->last_ns + K3C_CLOSED_LATE_S * (uint64_t)NS_PER_S)
 		return 0;
-	if (bpf_map_update_elem(c->to, key, old, has ? BPF_ANY : BPF_NOEXIST) < 0)
-		return -errno;
+	r = carry_nat_put(c->nat, key, &n, lasts, has);
 	/* A full queue is no loss: the table takes the place when it must. */
-	if ((old->flags & K3C_NAT_CLOSED) && key->kind == K3C_NAT_IN)
-		(void)bpf_map_update_elem(c->closed, NULL, &end, BPF_ANY);
-	return 0;
+	if (r == 0 && (old->flags & K3C_NAT_CLOSED) && key->kind == K3C_NAT_IN)
+		(void)bpf_map_update_elem(c->nat->closed, NULL, &end, BPF_ANY);
+	return r;
 }
 
 /* Of its own table since this build. */
@@ -319,7 +349,7 @@ static int carry_one(const struct carry *c, const void *key)
 
 	if (bpf_map_lookup_elem(c->from, key, c->value) < 0)
 		return 0;
-	if (c->closed >= 0)
+	if (c->nat)
 		return carry_nat(c, key);
 	if (c->datagrams >= 0 && carry_is_datagram(key))
 		return bpf_map_update_elem(c->datagrams, key, c->value, BPF_NOEXIST) < 0 ? -errno : 0;
@@ -349,12 +379,12 @@ static int carry_walk(const struct carry *c)
 	return 0;
 }
 
-static int carry_all(int from, int to, int closed, int datagrams, int used, struct err *err)
+static int carry_all(int from, int to, const struct maps_nat *nat, int datagrams, int used, struct err *err)
 {
 	struct bpf_map_info info = {};
 	struct carry c = { .from = from,
 			   .to = to,
-			   .closed = closed,
+			   .nat = nat,
 			   .datagrams = datagrams,
 			   .used = used,
 			   .info = &info,
@@ -382,17 +412,17 @@ static int carry_all(int from, int to, int closed, int datagrams, int used, stru
 
 int maps_copy(int from, int to, struct err *err)
 {
-	return carry_all(from, to, -1, -1, -1, err);
+	return carry_all(from, to, NULL, -1, -1, err);
 }
 
-int maps_copy_nat(int from, int to, int closed, struct err *err)
+int maps_copy_nat(int from, const struct maps_nat *to, struct err *err)
 {
-	return carry_all(from, to, closed, -1, -1, err);
+	return carry_all(from, to->lasting, to, -1, -1, err);
 }
 
 int maps_copy_conn(int from, int to, int datagrams, int used, struct err *err)
 {
-	return carry_all(from, to, -1, datagrams, used, err);
+	return carry_all(from, to, NULL, datagrams, used, err);
 }
 
 void maps_drop_strangers(const char *pin_dir)

@@ -47,6 +47,7 @@ static const char *pressure_option(enum dp_map m)
 	case DP_MAP_DATAGRAM:
 	case DP_MAP_POLICED:
 	case DP_MAP_NAT:
+	case DP_MAP_UNASSURED:
 		return "max_connections";
 	default:
 		return NULL;
@@ -79,7 +80,7 @@ static bool pressure_refuses(enum dp_map m)
 static bool pressure_forgets(enum dp_map m)
 {
 	return m == DP_MAP_CONN || m == DP_MAP_DATAGRAM || m == DP_MAP_POLICED || m == DP_MAP_NAT ||
-	       m == DP_MAP_AFFINITY;
+	       m == DP_MAP_UNASSURED || m == DP_MAP_AFFINITY;
 }
 
 static uint32_t pressure_max(struct dataplane *dp, enum dp_map m)
@@ -184,7 +185,7 @@ static bool nat_is_live(const struct k3c_nat_key *key, const struct k3c_nat *n, 
 	if (n->flags & K3C_NAT_CLOSING) /* one direction may still have much to say */
 		return age <= (n->flags & K3C_NAT_RESET ? K3C_NAT_RESET_TIMEOUT_S : K3C_NAT_CLOSING_TIMEOUT_S);
 	if (key->proto == IPPROTO_TCP || key->proto == IPPROTO_SCTP)
-		return age <= K3C_NAT_TCP_TIMEOUT_S;
+		return age <= (n->flags & K3C_NAT_UNASSURED ? K3C_NAT_TCP_UNASSURED_TIMEOUT_S : K3C_NAT_TCP_TIMEOUT_S);
 	if (key->proto == IPPROTO_UDP && (n->flags & (K3C_NAT_STREAM | K3C_NAT_SERVICE)))
 		return age <= K3C_NAT_UDP_STREAM_TIMEOUT_S;
 	return age <= (key->proto == IPPROTO_UDP ? K3C_NAT_UDP_TIMEOUT_S : K3C_NAT_OTHER_TIMEOUT_S);
@@ -211,7 +212,7 @@ static void pressure_count_rows(void *arg, const char *keys, const char *values,
 	struct pressure_count *c = arg;
 
 	for (uint32_t i = 0; i < n; i++) {
-		if (c->map == DP_MAP_NAT)
+		if (c->map == DP_MAP_NAT || c->map == DP_MAP_UNASSURED)
 			c->live += nat_is_live((const struct k3c_nat_key *)keys + i, (const struct k3c_nat *)values + i,
 					       c->now);
 		else if (c->map == DP_MAP_AFFINITY)

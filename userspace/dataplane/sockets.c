@@ -397,6 +397,9 @@ static void sockets_destroy_here(const struct sockets_worker *w, const struct so
 
 /* ---- translations ---- */
 
+/* In the order that flows go through them: one that moves meanwhile is seen. */
+static const enum dp_map nat_tables[] = { DP_MAP_UNASSURED, DP_MAP_NAT };
+
 struct nat_batch {
 	struct k3c_nat_key keys[SOCKETS_NAT_BATCH];
 	struct k3c_nat values[SOCKETS_NAT_BATCH];
@@ -442,8 +445,10 @@ static void nat_forget(const struct sockets_worker *w, const struct k3c_nat_key 
 		.kind = K3C_NAT_OUT,
 	};
 
-	bpf_map_delete_elem(w->maps[DP_MAP_NAT], key);
-	bpf_map_delete_elem(w->maps[DP_MAP_NAT], &back);
+	for (size_t i = 0; i < ARRAY_SIZE(nat_tables); i++) {
+		bpf_map_delete_elem(w->maps[nat_tables[i]], key);
+		bpf_map_delete_elem(w->maps[nat_tables[i]], &back);
+	}
 	conn_forget(w, &back);
 }
 
@@ -463,9 +468,8 @@ static bool nat_is_over(const struct sockets_worker *w, const struct sockets_job
 	return gone_has(&job->gone, &value->addr, value->port, key->proto) || flow_is_over(w, job, &use);
 }
 
-static void sockets_forget_translations(const struct sockets_worker *w, const struct sockets_job *job)
+static void sockets_forget_translations(const struct sockets_worker *w, const struct sockets_job *job, int fd)
 {
-	int fd = w->maps[DP_MAP_NAT];
 	LIBBPF_OPTS(bpf_map_batch_opts, opts);
 	_cleanup_free_ struct nat_batch *b = mem_new(struct nat_batch);
 	_cleanup_free_ struct k3c_nat_key *keys = NULL;
@@ -524,7 +528,8 @@ static void sockets_pass(struct sockets_worker *w, int host_ns, struct sockets_j
 	gone_sort(&job->living);
 	if (job->lost.n && job->view)
 		sockets_read_memory(w, job);
-	sockets_forget_translations(w, job);
+	for (size_t i = 0; i < ARRAY_SIZE(nat_tables); i++)
+		sockets_forget_translations(w, job, w->maps[nat_tables[i]]);
 	sockets_destroy_here(w, job, "host");
 	for (size_t i = 0; i < job->n_paths; i++) {
 		_cleanup_close_ int ns = open(job->paths[i], O_RDONLY | O_CLOEXEC);
