@@ -33,23 +33,30 @@ static __always_inline __u8 conn_key(const struct flow *f, struct k3c_conn_key *
 	return swap;
 }
 
-/* Where its flow belongs; `policed`: a policy isolates one of its ends. A look-up each: of a table that is known the
- * kernel makes code of its own. */
+/* A look-up each, here and below: of a table that is known the kernel makes code of its own. */
+static __always_inline struct k3c_conn *conn_find_datagram(const struct k3c_conn_key *key, bool policed)
+{
+	struct k3c_conn *c;
+
+	if (policed) {
+		c = bpf_map_lookup_elem(&k3c_policed, key);
+		barrier_var(c); /* else the compiler makes one call of both */
+		return c;
+	}
+	return bpf_map_lookup_elem(&k3c_datagram, key);
+}
+
+/* Where its flow belongs; `policed`: a policy isolates one of its ends. */
 static __always_inline struct k3c_conn *conn_find(const struct k3c_conn_key *key, bool policed)
 {
 	struct k3c_conn *c;
 
 	if (packet_is_stateful(key->proto)) {
 		c = bpf_map_lookup_elem(&k3c_conn, key);
-		barrier_var(c); /* else the compiler makes one call of all */
-		return c;
-	}
-	if (policed) {
-		c = bpf_map_lookup_elem(&k3c_policed, key);
 		barrier_var(c);
 		return c;
 	}
-	return bpf_map_lookup_elem(&k3c_datagram, key);
+	return conn_find_datagram(key, policed);
 }
 
 /* For those who do not know of policies. */
@@ -99,7 +106,7 @@ __attribute__((noinline)) int conn_move(const struct k3c_conn_key *key, int poli
 	if (!key || packet_is_stateful(key->proto))
 		return false;
 	at = *key; /* on the stack, where old verifiers want a key to be */
-	c = conn_find(&at, !policed);
+	c = conn_find_datagram(&at, !policed);
 	if (!c || conn_expired(c, at.proto, now))
 		return false;
 	copy = *c;

@@ -306,26 +306,29 @@ static __always_inline bool policy_is_for_node(const struct packet *p)
 __attribute__((noinline)) int policy_was_asked(struct __sk_buff *skb, const struct packet *p,
 					       const struct policy_ends *e)
 {
-	__u32 dst, src, *nsid;
+	__u32 pod, *nsid, at = BPF_F_CURRENT_NETNS;
 	bool tell;
 
 	if (!p || !e || p->flow.proto != IPPROTO_UDP || p->icmp_error)
 		return false;
-	dst = e->dst_pod;
-	src = e->src_pod;
 	tell = conn_ports_tell(p);
 	if (tell && bpf_ntohs(p->flow.dport) < K3C_CONN_CLIENT_PORT_MIN)
 		return false;
-	if (dst) {
-		nsid = bpf_map_lookup_elem(&k3c_nsid, &dst);
-		if (!nsid || !listener_is_connected(skb, p, *nsid, false))
+	pod = e->dst_pod;
+	if (pod) {
+		nsid = bpf_map_lookup_elem(&k3c_nsid, &pod);
+		if (!nsid)
 			return false;
-	} else if (!policy_is_for_node(p) || !listener_is_connected(skb, p, BPF_F_CURRENT_NETNS, false)) {
+		at = *nsid;
+	} else if (!policy_is_for_node(p)) {
 		return false;
 	}
-	if (tell || !src)
+	if (!listener_is_connected(skb, p, at, false))
+		return false;
+	pod = e->src_pod;
+	if (tell || !pod)
 		return true;
-	nsid = bpf_map_lookup_elem(&k3c_nsid, &src);
+	nsid = bpf_map_lookup_elem(&k3c_nsid, &pod);
 	return nsid && !listener_is_connected(skb, p, *nsid, true);
 }
 
@@ -339,6 +342,7 @@ static __always_inline bool policy_doubts(const struct packet *p)
 enum policy_how {
 	POLICY_ISOLATED = 1,  /* one of them is */
 	POLICY_FROM_HOST = 2, /* made by this node itself (the kubelet's probes among it), which no policy stops */
+	POLICY_KNOWN = 4,     /* where its flow belongs something is known of it */
 };
 #define POLICY_DID(did, reason) ((__u32)(did) << 8 | (reason))
 
@@ -449,20 +453,23 @@ __attribute__((noinline)) __u32 policy_decide_asked(struct __sk_buff *skb, const
 							   pc->now);
 }
 
-/* The same where a policy came or went since: what is known stands in the other table. Global: verified once. */
-__attribute__((noinline)) __u32 policy_look(struct __sk_buff *skb, const struct packet *p, const struct policy_case *pc,
-					    struct k3c_conn *c)
+/* What the tables have is asked anew (of what is not known, only the other table of datagrams, where it stands when a
+ * policy came or went since): a pointer handed on here would have the verifier walk through all of it for each table.
+ * Global: verified once. */
+__attribute__((noinline)) __u32 policy_look(struct __sk_buff *skb, const struct packet *p, const struct policy_case *pc)
 {
+	struct k3c_conn *c = NULL;
 	struct k3c_conn_key key;
 
 	if (!p || !pc)
 		return K3C_DROP_MALFORMED;
-	if (!c && conn_move(&pc->key, pc->how & POLICY_ISOLATED, pc->now)) {
-		key = pc->key; /* on the stack, where old verifiers want it to be */
+	key = pc->key; /* on the stack, where old verifiers want it to be */
+	if ((pc->how & POLICY_KNOWN) || conn_move(&key, pc->how & POLICY_ISOLATED, pc->now))
 		c = conn_find(&key, pc->how & POLICY_ISOLATED);
-		if (c && !p->icmp_error)
+	if (c && !(pc->how & POLICY_KNOWN)) {
+		if (!p->icmp_error)
 			c->last_ns = pc->now;
-		if (c && (c->flags & K3C_CONN_HOST))
+		if (c->flags & K3C_CONN_HOST)
 			return K3C_DROP_NONE;
 	}
 	return policy_decide(skb, p, pc, c);
@@ -479,14 +486,16 @@ static __always_inline __u32 policy_by_table(struct __sk_buff *skb, const struct
 	pc.src_end = conn_key(&p->flow, &pc.key);
 	pc.now = bpf_ktime_get_coarse_ns(); /* seconds count: the clock's last tick will do */
 	c = conn_find(&pc.key, how & POLICY_ISOLATED);
-	if (c && !policy_is_over(c, p, pc.src_end, pc.now)) {
-		int known = policy_known(c, p, generation, pc.now);
+	if (c) {
+		int known = policy_is_over(c, p, pc.src_end, pc.now) ? POLICY_UNDECIDED
+								     : policy_known(c, p, generation, pc.now);
 
 		if (known != POLICY_UNDECIDED)
 			return known;
+		pc.how |= POLICY_KNOWN;
 	}
 	policy_ends(src, dst, &pc.ends);
-	did = policy_look(skb, p, &pc, c);
+	did = policy_look(skb, p, &pc);
 	if (did & POLICY_DID(POLICY_BEGUN, 0))
 		did = policy_decide_asked(skb, p, &pc, (__u8)did);
 	*ret_did |= did >> 8;
