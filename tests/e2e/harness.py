@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -32,6 +33,9 @@ CLUSTER_CIDR, SERVICE_CIDR = f"10.{142 + 2 * SLOT}.0.0/16", f"10.{143 + 2 * SLOT
 DNS = f"10.{143 + 2 * SLOT}.0.10"
 NODE_PORT = 31000 - 200 * SLOT  # the first of NODE_PORTS
 NODE_PORTS = f"{NODE_PORT}-{NODE_PORT + 199}"
+PODS_V6, SERVICES_V6 = f"fd00:c3c:{52 + SLOT}::/64", f"fd00:c3c:{72 + SLOT}::/112"
+OUTSIDE_NET, OUTSIDE_NET_V6 = "198.51.100.0/24", "2001:db8:aa::/64"
+TWO_FAMILIES = {"K3C_CLUSTER_CIDR": f"{CLUSTER_CIDR},{PODS_V6}", "K3C_SERVICE_CIDR": f"{SERVICE_CIDR},{SERVICES_V6}"}
 
 
 # Seldomer where everything is slow: what is looked at does not come sooner for it.
@@ -87,7 +91,7 @@ class Node:
     def __init__(self, *flags, env=None, netns=None):
         # a host of its own: everything that talks to the node runs in there
         self.enter = ["nsenter", f"--net=/run/netns/{netns}"] if netns else []
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="k3c-e2e-"))
+        self.dir = self.folder()
         self.run_dir = pathlib.Path(f"/run/{self.dir.name}")
         self.pin_dir = f"/sys/fs/bpf/{self.dir.name}"
         self.kubeconfig = self.dir / "kubeconfig"
@@ -108,6 +112,10 @@ class Node:
         atexit.register(self.close)
         for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(s, interrupted)
+
+    @staticmethod
+    def folder():
+        return pathlib.Path(tempfile.mkdtemp(prefix="k3c-e2e-"))
 
     # ---- life ----
 
@@ -278,6 +286,87 @@ class Node:
             return
         wait_for("the default service account", lambda: self.kubectl(
             "get", "serviceaccount", "default", "-n", ns, check=False).returncode == 0)
+
+
+class Running:
+    """A server that another program has started."""
+    returncode = None
+
+    def __init__(self, pid):
+        self.pid = pid
+
+    def poll(self):
+        return None if os.path.exists(f"/proc/{self.pid}") else "what only its parent knows"
+
+
+class Lent(Node):
+    """The node that several programs have, one after the other, where a start takes long: K3C_E2E_NODE is its folder. Who
+    comes first starts it, with all that any of them wants; each leaves it as empty as it was. It runs on, until somebody
+    stops it by `environment` in its folder."""
+    ENV = {**TWO_FAMILIES, "K3C_CLUSTER_DNS": DNS, "K3C_NON_MASQUERADE_CIDRS": f"{OUTSIDE_NET},{OUTSIDE_NET_V6}"}
+
+    def __init__(self, *flags, env=None, netns=None):
+        lacks = {k: v for k, v in (env or {}).items() if set(v.split(",")) - set(self.ENV.get(k, "").split(","))}
+        if flags or netns or lacks:
+            raise RuntimeError(f"the shared node has not {flags or netns or lacks}")
+        super().__init__(env=self.ENV)
+        self.pid_file, self.imported = self.dir / "pid", self.dir / "imported"
+
+    @staticmethod
+    def folder():
+        path = pathlib.Path(os.environ["K3C_E2E_NODE"])
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def start(self):
+        if self.pid_file.exists():
+            self.server = Running(int(self.pid_file.read_text()))
+            self.wait_ready()
+            return self
+        mine = {k: v for k, v in self.env.items() if k.startswith("K3C_") or k == "KUBECONFIG"}
+        (self.dir / "environment").write_text("".join(f"export {k}={shlex.quote(v)}\n" for k, v in mine.items()))
+        super().start()
+        self.pid_file.write_text(str(self.server.pid))
+        return self
+
+    def import_image(self, name=IMAGE):
+        if name != IMAGE or not self.imported.exists():
+            super().import_image(name)
+            self.imported.touch()
+
+    def close(self):
+        if self.closed:
+            return
+        self.closed = True
+        if self.server.poll() is not None:
+            print(f"the server has ended:\n{self.tail()}", file=sys.stderr)
+            os._exit(1)
+        self.empty()
+        self.server.returncode = 0  # no child is missed
+
+    def empty(self):
+        """Away with everything that is not the node's own."""
+        def others():
+            names = [n["metadata"]["name"] for n in self.ask("/api/v1/namespaces")["items"]]
+            return [n for n in names if n != "default" and not n.startswith("kube-")]
+        default = "namespaces/default"
+        gone = [f"/apis/networking.k8s.io/v1/{default}/networkpolicies",
+                f"/api/v1/{default}/services?labelSelector=%21component",
+                f"/apis/discovery.k8s.io/v1/{default}/endpointslices?labelSelector=kubernetes.io/service-name%21%3Dkubernetes",
+                f"/api/v1/{default}/pods?gracePeriodSeconds=0", *(f"/api/v1/namespaces/{n}" for n in others())]
+        connection = self.api()
+        with contextlib.closing(connection):
+            for path in gone:
+                connection.request("DELETE", path)
+                answer = connection.getresponse()
+                body = answer.read()
+                if answer.status not in (200, 202):
+                    raise AssertionError(f"DELETE {path}: {answer.status} {body[:300]!r}")
+        wait_for("the node to be empty", lambda: not others() and not self.ask("/api/v1/pods")["items"])
+
+
+if os.environ.get("K3C_E2E_NODE"):
+    Node = Lent
 
 
 def is_ready(pod):

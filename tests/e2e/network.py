@@ -213,7 +213,7 @@ class Asker:
             if not open_ or silence <= patience:
                 continue
             patience *= 1.3
-            if hopeless and silence > 3 * QUIET_S or self.drops() - before >= len(open_) + (
+            if hopeless and silence > 2 * QUIET_S or self.drops() - before >= len(open_) + (
                     refused if silence < 5 * QUIET_S else 0):
                 break
         for p, s in open_.values():
@@ -364,7 +364,7 @@ def dropped(node, *reasons):
     return count
 
 
-OUTSIDE_V6, HOST_V6, OUTSIDE_NET_V6 = "2001:db8:aa::2", "2001:db8:aa::1", "2001:db8:aa::/64"
+OUTSIDE_V6, HOST_V6 = "2001:db8:aa::2", "2001:db8:aa::1"  # of OUTSIDE_NET_V6
 
 
 def outside_place(outside, dual=False):

@@ -15,7 +15,7 @@ import threading
 import time
 import unittest
 
-from harness import NODE_PORT, Case, Node, Outside, container, pids_of, wait_for
+from harness import NODE_PORT, OUTSIDE_NET, Case, Node, Outside, container, pids_of, wait_for
 from network import TCP, Objects, Place, Servers, Talk, outside_place
 
 PORT, OTHER_PORT, MANY_PORT = 7001, 7002, 7003
@@ -137,7 +137,7 @@ class Talker(Worker):
 class Faults(Case):
     @classmethod
     def setUpClass(cls):
-        cls.node = Node(env={"K3C_NON_MASQUERADE_CIDRS": "198.51.100.0/24"}).start()
+        cls.node = Node(env={"K3C_NON_MASQUERADE_CIDRS": OUTSIDE_NET}).start()
         cls.node.import_image()
         cls.objects, cls.servers = Objects(cls.node), Servers()
         cls.net = Outside("k3c-e2e-faults", "e2e-faults0")

@@ -14,9 +14,9 @@ import threading
 import time
 import unittest
 
-from harness import CLUSTER_CIDR, SERVICE_CIDR, Case, Node, Outside, container, pids_of, wait_for
-from network import (OUTSIDE_NET_V6, SCTP, TCP, UDP, Asker, Objects, Place, Probe, Servers, Talk, dropped, make_socket,
-                     outside_place, protocols)
+from harness import OUTSIDE_NET, OUTSIDE_NET_V6, TWO_FAMILIES, Case, Node, Outside, container, pids_of, wait_for
+from network import (SCTP, TCP, UDP, Asker, Objects, Place, Probe, Servers, Talk, dropped, make_socket, outside_place,
+                     protocols)
 
 # Where everything is slow only so much of each protocol's flows in each family is asked, other ones after each change
 # and in each kernel, by a single node that has both families.
@@ -194,7 +194,7 @@ class Chance(random.Random):
 
 class Policies(Case):
     # The outside host knows the way to pods, so they answer it with their own address.
-    flags = {"K3C_NON_MASQUERADE_CIDRS": "198.51.100.0/24"}
+    flags = {"K3C_NON_MASQUERADE_CIDRS": OUTSIDE_NET}
     dual = False
     drop_reasons = "policy-ingress", "policy-egress"
     seeds = SEEDS
@@ -481,8 +481,7 @@ class Policies(Case):
 class TwoFamilies(Policies):
     """The same truth with an address of each family, also outside, and blocks of both among the peers."""
     dual = True
-    flags = {"K3C_NON_MASQUERADE_CIDRS": f"198.51.100.0/24,{OUTSIDE_NET_V6}",
-             "K3C_CLUSTER_CIDR": f"{CLUSTER_CIDR},fd42:e2e::/64", "K3C_SERVICE_CIDR": f"{SERVICE_CIDR},fd43:e2e::/112"}
+    flags = {"K3C_NON_MASQUERADE_CIDRS": f"{OUTSIDE_NET},{OUTSIDE_NET_V6}", **TWO_FAMILIES}
     seeds = [int(s) for s in os.environ.get("K3C_POLICY_SEEDS", "1 3").split()]  # 3 has a block ::/0
     test_finished_pod = test_rewritten_under_traffic = None
     if SHARE >= 1:

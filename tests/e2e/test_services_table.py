@@ -9,10 +9,9 @@ import os
 import random
 import unittest
 
-from harness import CLUSTER_CIDR, DNS, NODE_PORT, SERVICE_CIDR, SLOT, Case, Node, Outside, wait_for
+from harness import CLUSTER_CIDR, DNS, PODS_V6, TWO_FAMILIES, Case, Node, Outside, wait_for
 from network import HOST_V6, SCTP, TCP, UDP, Asker, Objects, Place, Servers, dropped, outside_place, protocols
 
-PODS_V6, SERVICES_V6 = f"fd00:c3c:{52 + SLOT}::/64", f"fd00:c3c:{72 + SLOT}::/112"
 EXTERNAL, EXTERNAL_V6 = "203.0.113.{}", "2001:db8:ee::{:x}"
 SERVER_PORT = 7001
 TRIES = int(os.environ.get("K3C_TABLE_TRIES", "6"))  # of each flow: a backend that must not answer has so many chances
@@ -118,8 +117,7 @@ def chosen():
 class Table(Case):
     @classmethod
     def setUpClass(cls):
-        cls.node = Node(env={"K3C_CLUSTER_CIDR": f"{CLUSTER_CIDR},{PODS_V6}", "K3C_CLUSTER_DNS": DNS,
-                             "K3C_SERVICE_CIDR": f"{SERVICE_CIDR},{SERVICES_V6}"}).start()
+        cls.node = Node(env={"K3C_CLUSTER_DNS": DNS, **TWO_FAMILIES}).start()
         cls.node.import_image()
         cls.objects, cls.servers, cls.places = Objects(cls.node), Servers(), {}
         cls.asker = Asker(dropped(cls.node, "no-backend", "source-range"))
