@@ -31,10 +31,11 @@
 #include "userspace/dataplane/maps.h"
 #include "userspace/dataplane/pinset.h"
 
-#define KEPT_OBJECTS 40 /* with all the options that tests have */
+#define KEPT_OBJECTS 40 /* with all the options that worlds begin with */
 #define KEPT_FUNCTIONS 6
 #define KEPT_NAME 32
-#define KEPT_KEY (KEPT_NAME + 33)
+#define KEPT_KEY_ID 33 /* of a key: what follows the name */
+#define KEPT_KEY (KEPT_NAME + KEPT_KEY_ID)
 #define KEPT_PATH 300
 #define KEPT_OPTIONS ".rodata.options"
 #define KEPT_HOST ".rodata.host"
@@ -461,6 +462,18 @@ static bool kept_key(struct bpf_object *object, char ret[static KEPT_KEY])
 	return true;
 }
 
+/* A second one of that name in this world. */
+static bool kept_has_given(const char *name)
+{
+	size_t n = strlen(name);
+
+	for (size_t i = 0; i < kept.n; i++)
+		if (kept.objects[i].given && strncmp(kept.objects[i].key, name, n) == 0 &&
+		    strlen(kept.objects[i].key) == n + KEPT_KEY_ID)
+			return true;
+	return false;
+}
+
 static struct kept_object *kept_find(const char *key)
 {
 	for (size_t i = 0; i < kept.n; i++)
@@ -508,6 +521,7 @@ int __wrap_bpf_object__load(struct bpf_object *object)
 	char key[KEPT_KEY];
 	struct kept_object *o;
 	struct bpf_map *host;
+	bool keep;
 	int r;
 
 	if (!kept.folder)
@@ -519,11 +533,12 @@ int __wrap_bpf_object__load(struct bpf_object *object)
 	o = kept_find(key);
 	if (o && !o->given && kept_give(object, o))
 		return 0;
-	host = o ? NULL : bpf_object__find_map_by_name(object, KEPT_HOST);
+	keep = !o && !kept_has_given(bpf_object__name(object));
+	host = !keep ? NULL : bpf_object__find_map_by_name(object, KEPT_HOST);
 	r = host ? bpf_map__reuse_fd(host, kept.host) : 0;
 	if (r == 0)
 		r = __real_bpf_object__load(object);
-	if (r == 0 && !o)
+	if (r == 0 && keep)
 		kept_add(object, key);
 	return r;
 }

@@ -11,6 +11,7 @@
 
 #define TINY 256
 #define CROWD_MAX 20000 /* other flows, until nothing is known any more */
+#define CROWD_LOOK 16   /* of them between two looks */
 #define CROWD_PORT 9
 
 struct family {
@@ -59,7 +60,7 @@ static int crowd_fn(void *arg)
 	union any_addr to = any_of(arg, CROWD_PORT);
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
-	for (int i = 0; i < CROWD_MAX && tcp_is_known(); i++) {
+	for (int i = 0; i < CROWD_MAX && (i % CROWD_LOOK || tcp_is_known()); i++) {
 		/* each processor keeps some of the entries to itself */
 		cpu_set_t cpu;
 

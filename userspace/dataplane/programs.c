@@ -105,16 +105,30 @@ static void programs_path(const char *pin_dir, const char *kind, enum dp_program
 	snprintf(ret, DP_PATH_MAX, "%s/%s/%s", pin_dir, kind, program_rows[p].name);
 }
 
-void programs_build_id(const struct k3c_options *options, uint64_t host_netns, uint8_t ret[static 32])
+/* Of all that is compiled into this binary. */
+static const uint8_t *programs_code_id(void)
 {
+	static uint8_t id[32];
+	static bool known;
 	_cleanup_buf_ struct buf all = BUF_INIT;
 
-	for (int i = 0; i < OBJECT_COUNT; i++) {
+	for (int i = 0; i < OBJECT_COUNT && !known; i++) {
 		size_t size;
 		const void *elf = object_rows[i].elf(&size);
 
 		buf_add(&all, elf, size);
 	}
+	if (!known)
+		sha256(all.data + all.start, buf_len(&all), id);
+	known = true;
+	return id;
+}
+
+void programs_build_id(const struct k3c_options *options, uint64_t host_netns, uint8_t ret[static 32])
+{
+	_cleanup_buf_ struct buf all = BUF_INIT;
+
+	buf_add(&all, programs_code_id(), 32);
 	buf_add(&all, options, sizeof(*options));
 	buf_add(&all, &host_netns, sizeof(host_netns));
 	sha256(all.data + all.start, buf_len(&all), ret);
