@@ -15,6 +15,8 @@
 #include "userspace/dataplane/inspect.h"
 #include "userspace/netctl/drift.h"
 
+#define OTHER_IP "10.43.0.78"
+
 static struct pod web, friend, stranger;
 
 static int drift_setup(void **state)
@@ -170,6 +172,34 @@ static void test_frontends_of_no_kind(void **state)
 		expect_found(&found, DP_DRIFT_FRONTEND, 1);
 		assert_true(bpf_map_lookup_elem(world.dp->maps[DP_MAP_SERVICE], &strange[i], &now) < 0);
 		expect_right();
+	}
+}
+
+/* Rows that name the backends of another frontend: it keeps them when they go. */
+static void test_frontends_of_others(void **state)
+{
+	struct k3c_service_key key = frontend_key(80), other = frontend_key(81), third = frontend_key(82);
+	struct dp_addr third_addr = ip(OTHER_IP);
+	struct k3c_service value, own;
+	struct dp_drift found;
+
+	third.addr = dp_addr_in(&third_addr);
+	service("t", OTHER_IP, 82, "");
+	slice("t", friend.addr, 8081);
+	settle();
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_SERVICE], &key, &value), 0);
+		assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_SERVICE], &third, &own), 0);
+		if (i) { /* one that is wanted, and says something else */
+			own.inside = own.outside = value.inside;
+			put_frontend(third, own, own.kind);
+		} else {
+			put_frontend(other, value, value.kind);
+		}
+		found = look();
+		expect_found(&found, DP_DRIFT_FRONTEND, 1);
+		expect_right();
+		expect_connect(&stranger, &friend, OTHER_IP, 82, 8081);
 	}
 }
 
@@ -820,6 +850,7 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_nothing, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_frontends, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_frontends_of_no_kind, drift_setup, drift_teardown),
+		cmocka_unit_test_setup_teardown(test_frontends_of_others, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_sources, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_endpoints, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_rules, drift_setup, drift_teardown),

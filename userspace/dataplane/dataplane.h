@@ -102,6 +102,9 @@ struct dp_service {
  */
 int dataplane_service_set(struct dataplane *dp, const struct dp_service *s, struct err *err);
 int dataplane_service_delete(struct dataplane *dp, const struct dp_service *frontend, struct err *err);
+/* From when frontends in the maps were found otherwise than written until they are right again: the backends that such
+ * a one names may be another's, and go only in the end, if nobody names them. */
+void dataplane_services_distrust(struct dataplane *dp, bool distrust);
 /* What the maps really hold (for status and drift). Backends borrowed for the call. */
 typedef void dataplane_service_fn(void *arg, const struct dp_service *s);
 int dataplane_service_each(struct dataplane *dp, dataplane_service_fn *fn, void *arg, struct err *err);

@@ -142,6 +142,8 @@ static void services_delete_set(struct dataplane *dp, uint32_t set, uint32_t cou
 /* What only `s` names; `but` is what stays in use (NULL: nothing). */
 static void services_delete_sets(struct dataplane *dp, const struct k3c_service *s, const struct k3c_service *but)
 {
+	if (dp->sets_shared)
+		return;
 	if (!but || s->inside.set != but->inside.set)
 		services_delete_set(dp, s->inside.set, s->inside.count, s->affinity_s);
 	if (s->outside.set != s->inside.set)
@@ -614,4 +616,11 @@ uint32_t services_collect_orphans(struct dataplane *dp)
 		n++;
 	}
 	return n;
+}
+
+void dataplane_services_distrust(struct dataplane *dp, bool distrust)
+{
+	if (dp->sets_shared && !distrust)
+		(void)services_collect_orphans(dp);
+	dp->sets_shared = distrust;
 }

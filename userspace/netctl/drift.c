@@ -148,6 +148,8 @@ static int drift_piece(struct drift_pieces *p, struct err *err)
 		frontends_missing(d);
 		p->frontends_done = true;
 	}
+	if (d->n || d->found)
+		dataplane_services_distrust(d->nc->dp, true);
 	deleted = r < 0 ? 0 : frontends_strange(d, err);
 	p->found.n[DP_DRIFT_FRONTEND] += d->found - before;
 	return r < 0 ? r : deleted < 0 ? deleted : 1;
@@ -223,6 +225,7 @@ void netctl_drift_stop(struct netctl *nc)
 	nc->drift.looking = false;
 	if (!nc->destroying)
 		drift_over(nc, &found);
+	dataplane_services_distrust(nc->dp, false);
 }
 
 void netctl_drift_of_links(struct netctl *nc)
