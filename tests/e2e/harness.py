@@ -301,8 +301,8 @@ class Running:
 
 class Lent(Node):
     """The node that several programs have, one after the other, where a start takes long: K3C_E2E_NODE is its folder. Who
-    comes first starts it, with all that any of them wants; each leaves it as empty as it was. It runs on, until somebody
-    stops it by `environment` in its folder."""
+    comes first starts it, with all that any of them wants; each who comes later finds it as empty as it was then. It runs
+    on, until somebody stops it by `environment` in its folder."""
     ENV = {**TWO_FAMILIES, "K3C_CLUSTER_DNS": DNS, "K3C_NON_MASQUERADE_CIDRS": f"{OUTSIDE_NET},{OUTSIDE_NET_V6}"}
 
     def __init__(self, *flags, env=None, netns=None):
@@ -322,6 +322,7 @@ class Lent(Node):
         if self.pid_file.exists():
             self.server = Running(int(self.pid_file.read_text()))
             self.wait_ready()
+            self.empty()
             return self
         mine = {k: v for k, v in self.env.items() if k.startswith("K3C_") or k == "KUBECONFIG"}
         (self.dir / "environment").write_text("".join(f"export {k}={shlex.quote(v)}\n" for k, v in mine.items()))
@@ -335,13 +336,12 @@ class Lent(Node):
             self.imported.touch()
 
     def close(self):
-        if self.closed:
+        if self.closed or not self.server:
             return
         self.closed = True
         if self.server.poll() is not None:
             print(f"the server has ended:\n{self.tail()}", file=sys.stderr)
             os._exit(1)
-        self.empty()
         self.server.returncode = 0  # no child is missed
 
     def empty(self):
