@@ -5,6 +5,7 @@
 #include "bpf/lib/conn.h"
 #include "bpf/lib/listener.h"
 #include "bpf/lib/maps.h"
+#include "bpf/lib/nat.h"
 #include "bpf/lib/node.h"
 #include "bpf/lib/packet.h"
 #include "bpf/lib/used.h"
@@ -332,6 +333,30 @@ __attribute__((noinline)) int policy_was_asked(struct __sk_buff *skb, const stru
 	return nsid && !listener_is_connected(skb, p, *nsid, true);
 }
 
+/* The same of what a translation remembers: of a pod's own that goes out masqueraded, that it asked; of a pod's that
+ * leaves as a service's, that the other end did. Global: verified once. */
+__attribute__((noinline)) int policy_was_translated(const struct packet *p, int from_pod, __u64 now)
+{
+	struct k3c_nat_key key = {};
+	struct k3c_nat *n;
+	__u16 asked;
+
+	if (!p || p->icmp_error || packet_is_stateful(p->flow.proto))
+		return false;
+	nat_key(&p->flow, K3C_NAT_OUT, &key);
+	if (!from_pod) {
+		key.src = p->flow.dst;
+		key.dst = p->flow.src;
+		key.sport = p->flow.dport;
+		key.dport = p->flow.sport;
+	}
+	n = nat_find(&key);
+	if (!n || nat_expired(n, key.proto, now))
+		return false;
+	asked = n->flags & (K3C_NAT_SERVICE | K3C_NAT_MASQUERADE);
+	return asked == (from_pod ? K3C_NAT_SERVICE : K3C_NAT_MASQUERADE);
+}
+
 /* Ports are the better word while they have it: a pod listens where it likes. */
 static __always_inline bool policy_doubts(const struct packet *p)
 {
@@ -443,7 +468,7 @@ __attribute__((noinline)) __u32 policy_decide_asked(struct __sk_buff *skb, const
 
 	if (!p || !pc)
 		return K3C_DROP_MALFORMED;
-	if (!policy_was_asked(skb, p, &pc->ends))
+	if (!policy_was_translated(p, pc->ends.src_pod != 0, pc->now) && !policy_was_asked(skb, p, &pc->ends))
 		return POLICY_DID(POLICY_JUDGED, reason);
 	of_node = policy_is_for_node(p);
 	if (!of_node && policy_ask(p, &pc->ends, true))

@@ -295,6 +295,61 @@ static void test_unconnected(void **state)
 	no_policy(f->c);
 }
 
+/* Its node masquerades what it asks outside, and remembers by that who asked. */
+static void test_masqueraded(void **state)
+{
+	const struct family *f = *state;
+	struct dp_policy_rule other = {
+		.direction = DP_EGRESS, .proto = IPPROTO_UDP, .port = SERVER_PORT + 1, .identity = 200
+	};
+	struct ask q;
+
+	isolate(f->a, true, false, NULL, 0);
+	isolate(f->c, true, false, NULL, 0);
+	ask_begin(&q, a.ns, CLIENT_PORT, UNCONNECTED, f->outside, NULL, SERVER_PORT, world.outside);
+	forget(f, f->a, CLIENT_PORT);
+	strangers_are_refused(f, &q);
+	ask_hears(&q);
+	forget(f, f->a, CLIENT_PORT);
+	isolate(f->a, true, true, &other, 1);
+	is_refused(q.server, &q.from, q.asker, "policy-ingress");
+	ask_end(&q);
+	no_policy(f->a);
+	no_policy(f->c);
+}
+
+/* A pod that may begin nothing serves clients outside, whom the service's translation remembers. */
+static void test_service(void **state)
+{
+	const struct family *f = *state;
+	struct dp_backend to = { ip(f->a), SERVER_PORT };
+	struct dp_service s = { .id = f == &families[DP_V6] ? 2 : 1,
+				.kind = DP_NODE_PORT,
+				.proto = IPPROTO_UDP,
+				.port = 30053,
+				.addr = ip(f->any),
+				.backends = &to,
+				.n_backends = 1 };
+	struct ask q = { .asker = sock_in_domain(world.outside, any_of(f->any, 0).sa.sa_family, SOCK_DGRAM, 0) };
+	union any_addr node = any_of(f->node, 30053), outside = any_of(f->outside, CLIENT_PORT);
+
+	ok(dataplane_service_set(world.dp, &s, err));
+	isolate(f->a, false, true, NULL, 0);
+	isolate(f->c, true, false, NULL, 0);
+	q.server = server_in(a.ns, SOCK_DGRAM, f->a, SERVER_PORT);
+	ask_question(&q, &node, false);
+	forget(f, f->a, SERVER_PORT);
+	is_refused(q.server, &outside, q.asker, "policy-egress");
+	ask_hears(&q);
+	forget(f, f->a, SERVER_PORT);
+	isolate(f->a, true, true, NULL, 0);
+	is_refused(q.server, &q.from, q.asker, "policy-egress");
+	ask_end(&q);
+	no_policy(f->a);
+	no_policy(f->c);
+	ok(dataplane_service_delete(world.dp, &s, err));
+}
+
 /* ---- what a socket does not open ---- */
 
 /* What the pod may not ask, or the other end not be asked. */
@@ -457,9 +512,12 @@ static void test_policy_comes_late(void **state)
 static int tests(void)
 {
 	const struct CMUnitTest all[] = {
-		BOTH(test_unpoliced_flood),  BOTH(test_isolated_flood),    BOTH(test_unconnected),
-		BOTH(test_denied_questions), BOTH(test_connected_servers), BOTH(test_connected_elsewhere),
-		BOTH(test_node_asks),        BOTH(test_policy_comes),      BOTH(test_policy_comes_late),
+		BOTH(test_unpoliced_flood),   BOTH(test_isolated_flood),
+		BOTH(test_unconnected),       BOTH(test_masqueraded),
+		BOTH(test_service),           BOTH(test_denied_questions),
+		BOTH(test_connected_servers), BOTH(test_connected_elsewhere),
+		BOTH(test_node_asks),         BOTH(test_policy_comes),
+		BOTH(test_policy_comes_late),
 	};
 	struct dataplane_options o;
 	int r;
