@@ -12,6 +12,7 @@
 #include "bpf/include/service.h"
 #include "userspace/dataplane/keys.h"
 
+#define FOREIGN_ROWS 8
 #define TEST_TC_PRIORITY 0x6b33 /* where the programs go, see netlink.c */
 
 static const char *const a_text[DP_FAMILIES] = { "10.42.7.1", "fd42::7:1" };
@@ -254,6 +255,50 @@ static void test_nothing_known(void **state)
 	expect_reach(DP_V6);
 }
 
+static bool has_address(const char *key, enum dp_family f, const char *text)
+{
+	const struct pod_state *s = map_get(&world.dp->pods, str_of(key));
+	struct dp_addr addr = ip(text);
+
+	return s && memcmp(&s->addrs[f], &addr, sizeof(addr)) == 0;
+}
+
+/* Rows that somebody wrote make no pod another, nor give it more addresses. */
+static void test_foreign_rows(void **state)
+{
+	int f = *(const int *)*state;
+	struct k3c_endpoint row, own, now;
+	struct dp_addr addr;
+
+	assert_true(row_of_b(f, &row));
+	for (uint8_t i = 0; i < FOREIGN_ROWS; i++) {
+		addr = ip(b_text[f]);
+		addr.b[15] = (uint8_t)(100 + i);
+		assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_ENDPOINT], &addr, &row, BPF_ANY), 0);
+	}
+	addr = ip(a_text[f]);
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_ENDPOINT], &addr, &own), 0);
+	now = own;
+	now.ifindex = row.ifindex;
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_ENDPOINT], &addr, &now, BPF_ANY), 0);
+	close_world();
+	world_open();
+	assert_true(has_address("pod-a", (enum dp_family)f, a_text[f]));
+	assert_true(has_address("pod-b", (enum dp_family)f, b_text[f]));
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_ENDPOINT], &addr, &now), 0);
+	assert_memory_equal(&now, &own, sizeof(own));
+	for (uint8_t i = 0; i < FOREIGN_ROWS; i++) {
+		addr.b[15] = (uint8_t)(100 + i);
+		if (bpf_map_lookup_elem(world.dp->maps[DP_MAP_ENDPOINT], &addr, &now) == 0)
+			assert_int_equal(now.ifindex, 0);
+		ok(dataplane_identity_delete(world.dp, &addr, err)); /* as nobody has told it anything */
+		ok(dataplane_policy_delete(world.dp, &addr, err));
+	}
+	expect_drop(f);
+	policy(false);
+	expect_reach(f);
+}
+
 /* Of another kind, where the programs' filters go. */
 static void put_stranger(int ifindex)
 {
@@ -299,6 +344,8 @@ static int tests(void)
 		{ "test_one_family IPv6", test_one_family, setup, teardown, &v6 },
 		cmocka_unit_test_setup_teardown(test_no_row, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nothing_known, setup, teardown),
+		{ "test_foreign_rows IPv4", test_foreign_rows, setup, teardown, &v4 },
+		{ "test_foreign_rows IPv6", test_foreign_rows, setup, teardown, &v6 },
 		cmocka_unit_test_setup_teardown(test_no_place_for_programs, setup, teardown),
 	};
 

@@ -311,6 +311,36 @@ static void test_qdisc_in_use(void **state)
 	expect_found(DP_DRIFT_FILTER, 2);
 }
 
+/* An address that only has labels is no pod's of this node: nothing is sent into one. */
+static void test_link_of_no_pod(void **state)
+{
+	struct dp_addr addr = ip("10.42.9.9"), of_b = ip(b.addr);
+	struct k3c_endpoint e, before;
+
+	ok(dataplane_identity_set(world.dp, &addr, 300, err));
+	dataplane_policy_settle(world.dp);
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_ENDPOINT], &addr, &before), 0);
+	for (int i = 0; i < 3; i++) {
+		e = before;
+		e.ifindex = i == 0 ? (uint32_t)b.ifindex : 0;
+		e.flags = i == 1 ? K3C_EP_LIMIT_EGRESS : 0;
+		e.mac[0] = i == 2 ? 2 : 0;
+		assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_ENDPOINT], &addr, &e, BPF_ANY), 0);
+		expect_found(DP_DRIFT_ENDPOINT, 1);
+		assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_ENDPOINT], &addr, &e), 0);
+		assert_memory_equal(&e, &before, sizeof(e));
+	}
+	ok(dataplane_identity_delete(world.dp, &addr, err));
+	/* nor is a pod's address another pod's */
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_ENDPOINT], &of_b, &before), 0);
+	e = before;
+	e.ifindex = (uint32_t)a.ifindex;
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_ENDPOINT], &of_b, &e, BPF_ANY), 0);
+	expect_found(DP_DRIFT_ENDPOINT, 1);
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_ENDPOINT], &of_b, &e), 0);
+	assert_memory_equal(&e, &before, sizeof(e));
+}
+
 /* Where the host's own SCTP goes, and who is told of every drop. */
 static void test_single_rows(void **state)
 {
@@ -406,6 +436,7 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_what_was_done_to_a_link, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_other_qdisc, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_qdisc_in_use, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_link_of_no_pod, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_single_rows, setup, teardown),
 		cmocka_unit_test(test_what_nobody_saw), /* takes all away, and sets it up again */
 	};

@@ -53,7 +53,8 @@ static int adopt_link(const struct nlmsghdr *h, void *arg)
 	return 0;
 }
 
-/* Addresses of adopted pods come from the endpoints; an endpoint whose link is gone is no pod any more. */
+/* Addresses of adopted pods come from the routes to their links, and where there is none (it goes with a link that is
+ * down) from the endpoints. One whose link is gone, or that says of a pod what is not so, is no pod's any more. */
 static void adopt_endpoints(struct dataplane *dp)
 {
 	struct k3c_addr addr, *gone = NULL;
@@ -70,8 +71,9 @@ static void adopt_endpoints(struct dataplane *dp)
 
 			if (s->ifindex != (int)e.ifindex)
 				continue;
-			s->addrs[dp_addr_family(&addr)] = addr;
-			found = true;
+			if (dp_addr_is_zero(&s->addrs[dp_addr_family(&addr)]))
+				s->addrs[dp_addr_family(&addr)] = addr;
+			found = memcmp(&s->addrs[dp_addr_family(&addr)], &addr, sizeof(addr)) == 0;
 		}
 		if (found)
 			continue;
@@ -274,9 +276,9 @@ int pods_adopt(struct dataplane *dp, struct err *err)
 	mnl_nlmsg_put_extra_header(h, sizeof(struct ifinfomsg));
 	r = nl_query(dp->nl, adopt_link, &a, err);
 	if (r == 0) {
+		adopt_routes(dp);
 		adopt_endpoints(dp);
 		adopt_namespaces(dp);
-		adopt_routes(dp);
 		adopt_rows(dp);
 	}
 	if (r == 0 && !dp->unsettled)

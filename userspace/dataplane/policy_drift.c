@@ -126,6 +126,14 @@ static bool endpoint_is_right(const struct k3c_endpoint *e, const struct k3c_end
 	return memcmp(&e->policy[0], want, sizeof(*want)) == 0 && memcmp(&e->policy[1], want, sizeof(*want)) == 0;
 }
 
+/* Leads to a link of this node: only a pod's does, and of pods pods_endpoints() says which. */
+static bool endpoint_has_link(const struct k3c_endpoint *e)
+{
+	static const uint8_t none[sizeof(e->mac)];
+
+	return e->ifindex || e->flags || memcmp(e->mac, none, sizeof(none)) != 0;
+}
+
 static int endpoint_repair(struct dataplane *dp, const struct k3c_addr *addr, struct k3c_endpoint *e,
 			   const struct k3c_endpoint_policy *want, struct err *err)
 {
@@ -142,9 +150,11 @@ static int drift_told(struct dataplane *dp, uint32_t *found, struct err *err)
 
 		memcpy(addr.b, m->key, sizeof(addr.b));
 		(void)bpf_map_lookup_elem(dp->maps[DP_MAP_ENDPOINT], &addr, &e);
-		if (endpoint_is_right(&e, m->value))
+		if (endpoint_is_right(&e, m->value) && (!endpoint_has_link(&e) || pods_has(dp, &addr)))
 			continue;
 		(*found)++;
+		if (!pods_has(dp, &addr))
+			e = (struct k3c_endpoint){ 0 };
 		r = endpoint_repair(dp, &addr, &e, m->value, err);
 		if (r < 0)
 			return r;
