@@ -6,7 +6,10 @@
 #include "bpf/include/conn.h"
 #include "bpf/include/nat.h"
 #include "bpf/include/service.h"
+#include "bpf/include/policy.h"
 #include "tests/dataplane/packet_words.h"
+
+#define STATE_VERDICT_MIX 0x9e3779b97f4a7c15u
 
 /* ---- translations ---- */
 
@@ -320,19 +323,25 @@ static inline void state_made_conn(struct packet_state *s, struct pt_words *w, b
 /* What a program writes anew has it not. */
 #define STATE_STUCK_MARK 1
 
-/* stuck ADDRESS to END [age S|young|anew]: that client, by the service before; chosen anew by the last packet */
+/* stuck ADDRESS|host to END [age S|young|anew]: that client (host: its namespace), by the service before; chosen anew
+ * by the last packet */
 static inline bool state_stuck_words(struct packet_state *s, char **w, size_t n, struct k3c_affinity_key *key,
 				     struct k3c_affinity *value)
 {
 	struct dp_addr client, to;
 	uint16_t port;
 	bool used;
+	bool host = n > 1 && strcmp(w[1], "host") == 0;
 
-	if (n < 4 || !state_addr(s, w[1], &client) || !state_end(s, w[3], &to, &port)) {
-		state_fail(s, "stuck ADDRESS to END");
+	if (n < 4 || (!host && !state_addr(s, w[1], &client)) || !state_end(s, w[3], &to, &port)) {
+		state_fail(s, "stuck ADDRESS|host to END");
 		return false;
 	}
-	*key = (struct k3c_affinity_key){ .client = dp_addr_in(&client), .service = s->next_service - 1 };
+	*key = (struct k3c_affinity_key){ .service = s->next_service - 1, .is_cookie = host };
+	if (host)
+		key->client.q[0] = dataplane_netns_cookie();
+	else
+		key->client = dp_addr_in(&client);
 	*value = (struct k3c_affinity){
 		.addr = dp_addr_in(&to), .port = htons(port), .pad2 = STATE_STUCK_MARK, .last_ns = state_now()
 	};
@@ -369,7 +378,63 @@ static inline void state_made_stuck(struct packet_state *s, struct pt_words *w, 
 			   got.pad2 ? "" : ", anew", (long long)(s->before_ns - got.last_ns));
 }
 
-/* made|missing translation|connection|stuck ... */
+/* ---- verdicts ---- */
+
+/* ip|ip6 PROTO LINK > LINK PORT allowed|ingress|egress: who began, whom, whose policy cuts it; as bpf/lib/verdict.h */
+static inline bool state_verdict_words(struct packet_state *s, char **w, size_t n, struct k3c_verdict *ret)
+{
+	static const char *const verdicts[] = {
+		[K3C_CONN_ALLOWED] = "allowed", [K3C_CONN_CUT_INGRESS] = "ingress", [K3C_CONN_CUT_EGRESS] = "egress"
+	};
+	bool v6 = n > 0 && strcmp(w[0], "ip6") == 0;
+	uint64_t verdict = 0;
+
+	if (n != 7 || (!v6 && strcmp(w[0], "ip") != 0) || strcmp(w[3], ">") != 0) {
+		state_fail(s, "ip|ip6 PROTO LINK > LINK PORT allowed|ingress|egress");
+		return false;
+	}
+	while (verdict < ARRAY_SIZE(verdicts) && strcmp(verdicts[verdict], w[6]) != 0)
+		verdict++;
+	if (verdict == ARRAY_SIZE(verdicts))
+		state_fail(s, "no verdict: %s", w[6]);
+	ret->what = (uint64_t)world.dp->meta.generation << 32 | (uint64_t)htons(state_port(s, w[5])) << 16 |
+		    (uint64_t)state_proto(s, w[1]) << 8 | (v6 ? K3C_VERDICT_V6 : 0) | verdict;
+	ret->who = ((uint64_t)state_link(s, w[2]) << 32 | state_link(s, w[4])) ^ ret->what * STATE_VERDICT_MIX;
+	return !s->failed;
+}
+
+static inline void state_verdicts_fill(const struct k3c_verdict *v)
+{
+	for (uint32_t row = 0; row < K3C_VERDICT_ROWS; row++)
+		assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_VERDICT], &row, v, BPF_ANY), 0);
+}
+
+/* verdicts ...: every row says so */
+static inline void state_verdicts(struct packet_state *s, struct pt_words *w)
+{
+	struct k3c_verdict v;
+
+	if (state_verdict_words(s, w->at + 1, w->n - 1, &v))
+		state_verdicts_fill(&v);
+}
+
+/* Some row. */
+static inline void state_made_verdict(struct packet_state *s, struct pt_words *w, bool wanted)
+{
+	struct k3c_verdict want, got;
+	bool found = false;
+
+	if (!state_verdict_words(s, w->at + 2, w->n - 2, &want))
+		return;
+	for (uint32_t row = 0; row < K3C_VERDICT_ROWS && !found; row++) {
+		assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_VERDICT], &row, &got), 0);
+		found = got.who == want.who && got.what == want.what;
+	}
+	if (found != wanted)
+		state_fail(s, wanted ? "no such verdict" : "there is such a verdict");
+}
+
+/* made|missing translation|connection|stuck|verdict ... */
 static inline void state_made(struct packet_state *s, struct pt_words *w)
 {
 	bool wanted = strcmp(w->at[0], "made") == 0;
@@ -380,8 +445,10 @@ static inline void state_made(struct packet_state *s, struct pt_words *w)
 		state_made_conn(s, w, wanted);
 	else if (w->n > 2 && strcmp(w->at[1], "stuck") == 0)
 		state_made_stuck(s, w, wanted);
+	else if (w->n > 2 && strcmp(w->at[1], "verdict") == 0)
+		state_made_verdict(s, w, wanted);
 	else
-		state_fail(s, "made or missing: translation, connection or stuck");
+		state_fail(s, "made or missing: translation, connection, stuck or verdict");
 }
 
 /* ports-taken PROTO NODE-ADDRESS < END: every port that masquerading could take towards that end is in use */

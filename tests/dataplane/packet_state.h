@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a case of packets/ sets up before its packets, and looks up behind them: services, policies and identities by
- * the dataplane's own functions, translations, connections and fragments in the maps. Two pods, `a` and `b`, and the
- * node's link `up0` are there for all cases; everything else is forgotten when the next one begins. */
+ * the dataplane's own functions, translations, connections and fragments in the maps. Three pods, `a`, `b` and `c`, and
+ * the node's link `up0` are there for all cases; everything else is forgotten when the next one begins. */
 #pragma once
 
 #include "tests/dataplane/packet_events.h"
@@ -354,6 +354,17 @@ static inline void state_uplink(struct packet_state *s, struct pt_words *w)
 	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_LINK], &key, &link, BPF_ANY), 0);
 }
 
+/* own-nameless: the host's own way to services knows no address of the node, until a service is set */
+static inline void state_own_nameless(struct packet_state *s, struct pt_words *w)
+{
+	struct k3c_own own;
+	uint32_t zero = 0;
+
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_OWN], &zero, &own), 0);
+	memset(own.addr, 0, sizeof(own.addr));
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_OWN], &zero, &own, BPF_ANY), 0);
+}
+
 /* xdp: as where packets may have been translated before tc gets them */
 static inline void state_xdp(struct packet_state *s, struct pt_words *w)
 {
@@ -398,6 +409,8 @@ static const struct {
 	{ "connected", state_connected },
 	{ "stranger", state_stranger },
 	{ "monitor", events_monitor },
+	{ "verdicts", state_verdicts },
+	{ "own-nameless", state_own_nameless },
 };
 
 static inline bool state_step(struct packet_state *s, struct pt_words *w)
@@ -420,6 +433,7 @@ static inline void state_clear(enum dp_map m)
 
 static inline void state_begin(struct packet_state *s, const char *file, const char *what)
 {
+	const struct k3c_verdict nobody = { 0 };
 	struct k3c_closed closed;
 
 	if (s->node_address.q[1])
@@ -442,6 +456,7 @@ static inline void state_begin(struct packet_state *s, const char *file, const c
 	}
 	state_meta_flags(0, 0);
 	state_used(0);
+	state_verdicts_fill(&nobody);
 	state_clear(DP_MAP_CONN);
 	state_clear(DP_MAP_DATAGRAM);
 	state_clear(DP_MAP_POLICED);
@@ -474,6 +489,7 @@ static inline void state_open(void)
 	state_meta_flags(0, ~(uint32_t)K3C_META_XDP); /* no packet of ours has been there */
 	pod_make_dual(&state_pods[0], "packet-a", "10.42.4.1", "fd42::1", 0);
 	pod_make_dual(&state_pods[1], "packet-b", "10.42.4.2", "fd42::2", 0);
+	pod_make_dual(&state_pods[2], "packet-c", "10.42.4.3", "fd42::3", 0);
 }
 
 static inline void state_close(void)

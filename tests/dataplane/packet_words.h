@@ -14,7 +14,7 @@
 #define STATE_BACKENDS_MAX 16
 #define STATE_RULES_MAX 16
 #define STATE_IDENTITIES_MAX 16
-#define STATE_PODS 2
+#define STATE_PODS 3
 
 struct state_policy {
 	struct dp_policy_rule rules[STATE_RULES_MAX];

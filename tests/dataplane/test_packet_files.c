@@ -319,6 +319,21 @@ static void step_verdict(struct run *r, struct pt_words *w)
 		check_lost(r, w->n == 4 && strcmp(w->at[2], "of") == 0 ? w->at[3] : NULL);
 }
 
+/* addressed POD|own: behind the verdict, whose link address it has now (own: of the pair's other end) */
+static void step_addressed(struct run *r, struct pt_words *w)
+{
+	struct k3c_own own;
+	uint32_t zero = 0;
+
+	if (w->n != 2 || !r->open) {
+		state_fail(&r->state, "addressed POD|own, of what was sent");
+		return;
+	}
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_OWN], &zero, &own), 0);
+	if (strcmp(w->at[1], "own") == 0 ? memcmp(r->out, own.mac, 6) != 0 : !state_mac_is(&r->state, w->at[1], r->out))
+		state_fail(&r->state, "not the link address of %s", w->at[1]);
+}
+
 static void step_mark(struct run *r, struct pt_words *w)
 {
 	if (w->n != 2 || r->mark != strtoul(w->at[1], NULL, 0))
@@ -365,10 +380,19 @@ static const struct {
 	const char *word;
 	step_fn *fn;
 } steps[] = {
-	{ "out", step_out },          { "pass", step_verdict },     { "drop", step_verdict },
-	{ "redirect", step_verdict }, { "transmit", step_verdict }, { "next", step_verdict },
-	{ "mark", step_mark },        { "run", step_run },          { "in", step_in },
-	{ "departs", step_departs },  { "tells", step_tells },      { "counts", step_counts },
+	{ "out", step_out },
+	{ "pass", step_verdict },
+	{ "drop", step_verdict },
+	{ "redirect", step_verdict },
+	{ "transmit", step_verdict },
+	{ "next", step_verdict },
+	{ "mark", step_mark },
+	{ "run", step_run },
+	{ "in", step_in },
+	{ "departs", step_departs },
+	{ "tells", step_tells },
+	{ "counts", step_counts },
+	{ "addressed", step_addressed },
 };
 
 static void step(struct run *r, struct pt_words *w)

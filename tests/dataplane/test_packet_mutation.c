@@ -265,8 +265,9 @@ static void run_mutations(const struct pt_packet *p, enum dp_program program, co
 /* Words that look at what came out: here it is something else. */
 static bool is_expectation(const char *word)
 {
-	static const char *const words[] = { "out",  "pass",    "drop",    "redirect", "transmit", "next",  "mark",
-					     "made", "missing", "charged", "departs",  "waits",    "tells", "counts" };
+	static const char *const words[] = { "out",     "pass",  "drop",  "redirect", "transmit",
+					     "next",    "mark",  "made",  "missing",  "charged",
+					     "departs", "waits", "tells", "counts",   "addressed" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
 		if (strcmp(words[i], word) == 0)
