@@ -102,8 +102,10 @@ static int flood_fn(void *arg)
 		union flood_packet p;
 		size_t n = flood_fill(f, &to, &from, i, &p);
 
-		if (sendto(fd, &p, n, 0, &to.sa, any_len(&to)) != (ssize_t)n && errno != ENOBUFS)
-			r = -errno;
+		/* said again, as anybody does whom nobody answers: each has been of use */
+		for (int k = 0; k < 2 && r == 0; k++)
+			if (sendto(fd, &p, n, 0, &to.sa, any_len(&to)) != (ssize_t)n && errno != ENOBUFS)
+				r = -errno;
 	}
 	if (fd >= 0)
 		close(fd);
