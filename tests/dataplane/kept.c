@@ -4,13 +4,13 @@
  * So each world is one where nothing was before, whatever it does later; only the maps are not new but empty, and a
  * program needs no verifier where the same one, with the same options and the same maps, passed it before.
  *
- * One set, of the usual sizes; other sizes are made and loaded as always. It belongs to one world at a time: who takes
- * it takes its pins away, and pins it again when everything of the world is gone from the host's links and every map
- * was found empty after it was emptied; whoever takes it next finds it empty still or throws it away. What a world
- * loads once more (other options, an upgrade) is loaded: a program is given once, until the dataplane is purged. What a
- * test loads to hear the verifier is loaded. The one constant that differs between worlds, the number of the host's
- * namespace, is no constant in kept programs: it stands where they read it in a map that only this process can write.
- * One thread. */
+ * A set for each choice of sizes; a world has the one of its first opening. It belongs to one world at a time: who
+ * takes it takes its pins away, and pins it again when everything of the world is gone from the host's links and every
+ * map was found empty after it was emptied; whoever takes it next finds it empty still or throws it away. What a world
+ * loads with other maps is loaded, what it loads with other options is loaded and not kept, and so is a second time
+ * what has no options by which it would differ from the first. What a test loads to hear the verifier is loaded. The
+ * one constant that differs between worlds, the number of the host's namespace, is no constant in kept programs: it
+ * stands where they read it in a map that only this process can write. One thread. */
 #include "tests/dataplane/kept.h"
 
 #include <bpf/bpf.h>
@@ -40,8 +40,7 @@
 #define KEPT_OPTIONS ".rodata.options"
 #define KEPT_HOST ".rodata.host"
 #define KEPT_HOST_PIN "host"
-#define KEPT_SET "set"
-#define KEPT_FRESH "set_new"
+#define KEPT_FRESH "new"
 
 struct kept_function {
 	char name[KEPT_NAME];
@@ -63,8 +62,9 @@ struct kept_given {
 };
 
 static struct {
-	const char *folder; /* NULL: nothing is kept */
-	bool have, out;     /* there is a set; this world's dataplane uses it */
+	const char *folder;  /* NULL: nothing is kept */
+	char set[KEPT_NAME]; /* what it is called there */
+	bool have, out;      /* there is a set; this world's dataplane uses it */
 	int maps[DP_MAP_COUNT];
 	int host; /* in place of KEPT_HOST */
 	struct kept_object objects[KEPT_OBJECTS];
@@ -285,7 +285,7 @@ static int kept_take_object(struct dirent *e)
 		return -E2BIG;
 	*o = (struct kept_object){ 0 };
 	strcpy(o->key, e->d_name);
-	kept_path(path, KEPT_SET, e->d_name, "");
+	kept_path(path, kept.set, e->d_name, "");
 	d = opendir(path);
 	while (d && r == 0 && (f = readdir(d))) {
 		if (f->d_name[0] == '.')
@@ -293,7 +293,7 @@ static int kept_take_object(struct dirent *e)
 		if (o->n == KEPT_FUNCTIONS || strlen(f->d_name) >= KEPT_NAME)
 			r = -E2BIG;
 		else
-			r = kept_pin(true, KEPT_SET, o->key, strcpy(o->functions[o->n].name, f->d_name),
+			r = kept_pin(true, kept.set, o->key, strcpy(o->functions[o->n].name, f->d_name),
 				     &o->functions[o->n].fd);
 		o->n += r == 0;
 	}
@@ -311,10 +311,10 @@ static void kept_take(void)
 	int r = 0;
 	DIR *d;
 
-	kept_path(path, KEPT_SET, "", "");
+	kept_path(path, kept.set, "", "");
 	if (!fs_exists(path))
 		return;
-	r = kept_maps_pins(true, KEPT_SET);
+	r = kept_maps_pins(true, kept.set);
 	d = opendir(path);
 	while (d && r == 0 && (e = readdir(d)))
 		if (e->d_name[0] != '.' && strcmp(e->d_name, "maps") != 0)
@@ -344,7 +344,7 @@ static int kept_hand_back(void)
 	int r;
 
 	kept_path(fresh, KEPT_FRESH, "", "");
-	kept_path(set, KEPT_SET, "", "");
+	kept_path(set, kept.set, "", "");
 	if (fs_exists(fresh))
 		(void)fs_remove_tree(fresh, NULL);
 	r = kept_folder("");
@@ -373,18 +373,23 @@ static enum dp_map kept_map_named(const char *name)
 	return m;
 }
 
-/* All of them are to be made, in the usual sizes. */
-static bool kept_are_usual(struct bpf_object *object)
+/* All of them are to be made: the set's name, by their sizes. */
+static bool kept_sizes(struct bpf_object *object, char ret[static KEPT_NAME])
 {
+	uint32_t sizes[DP_MAP_COUNT] = { 0 };
 	struct bpf_map *map;
+	uint8_t id[32];
 
 	bpf_object__for_each_map(map, object) {
 		enum dp_map m = kept_map_named(bpf_map__name(map));
 
-		if (m == DP_MAP_COUNT || bpf_map__fd(map) >= 0 ||
-		    (map_rows[m].entries && bpf_map__max_entries(map) != map_rows[m].entries))
+		if (m == DP_MAP_COUNT || bpf_map__fd(map) >= 0)
 			return false;
+		sizes[m] = bpf_map__max_entries(map);
 	}
+	sha256(sizes, sizeof(sizes), id);
+	hex_encode(id, 8, ret);
+	ret[16] = 0;
 	return true;
 }
 
@@ -407,10 +412,12 @@ static int kept_say_host(void)
 
 static int kept_load_maps(struct bpf_object *object)
 {
+	char set[KEPT_NAME];
 	int r = 0;
 
-	if (kept.out || !kept_are_usual(object))
+	if (kept.out || !kept_sizes(object, set) || (kept.have && strcmp(set, kept.set) != 0))
 		return __real_bpf_object__load(object);
+	strcpy(kept.set, set);
 	if (!kept.have)
 		kept_take();
 	for (enum dp_map m = 0; m < DP_MAP_COUNT && kept.have && r == 0; m++)
@@ -433,7 +440,7 @@ static int kept_load_maps(struct bpf_object *object)
 /* ---- programs ---- */
 
 /* Of an object whose maps are the set's and whose programs nobody listens to; false: it is no such. */
-static bool kept_key(struct bpf_object *object, char ret[static KEPT_KEY])
+static bool kept_key(struct bpf_object *object, char ret[static KEPT_KEY], bool *ret_options)
 {
 	struct k3c_options options = { 0 };
 	struct bpf_program *program;
@@ -442,6 +449,7 @@ static bool kept_key(struct bpf_object *object, char ret[static KEPT_KEY])
 	size_t size;
 	int n;
 
+	*ret_options = false;
 	bpf_object__for_each_program(program, object) if (bpf_program__log_level(program)) return false;
 	bpf_object__for_each_map(map, object) {
 		enum dp_map m = kept_map_named(bpf_map__name(map));
@@ -450,6 +458,7 @@ static bool kept_key(struct bpf_object *object, char ret[static KEPT_KEY])
 			memcpy(&options, bpf_map__initial_value(map, &size), sizeof(options));
 			if (size != sizeof(options))
 				return false;
+			*ret_options = true;
 		} else if (m == DP_MAP_COUNT ? !strstr(bpf_map__name(map), ".rodata")
 					     : pinset_id(bpf_map__fd(map)) != pinset_id(kept.maps[m])) {
 			return false;
@@ -521,17 +530,17 @@ int __wrap_bpf_object__load(struct bpf_object *object)
 	char key[KEPT_KEY];
 	struct kept_object *o;
 	struct bpf_map *host;
-	bool keep;
+	bool keep, options;
 	int r;
 
 	if (!kept.folder)
 		return __real_bpf_object__load(object);
 	if (strcmp(bpf_object__name(object), "maps") == 0)
 		return kept_load_maps(object);
-	if (!kept.out || !kept_key(object, key))
+	if (!kept.out || !kept_key(object, key, &options))
 		return __real_bpf_object__load(object);
 	o = kept_find(key);
-	if (o && !o->given && kept_give(object, o))
+	if (o && (options || !o->given) && kept_give(object, o))
 		return 0;
 	keep = !o && !kept_has_given(bpf_object__name(object));
 	host = !keep ? NULL : bpf_object__find_map_by_name(object, KEPT_HOST);

@@ -9,7 +9,7 @@
 
 #include "bpf/include/conn.h"
 
-#define TINY 256
+#define TINY WORLD_SMALL_CONNECTIONS
 #define CROWD_MAX 20000 /* other flows, until nothing is known any more */
 #define CROWD_LOOK 16   /* of them between two looks */
 #define CROWD_PORT 9
@@ -457,8 +457,7 @@ static int tests(void)
 	world_uplink();
 	route_in(world.outside, "10.42.0.0", 16, NODE_IP, NULL);
 	route_in(world.outside, "fd42::", 64, NODE_IP6, NULL);
-	o = world_options();
-	o.max_connections = TINY;
+	o = world_small_options();
 	ok(dataplane_open(&o, &world.dp, err));
 	r = cmocka_run_group_tests(all, NULL, NULL);
 	dataplane_close(world.dp);

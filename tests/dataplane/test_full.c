@@ -12,7 +12,7 @@
 #include "userspace/base/clock.h"
 #include "userspace/dataplane/inspect.h"
 
-#define TINY 8
+#define TINY WORLD_SMALL
 
 static struct dp_pressure pressure_of(const char *map)
 {
@@ -61,12 +61,8 @@ static uint64_t now_ns(void)
 
 static void open_tiny(void)
 {
-	struct dataplane_options o = world_options();
+	struct dataplane_options o = world_small_options();
 
-	o.max_services = TINY;
-	o.max_backends = 2 * TINY;
-	o.max_policy_entries = TINY;
-	o.max_connections = 256;
 	ok(dataplane_open(&o, &world.dp, err));
 }
 

@@ -3,13 +3,14 @@
  * and counted, no port is given twice, and what stands goes on. Both processors search at once. Then
  * with the ports that a host leaves by default: which they are, and that pods keep their own where they can. */
 #include "tests/dataplane/nat.h"
+#include "tests/dataplane/rounds.h"
 
 #define FLOWS 1000       /* of each of two pods; more than the few ports */
-#define ROOM_FLOWS 4000  /* and when there are all */
+#define ROOM_FLOWS 4000  /* and when there are all, unless K3C_SNAT_FLOWS says otherwise */
 #define FIRST_PORT 10000 /* theirs */
 #define LOCAL_PORT_MIN 32768
 #define LOCAL_PORT_MAX 60999
-#define SNAT_CONNECTIONS 131072 /* room for all of them, and none is answered */
+#define SNAT_CONNECTIONS 131072 /* room for all of them, and none is answered; in proportion */
 #define PORTS (WORLD_SNAT_PORT_MAX - WORLD_SNAT_PORT_MIN + 1)
 _Static_assert(2 * FLOWS > PORTS, "more flows than ports");
 
@@ -23,6 +24,7 @@ static struct family families[DP_FAMILIES] = {
 };
 
 static struct test_pod a, b;
+static uint32_t room_flows;
 static bool few; /* WORLD_SNAT_PORT_MIN and above are all there are */
 
 static int setup(void **state)
@@ -406,10 +408,10 @@ static void test_room(void **state)
 	uint64_t before = drops("snat-exhausted");
 
 	warm(f);
-	flood(f->outside, ROOM_FLOWS);
-	for (int i = 0; i < WORLD_WAIT_MS / 10 && count_ports(f) < 2 * ROOM_FLOWS; i++)
+	flood(f->outside, (int)room_flows);
+	for (int i = 0; i < WORLD_WAIT_MS / 10 && count_ports(f) < 2 * room_flows; i++)
 		usleep(10000);
-	assert_int_equal(count_ports(f), 2 * ROOM_FLOWS);
+	assert_int_equal(count_ports(f), 2 * room_flows);
 	assert_int_equal(drops("snat-exhausted"), before);
 	close(server);
 }
@@ -440,7 +442,9 @@ static int tests(void)
 	link_setup(world.outside, "eth0", families[DP_V4].other, 24);
 	link_setup(world.outside, "eth0", families[DP_V6].other, 64);
 	o = world_options();
-	o.max_connections = SNAT_CONNECTIONS;
+	room_flows = (uint32_t)rounds_wanted("K3C_SNAT_FLOWS", ROOM_FLOWS);
+	assert_true(2 * room_flows > PORTS);
+	o.max_connections = SNAT_CONNECTIONS / ROOM_FLOWS * room_flows;
 	ok(dataplane_open(&o, &world.dp, err));
 	few = true;
 	r = cmocka_run_group_tests(with_few, NULL, NULL);

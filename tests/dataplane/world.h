@@ -388,6 +388,21 @@ static inline struct dataplane_options world_options(void)
 	};
 }
 
+/* Tables that are full at once. */
+#define WORLD_SMALL 16
+#define WORLD_SMALL_CONNECTIONS 256
+
+static inline struct dataplane_options world_small_options(void)
+{
+	struct dataplane_options o = world_options();
+
+	o.max_services = WORLD_SMALL;
+	o.max_backends = 2 * WORLD_SMALL;
+	o.max_policy_entries = WORLD_SMALL;
+	o.max_connections = WORLD_SMALL_CONNECTIONS;
+	return o;
+}
+
 /* Ports to masquerade with are those that the host's own leave: few in tests that use them all up. */
 #define WORLD_SNAT_PORT_MIN 64502
 #define WORLD_SNAT_PORT_MAX 65535
