@@ -341,12 +341,12 @@ static void test_link_of_no_pod(void **state)
 	assert_memory_equal(&e, &before, sizeof(e));
 }
 
-/* Where the host's own SCTP goes, and who is told of every drop. */
+/* Where the host's own SCTP goes, what programs have done, and who is told of every drop. */
 static void test_single_rows(void **state)
 {
 	struct k3c_own own, own_now;
 	struct k3c_listen listen;
-	uint32_t zero = 0;
+	uint32_t zero = 0, bits;
 
 	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_OWN], &zero, &own), 0);
 	own_now = own;
@@ -355,6 +355,15 @@ static void test_single_rows(void **state)
 	expect_found(DP_DRIFT_STATE, 1);
 	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_OWN], &zero, &own_now), 0);
 	assert_memory_equal(&own_now, &own, sizeof(own));
+
+	bits = K3C_USED_BY_HOST;
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_TC_USED], &zero, &bits, BPF_ANY), 0);
+	expect_found(DP_DRIFT_STATE, 0);
+	bits = K3C_USED_BY_PODS;
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_TC_USED], &zero, &bits, BPF_ANY), 0);
+	expect_found(DP_DRIFT_STATE, 1);
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_TC_USED], &zero, &bits), 0);
+	assert_int_equal(bits & (K3C_USED_BY_HOST | K3C_USED_BY_PODS), K3C_USED_BY_HOST | K3C_USED_BY_PODS);
 
 	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_LISTEN], &zero, &listen), 0);
 	listen.until_ns = UINT64_MAX;

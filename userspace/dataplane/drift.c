@@ -17,6 +17,7 @@
 #include "userspace/dataplane/internal.h"
 #include "userspace/dataplane/keys.h"
 #include "userspace/dataplane/links.h"
+#include "userspace/dataplane/maps.h"
 #include "userspace/dataplane/own.h"
 #include "userspace/dataplane/policy_state.h"
 #include "userspace/dataplane/sets_look.h"
@@ -39,11 +40,27 @@ const char *dataplane_drift_name(enum dp_drift_kind kind)
 
 /* ---- state ---- */
 
+/* What programs remember to have done they never take back: without it answers would go untranslated. */
+static int drift_used(struct dataplane *dp, struct dp_drift *add, struct err *err)
+{
+	int fd = dp->maps[DP_MAP_TC_USED];
+	uint32_t zero = 0, now;
+
+	if (bpf_map_lookup_elem(fd, &zero, &now) < 0)
+		return err_set(err, -errno, "read %s: %s", maps_name(DP_MAP_TC_USED), strerror(errno));
+	add->n[DP_DRIFT_STATE] += (dp->used & ~now) != 0;
+	dp->used |= now;
+	return maps_set_bits(fd, dp->used, err);
+}
+
 static int drift_state(struct dataplane *dp, struct dp_drift *add, struct err *err)
 {
 	struct k3c_meta have;
 	uint32_t zero = 0;
+	int r = drift_used(dp, add, err);
 
+	if (r < 0)
+		return r;
 	if (bpf_map_lookup_elem(dp->maps[DP_MAP_META], &zero, &have) < 0)
 		return err_set(err, -errno, "read %s: %s", maps_name(DP_MAP_META), strerror(errno));
 	if (memcmp(&have, &dp->meta, sizeof(have)) == 0)

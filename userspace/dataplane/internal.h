@@ -118,6 +118,7 @@ struct dataplane {
 	struct map_pressure pressure[DP_MAP_COUNT];
 	struct map unwritten; /* who waits for room -> a row of `pressure` */
 	enum dp_map refusing; /* the last that did */
+	uint32_t used;        /* enum k3c_used, as last seen in the map */
 	bool sets_shared;     /* dataplane_services_distrust() */
 	bool unsettled;       /* the programs of the build before still run, see dataplane_settle() */
 	int programs[DP_PROGRAM_COUNT];
