@@ -460,19 +460,31 @@ __attribute__((noinline)) __u32 policy_decide(struct __sk_buff *skb, const struc
 	       policy_begin(p, &pc->key, ended, src_end ^ is_answer, 0, how, generation, pc->now);
 }
 
-/* Where rules refused what begins: is it an answer after all? Returns POLICY_DID. Global: verified once. */
+/* By its ports a datagram may well be an answer, and they tell so of the whole flow: then that is looked into before
+ * anybody is allowed to begin. Else the receiver, who may not ask, would answer for ever who once answered him. What
+ * the node sends needs no leave. */
+static __always_inline bool policy_seems_asked(const struct packet *p, __u32 how)
+{
+	return (how & (POLICY_ISOLATED | POLICY_FROM_HOST)) == POLICY_ISOLATED && !packet_is_stateful(p->flow.proto) &&
+	       conn_ports_tell(p) && bpf_ntohs(p->flow.dport) >= K3C_CONN_CLIENT_PORT_MIN;
+}
+
+/* Of what nothing is known: is it an answer? `reason`: why it may not begin, if that is known. Returns POLICY_DID, with
+ * POLICY_BEGUN where it is none. Global: verified once. */
 __attribute__((noinline)) __u32 policy_decide_asked(struct __sk_buff *skb, const struct packet *p,
 						    const struct policy_case *pc, __u32 reason)
 {
+	__u32 turned;
 	bool of_node;
 
 	if (!p || !pc)
 		return K3C_DROP_MALFORMED;
 	if (!policy_was_translated(p, pc->ends.src_pod != 0, pc->now) && !policy_was_asked(skb, p, &pc->ends))
-		return POLICY_DID(POLICY_JUDGED, reason);
+		return POLICY_DID(POLICY_JUDGED | POLICY_BEGUN, reason);
 	of_node = policy_is_for_node(p);
-	if (!of_node && policy_ask(p, &pc->ends, true))
-		return POLICY_DID(POLICY_JUDGED, reason);
+	turned = of_node ? K3C_DROP_NONE : policy_ask(p, &pc->ends, true);
+	if (turned)
+		return POLICY_DID(POLICY_JUDGED, reason ? reason : turned);
 	return POLICY_DID(POLICY_JUDGED, 0) | policy_begin(p, &pc->key, NULL, pc->src_end ^ 1,
 							   of_node ? K3C_CONN_HOST : 0, POLICY_ISOLATED, pc->generation,
 							   pc->now);
@@ -485,6 +497,8 @@ __attribute__((noinline)) __u32 policy_look(struct __sk_buff *skb, const struct 
 {
 	struct k3c_conn *c = NULL;
 	struct k3c_conn_key key;
+	bool seems_asked;
+	__u32 did;
 
 	if (!p || !pc)
 		return K3C_DROP_MALFORMED;
@@ -497,7 +511,16 @@ __attribute__((noinline)) __u32 policy_look(struct __sk_buff *skb, const struct 
 		if (c->flags & K3C_CONN_HOST)
 			return K3C_DROP_NONE;
 	}
-	return policy_decide(skb, p, pc, c);
+	seems_asked = !c && policy_seems_asked(p, pc->how);
+	if (seems_asked) {
+		did = policy_decide_asked(skb, p, pc, K3C_DROP_NONE);
+		if (!(did & POLICY_DID(POLICY_BEGUN, 0)))
+			return did;
+	}
+	did = policy_decide(skb, p, pc, c);
+	if (!seems_asked && (did & POLICY_DID(POLICY_BEGUN, 0)))
+		did = policy_decide_asked(skb, p, pc, (__u8)did);
+	return did;
 }
 
 /* By the tables. `how`: enum policy_how. */
@@ -521,8 +544,6 @@ static __always_inline __u32 policy_by_table(struct __sk_buff *skb, const struct
 	}
 	policy_ends(src, dst, &pc.ends);
 	did = policy_look(skb, p, &pc);
-	if (did & POLICY_DID(POLICY_BEGUN, 0))
-		did = policy_decide_asked(skb, p, &pc, (__u8)did);
 	*ret_did |= did >> 8;
 	return (__u8)did;
 }

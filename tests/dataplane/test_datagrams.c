@@ -312,7 +312,7 @@ static void test_masqueraded(void **state)
 	ask_hears(&q);
 	forget(f, f->a, CLIENT_PORT);
 	isolate(f->a, true, true, &other, 1);
-	is_refused(q.server, &q.from, q.asker, "policy-ingress");
+	is_refused(q.server, &q.from, q.asker, "policy-egress");
 	ask_end(&q);
 	no_policy(f->a);
 	no_policy(f->c);
@@ -343,7 +343,7 @@ static void test_service(void **state)
 	ask_hears(&q);
 	forget(f, f->a, SERVER_PORT);
 	isolate(f->a, true, true, NULL, 0);
-	is_refused(q.server, &q.from, q.asker, "policy-egress");
+	is_refused(q.server, &q.from, q.asker, "policy-ingress");
 	ask_end(&q);
 	no_policy(f->a);
 	no_policy(f->c);
@@ -366,7 +366,7 @@ static void test_denied_questions(void **state)
 	ask_begin(&q, a.ns, CLIENT_PORT, CONNECTED, f->b, NULL, SERVER_PORT, b.ns);
 	forget(f, f->a, CLIENT_PORT);
 	isolate(f->a, true, true, &other, 1);
-	is_refused(q.server, &q.from, q.asker, "policy-ingress");
+	is_refused(q.server, &q.from, q.asker, "policy-egress");
 	isolate(f->a, true, false, NULL, 0);
 	isolate(f->b, true, false, NULL, 0);
 	is_refused(q.server, &q.from, q.asker, "policy-ingress");
@@ -503,6 +503,22 @@ static void test_policy_comes_late(void **state)
 	no_policy(f->a);
 }
 
+/* And where nothing is known any more of what it asked, it is not the answers that began. */
+static void test_denial_comes_late(void **state)
+{
+	const struct family *f = *state;
+	struct ask q;
+	union any_addr to = any_of(f->b, SERVER_PORT);
+
+	ask_begin(&q, a.ns, CLIENT_PORT, CONNECTED, f->b, NULL, SERVER_PORT, b.ns);
+	forget(f, f->a, CLIENT_PORT);
+	isolate(f->a, false, true, NULL, 0);
+	is_refused(q.server, &q.from, q.asker, "policy-egress");
+	is_refused(q.asker, &to, q.server, "policy-egress");
+	ask_end(&q);
+	no_policy(f->a);
+}
+
 #define BOTH(test_)                                                                                                    \
 	{ #test_ " IPv4", test_, setup, teardown, &families[DP_V4] },                                                  \
 	{                                                                                                              \
@@ -517,7 +533,7 @@ static int tests(void)
 		BOTH(test_service),           BOTH(test_denied_questions),
 		BOTH(test_connected_servers), BOTH(test_connected_elsewhere),
 		BOTH(test_node_asks),         BOTH(test_policy_comes),
-		BOTH(test_policy_comes_late),
+		BOTH(test_policy_comes_late), BOTH(test_denial_comes_late),
 	};
 	struct dataplane_options o;
 	int r;
