@@ -26,10 +26,10 @@
 #define MAPS_GENERATION_NS (1ull << 24)
 #define MAPS_EVENT_BYTES (128 * 1024) /* some 1,200 events; pages to a power of two */
 
-/* Of the connections that are remembered, for what is none: it must not push them out. Half of that for what has to do
- * with a pod that a policy isolates: there an entry is what lets an answer in. */
+/* Of the connections that are remembered, for what is none: it must not push them out. Most of that for what has to do
+ * with a pod that a policy isolates, where an entry is what lets an answer in; what no policy looks at has the rest. */
 #define MAPS_DATAGRAM_SHARE 4
-#define MAPS_POLICED_SHARE 8
+#define MAPS_UNPOLICED_SHARE 16
 
 /* Of all translations, for those that only begin: as many flows as may be waiting for an answer or for one packet after
  * it. */
@@ -47,8 +47,8 @@ const struct map_row map_rows[DP_MAP_COUNT] = {
 	[DP_MAP_RULE] = { "k3c_rule", 1, MAP_REBUILD, 262144 },
 	[DP_MAP_PREFIX] = { "k3c_prefix", 1, MAP_REBUILD, 65536 },
 	[DP_MAP_CONN] = { "k3c_conn", 1, MAP_PRESERVE, 8192 - 8192 / MAPS_DATAGRAM_SHARE },
-	[DP_MAP_DATAGRAM] = { "k3c_datagram", 1, MAP_PRESERVE, 8192 / MAPS_DATAGRAM_SHARE - 8192 / MAPS_POLICED_SHARE },
-	[DP_MAP_POLICED] = { "k3c_policed", 1, MAP_PRESERVE, 8192 / MAPS_POLICED_SHARE },
+	[DP_MAP_DATAGRAM] = { "k3c_datagram", 1, MAP_PRESERVE, 8192 / MAPS_UNPOLICED_SHARE },
+	[DP_MAP_POLICED] = { "k3c_policed", 1, MAP_PRESERVE, 8192 / MAPS_DATAGRAM_SHARE - 8192 / MAPS_UNPOLICED_SHARE },
 	[DP_MAP_VERDICT] = { "k3c_verdict", 1, MAP_REBUILD, K3C_VERDICT_ROWS },
 	[DP_MAP_FRAG] = { "k3c_frag", 2, MAP_PRESERVE, 1024 },
 	[DP_MAP_NAT] = { "k3c_nat", 1, MAP_PRESERVE, 8192 - 8192 / MAPS_UNASSURED_SHARE },
@@ -114,10 +114,10 @@ static uint32_t maps_entries(const struct dataplane *dp, enum dp_map m)
 		return o->max_connections ? o->max_connections - o->max_connections / MAPS_DATAGRAM_SHARE
 					  : map_rows[m].entries;
 	case DP_MAP_DATAGRAM:
-		return o->max_connections ? o->max_connections / MAPS_DATAGRAM_SHARE - maps_entries(dp, DP_MAP_POLICED)
-					  : map_rows[m].entries;
+		return o->max_connections ? o->max_connections / MAPS_UNPOLICED_SHARE : map_rows[m].entries;
 	case DP_MAP_POLICED:
-		return o->max_connections ? o->max_connections / MAPS_POLICED_SHARE : map_rows[m].entries;
+		return o->max_connections ? o->max_connections / MAPS_DATAGRAM_SHARE - maps_entries(dp, DP_MAP_DATAGRAM)
+					  : map_rows[m].entries;
 	case DP_MAP_NAT:
 		return o->max_connections ? o->max_connections - o->max_connections / MAPS_UNASSURED_SHARE
 					  : map_rows[m].entries;
