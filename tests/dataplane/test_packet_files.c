@@ -213,6 +213,8 @@ static void step_run(struct run *r, struct pt_words *w)
 			r->ctx.gso_segs = (uint32_t)strtoul(w->at[i + 1], NULL, 0);
 		else if (strcmp(w->at[i], "segment-size") == 0)
 			r->ctx.gso_size = (uint32_t)strtoul(w->at[i + 1], NULL, 0);
+		else if (strcmp(w->at[i], "wire") == 0)
+			r->ctx.wire_len = (uint32_t)strtoul(w->at[i + 1], NULL, 0);
 		else if (strcmp(w->at[i], "tstamp") == 0)
 			r->ctx.tstamp = strtoull(w->at[i + 1], NULL, 0);
 		else
