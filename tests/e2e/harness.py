@@ -380,14 +380,20 @@ def container(pod, name=None, kind="containerStatuses"):
 
 def pids_of(container_id):
     """The processes of a container, by its control group; asked of the kernel."""
-    bare, found = container_id.split("://")[-1], set()
-    for p in pathlib.Path("/proc").glob("[0-9]*/cgroup"):
+    bare, found = container_id.split("://")[-1].encode(), set()
+
+    def read(path):
+        fd = os.open(path, os.O_RDONLY)
         try:
-            ended = (p.parent / "stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
-            if bare in p.read_text() and not ended:
-                found.add(int(p.parent.name))
-        except OSError:
-            pass
+            return os.read(fd, 65536)
+        finally:
+            os.close(fd)
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if bare not in read(f"/proc/{pid}/cgroup"):
+                continue
+            if read(f"/proc/{pid}/stat").rsplit(b")", 1)[1].split()[0] not in b"ZX":
+                found.add(int(pid))
     return found
 
 

@@ -343,7 +343,8 @@ class Objects:
 def dropped(node, *reasons):
     """A function that tells how many packets have been dropped for these reasons. It asks the server, over a connection
     that stays: a `status` for each would take longer than what is counted."""
-    line, kept = re.compile(r'^k3c_dataplane_drops_total\{reason="([^"]*)"\} (\d+)$', re.M), []
+    # begins with plain text, which is looked for faster than the beginnings of lines
+    line, kept = re.compile(r'\nk3c_dataplane_drops_total\{reason="([^"]*)"\} (\d+)'), []
 
     def scrape():
         if not kept:
