@@ -241,6 +241,20 @@ static void take_pacing_away(const struct test_pod *p, uint32_t peer)
 	nl_close(nl);
 }
 
+/* The program is there, and nobody tells it whose pod it is in. */
+static void take_owner_away(const struct test_pod *p, uint32_t peer)
+{
+	struct nl *nl;
+	int fd;
+
+	assert_int_equal(netns_socket(p->ns, NETLINK_ROUTE, &fd), 0);
+	nl = nl_from_fd(fd);
+	nl_put_filter(nl, (int)peer, false, world.dp->programs[DP_PROGRAM_POD_PACE],
+		      programs_name(DP_PROGRAM_POD_PACE));
+	ok(nl_commit(nl, err));
+	nl_close(nl);
+}
+
 /* By hand: found, put back as it was, and kept to again. With fq the row says at which end of the pod packets wait, and
  * that end is looked after; without, flags of both addresses lead to the row. Which of them runs is the kernel's. */
 static void test_taken_away(void **state)
@@ -270,6 +284,8 @@ static void test_taken_away(void **state)
 		take_pacing_away(&a, row.paced);
 		assert_int_equal(limits_found(), 1);
 		shaped();
+		take_owner_away(&a, row.paced);
+		assert_int_equal(limits_found(), 1);
 	}
 	assert_int_equal(limits_found(), 0);
 	/* a limit that nobody asked for, of either way */
