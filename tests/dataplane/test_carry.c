@@ -223,13 +223,18 @@ static void test_what_lasts_since(void **state)
 	assert_int_equal(n.flags & K3C_NAT_UNASSURED, 0);
 }
 
-static int conn_map(void)
+static int conn_map_of(uint32_t entries)
 {
 	int fd = bpf_map_create(BPF_MAP_TYPE_LRU_HASH, NULL, sizeof(struct k3c_conn_key), sizeof(struct k3c_conn),
-				ENTRIES, NULL);
+				entries, NULL);
 
 	assert_true(fd >= 0);
 	return fd;
+}
+
+static int conn_map(void)
+{
+	return conn_map_of(ENTRIES);
 }
 
 /* Of a build that had one table for both. */
@@ -260,6 +265,29 @@ static void test_datagrams_go_to_their_own_table(void **state)
 	close(to);
 	close(datagrams);
 	close(used);
+}
+
+/* Of a build that had one table for what policies look at and what they do not, and of one with as much room. */
+static void test_datagrams_go_where_room_is(void **state)
+{
+	static const uint32_t places[] = { ENTRIES, ENTRIES / 4 };
+	struct k3c_conn c = { .last_ns = ago(1), .initiator = 1 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+		int from = conn_map_of(places[i]), to = conn_map_of(ENTRIES / 4), policed = conn_map();
+		struct k3c_conn_key key = { .a_port = htons(80), .proto = IPPROTO_UDP };
+		bool all = places[i] > ENTRIES / 4;
+		struct k3c_conn got = {};
+
+		assert_int_equal(bpf_map_update_elem(from, &key, &c, BPF_ANY), 0);
+		assert_int_equal(maps_copy_datagrams(from, to, policed, NULL), 0);
+		assert_int_equal(bpf_map_lookup_elem(all ? policed : to, &key, &got), 0);
+		assert_int_equal(got.initiator, 1);
+		assert_int_equal(bpf_map_lookup_elem(all ? to : policed, &key, &got), -ENOENT);
+		close(from);
+		close(to);
+		close(policed);
+	}
 }
 
 /* Of a build that did not note them. */
@@ -357,6 +385,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_what_only_begins, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_lasts_since, setup, teardown),
 		cmocka_unit_test(test_datagrams_go_to_their_own_table),
+		cmocka_unit_test(test_datagrams_go_where_room_is),
 		cmocka_unit_test(test_what_began_backwards),
 		cmocka_unit_test(test_no_bit_is_lost),
 	};

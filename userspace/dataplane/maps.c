@@ -318,7 +318,9 @@ static int maps_copy_one(const struct dataplane *dp, enum dp_map m, int from, st
 							 .used = dp->maps[DP_MAP_TC_USED] },
 				     err);
 	case DP_MAP_CONN:
-		return maps_copy_conn(from, to, dp->maps[DP_MAP_DATAGRAM], dp->maps[DP_MAP_TC_USED], err);
+		return maps_copy_conn(from, to, dp->maps[DP_MAP_POLICED], dp->maps[DP_MAP_TC_USED], err);
+	case DP_MAP_DATAGRAM:
+		return maps_copy_datagrams(from, to, dp->maps[DP_MAP_POLICED], err);
 	default:
 		return maps_copy(from, to, err);
 	}

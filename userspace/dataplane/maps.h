@@ -52,6 +52,9 @@ struct maps_nat {
 int maps_copy_nat(int from, const struct maps_nat *to, struct err *err);
 /* Connections; what is none of them goes to `datagrams`. When ports tell the wrong end of one, `used` says so. */
 int maps_copy_conn(int from, int to, int datagrams, int used, struct err *err);
+/* Datagrams that no policy looks at; of a table with more places than `to` has all go to `policed`, the larger one. A
+ * build before had one for all of them, and whoever asks finds them there. */
+int maps_copy_datagrams(int from, int to, int policed, struct err *err);
 /* Bits that programs only ever set, also meanwhile: of the only row of an array. */
 int maps_set_bits(int fd, uint32_t bits, struct err *err);
 int maps_copy_bits(int from, int to, struct err *err);

@@ -425,6 +425,19 @@ int maps_copy_conn(int from, int to, int datagrams, int used, struct err *err)
 	return carry_all(from, to, NULL, datagrams, used, err);
 }
 
+static uint32_t carry_places(int fd)
+{
+	struct bpf_map_info info = {};
+	uint32_t len = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(fd, &info, &len) < 0 ? 0 : info.max_entries;
+}
+
+int maps_copy_datagrams(int from, int to, int policed, struct err *err)
+{
+	return maps_copy(from, carry_places(from) > carry_places(to) ? policed : to, err);
+}
+
 void maps_drop_strangers(const char *pin_dir)
 {
 	_cleanup_free_ char *dir = mem_printf("%s/maps", pin_dir);
