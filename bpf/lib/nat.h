@@ -408,7 +408,7 @@ __attribute__((noinline)) int nat_look(const struct packet *p, __u32 kind, __u32
 		return NAT_NONE;
 	nat_key(&p->flow, kind, &key);
 	n = nat_find(&key);
-	if (!n) /* another processor may have moved it between the two looks: nat_assure() */
+	if (!n && used_by(K3C_USED_UNASSURED)) /* another processor may have moved it between the two: nat_assure() */
 		n = bpf_map_lookup_elem(&k3c_nat, &key);
 	if (!n)
 		return NAT_NONE;
