@@ -59,7 +59,7 @@ static __always_inline int pod_send(struct __sk_buff *skb, bool translated)
 		__u32 loser = skb->ifindex;
 
 		barrier_var(loser); /* no pointer to one of two fields: the context is not read that way */
-		if (reason == K3C_DROP_POLICY_INGRESS && to)
+		if (to && reason == (did & POLICY_ANSWER ? K3C_DROP_POLICY_EGRESS : K3C_DROP_POLICY_INGRESS))
 			loser = to->ifindex;
 		return pod_drop(skb, &p, reason, loser, src.identity, dst.identity);
 	}

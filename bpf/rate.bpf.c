@@ -5,7 +5,7 @@
 #include <bpf/bpf_helpers.h>
 #include <stddef.h>
 
-#include "bpf/lib/drop.h"
+#include "bpf/lib/pod_drop.h"
 #include "bpf/lib/rate.h"
 
 K3C_MAP_ENDPOINT;
@@ -38,6 +38,25 @@ static __always_inline bool rate_is_own(struct __sk_buff *skb, __u32 ifindex)
 	return !own || own == (__u16)ifindex;
 }
 
+/* Counted and told as what the pod loses at its host end. */
+static __always_inline int rate_drop(struct __sk_buff *skb, __u32 ifindex)
+{
+	struct packet p = {};
+	struct k3c_event *e;
+
+	pod_drop_count(K3C_DROP_RATE_EGRESS, ifindex, skb->wire_len);
+	drop_count(K3C_DROP_RATE_EGRESS, skb->wire_len);
+	if (packet_parse(skb, ETH_HLEN, &p) != PACKET_IP)
+		return TC_ACT_SHOT;
+	e = event_begin(K3C_EVENT_DROP);
+	if (!e)
+		return TC_ACT_SHOT;
+	event_fill(e, &p, ifindex, skb->wire_len);
+	e->reason = K3C_DROP_RATE_EGRESS;
+	event_end(e);
+	return TC_ACT_SHOT;
+}
+
 SEC("tc")
 int pod_pace(struct __sk_buff *skb)
 {
@@ -57,8 +76,7 @@ int pod_pace(struct __sk_buff *skb)
 	r = bpf_map_lookup_elem(&k3c_rate, &ifindex);
 	if (!r || !r->limit[K3C_EGRESS].bits_s || rate_pace(skb, &r->limit[K3C_EGRESS]))
 		return TC_ACT_OK;
-	drop_count(K3C_DROP_RATE_EGRESS, skb->wire_len);
-	return TC_ACT_SHOT;
+	return rate_drop(skb, ifindex);
 }
 
 char LICENSE[] SEC("license") = "GPL";

@@ -145,6 +145,7 @@ enum policy_did {
 	POLICY_NEW = 1,    /* the packet begins a connection that may be */
 	POLICY_JUDGED = 2, /* by the rules, not by what was known */
 	POLICY_BEGUN = 4,  /* as what begins, for nothing is known of it */
+	POLICY_ANSWER = 8, /* refused as what its receiver began */
 };
 
 /* Judged by rules that may have been half replaced meanwhile? Whoever asks is judged once more (a tail call to itself):
@@ -237,6 +238,8 @@ static __always_inline __u32 policy_by_ports(const struct packet *p, const struc
 
 	if (packet_is_syn(p))
 		*ret_did |= POLICY_NEW;
+	if (is_answer)
+		*ret_did |= POLICY_ANSWER;
 	if (is_answer)
 		verdict_ask(&v, p, dst->ifindex, src->ifindex, p->flow.sport, generation);
 	else
@@ -449,13 +452,13 @@ __attribute__((noinline)) __u32 policy_decide(struct __sk_buff *skb, const struc
 		reason = policy_ask(p, &pc->ends, is_answer);
 	if (c) {
 		policy_note(c, generation, reason);
-		return POLICY_DID(POLICY_JUDGED, reason);
+		return POLICY_DID(POLICY_JUDGED | (is_answer ? POLICY_ANSWER : 0), reason);
 	}
 	/* Where it is not known who began, it must be allowed either way, and the next packet asks again. */
 	if (!reason && began == POLICY_BEGAN_UNKNOWN)
-		return POLICY_DID(POLICY_JUDGED, policy_ask(p, &pc->ends, true));
+		return POLICY_DID(POLICY_JUDGED | POLICY_ANSWER, policy_ask(p, &pc->ends, true));
 	if (reason)
-		return POLICY_DID(POLICY_JUDGED | POLICY_BEGUN, reason);
+		return POLICY_DID(POLICY_JUDGED | POLICY_BEGUN | (is_answer ? POLICY_ANSWER : 0), reason);
 	return POLICY_DID(POLICY_JUDGED, 0) |
 	       policy_begin(p, &pc->key, ended, src_end ^ is_answer, 0, how, generation, pc->now);
 }
@@ -484,7 +487,7 @@ __attribute__((noinline)) __u32 policy_decide_asked(struct __sk_buff *skb, const
 	of_node = policy_is_for_node(p);
 	turned = of_node ? K3C_DROP_NONE : policy_ask(p, &pc->ends, true);
 	if (turned)
-		return POLICY_DID(POLICY_JUDGED, reason ? reason : turned);
+		return reason ? POLICY_DID(POLICY_JUDGED, reason) : POLICY_DID(POLICY_JUDGED | POLICY_ANSWER, turned);
 	return POLICY_DID(POLICY_JUDGED, 0) | policy_begin(p, &pc->key, NULL, pc->src_end ^ 1,
 							   of_node ? K3C_CONN_HOST : 0, POLICY_ISOLATED, pc->generation,
 							   pc->now);
@@ -519,7 +522,7 @@ __attribute__((noinline)) __u32 policy_look(struct __sk_buff *skb, const struct 
 	}
 	did = policy_decide(skb, p, pc, c);
 	if (!seems_asked && (did & POLICY_DID(POLICY_BEGUN, 0)))
-		did = policy_decide_asked(skb, p, pc, (__u8)did);
+		did = (did & POLICY_DID(POLICY_ANSWER, 0)) | policy_decide_asked(skb, p, pc, (__u8)did);
 	return did;
 }
 
@@ -538,8 +541,11 @@ static __always_inline __u32 policy_by_table(struct __sk_buff *skb, const struct
 		int known = policy_is_over(c, p, pc.src_end, pc.now) ? POLICY_UNDECIDED
 								     : policy_known(c, p, generation, pc.now);
 
-		if (known != POLICY_UNDECIDED)
+		if (known != POLICY_UNDECIDED) {
+			if (known && c->initiator != pc.src_end)
+				*ret_did |= POLICY_ANSWER;
 			return known;
+		}
 		pc.how |= POLICY_KNOWN;
 	}
 	policy_ends(src, dst, &pc.ends);

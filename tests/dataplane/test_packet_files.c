@@ -182,9 +182,7 @@ static void settle(struct run *r)
 		pt_equal(&r->in, r->out, r->out_len, text, sizeof(text));
 		state_fail(&r->state, "the packet was changed: %s", text);
 	}
-	/* pod_pace only counts */
-	if (r->program != DP_PROGRAM_POD_PACE)
-		events_settle(&r->state, &r->events, r->reason);
+	events_settle(&r->state, &r->events, r->reason);
 }
 
 /* ---- steps ---- */
@@ -265,7 +263,8 @@ static bool counts_for_pods(const struct run *r)
 {
 	return r->program == DP_PROGRAM_POD_OUT || r->program == DP_PROGRAM_POD_PASS ||
 	       r->program == DP_PROGRAM_POD_IN || r->program == DP_PROGRAM_SERVICE_OUT ||
-	       r->program == DP_PROGRAM_SERVICE_BACK || r->program == DP_PROGRAM_OWN_IN;
+	       r->program == DP_PROGRAM_SERVICE_BACK || r->program == DP_PROGRAM_POD_PACE ||
+	       r->program == DP_PROGRAM_OWN_IN;
 }
 
 /* Of whom: one pod's row, under the reason; all bytes. `of`: that pod; NULL: any. */
