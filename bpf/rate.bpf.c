@@ -30,7 +30,8 @@ static __always_inline bool rate_source(struct __sk_buff *skb, struct k3c_addr *
 }
 
 /* The filter carries the host end of the pod that this runs in, as far as there is room: who can send raw packets must
- * not spend what another may send. 0: not said (an older server's filter). */
+ * not spend what another may send. 0: not said (an older server's filter, or a
+ * number that ends so). */
 static __always_inline bool rate_is_own(struct __sk_buff *skb, __u32 ifindex)
 {
 	__u16 own = skb->tc_classid;

@@ -592,13 +592,21 @@ void kept_begin(void)
 	kept.folder = getenv("K3C_WORLD_KEPT");
 }
 
-void kept_end(const char *pin_dir)
+int kept_end(const char *pin_dir)
 {
 	int r;
 
-	if (!kept.folder || !kept.have || dataplane_purge(pin_dir, NULL) < 0 || !kept_is_empty())
-		return;
+	if (!kept.folder || !kept.have)
+		return 0;
+	r = dataplane_purge(pin_dir, NULL);
+	if (r < 0) {
+		fprintf(stderr, "kept: the world cannot be purged: %s\n", strerror(-r));
+		return 1;
+	}
+	if (!kept_is_empty()) /* the next world loads its own */
+		return 0;
 	r = kept_hand_back();
 	if (r < 0)
 		fprintf(stderr, "kept: cannot be handed back: %s\n", strerror(-r));
+	return 0;
 }

@@ -7,5 +7,5 @@
 /* Of this process and what it forks. */
 void kept_begin(void);
 /* The world's dataplane goes, the set is emptied and handed back. A world that fails or is killed hands nothing back.
- */
-void kept_end(const char *pin_dir);
+ * Not 0: what the world made does not go. */
+int kept_end(const char *pin_dir);

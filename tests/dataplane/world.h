@@ -588,7 +588,7 @@ static inline int world_run(int (*tests)(void))
 #endif
 		r = tests();
 		if (r == 0)
-			kept_end(world.pin_dir);
+			r = kept_end(world.pin_dir);
 		exit(r);
 	}
 	waitpid(child, &status, 0);

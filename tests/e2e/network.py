@@ -156,7 +156,7 @@ class Asker:
     def __init__(self, drops, limit=10):
         """drops(): how many packets have been dropped so far; limit: seconds that no run takes unless something is
         wrong."""
-        self.drops, self.limit = drops, limit
+        self.drops, self.limit, self.slowest = drops, limit, 0.0
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -179,8 +179,9 @@ class Asker:
 
     def ask(self, probes, hopeless=False):
         """{probe: the name of who answered, None when nobody did, or the error's name}. hopeless: nobody is to answer; so
-        silence alone ends it, as a kernel that rations its errors tells nothing."""
-        before, answers, open_ = self.drops(), {}, {}
+        silence alone ends it, as a kernel that rations its errors tells nothing: one that is twice as long as any answer
+        has taken so far."""
+        before, answers, open_, begun = self.drops(), {}, {}, time.monotonic()
         poll = select.epoll()
         by_place = collections.defaultdict(list)
         for p in probes:
@@ -199,6 +200,7 @@ class Asker:
             ready = poll.poll(QUIET_S / 10)
             if ready:
                 heard, patience = time.monotonic(), QUIET_S
+                self.slowest = max(self.slowest, heard - begun)
             for fd, _ in ready:
                 p, s = open_.pop(fd)
                 answers[p] = self.read(s)
@@ -213,7 +215,7 @@ class Asker:
             if not open_ or silence <= patience:
                 continue
             patience *= 1.3
-            if hopeless and silence > 2 * QUIET_S or self.drops() - before >= len(open_) + (
+            if hopeless and silence > 2 * max(QUIET_S, self.slowest) or self.drops() - before >= len(open_) + (
                     refused if silence < 5 * QUIET_S else 0):
                 break
         for p, s in open_.values():

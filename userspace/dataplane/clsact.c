@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See clsact.h. A filter's class has two halves: packets show the lower one (skb->tc_index), which stays zero; the
- * upper one is only what filters are listed with. Loop thread. */
+/* See clsact.h. A filter's class has two halves: the lower one is what its program sees (skb->tc_classid: of pacing,
+ * whose pod it is in; else zero), the upper one is only what filters are listed with. Loop thread. */
 #include "userspace/dataplane/clsact.h"
 
 #include <errno.h>
@@ -15,6 +15,7 @@
 
 #define CLSACT_FLAGS (K3C_LINK_OWN_CLSACT | K3C_LINK_RAISED_RA)
 #define CLSACT_FLAGS_SHIFT 16
+#define CLSACT_LOOKS 3 /* a list that others change meanwhile, or that there was no memory for, is asked for again */
 
 uint32_t clsact_classid(uint32_t flags)
 {
@@ -76,7 +77,8 @@ uint32_t clsact_flags(struct nl *nl, int ifindex)
 {
 	struct clsact_look l;
 
-	(void)clsact_look(nl, ifindex, &l);
+	for (int i = 0; i < CLSACT_LOOKS && clsact_look(nl, ifindex, &l) < 0; i++)
+		;
 	return l.flags;
 }
 

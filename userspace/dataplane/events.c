@@ -99,11 +99,13 @@ uint32_t events_repair(struct dataplane *dp)
 	size_t size = (size_t)sysconf(_SC_PAGESIZE);
 	volatile struct k3c_listen *row =
 		mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, dp->maps[DP_MAP_LISTEN], 0);
+	uint64_t until_ns;
 	bool wrong;
 
 	if (row == MAP_FAILED)
 		return 0;
-	wrong = row->until_ns > (uint64_t)(clock_monotonic_ns() + EVENTS_LEASE_NS);
+	until_ns = row->until_ns; /* before the clock: it may be renewed meanwhile */
+	wrong = until_ns > (uint64_t)(clock_monotonic_ns() + EVENTS_LEASE_NS);
 	if (wrong)
 		row->until_ns = 0;
 	munmap((void *)row, size);

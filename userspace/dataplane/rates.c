@@ -100,7 +100,7 @@ static int rates_pace(struct dataplane *dp, struct nl *inner, int host, int peer
 	if (r < 0)
 		return r;
 	nl_put_filter_classid(inner, peer, false, dp->programs[DP_PROGRAM_POD_PACE], programs_name(DP_PROGRAM_POD_PACE),
-			      (uint32_t)host);
+			      (uint16_t)host); /* the other half has another meaning: clsact.h */
 	r = nl_commit(inner, err);
 	return r < 0 ? r : 1;
 }
