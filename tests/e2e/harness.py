@@ -330,6 +330,11 @@ class Lent(Node):
         self.pid_file.write_text(str(self.server.pid))
         return self
 
+    def stop(self):
+        raise RuntimeError("the shared node runs on for those who come later")
+
+    kill9 = stop
+
     def import_image(self, name=IMAGE):
         if name != IMAGE or not self.imported.exists():
             super().import_image(name)
