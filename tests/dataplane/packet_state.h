@@ -4,6 +4,7 @@
  * the node's link `up0` are there for all cases; everything else is forgotten when the next one begins. */
 #pragma once
 
+#include "bpf/include/tail.h"
 #include "tests/dataplane/packet_events.h"
 #include "tests/dataplane/packet_flows.h"
 
@@ -371,6 +372,25 @@ static inline void state_xdp(struct packet_state *s, struct pt_words *w)
 	state_meta_flags(K3C_META_XDP, ~0u);
 }
 
+/* pod-pass-gone: whoever goes on to pod_pass is lost, as while programs are exchanged */
+static inline void state_pod_pass_gone(struct packet_state *s, struct pt_words *w)
+{
+	uint32_t key = K3C_TAIL_POD_PASS;
+
+	assert_int_equal(bpf_map_delete_elem(world.dp->maps[DP_MAP_TAIL], &key), 0);
+	s->pod_pass_gone = true;
+}
+
+static inline void state_pod_pass_back(struct packet_state *s)
+{
+	uint32_t key = K3C_TAIL_POD_PASS;
+
+	if (s->pod_pass_gone)
+		assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_TAIL], &key,
+						     &world.dp->programs[DP_PROGRAM_POD_PASS], BPF_ANY),
+				 0);
+}
+
 /* unused: no program remembers to have translated */
 static inline void state_unused(struct packet_state *s, struct pt_words *w)
 {
@@ -405,6 +425,7 @@ static const struct {
 	{ "uplink", state_uplink },
 	{ "xdp", state_xdp },
 	{ "unused", state_unused },
+	{ "pod-pass-gone", state_pod_pass_gone },
 	{ "listens", state_listens },
 	{ "connected", state_connected },
 	{ "stranger", state_stranger },
@@ -438,6 +459,7 @@ static inline void state_begin(struct packet_state *s, const char *file, const c
 
 	if (s->node_address.q[1])
 		bpf_map_delete_elem(world.dp->maps[DP_MAP_NODE], &s->node_address);
+	state_pod_pass_back(s);
 	memset(s, 0, sizeof(*s));
 	s->file = file;
 	s->next_service = 1;

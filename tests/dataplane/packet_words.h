@@ -34,6 +34,7 @@ struct packet_state {
 	struct k3c_rate rate_before[STATE_PODS];
 	struct k3c_addr node_address; /* zero: none more */
 	uint32_t used;                /* enum k3c_used, by the translations so far */
+	bool pod_pass_gone;
 };
 
 static struct test_pod state_pods[STATE_PODS];

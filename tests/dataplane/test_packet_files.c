@@ -93,6 +93,8 @@ static void send_packet(struct run *r)
 		    .ctx_in = r->xdp ? (void *)&xdp : (void *)&ctx, .ctx_size_in = r->xdp ? sizeof(xdp) : sizeof(ctx),
 		    .ctx_out = r->xdp ? NULL : &ctx, .ctx_size_out = r->xdp ? 0 : sizeof(ctx), .repeat = 1);
 
+	if (r->program == DP_PROGRAM_POD_PACE) /* it is in the pod's namespace, where the link has another number */
+		ctx.ifindex = 0;
 	memcpy(in + 2, r->in.bytes, r->in.n);
 	memcpy(r->out, r->in.bytes, r->skip);
 	for (int i = 0; i < STATE_PODS; i++)
@@ -252,10 +254,10 @@ static void step_out(struct run *r, struct pt_words *w)
 		state_fail(&r->state, "packet out: %s", text);
 }
 
-/* What the program sees of it. */
+/* What the program sees of it; what paces counts every segment's headers. */
 static size_t seen_bytes(const struct run *r)
 {
-	return r->in.n - r->skip;
+	return r->program == DP_PROGRAM_POD_PACE && r->ctx.wire_len ? r->ctx.wire_len : r->in.n - r->skip;
 }
 
 /* The pods' own counters belong to programs on their links, and have what these drop for a reason. */
