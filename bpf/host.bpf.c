@@ -57,6 +57,8 @@ static __always_inline int host_new_straight_flow(struct __sk_buff *skb, const s
 
 	if (!host_is_pod(p, &p->dst))
 		return TC_ACT_OK;
+	if (node_has(&p->src))
+		return host_drop(skb, p, K3C_DROP_SPOOFED_SOURCE);
 	nat_mirror_of(key, &n, true, &answer);
 	if (!known && (!nat_find(&answer) || host_has_flag(K3C_META_XDP)))
 		return TC_ACT_OK;
@@ -110,6 +112,9 @@ static __always_inline int host_new_service_flow(struct __sk_buff *skb, const st
 	case LB_FOUND:
 		break;
 	}
+	/* The stack would not have it, but the translation would say that the node began. */
+	if (node_has(&p->src))
+		return host_drop(skb, p, K3C_DROP_SPOOFED_SOURCE);
 	n.addr = backend.addr;
 	n.port = backend.port;
 	n.last_ns = bpf_ktime_get_ns();
@@ -242,8 +247,8 @@ static __always_inline __u16 host_port(__u32 number)
 	return k3c_options.snat[0].first;
 }
 
-/* The pod's own port, where that can be, or a random one: n->port, whose answers are the flow's now. -EEXIST: none was
- * found. Global: verified once. */
+/* n->port (the pod's own), where that can be, or a random one: n->port, whose answers are the flow's now. -EEXIST: none
+ * was found. Global: verified once. */
 __attribute__((noinline)) int host_free_port(struct __sk_buff *skb, const struct k3c_nat_key *key, struct k3c_nat *n)
 {
 	__u32 zero = 0;
@@ -253,7 +258,6 @@ __attribute__((noinline)) int host_free_port(struct __sk_buff *skb, const struct
 	if (!count || !key || !n)
 		return -EINVAL;
 	count->searches++;
-	n->port = key->sport;
 	if (host_may_masquerade_with(bpf_ntohs(n->port))) {
 		r = host_take_port(skb, key, n);
 		if (r == -EEXIST)
@@ -279,13 +283,13 @@ static __always_inline bool host_is_direct(const struct k3c_addr *dst)
 	return direct && *direct;
 }
 
-/* `known`: there is half a translation. */
+/* `known`: there is half a translation, or one that ended, whose port is the first that comes into question. */
 static __always_inline int host_masquerade(struct __sk_buff *skb, const struct packet *p, const struct k3c_nat_key *key,
 					   bool known)
 {
 	__u32 ifindex = skb->ifindex, family = p->v6 ? K3C_V6 : K3C_V4;
 	struct k3c_link *link = bpf_map_lookup_elem(&k3c_link, &ifindex);
-	struct k3c_nat n = { .flags = K3C_NAT_MASQUERADE };
+	struct k3c_nat n = { .flags = K3C_NAT_MASQUERADE, .links = K3C_CONN_LINKS(skb->ingress_ifindex) }, *before;
 	int r;
 
 	if (!link)
@@ -299,6 +303,9 @@ static __always_inline int host_masquerade(struct __sk_buff *skb, const struct p
 	if (p->icmp_error || !nat_check_offset(p) || (packet_is_icmp(p->flow.proto) && !p->flow.sport))
 		return host_drop(skb, p, K3C_DROP_UNSUPPORTED);
 	n.last_ns = bpf_ktime_get_ns();
+	n.port = key->sport;
+	if (known && (before = nat_find(key)))
+		n.port = before->port;
 	r = host_free_port(skb, key, &n);
 	if (r == -EEXIST)
 		return host_drop(skb, p, K3C_DROP_SNAT_EXHAUSTED);

@@ -119,9 +119,28 @@ static __always_inline bool nat_leads_to(const struct k3c_nat_key *key, const st
 	return in ? place->sport == n->port && place->dport == port : place->dport == n->port && place->sport == port;
 }
 
-/* May what begins a connection go on with this translation? Not where the one before has ended, nor with half a pair:
- * the table may have given the place of the other half to another flow. Its answers would come back to nobody, and the
- * questions, said again and again, would keep the half alive for ever. The end that began the flow is asked; the other
+/* The other half of a pair that lacks it: the table gave its place to another flow. Not of those that end, nor of a
+ * service's datagrams by its backend's word: both halves may be about to go. */
+static __always_inline void nat_restore(const struct k3c_nat_key *key, const struct k3c_nat *n,
+					const struct k3c_nat_key *mirror)
+{
+	struct k3c_nat back = {};
+
+	if ((n->flags & K3C_NAT_CLOSING) ||
+	    (key->kind == K3C_NAT_OUT && (n->flags & K3C_NAT_SERVICE) && !packet_is_stateful(key->proto)))
+		return;
+	nat_back_of(key, n, key->kind == K3C_NAT_IN, &back);
+	if (n->flags & K3C_NAT_UNASSURED)
+		bpf_map_update_elem(&k3c_unassured, mirror, &back, BPF_NOEXIST);
+	else
+		bpf_map_update_elem(&k3c_nat, mirror, &back, BPF_NOEXIST);
+}
+
+/* May what begins a connection, or a datagram of a flow that is not sure yet, go on with this translation? Not where
+ * the connection before has ended: what is remembered of its end would be said of the new one. Nor with half a pair:
+ * the table may have given the place of the other half to another flow. Its answers would come back to nobody, or the
+ * flow's to another, and the questions, said again and again, would keep the half alive for ever. A datagram's missing
+ * half is written again, so that who asks again reaches the same one. The end that began the flow is asked; the other
  * one's beginning (both at once) belongs to it. Global: verified once. */
 __attribute__((noinline)) int nat_may_begin(const struct k3c_nat_key *key, const struct k3c_nat *n)
 {
@@ -130,13 +149,16 @@ __attribute__((noinline)) int nat_may_begin(const struct k3c_nat_key *key, const
 
 	if (!key || !n || !(n->flags & (key->kind == K3C_NAT_IN ? K3C_NAT_SERVICE : K3C_NAT_MASQUERADE)))
 		return true;
-	if (key->kind == K3C_NAT_IN && (n->flags & K3C_NAT_CLOSING))
+	if (n->flags & K3C_NAT_CLOSING)
 		return false;
 	nat_mirror(key, n, &mirror);
 	m = nat_find(&mirror);
-	if (!m)
+	if (m)
+		return nat_leads_to(&mirror, m, key->kind == K3C_NAT_OUT, key);
+	if (packet_is_stateful(key->proto))
 		return false;
-	return nat_leads_to(&mirror, m, key->kind == K3C_NAT_OUT, key);
+	nat_restore(key, n, &mirror);
+	return true;
 }
 
 /* A place (`in`: of what arrives) whose flow ended or fell silent long ago. One processor takes it over; the old
@@ -229,6 +251,18 @@ static __always_inline int nat_pair(const struct k3c_nat_key *key, struct k3c_na
 	return r < 0 ? r : nat_begin(key, n, BPF_ANY, known);
 }
 
+/* It goes on after its end: that was a stranger's reset. m: the other half, NULL where there is none. */
+static __always_inline void nat_reopen(struct k3c_nat *n, struct k3c_nat *m)
+{
+	__u32 over = K3C_NAT_CLOSED | K3C_NAT_RESET;
+
+	if (!(n->flags & K3C_NAT_FIN) && !(m && (m->flags & K3C_NAT_FIN)))
+		over |= K3C_NAT_CLOSING;
+	n->flags &= ~over;
+	if (m)
+		m->flags &= ~over;
+}
+
 /* The places of one that ended, unless it goes on or its ports are another's by now. */
 static __always_inline void nat_release(const struct k3c_closed *c)
 {
@@ -242,9 +276,7 @@ static __always_inline void nat_release(const struct k3c_closed *c)
 	if (m && !nat_leads_to(&mirror, m, c->key.kind == K3C_NAT_OUT, &c->key))
 		m = NULL;
 	if (n->last_ns > c->since_ns + K3C_CLOSED_LATE_S * NAT_NS_PER_S) {
-		n->flags &= ~(K3C_NAT_CLOSED | K3C_NAT_RESET);
-		if (m)
-			m->flags &= ~(K3C_NAT_CLOSED | K3C_NAT_RESET);
+		nat_reopen(n, m);
 		return;
 	}
 	if (m && (m->flags & K3C_NAT_CLOSED))
@@ -328,23 +360,6 @@ __attribute__((noinline)) int nat_assure(const struct k3c_nat_key *key)
 	return 0;
 }
 
-/* The other half of a pair that lacks it: the table gave its place to another flow. Not of those that end, nor of a
- * service's datagrams by its backend's word: both halves may be about to go. */
-static __always_inline void nat_restore(const struct k3c_nat_key *key, const struct k3c_nat *n,
-					const struct k3c_nat_key *mirror)
-{
-	struct k3c_nat back = {};
-
-	if ((n->flags & K3C_NAT_CLOSING) ||
-	    (key->kind == K3C_NAT_OUT && (n->flags & K3C_NAT_SERVICE) && !packet_is_stateful(key->proto)))
-		return;
-	nat_back_of(key, n, key->kind == K3C_NAT_IN, &back);
-	if (n->flags & K3C_NAT_UNASSURED)
-		bpf_map_update_elem(&k3c_unassured, mirror, &back, BPF_NOEXIST);
-	else
-		bpf_map_update_elem(&k3c_nat, mirror, &back, BPF_NOEXIST);
-}
-
 /* What a packet tells of its flow, to both halves: it goes on, and `flags`. Returns whether it ended just now. Global:
  * verified once. */
 __attribute__((noinline)) int nat_tell(const struct k3c_nat_key *key, struct k3c_nat *n, __u32 flags)
@@ -374,6 +389,33 @@ __attribute__((noinline)) int nat_tell(const struct k3c_nat_key *key, struct k3c
 	return (flags & K3C_NAT_CLOSED) != 0;
 }
 
+/* A packet of one that was reset, later than what was under way then. Global: verified once. */
+__attribute__((noinline)) int nat_survive(const struct k3c_nat_key *key, struct k3c_nat *n)
+{
+	struct k3c_nat_key mirror;
+	struct k3c_nat *m;
+
+	if (!key || !n)
+		return 0;
+	nat_mirror(key, n, &mirror);
+	m = nat_find(&mirror);
+	if (m && !nat_leads_to(&mirror, m, key->kind == K3C_NAT_OUT, key))
+		m = NULL;
+	nat_reopen(n, m);
+	n->last_ns = bpf_ktime_get_ns();
+	if (m)
+		m->last_ns = n->last_ns;
+	return 0;
+}
+
+/* Of one that was reset: when it was is what its last_ns says, until something is said so much later that it goes on.
+ */
+static __always_inline bool nat_survives(const struct packet *p, const struct k3c_nat *n)
+{
+	return !(p->flags & PACKET_SYN) && !packet_is_closing(p) &&
+	       clock_age(bpf_ktime_get_ns(), n->last_ns) > K3C_CLOSED_LATE_S * NAT_NS_PER_S;
+}
+
 /* Keeps both halves young, so that traffic of one direction does not lose the other half to the LRU. *n may be another
  * flow's after that. */
 static __always_inline void nat_touch(const struct packet *p, const struct k3c_nat_key *key, struct k3c_nat *n)
@@ -385,8 +427,12 @@ static __always_inline void nat_touch(const struct packet *p, const struct k3c_n
 	if (packet_is_closing(p) && !closed)
 		flags |= K3C_NAT_CLOSING | (p->flags & PACKET_RST ? K3C_NAT_CLOSED | K3C_NAT_RESET : 0);
 	/* Side by side, not below each other: old kernels count whose stack stands under whose. */
-	if ((flags || closed || later) && nat_tell(key, n, flags))
+	if (closed && (n->flags & K3C_NAT_RESET)) {
+		if (nat_survives(p, n))
+			nat_survive(key, n);
+	} else if ((flags || closed || later) && nat_tell(key, n, flags)) {
 		nat_close(key, bpf_ktime_get_ns());
+	}
 	if (flags & K3C_NAT_STREAM)
 		nat_assure(key);
 }
@@ -396,6 +442,13 @@ enum nat_state {
 	NAT_HALF, /* there is one with which the packet cannot go on */
 	NAT_GOES_ON,
 };
+
+/* Might it not go on with this translation? What is sure is looked at no further. */
+static __always_inline bool nat_is_asked(const struct packet *p, const struct k3c_nat *n)
+{
+	return packet_is_syn(p) || ((n->flags & K3C_NAT_UNASSURED) && !packet_is_stateful(p->flow.proto) &&
+				    !p->icmp_error && !p->later_fragment);
+}
 
 /* The translation that the packet goes on with: of this kind, and with all of these flags. What is said about a flow is
  * none of its packets. Global: verified once, and no caller minds in which table it stands. */
@@ -412,7 +465,7 @@ __attribute__((noinline)) int nat_look(const struct packet *p, __u32 kind, __u32
 		n = bpf_map_lookup_elem(&k3c_nat, &key);
 	if (!n)
 		return NAT_NONE;
-	if ((n->flags & flags) != flags || (packet_is_syn(p) && !nat_may_begin(&key, n)))
+	if ((n->flags & flags) != flags || (nat_is_asked(p, n) && !nat_may_begin(&key, n)))
 		return NAT_HALF;
 	*ret = *n;
 	if (!p->icmp_error)

@@ -370,19 +370,93 @@ static void test_own_port(void **state)
 	close(server);
 }
 
-static struct k3c_nat answers_of(const struct family *f, uint16_t port)
+static struct k3c_nat_key answers_key(const struct family *f, uint8_t proto, uint16_t port)
 {
 	struct dp_addr node = ip(f->node), server = ip(f->outside);
-	struct k3c_nat_key key = { .src = dp_addr_in(&server),
-				   .dst = dp_addr_in(&node),
-				   .sport = htons(53),
-				   .dport = htons(port),
-				   .proto = IPPROTO_UDP,
-				   .kind = K3C_NAT_IN };
+
+	return (struct k3c_nat_key){ .src = dp_addr_in(&server),
+				     .dst = dp_addr_in(&node),
+				     .sport = htons(53),
+				     .dport = htons(port),
+				     .proto = proto,
+				     .kind = K3C_NAT_IN };
+}
+
+static struct k3c_nat answers_of(const struct family *f, uint16_t port)
+{
+	struct k3c_nat_key key = answers_key(f, IPPROTO_UDP, port);
 	struct k3c_nat n;
 
 	assert_true(nat_get(&key, &n));
 	return n;
+}
+
+/* The table takes the half of the answers, and may give it to somebody else. Who asks again hears his own at once. */
+static void test_half(void **state)
+{
+	const struct family *f = *state;
+	int server = server_in(world.outside, SOCK_DGRAM, f->outside, 53), first, second;
+	struct k3c_nat_key key = answers_key(f, IPPROTO_UDP, 5000);
+	int table = world.dp->maps[DP_MAP_UNASSURED];
+	uint16_t port = 5000, others = 5000;
+
+	first = client_at(a.ns, f->outside, 5000);
+	second = client_at(b.ns, f->outside, 5000);
+	talk(first, server, &port);
+	assert_int_equal(bpf_map_delete_elem(table, &key), 0);
+	talk(first, server, &port);
+	nat_clear();
+	assert_int_equal(send(first, "x", 1, 0), 1);
+	assert_true(readable(server, WORLD_WAIT_MS));
+	drain(server);
+	assert_int_equal(bpf_map_delete_elem(table, &key), 0);
+	talk(second, server, &others);
+	port = 0;
+	talk(first, server, &port);
+	assert_int_not_equal(port, others);
+	assert_false(readable(second, 0));
+	talk(second, server, &others);
+	talk(first, server, &port);
+	close(second);
+	close(first);
+	close(server);
+}
+
+static int connection_at(int ns, const char *to, uint16_t port, int *ret)
+{
+	union any_addr server = any_of(to, 53), from = { .v6 = { .sin6_family = server.sa.sa_family } };
+	struct linger reset = { .l_onoff = 1 };
+
+	from.v6.sin6_port = htons(port);
+	*ret = sock_in_domain(ns, server.sa.sa_family, SOCK_STREAM, 0);
+	setsockopt(*ret, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	assert_int_equal(bind(*ret, &from.sa, any_len(&from)), 0);
+	return connect(*ret, &server.sa, any_len(&server)) < 0 ? -errno : 0;
+}
+
+/* The next connection from the port of one that was refused is a new one: nothing says of it that it ended. */
+static void test_refused_before(void **state)
+{
+	const struct family *f = *state;
+	struct k3c_nat_key key = answers_key(f, IPPROTO_TCP, 5000);
+	int client, server, conn;
+	struct k3c_nat n;
+
+	assert_int_equal(connection_at(a.ns, f->outside, 5000, &client), -ECONNREFUSED);
+	close(client);
+	assert_true(nat_get(&key, &n));
+	assert_true(n.flags & K3C_NAT_CLOSED);
+	server = server_in(world.outside, SOCK_STREAM, f->outside, 53);
+	assert_int_equal(connection_at(a.ns, f->outside, 5000, &client), 0);
+	conn = accept_any(server, NULL);
+	pass_bytes(client, conn, "question");
+	pass_bytes(conn, client, "answer");
+	assert_true(nat_get(&key, &n)); /* the same port */
+	assert_int_equal(n.flags, K3C_NAT_MASQUERADE | K3C_NAT_ANSWERED | K3C_NAT_STREAM);
+	close(client);
+	assert_true(recv(conn, &(char){ 0 }, 1, 0) <= 0);
+	close(conn);
+	close(server);
 }
 
 /* One question and its answer are no flow that lasts; a second question is. */
@@ -429,9 +503,7 @@ static int tests(void)
 		BOTH(test_expired),
 	};
 	const struct CMUnitTest with_all[] = {
-		BOTH(test_own_port),
-		BOTH(test_stream),
-		BOTH(test_room),
+		BOTH(test_own_port), BOTH(test_stream), BOTH(test_half), BOTH(test_refused_before), BOTH(test_room),
 	};
 	char local_ports[32];
 	struct dataplane_options o;
