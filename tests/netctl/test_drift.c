@@ -684,6 +684,59 @@ static struct k3c_service_key frontend_of(const char *addr)
 	return (struct k3c_service_key){ .addr = dp_addr_in(&a), .port = htons(80), .proto = IPPROTO_TCP };
 }
 
+/* A row behind the last of a set that serves: nobody reads it, and those that are read stay. */
+static void test_surplus(void **state)
+{
+	struct k3c_service_key key = frontend_of(CLUSTER_IP);
+	struct k3c_backend_key at;
+	struct k3c_backend backend;
+	struct k3c_service value;
+	struct dp_drift found;
+
+	expect_nothing();
+	for (int sticky = 0; sticky < 2; sticky++) {
+		assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_SERVICE], &key, &value), 0);
+		at = (struct k3c_backend_key){ .set = value.inside.set, .index = value.inside.count - 1 };
+		assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_BACKEND], &at, &backend), 0);
+		at.index++;
+		assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_BACKEND], &at, &backend, BPF_ANY), 0);
+		found = look();
+		expect_found(&found, DP_DRIFT_SET, 1);
+		assert_true(bpf_map_lookup_elem(world.dp->maps[DP_MAP_BACKEND], &at, &backend) < 0);
+		expect_nothing();
+		expect_right();
+		patch(KIND_SERVICE, "s", "{\"spec\":{\"sessionAffinity\":\"ClientIP\"}}");
+	}
+	/* a frontend that says less than was written to it takes no rows along */
+	value.inside.count = 0;
+	assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_SERVICE], &key, &value, BPF_ANY), 0);
+	found = look();
+	expect_found(&found, DP_DRIFT_FRONTEND, 1);
+	expect_nothing();
+	expect_right();
+}
+
+/* A start is no look: who asks right after it gets one, and only the first of a moment. */
+static void test_first_asked(void **state)
+{
+	struct k3c_service_key key = frontend_of(CLUSTER_IP);
+	const struct netctl_drift *d;
+	struct k3c_service value;
+
+	node_stop();
+	node_start_with("10.42.0.0/24");
+	settle();
+	d = netctl_get_drift(node.nc);
+	assert_int_equal(d->looks, 0);
+	assert_int_equal(bpf_map_delete_elem(world.dp->maps[DP_MAP_SERVICE], &key), 0);
+	netctl_drift_look(node.nc, INT64_MAX, INT64_MAX);
+	assert_int_equal(d->looks, 1);
+	assert_int_equal(d->found[DP_DRIFT_FRONTEND], 1);
+	assert_int_equal(bpf_map_lookup_elem(world.dp->maps[DP_MAP_SERVICE], &key, &value), 0);
+	netctl_drift_look(node.nc, INT64_MAX, INT64_MAX);
+	assert_int_equal(d->looks, 1);
+}
+
 static void many_services(void)
 {
 	for (unsigned i = 0; i < PIECES_SERVICES; i++) {
@@ -830,8 +883,10 @@ static void test_when(void **state)
 {
 	const struct netctl_drift *d = netctl_get_drift(node.nc);
 	struct k3c_service_key key = frontend_key(80);
-	uint64_t looks = d->looks;
+	uint64_t looks;
 
+	expect_nothing();
+	looks = d->looks;
 	assert_int_equal(d->last_found_ns, 0);
 	assert_int_equal(bpf_map_delete_elem(world.dp->maps[DP_MAP_SERVICE], &key), 0);
 	netctl_drift_look(node.nc, DRIFT_EVERY_NS, INT64_MAX);
@@ -864,6 +919,8 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_pins, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_local_address, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_inverted, drift_setup, drift_teardown),
+		cmocka_unit_test_setup_teardown(test_surplus, drift_setup, drift_teardown),
+		cmocka_unit_test_setup_teardown(test_first_asked, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_pieces, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_cost, drift_setup, drift_teardown),
 		cmocka_unit_test_setup_teardown(test_told_by_the_kernel, drift_setup, drift_teardown),

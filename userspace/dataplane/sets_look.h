@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Backends and source ranges of sets that no frontend names, looked for in pieces: frontends name their sets first,
- * then rows of others go. Sets that are made meanwhile are left alone until the next look. Inside the room only. Loop
- * thread.
+/* Backends and source ranges of sets that no frontend names, and backends behind the last of a set that one does name,
+ * looked for in pieces: frontends name their sets first, then the other rows go. Sets that are made meanwhile are left
+ * alone until the next look. Inside the room only. Loop thread.
  */
 #pragma once
 
@@ -13,7 +13,7 @@ struct k3c_service;
 
 struct sets_look {
 	struct dataplane *dp;
-	struct map used;
+	struct map used;    /* set -> 1 + how many backends it has */
 	uint32_t first_new; /* number of the first set that was made since */
 	uint32_t deleted;
 };

@@ -200,8 +200,8 @@ void netctl_drift_look(struct netctl *nc, int64_t max_age_ns, int64_t within_ns)
 {
 	int64_t begun = clock_monotonic_ns();
 
-	/* One that is older has passed by what may have been changed since. */
-	if (drift_is_due(nc, max_age_ns)) {
+	/* One that is older has passed by what may have been changed since; a start is none for who asks. */
+	if (drift_is_due(nc, nc->drift.looks ? max_age_ns : 0)) {
 		netctl_drift_stop(nc);
 		drift_begin(nc);
 	}
