@@ -112,6 +112,40 @@ static int flood_fn(void *arg)
 	return r;
 }
 
+/* ---- sockets of a test, none of which outlives it, whether it fails or not ---- */
+
+static int held[8 + 5 * FLOOD_QUIET];
+static size_t n_held;
+
+static int hold(int fd)
+{
+	assert_true(n_held < ARRAY_SIZE(held));
+	held[n_held++] = fd;
+	return fd;
+}
+
+static int hold_client(int ns, int type, const char *addr, uint16_t port)
+{
+	int fd, r = client_in(ns, type, addr, port, &fd);
+
+	hold(fd);
+	assert_int_equal(r, 0);
+	return fd;
+}
+
+/* Connections by a reset: their ports are free at once. */
+static void let_go(void)
+{
+	struct linger now = { .l_onoff = 1 };
+
+	while (n_held) {
+		int fd = held[--n_held];
+
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+		close(fd);
+	}
+}
+
 /* ---- those that are quiet ---- */
 
 struct quiet {
@@ -154,15 +188,15 @@ static void quiet_open(struct quiet *q, const struct family *f)
 	struct dp_service s = service_of(f, &b);
 
 	ok(dataplane_service_set(world.dp, &s, err));
-	q->server = server_in(world.outside, SOCK_STREAM, f->outside, FLOOD_OUTSIDE_PORT);
-	q->node_server = server_in(pod.ns, SOCK_STREAM, f->pod, FLOOD_POD_PORT);
-	q->datagrams = server_in(world.outside, SOCK_DGRAM, f->outside, FLOOD_OUTSIDE_PORT);
+	q->server = hold(server_in(world.outside, SOCK_STREAM, f->outside, FLOOD_OUTSIDE_PORT));
+	q->node_server = hold(server_in(pod.ns, SOCK_STREAM, f->pod, FLOOD_POD_PORT));
+	q->datagrams = hold(server_in(world.outside, SOCK_DGRAM, f->outside, FLOOD_OUTSIDE_PORT));
 	for (int i = 0; i < FLOOD_QUIET; i++) {
-		assert_int_equal(client_in(pod.ns, SOCK_STREAM, f->outside, FLOOD_OUTSIDE_PORT, &q->out[i]), 0);
-		q->out_conn[i] = accept_any(q->server, NULL);
-		assert_int_equal(client_in(world.outside, SOCK_STREAM, f->node, FLOOD_NODE_PORT, &q->in[i]), 0);
-		q->in_conn[i] = accept_any(q->node_server, NULL);
-		assert_int_equal(client_in(pod.ns, SOCK_DGRAM, f->outside, FLOOD_OUTSIDE_PORT, &q->udp[i]), 0);
+		q->out[i] = hold_client(pod.ns, SOCK_STREAM, f->outside, FLOOD_OUTSIDE_PORT);
+		q->out_conn[i] = hold(accept_any(q->server, NULL));
+		q->in[i] = hold_client(world.outside, SOCK_STREAM, f->node, FLOOD_NODE_PORT);
+		q->in_conn[i] = hold(accept_any(q->node_server, NULL));
+		q->udp[i] = hold_client(pod.ns, SOCK_DGRAM, f->outside, FLOOD_OUTSIDE_PORT);
 		q->udp_port[i] = 0;
 		talk(q->udp[i], q->datagrams, &q->udp_port[i]);
 		talk(q->udp[i], q->datagrams, &q->udp_port[i]); /* a stream */
@@ -181,24 +215,13 @@ static void quiet_go_on(struct quiet *q)
 	}
 }
 
-static void quiet_close(struct quiet *q, const struct family *f)
+static void quiet_close(const struct family *f)
 {
-	struct linger now = { .l_onoff = 1 };
 	struct dp_backend b;
 	struct dp_service s = service_of(f, &b);
 
 	ok(dataplane_service_delete(world.dp, &s, err));
-	for (int i = 0; i < FLOOD_QUIET; i++) {
-		int fds[] = { q->out[i], q->out_conn[i], q->in[i], q->in_conn[i], q->udp[i] };
-
-		for (size_t k = 0; k < ARRAY_SIZE(fds); k++) {
-			setsockopt(fds[k], SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-			close(fds[k]);
-		}
-	}
-	close(q->server);
-	close(q->node_server);
-	close(q->datagrams);
+	let_go();
 }
 
 /* ---- what stands in the tables ---- */
@@ -253,6 +276,12 @@ static int setup(void **state)
 	return 0;
 }
 
+static int teardown(void **state)
+{
+	let_go();
+	return 0;
+}
+
 static void from_pod(const struct family *f, uint8_t proto)
 {
 	struct flood flood = { .from = f->pod, .to = f->silent, .proto = proto, .n = flood_flows() };
@@ -265,7 +294,7 @@ static void from_pod(const struct family *f, uint8_t proto)
 	assert_int_equal(netns_run(pod.ns, flood_fn, &flood), 0);
 	flooded(&before);
 	quiet_go_on(&q);
-	quiet_close(&q, f);
+	quiet_close(f);
 }
 
 static void test_nobody_answers(void **state)
@@ -291,10 +320,13 @@ static void test_pods_answer(void **state)
 	quiet_open(&q, f);
 	before = look();
 	assert_int_equal(netns_run(world.outside, flood_fn, &flood), 0);
+	/* where there is one processor, the answers are said when the flood is over */
+	for (int i = 0; i < WORLD_WAIT_MS / 10 && look().answered == 0; i++)
+		usleep(10000);
 	assert_true(look().answered > 0);
 	flooded(&before);
 	quiet_go_on(&q);
-	quiet_close(&q, f);
+	quiet_close(f);
 }
 
 /* What takes longer to be answered than the table of beginnings lasts begins once more, and gets through. */
@@ -304,7 +336,7 @@ static void test_slow_answer(void **state)
 	/* many times what there is room for, and soon over: who asks again waits twice as long each time */
 	struct flood flood = { .from = f->pod, .to = f->silent, .proto = IPPROTO_TCP, .n = FLOOD_CONNECTIONS };
 	union any_addr to = any_of(f->late, FLOOD_OUTSIDE_PORT);
-	int client = sock_in_domain(pod.ns, to.sa.sa_family, SOCK_STREAM, 0), server, conn;
+	int client = hold(sock_in_domain(pod.ns, to.sa.sa_family, SOCK_STREAM, 0)), server, conn;
 	struct pollfd wait = { .fd = client, .events = POLLOUT };
 
 	assert_int_equal(fcntl(client, F_SETFL, O_NONBLOCK), 0);
@@ -312,15 +344,13 @@ static void test_slow_answer(void **state)
 	assert_int_equal(errno, EINPROGRESS);
 	assert_int_equal(netns_run(pod.ns, flood_fn, &flood), 0);
 	link_setup(world.outside, "eth0", f->late, text_is_v6(f->late) ? 128 : 32);
-	server = server_in(world.outside, SOCK_STREAM, f->late, FLOOD_OUTSIDE_PORT);
-	conn = accept_any(server, NULL);
+	server = hold(server_in(world.outside, SOCK_STREAM, f->late, FLOOD_OUTSIDE_PORT));
+	conn = hold(accept_any(server, NULL));
 	assert_int_equal(poll(&wait, 1, WORLD_WAIT_MS), 1);
 	assert_int_equal(fcntl(client, F_SETFL, 0), 0);
 	pass_bytes(client, conn, "question");
 	pass_bytes(conn, client, "answer");
-	close(client);
-	close(conn);
-	close(server);
+	let_go();
 }
 
 static void open_with(uint32_t max_connections)
@@ -343,7 +373,8 @@ static void test_restart(void **state)
 
 	quiet_open(&q, f);
 	before = look();
-	for (int i = 0, n = rounds_wanted("K3C_REPLACEMENTS", 2); i <= n; i++) {
+	/* where one has to do, only the last family's tables get another size */
+	for (int i = 0, n = (rounds_wanted("K3C_REPLACEMENTS", 4) + text_is_v6(f->pod)) / 2; i <= n; i++) {
 		struct dp_backend b;
 		struct dp_service s = service_of(f, &b);
 
@@ -361,13 +392,13 @@ static void test_restart(void **state)
 	ok(dataplane_translation_each(world.dp, translation_add, &listed, err));
 	assert_int_equal(listed.lasting, before.lasting / 2);
 	assert_true(listed.unassured > 0);
-	quiet_close(&q, f);
+	quiet_close(f);
 }
 
 #define BOTH(test_)                                                                                                    \
-	{ #test_ " IPv4", test_, setup, NULL, (void *)&families[DP_V4] },                                              \
+	{ #test_ " IPv4", test_, setup, teardown, (void *)&families[DP_V4] },                                          \
 	{                                                                                                              \
-#test_ " IPv6", test_, setup, NULL, (void *)&families[DP_V6]                                           \
+#test_ " IPv6", test_, setup, teardown, (void *)&families[DP_V6]                                       \
 	}
 
 static int tests(void)

@@ -5,6 +5,8 @@
 
 #include <bpf/bpf.h>
 
+#include "bpf/include/nat.h"
+#include "userspace/base/clock.h"
 #include "userspace/dataplane/inspect.h"
 
 #define EVENTS_ALL (1u << DP_EVENT_DROP | 1u << DP_EVENT_FLOW | 1u << DP_EVENT_TRANSLATE)
@@ -432,6 +434,59 @@ static void test_connections(void **state)
 	close(server);
 }
 
+struct aged {
+	uint8_t proto;
+	uint16_t flags;
+	int age_s;
+	bool expired;
+};
+
+static void see_translation(void *arg, const struct dp_translation *t)
+{
+	struct dp_translation *last = arg;
+
+	if (t->sport == 1234)
+		*last = *t;
+}
+
+/* Each for its own time, as the programs have it. */
+static void test_translations_expire(void **state)
+{
+	static const struct aged aged[] = {
+		{ IPPROTO_UDP, K3C_NAT_UNASSURED, K3C_NAT_UDP_TIMEOUT_S - 5, false },
+		{ IPPROTO_UDP, K3C_NAT_UNASSURED, K3C_NAT_UDP_TIMEOUT_S + 1, true },
+		{ IPPROTO_UDP, K3C_NAT_STREAM, K3C_NAT_UDP_TIMEOUT_S + 1, false },
+		{ IPPROTO_UDP, K3C_NAT_STREAM, K3C_NAT_UDP_STREAM_TIMEOUT_S + 1, true },
+		{ IPPROTO_TCP, K3C_NAT_UNASSURED, K3C_NAT_TCP_UNASSURED_TIMEOUT_S + 1, true },
+		{ IPPROTO_TCP, K3C_NAT_STREAM, K3C_NAT_TCP_UNASSURED_TIMEOUT_S + 1, false },
+		{ IPPROTO_TCP, K3C_NAT_CLOSING | K3C_NAT_RESET, K3C_NAT_RESET_TIMEOUT_S + 1, true },
+		{ IPPROTO_TCP, K3C_NAT_CLOSING, K3C_NAT_RESET_TIMEOUT_S + 1, false },
+		{ IPPROTO_ICMP, K3C_NAT_UNASSURED, K3C_NAT_OTHER_TIMEOUT_S + 1, true },
+	};
+	struct dp_addr from = ip(a.addr), to = ip(OUTSIDE_IP), node = ip(NODE_IP);
+
+	for (size_t i = 0; i < ARRAY_SIZE(aged); i++) {
+		int fd = world.dp->maps[aged[i].flags & K3C_NAT_UNASSURED ? DP_MAP_UNASSURED : DP_MAP_NAT];
+		struct k3c_nat_key key = { .src = dp_addr_in(&from),
+					   .dst = dp_addr_in(&to),
+					   .sport = htons(1234),
+					   .dport = htons(53),
+					   .proto = aged[i].proto,
+					   .kind = K3C_NAT_OUT };
+		struct k3c_nat n = { .addr = dp_addr_in(&node),
+				     .port = htons(1234),
+				     .flags = K3C_NAT_MASQUERADE | aged[i].flags };
+		struct dp_translation seen = { 0 };
+
+		n.last_ns = (uint64_t)clock_monotonic_ns() - (uint64_t)aged[i].age_s * NS_PER_S;
+		assert_int_equal(bpf_map_update_elem(fd, &key, &n, BPF_ANY), 0);
+		ok(dataplane_translation_each(world.dp, see_translation, &seen, err));
+		assert_int_equal(seen.sport, 1234);
+		assert_int_equal(seen.expired, aged[i].expired);
+		assert_int_equal(bpf_map_delete_elem(fd, &key), 0);
+	}
+}
+
 static int tests(void)
 {
 	const struct CMUnitTest all[] = {
@@ -444,6 +499,7 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_probe_is_the_program, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_probe_of_the_host, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_connections, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_translations_expire, setup, teardown),
 	};
 
 	return world_group(all);

@@ -86,6 +86,13 @@ static void conntrack_conn(void *arg, const struct dp_conn *conn)
 	json_set_int(&c->in.arena, v, "quietMillis", conn->quiet_ms);
 }
 
+static const char *translation_state(const struct dp_translation *t)
+{
+	if (t->expired)
+		return "expired";
+	return t->closing ? "closing" : t->unassured ? "unassured" : "open";
+}
+
 static void conntrack_translation(void *arg, const struct dp_translation *t)
 {
 	struct conntrack *c = arg;
@@ -103,7 +110,7 @@ static void conntrack_translation(void *arg, const struct dp_translation *t)
 		json_set_int(&c->in.arena, v, "fromPort", t->from_port);
 	if (service && !t->masquerade)
 		json_set_cstr(&c->in.arena, v, "service", service);
-	json_set_cstr(&c->in.arena, v, "state", t->closing ? "closing" : t->unassured ? "unassured" : "open");
+	json_set_cstr(&c->in.arena, v, "state", translation_state(t));
 	json_set_int(&c->in.arena, v, "quietMillis", t->quiet_ms);
 }
 

@@ -87,6 +87,21 @@ static bool translation_is_first(const struct k3c_nat_key *key, const struct k3c
 	return key->kind == (n->flags & K3C_NAT_MASQUERADE ? K3C_NAT_OUT : K3C_NAT_IN);
 }
 
+/* As the programs' nat_expired(). */
+static bool translation_is_expired(const struct k3c_nat_key *key, const struct k3c_nat *n, int64_t quiet)
+{
+	int64_t limit = K3C_NAT_OTHER_TIMEOUT_S;
+
+	if (n->flags & K3C_NAT_CLOSING)
+		limit = n->flags & K3C_NAT_RESET ? K3C_NAT_RESET_TIMEOUT_S : K3C_NAT_CLOSING_TIMEOUT_S;
+	else if (key->proto == IPPROTO_TCP || key->proto == IPPROTO_SCTP)
+		limit = n->flags & K3C_NAT_UNASSURED ? K3C_NAT_TCP_UNASSURED_TIMEOUT_S : K3C_NAT_TCP_TIMEOUT_S;
+	else if (key->proto == IPPROTO_UDP)
+		limit = n->flags & (K3C_NAT_STREAM | K3C_NAT_SERVICE) ? K3C_NAT_UDP_STREAM_TIMEOUT_S
+								      : K3C_NAT_UDP_TIMEOUT_S;
+	return quiet > limit * 1000;
+}
+
 static int translation_table_each(struct dataplane *dp, enum dp_map m, dataplane_translation_fn *fn, void *arg,
 				  struct err *err)
 {
@@ -113,6 +128,7 @@ static int translation_table_each(struct dataplane *dp, enum dp_map m, dataplane
 			.unassured = n.flags & K3C_NAT_UNASSURED,
 			.quiet_ms = quiet_ms(n.last_ns),
 		};
+		out.expired = translation_is_expired(&key, &n, out.quiet_ms);
 		fn(arg, &out);
 	}
 	return errno == ENOENT ? 0 : err_set(err, -errno, "read %s: %s", maps_name(m), strerror(errno));

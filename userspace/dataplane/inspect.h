@@ -67,6 +67,7 @@ struct dp_translation {
 		from_port; /* a service's flow: the client's as the backend sees it, where it differs; 0: it does not */
 	bool closing;
 	bool unassured;   /* only begins: not answered yet, or nothing came after the answer */
+	bool expired;     /* past its time: another flow may have its place */
 	int64_t quiet_ms; /* to five seconds */
 };
 typedef void dataplane_translation_fn(void *arg, const struct dp_translation *t);
