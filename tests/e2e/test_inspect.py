@@ -344,6 +344,14 @@ class Inspect(Case):
         event = json.loads(m.stdout.readline())
         self.assertEqual(event["from"], {"host": True})
 
+    def test_monitor_of_nobody(self):
+        for argv, said in ((["--pod", "demo/nosuch"], "pod demo/nosuch: none that runs"),
+                           (["--pod", "nosuch"], "pod default/nosuch: none that runs"),
+                           (["--service", "demo/nosuch"], "service demo/nosuch: none")):
+            done = self.node.k3c("monitor", "--count", "1", *argv, check=False)
+            self.assertEqual((done.returncode, done.stdout), (2, ""), (argv, done.stderr))
+            self.assertIn(said, done.stderr)
+
     def test_monitor_interrupted(self):
         m = self.monitor()
         m.terminate()

@@ -223,11 +223,36 @@ static int monitor_listen(struct monitor *m, struct err *err)
 	return r < 0 ? r : dataplane_listen(m->in.dp, m->types, &m->listener, err);
 }
 
+/* Who waits for what nobody is called waits for ever. Files may be older than the pod: they are not asked. */
+static int monitor_known(struct monitor *m, struct err *err)
+{
+	const char *ns, *name;
+	const struct json *pod;
+	struct arena *a = &m->in.arena;
+
+	if (!m->in.server)
+		return 0;
+	if (m->pod && inspect_split_name(m->pod, "default", a, &ns, &name)) {
+		pod = inspect_find_pod(&m->in, ns, name);
+		if (!pod)
+			return err_set(err, -ENOENT, "pod %s: none that runs is known to %s", m->pod, m->in.objects);
+		if (json_get_bool(pod, "hostNetwork", false))
+			return err_set(err, -ENOENT, "pod %s is on the host's network: ask for --address of the node",
+				       m->pod);
+	}
+	if (m->service && inspect_split_name(m->service, "default", a, &ns, &name) &&
+	    !inspect_find_service(&m->in, ns, name))
+		return err_set(err, -ENOENT, "service %s: none is known to %s", m->service, m->in.objects);
+	return 0;
+}
+
 static int monitor_run(struct monitor *m, struct err *err)
 {
 	const struct sigaction stop = { .sa_handler = monitor_stop };
 	int r = monitor_listen(m, err);
 
+	if (r == 0)
+		r = monitor_known(m, err);
 	if (r < 0)
 		return r;
 	sigaction(SIGINT, &stop, NULL);
@@ -367,5 +392,5 @@ int cmd_monitor(int argc, char **argv)
 	r = monitor_run(&m, &err);
 	if (r < 0)
 		fprintf(stderr, "k3c-bpf monitor: %s\n", err_message(&err));
-	return r < 0;
+	return r == -ENOENT ? CMD_EXIT_USAGE : r < 0;
 }
