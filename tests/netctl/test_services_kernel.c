@@ -137,8 +137,7 @@ static void test_backend_of_a_pod(void **state)
 	pod_end(&client);
 }
 
-/* An endpoint that is no pod of ours is gone when no slice lists it any more, under whatever condition; then who came
- * through a Service is told, at that port, and nobody else. */
+/* An endpoint that is no pod of ours may live, whatever slices say or do not say of it: what was begun lives on. */
 static void test_backend_elsewhere(void **state)
 {
 	struct pod client;
@@ -177,8 +176,16 @@ static void test_backend_elsewhere(void **state)
 	sockets_finish(world.dp);
 	assert_false(is_ended(fd));
 	delete (KIND_ENDPOINTSLICE, "s-2");
-	await_end(fd);
 	sockets_finish(world.dp);
+	assert_false(is_ended(fd));
+	delete (KIND_SERVICE, "s");
+	sockets_finish(world.dp);
+	assert_false(is_ended(fd));
+	/* nor does a start know more */
+	node_stop();
+	node_start_with("10.42.0.0/24");
+	sockets_finish(world.dp);
+	assert_false(is_ended(fd));
 	assert_false(is_ended(direct));
 	assert_false(is_ended(same));
 	close(same);
@@ -189,59 +196,98 @@ static void test_backend_elsewhere(void **state)
 	pod_end(&client);
 }
 
-/* Two Services list one address: who came by the one that does not any more is told, others go on. */
-static void test_backend_of_two(void **state)
+static void host_pod(const char *name)
 {
-	int here = server_in(world_host_ns(), SOCK_STREAM, NODE_IP, 9000), by_s, by_t, by_u, outside, direct;
+	char text[256];
+
+	snprintf(text, sizeof(text),
+		 "{'metadata':{'name':'%s'},'spec':{'hostNetwork':true,'containers':[{'name':'c','image':'i'}]}}",
+		 name);
+	create(KIND_POD, text);
+}
+
+static void host_endpoint(const char *pod, char ret[static 256])
+{
+	const struct object *o = registry_get(node.f->reg, KIND_POD, STR("default"), str_of(pod));
+
+	assert_non_null(o);
+	snprintf(ret, 256, "{\"addresses\":[\"" NODE_IP "\"],\"targetRef\":{\"kind\":\"Pod\",\"uid\":\"%.*s\"}}",
+		 STR_ARG(o->uid));
+}
+
+static void pod_phase(const char *name, const char *phase)
+{
+	struct request rq = fixture_request(API_VERB_PATCH, KIND_POD, "default", name, phase);
+
+	rq.patch = REQUEST_PATCH_MERGE;
+	rq.subresource = "status";
+	fixture_run(node.f, &rq);
+	fixture_expect(node.f, 200, name);
+	settle();
+}
+
+/* A pod on the host's network is gone when it has ended, not when a Service goes or selects it no more; told is then
+ * who came through a Service, and nobody who is at another pod's place or knows nothing of Services. */
+static void test_backend_on_the_host(void **state)
+{
+	int here = server_in(world_host_ns(), SOCK_STREAM, NODE_IP, 9000),
+	    there = server_in(world_host_ns(), SOCK_STREAM, NODE_IP, 9001), by_s, by_t, outside, direct;
+	char one[256], two[256], both[520];
 	struct pod client;
 
 	pod_add(&client, "client");
-	service("s", CLUSTER_IP, 80, ",'type':'NodePort','externalIPs':['192.0.2.80']");
+	host_pod("one");
+	host_pod("two");
+	host_pod("three");
+	host_endpoint("one", one);
+	host_endpoint("two", two);
+	service("s", CLUSTER_IP, 80, ",'type':'NodePort'");
 	patch(KIND_SERVICE, "s", "{\"spec\":{\"ports\":[{\"port\":80,\"nodePort\":30061}]}}");
 	service("t", "10.43.0.78", 80, "");
-	service("u", "10.43.0.79", 80, ",'externalIPs':['192.0.2.80']"); /* waits for the address */
 	slice("s", NODE_IP, 9000);
-	slice("t", NODE_IP, 9000);
-	slice("u", NODE_IP, 9000);
-	assert_int_equal(client_in(client.ns, SOCK_STREAM, "192.0.2.80", 80, &by_s), 0);
+	slice("t", NODE_IP, 9001);
+	snprintf(both, sizeof(both), "%s,%s", one, two); /* one after the other at the same place, as slices have it */
+	set_slice("s-1", both);
+	set_slice("t-1", two);
+	assert_int_equal(client_in(client.ns, SOCK_STREAM, CLUSTER_IP, 80, &by_s), 0);
 	assert_int_equal(client_in(world_host_ns(), SOCK_STREAM, "127.0.0.1", 30061, &outside), 0);
 	assert_int_equal(client_in(client.ns, SOCK_STREAM, "10.43.0.78", 80, &by_t), 0);
-	assert_int_equal(client_in(client.ns, SOCK_STREAM, "10.43.0.79", 80, &by_u), 0);
 	assert_int_equal(client_in(client.ns, SOCK_STREAM, NODE_IP, 9000, &direct), 0);
-	/* not ready is not gone; nor is it what another has in its stead */
-	set_slice("s-1", "{\"addresses\":[\"" NODE_IP "\"],\"conditions\":{\"ready\":false,\"serving\":false}}");
-	set_slice("u-1", "");
-	await_end(by_u);
+	/* deselected; without its Service */
+	set_slice("t-1", "");
+	delete (KIND_SERVICE, "s");
+	delete (KIND_ENDPOINTSLICE, "s-1");
 	sockets_finish(world.dp);
 	assert_false(is_ended(by_s));
 	assert_false(is_ended(outside));
-	/* to another slice of its own */
-	create(KIND_ENDPOINTSLICE,
-	       "{'metadata':{'name':'s-2','labels':{'kubernetes.io/service-name':'s'}},'addressType':'IPv4','ports':"
-	       "[{'name':'','protocol':'TCP','port':9000}],'endpoints':[{'addresses':['" NODE_IP "']}]}");
-	set_slice("s-1", "");
+	assert_false(is_ended(by_t));
+	/* one ends, but two is at the same place; who never served ends without consequence */
+	pod_phase("one", "{\"status\":{\"phase\":\"Failed\"}}");
+	delete (KIND_POD, "three");
 	sockets_finish(world.dp);
 	assert_false(is_ended(by_s));
-	delete (KIND_ENDPOINTSLICE, "s-2");
+	assert_false(is_ended(by_t));
+	delete (KIND_POD, "two");
 	await_end(by_s);
 	await_end(outside);
-	sockets_finish(world.dp);
-	assert_false(is_ended(by_t));
-	/* the Service goes before its slice */
-	slice("v", NODE_IP, 9000);
-	delete (KIND_SERVICE, "t");
-	sockets_finish(world.dp);
-	assert_false(is_ended(by_t));
-	delete (KIND_ENDPOINTSLICE, "t-1");
 	await_end(by_t);
 	sockets_finish(world.dp);
 	assert_false(is_ended(direct));
+	/* slices that name who is gone or nobody: no news */
+	create(KIND_SERVICE, "{'metadata':{'name':'u'},'spec':{'clusterIP':'10.43.0.79','ports':[{'port':80}]}}");
+	slice("u", NODE_IP, 9000);
+	close(by_s);
+	assert_int_equal(client_in(client.ns, SOCK_STREAM, "10.43.0.79", 80, &by_s), 0);
+	set_slice("u-1", both);
+	set_slice("u-1", "");
+	sockets_finish(world.dp);
+	assert_false(is_ended(by_s));
 	close(by_s);
 	close(by_t);
-	close(by_u);
 	close(outside);
 	close(direct);
 	close(here);
+	close(there);
 	pod_end(&client);
 }
 
@@ -558,7 +604,7 @@ static int tests(void)
 	const struct CMUnitTest all[] = {
 		cmocka_unit_test_setup_teardown(test_host_ports, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_backend_of_a_pod, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_backend_of_two, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_backend_on_the_host, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_backend_elsewhere, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_udp_not_ready, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_udp_port_moves, setup, teardown),

@@ -114,20 +114,17 @@ int dataplane_service_each(struct dataplane *dp, dataplane_service_fn *fn, void 
  * address. */
 int dataplane_backends_gone(struct dataplane *dp, const struct dp_backend *backends, size_t n, uint8_t proto,
 			    struct err *err);
-/* No Service names these any more, though they may be there still: of the sockets (and translations) only those end
- * that came by a frontend and remember it; who connected to the address itself goes on. For TCP and SCTP; else as
- * above. */
+/* These are gone from addresses that others have too: of the sockets (and translations) only those end that came by a
+ * frontend and remember it; who connected to the address itself goes on. For TCP and SCTP; else as above. */
 int dataplane_backends_left(struct dataplane *dp, const struct dp_backend *backends, size_t n, uint8_t proto,
 			    struct err *err);
-/* The Service of this frontend does not name these any more, others still do: only who came by the frontend is told. */
-int dataplane_frontend_left(struct dataplane *dp, const struct dp_service *frontend, const struct dp_backend *backends,
-			    size_t n, struct err *err);
 /* To be called after UDP frontends lost backends, moved or went: translations whose frontend, as it stands in the maps
  * now, does not lead to their backend any more are forgotten, and sockets connected to one of `lost` destroyed when the
  * frontend that they came by does not lead there any more; those that came by none or by another are left alone. */
 int dataplane_flows_check(struct dataplane *dp, const struct dp_backend *lost, size_t n, struct err *err);
 /* Once after a start, for what an earlier run did not come to: UDP translations as above, and of other protocols
- * translations and sockets that lead neither to a pod of this node nor to one of the living, of any protocol. */
+ * translations and sockets that lead to an address of the pods' ranges that is neither a pod's nor one of the living,
+ * of any protocol. */
 int dataplane_flows_adopt(struct dataplane *dp, const struct dp_backend *living, size_t n, struct err *err);
 
 /* ---- pods ---- */

@@ -54,28 +54,15 @@ struct gone_set {
 	size_t n, cap;
 };
 
-/* A frontend whose Service does not name the backend any more. */
-struct parted {
-	struct k3c_service_key frontend;
-	struct gone_backend backend;
-};
-_Static_assert(sizeof(struct parted) == sizeof(struct k3c_service_key) + 24, "compared as bytes");
-
-struct parted_set {
-	struct parted *items;
-	size_t n, cap;
-};
-
 /* What one pass looks for. */
 struct sockets_job {
 	struct gone_set gone;
-	struct gone_set left;     /* no Service's any more: who came by one is told */
-	struct parted_set parted; /* one Service's no more: who came by its frontend is told */
-	struct gone_set lost;     /* UDP backends: sockets there are judged by their frontends */
-	struct gone_set living;   /* proto 0: whatever it is; for `adopt` */
-	bool check;               /* UDP translations: by the frontends */
-	bool adopt;               /* TCP and SCTP: by the pods and `living` */
-	char **paths;             /* of the pods' namespaces, as of the last call */
+	struct gone_set left;   /* gone from an address that is others' too: who came by a Service is told */
+	struct gone_set lost;   /* UDP backends: sockets there are judged by their frontends */
+	struct gone_set living; /* proto 0: whatever it is; for `adopt` */
+	bool check;             /* UDP translations: by the frontends */
+	bool adopt;             /* TCP and SCTP: by the pods and `living` */
+	char **paths;           /* of the pods' namespaces, as of the last call */
 	size_t n_paths;
 	struct flows_view *view;    /* with `check` */
 	struct sock_memory *memory; /* with `lost` */
@@ -87,6 +74,7 @@ struct sockets_worker {
 	pthread_t thread;
 	bool running, started; /* started: there is a thread to join */
 	int maps[DP_MAP_COUNT];
+	struct dp_net pod_nets[DP_FAMILIES];
 	int iterator; /* of sock_memory.h; the thread's; 0: not opened yet, else negative errno when it cannot be */
 	struct sockets_job next;
 };
@@ -98,7 +86,6 @@ static void job_finish(struct sockets_job *job)
 	free(job->paths);
 	free(job->gone.items);
 	free(job->left.items);
-	free(job->parted.items);
 	free(job->lost.items);
 	free(job->memory);
 	free(job->living.items);
@@ -136,19 +123,6 @@ static bool gone_has_proto(const struct gone_set *s, uint8_t proto)
 	return false;
 }
 
-static int parted_cmp(const void *a, const void *b)
-{
-	return memcmp(a, b, sizeof(struct parted));
-}
-
-static bool parted_has_proto(const struct parted_set *s, uint8_t proto)
-{
-	for (size_t i = 0; i < s->n; i++)
-		if (s->items[i].backend.proto == proto)
-			return true;
-	return false;
-}
-
 /* ---- which flows end ---- */
 
 struct flow_use {
@@ -157,31 +131,16 @@ struct flow_use {
 	uint8_t proto;
 };
 
-/* Of a frontend at all of the node's addresses are those that no other has of its own. */
-static bool flow_is_parted(const struct sockets_worker *w, const struct parted_set *s, const struct flow_use *u)
+static bool flow_leads_to_pods(const struct sockets_worker *w, const struct flow_use *u)
 {
-	struct parted key = {
-		.frontend = { .addr = u->frontend,
-			      .port = u->frontend_port,
-			      .proto = u->proto,
-			      .scope = K3C_SCOPE_ADDR },
-		.backend = { .addr = u->backend, .port = u->backend_port, .proto = u->proto },
-	};
-	struct k3c_service nearer;
-
-	if (!s->n)
-		return false;
-	if (bsearch(&key, s->items, s->n, sizeof(key), parted_cmp))
-		return true;
-	if (bpf_map_lookup_elem(w->maps[DP_MAP_SERVICE], &key.frontend, &nearer) == 0)
-		return false;
-	key.frontend.scope = K3C_SCOPE_NODE;
-	key.frontend.addr = dp_addr_is_v4(&u->frontend) ? dp_addr_v4(0) : (struct k3c_addr){ 0 };
-	return bsearch(&key, s->items, s->n, sizeof(key), parted_cmp) != NULL;
+	for (int f = 0; f < DP_FAMILIES; f++)
+		if (w->pod_nets[f].bits && dp_addr_in_net(&u->backend, &w->pod_nets[f].addr, w->pod_nets[f].bits))
+			return true;
+	return false;
 }
 
 /* UDP clients never learn by themselves: theirs live as long as the frontend leads there. Others finish what they began
- * for as long as the backend lives: a pod until it is gone, anything else until no Service names it any more. */
+ * for as long as the backend lives: of an address that is no pod's nobody here knows how long that is, unless told. */
 static bool flow_is_over(const struct sockets_worker *w, const struct sockets_job *job, const struct flow_use *u)
 {
 	struct k3c_endpoint pod;
@@ -189,9 +148,10 @@ static bool flow_is_over(const struct sockets_worker *w, const struct sockets_jo
 	if (u->proto == IPPROTO_UDP)
 		return job->view && !flows_view_leads(job->view, &u->frontend, u->frontend_port, u->proto, &u->backend,
 						      u->backend_port);
-	if (gone_has(&job->left, &u->backend, u->backend_port, u->proto) || flow_is_parted(w, &job->parted, u))
+	if (gone_has(&job->left, &u->backend, u->backend_port, u->proto))
 		return true;
-	return job->adopt && bpf_map_lookup_elem(w->maps[DP_MAP_ENDPOINT], &u->backend, &pod) < 0 &&
+	return job->adopt && flow_leads_to_pods(w, u) &&
+	       bpf_map_lookup_elem(w->maps[DP_MAP_ENDPOINT], &u->backend, &pod) < 0 &&
 	       !gone_has(&job->living, &u->backend, u->backend_port, 0);
 }
 
@@ -270,7 +230,7 @@ static bool job_asks_memory(const struct sockets_job *job, uint8_t proto)
 {
 	if (proto != IPPROTO_TCP)
 		return job->n_memory > 0;
-	return job->adopt || gone_has_proto(&job->left, proto) || parted_has_proto(&job->parted, proto);
+	return job->adopt || gone_has_proto(&job->left, proto);
 }
 
 /* A socket that came here by several frontends, one after the other, may stay for any of them. */
@@ -522,8 +482,6 @@ static void sockets_pass(struct sockets_worker *w, int host_ns, struct sockets_j
 		log_warn("sockets: frontends not read error=\"%s\"", strerror(-r));
 	gone_sort(&job->gone);
 	gone_sort(&job->left);
-	if (job->parted.n)
-		qsort(job->parted.items, job->parted.n, sizeof(*job->parted.items), parted_cmp);
 	gone_sort(&job->lost);
 	gone_sort(&job->living);
 	if (job->lost.n && job->view)
@@ -548,7 +506,7 @@ static void *sockets_work(void *arg)
 	struct sockets_worker *w = arg;
 
 	pthread_mutex_lock(&w->lock);
-	while (w->next.gone.n || w->next.left.n || w->next.parted.n || w->next.check || w->next.adopt) {
+	while (w->next.gone.n || w->next.left.n || w->next.check || w->next.adopt) {
 		_cleanup_(job_finish) struct sockets_job job = w->next;
 
 		w->next = (struct sockets_job){ 0 };
@@ -583,6 +541,7 @@ static struct sockets_worker *sockets_begin(struct dataplane *dp)
 		dp->sockets = mem_new(struct sockets_worker);
 		pthread_mutex_init(&dp->sockets->lock, NULL);
 		memcpy(dp->sockets->maps, dp->maps, sizeof(dp->maps));
+		memcpy(dp->sockets->pod_nets, dp->options.pod_nets, sizeof(dp->options.pod_nets));
 	}
 	pthread_mutex_lock(&dp->sockets->lock);
 	return dp->sockets;
@@ -639,25 +598,6 @@ int dataplane_backends_left(struct dataplane *dp, const struct dp_backend *backe
 		return 0;
 	w = sockets_begin(dp);
 	gone_queue(&w->next.left, backends, n, proto);
-	return sockets_start(dp, w, err);
-}
-
-int dataplane_frontend_left(struct dataplane *dp, const struct dp_service *frontend, const struct dp_backend *backends,
-			    size_t n, struct err *err)
-{
-	struct gone_set list = { 0 };
-	struct sockets_worker *w;
-	struct k3c_service_key key;
-
-	if (!n)
-		return 0;
-	services_key(frontend, &key);
-	gone_queue(&list, backends, n, frontend->proto);
-	w = sockets_begin(dp);
-	mem_grow(w->next.parted.items, w->next.parted.cap, w->next.parted.n + n);
-	for (size_t i = 0; i < n; i++)
-		w->next.parted.items[w->next.parted.n++] = (struct parted){ .frontend = key, .backend = list.items[i] };
-	free(list.items);
 	return sockets_start(dp, w, err);
 }
 

@@ -29,15 +29,12 @@ struct net_service {
 	struct dp_service *claims; /* a Pod's, whoever has them: places that name no lists, sorted */
 	struct dp_service *rivals; /* and at which a Service was found: told; sorted */
 	size_t n_claims, n_rivals;
-	bool may_have_rivals;      /* with other addresses of the node */
-	struct net_gone dropped;   /* TCP endpoints of slices that are no more: are they still in others? */
-	struct dp_service *former; /* places of TCP frontends, from when it last lost all: it may still have slices */
-	size_t n_former;
-	bool failed;       /* something of it could not be written: all is written again */
-	bool full;         /* for want of room */
-	uint8_t truncated; /* limits that it is beyond, as last translated; told */
-	unsigned failures; /* in a row */
-	unsigned waits;    /* looks in a row that found a listener where a frontend should be */
+	bool may_have_rivals; /* with other addresses of the node */
+	bool failed;          /* something of it could not be written: all is written again */
+	bool full;            /* for want of room */
+	uint8_t truncated;    /* limits that it is beyond, as last translated; told */
+	unsigned failures;    /* in a row */
+	unsigned waits;       /* looks in a row that found a listener where a frontend should be */
 	struct net_conflict *conflicts;
 	size_t n_conflicts;
 	int64_t not_before_ns; /* what costs much is not translated over and over */
@@ -103,16 +100,16 @@ struct netctl {
 	struct list later_services; /* at their due_ns, by the timer */
 	struct list full_services;  /* did not fit: when there is room */
 	struct loop_timer services_timer;
-	struct map places;   /* place key -> struct net_place */
-	bool room;           /* something was deleted from the maps since the last that did not fit */
-	struct map listed;   /* backend key -> how many slices list it, under whatever condition */
-	struct map served;   /* address -> nc: was a backend since it is the pod's */
-	struct map vanished; /* backend keys that no slice lists any more: looked at when the sync is done */
+	struct map places; /* place key -> struct net_place */
+	bool room;         /* something was deleted from the maps since the last that did not fit */
+	struct map listed; /* backend key -> how many slices list it, under whatever condition */
+	struct map served; /* address -> nc: was a backend since it is the pod's */
+	struct map hosted; /* uid -> struct net_hosted: what slices listed of pods on the host's network */
 	struct net_gone gone_tcp, gone_udp; /* pods' */
-	struct net_gone left_tcp;           /* others': told is who came through a Service */
-	bool udp_moved;                     /* some UDP frontend lost a backend, */
-	struct net_gone lost_udp;           /* and these are they; others may lead there still */
-	struct net_old *adopted;            /* UDP frontends of an earlier run, until all stand as they should */
+	struct net_gone left_tcp; /* those of pods on the host's network: told is who came through a Service */
+	bool udp_moved;           /* some UDP frontend lost a backend, */
+	struct net_gone lost_udp; /* and these are they; others may lead there still */
+	struct net_old *adopted;  /* UDP frontends of an earlier run, until all stand as they should */
 	size_t n_adopted, cap_adopted;
 	char *zone; /* of this node; "" */
 	struct dp_addr *node_addrs;
@@ -190,11 +187,8 @@ void netctl_free_places(struct netctl *nc);
 /* A slice begins or ceases to list its endpoints. */
 void gone_hold(struct netctl *nc, const struct services_slice *slice);
 void gone_release(struct netctl *nc, const struct services_slice *slice);
-/* One of the Service's slices is no more, or another: what it alone listed is told when the Service is synced. */
-void gone_drop(struct netctl *nc, struct net_service *s, const struct services_slice *slice);
-/* Its frontends are about to be others. */
-void gone_keep_places(struct net_service *s, const struct services_result *want);
-void gone_part(struct netctl *nc, struct net_service *s);
+/* Which of its endpoints are pods on the host's network. */
+void gone_note_hosted(struct netctl *nc, const struct json *slice, const struct services_slice *meaning);
 void gone_add(struct net_gone *list, const struct dp_addr *addr, uint16_t port);
 /* The pod's link is away: whoever talks to it learns so. */
 void gone_pod(struct netctl *nc, const struct dp_addr addrs[static DP_FAMILIES]);

@@ -193,6 +193,7 @@ static struct net_pod *model_parse_pod(const struct json *pod, const struct net_
 	model_labels(&p->arena, pod, &p->labels, &p->n_labels);
 	model_pod_ports(p, spec);
 	p->host_network = json_get_bool(spec, "hostNetwork", false);
+	p->ended = str_is(phase, "Succeeded") || str_is(phase, "Failed");
 	if (p->host_network)
 		return p;
 	if (old && old->attached) {
@@ -202,7 +203,7 @@ static struct net_pod *model_parse_pod(const struct json *pod, const struct net_
 		p->ingress_bits_s = old->ingress_bits_s;
 		p->egress_bits_s = old->egress_bits_s;
 		p->bandwidth_refused = old->bandwidth_refused;
-	} else if (!str_is(phase, "Succeeded") && !str_is(phase, "Failed")) {
+	} else if (!p->ended) {
 		/* The addresses of a finished pod may be another's by now. */
 		model_pod_address(p, json_get_str(status, "podIP"));
 		json_foreach(ip, json_get(status, "podIPs"))
@@ -216,6 +217,7 @@ struct net_pod *model_set_pod(struct net_model *m, const struct json *pod)
 	struct net_pod *old = model_pod(m, meta_uid(pod)), *p = model_parse_pod(pod, old);
 
 	if (old && model_same_pod(old, p)) {
+		old->ended = p->ended;
 		model_free_pod(m, p);
 		return old;
 	}

@@ -29,6 +29,7 @@ struct net_pod {
 	bool has_addr;                     /* any; never of hostNetwork pods: they are no pods to policies */
 	bool host_network, virtual;        /* virtual: addresses that play a pod (cluster DNS) */
 	bool attached;     /* has a link here: `addrs` are what the node gave it, whatever the status says */
+	bool ended;        /* its phase is a last one */
 	bool stale;        /* its rules may differ from those last translated; the owner clears it */
 	uint32_t identity; /* of namespace, labels and named ports */
 	uint64_t ingress_bits_s, egress_bits_s; /* as its link was told; 0: no limit */

@@ -1,22 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who talks to a backend that is gone is told. UDP clients never learn by themselves: at once, when the frontend that
  * they use does not lead there any more, which the dataplane finds out when some frontend lost a backend
- * (services_install.c). TCP ones may finish what they began for as long as the backend lives: a pod until its link is
- * away; anything else until no slice lists it any more, under whatever condition: not ready, leaving or not serving, it
- * is there still. A pod's address is nobody's then, and all that is connected to it ends. Any other address may be
- * alive and used by who never heard of the Service: only who came through one is told; and while other Services list
- * it, only who came by a frontend of the one that does not any more. */
+ * (services_install.c). TCP ones may finish what they began for as long as the backend lives, whatever becomes of
+ * readiness, labels, slices and Services: a pod with a link until that is away, one on the host's network until it has
+ * ended or its object is gone. The address of the first is nobody's then, and all that is connected to it ends. The
+ * other's is the node's: told is who came through a Service, at the ports that slices listed of this pod and that are
+ * of no other that lives. What is no pod of this node is nobody's to judge: not to be listed is not to be gone. */
 #include <netinet/in.h>
 #include <string.h>
 
 #include "userspace/base/log.h"
+#include "userspace/netctl/address.h"
 #include "userspace/netctl/internal.h"
+
+#define GONE_HOSTED_PORTS_MAX                                                                                          \
+	256 /* of one pod on the host's network; who came to others learns by its sockets' end                         \
+	     */
 
 struct gone_key {
 	struct dp_backend backend;
 	uint8_t proto, zero;
 };
 _Static_assert(sizeof(struct gone_key) == 20, "no padding: a key of bytes");
+
+/* A pod on the host's network, as far as slices listed it. */
+struct net_hosted {
+	struct net_gone tcp;
+	bool seen; /* living, since */
+};
 
 static struct str gone_key(struct gone_key *k, const struct dp_addr *addr, uint16_t port, uint8_t proto)
 {
@@ -33,12 +44,10 @@ static void gone_count(struct netctl *nc, struct str key, intptr_t step)
 {
 	intptr_t n = (intptr_t)map_get(&nc->listed, key) + step;
 
-	if (n > 0) {
+	if (n > 0)
 		map_put(&nc->listed, key, (void *)n);
-	} else {
+	else
 		map_remove(&nc->listed, key);
-		map_put(&nc->vanished, key, nc);
-	}
 }
 
 static void gone_each(struct netctl *nc, const struct services_slice *slice, intptr_t step)
@@ -102,100 +111,115 @@ static void gone_once_each(struct net_gone *list)
 	list->n = n;
 }
 
-/* ---- one Service lists it no more, another does ---- */
+/* ---- pods on the host's network ---- */
 
-void gone_drop(struct netctl *nc, struct net_service *s, const struct services_slice *slice)
+static bool gone_list_has(const struct net_gone *list, const struct dp_backend *b)
 {
-	for (size_t i = 0; i < slice->n_endpoints; i++) {
-		const struct dp_addr *addr = &slice->endpoints[i].addr;
-
-		if (pod_addresses_has(&nc->addresses, addr))
-			continue;
-		for (size_t k = 0; k < slice->n_ports; k++)
-			if (slice->ports[k].proto == IPPROTO_TCP)
-				gone_add(&s->dropped, addr, slice->ports[k].port);
-	}
+	for (size_t i = 0; i < list->n; i++)
+		if (services_backend_cmp(&list->items[i], b) == 0)
+			return true;
+	return false;
 }
 
-void gone_keep_places(struct net_service *s, const struct services_result *want)
+static void hosted_free(struct net_hosted *h)
 {
-	if (want->n || !s->n_frontends)
+	if (!h)
 		return;
-	free(s->former);
-	s->former = mem_new_array(struct dp_service, s->n_frontends);
-	s->n_former = 0;
-	for (size_t i = 0; i < s->n_frontends; i++) {
-		const struct dp_service *f = &s->frontends[i];
+	free(h->tcp.items);
+	free(h);
+}
 
-		if (f->proto == IPPROTO_TCP)
-			s->former[s->n_former++] = (struct dp_service){
-				.kind = f->kind, .proto = f->proto, .port = f->port, .addr = f->addr
-			};
+static void hosted_note(struct netctl *nc, struct str uid, const struct dp_addr *addr,
+			const struct services_slice *meaning)
+{
+	struct net_hosted *h = map_get(&nc->hosted, uid);
+
+	if (!h) {
+		h = mem_new(struct net_hosted);
+		map_put(&nc->hosted, uid, h);
+	}
+	for (size_t k = 0; k < meaning->n_ports; k++) {
+		const struct dp_backend b = { *addr, meaning->ports[k].port };
+
+		if (meaning->ports[k].proto == IPPROTO_TCP && !gone_list_has(&h->tcp, &b) &&
+		    h->tcp.n < GONE_HOSTED_PORTS_MAX)
+			gone_add(&h->tcp, addr, b.port);
 	}
 }
 
-/* What all its slices list now. */
-static struct net_gone gone_listed_by(const struct net_service *s)
+void gone_note_hosted(struct netctl *nc, const struct json *slice, const struct services_slice *meaning)
 {
-	struct net_gone all = { 0 };
+	json_foreach(e, json_get(slice, "endpoints")) {
+		const struct json *target = json_get(e, "targetRef");
+		struct str uid = json_get_str(target, "uid");
+		struct dp_addr addr;
 
-	for (size_t i = 0; i < s->n_slices; i++) {
-		const struct services_slice *slice = s->slices[i].meaning;
-
-		for (size_t e = 0; slice && e < slice->n_endpoints; e++)
-			for (size_t k = 0; k < slice->n_ports; k++)
-				if (slice->ports[k].proto == IPPROTO_TCP)
-					gone_add(&all, &slice->endpoints[e].addr, slice->ports[k].port);
+		if (uid.n && str_is(json_get_str(target, "kind"), "Pod") &&
+		    address_parse(json_str(json_first(json_get(e, "addresses"))), &addr) == 0 &&
+		    !pod_addresses_in_range(&nc->addresses, &addr))
+			hosted_note(nc, uid, &addr, meaning);
 	}
-	gone_once_each(&all);
+}
+
+/* Slices may name pods that nobody has, or that are young: only one that lived can be gone. */
+static bool hosted_lives(const struct netctl *nc, struct str uid)
+{
+	const struct net_pod *pod = model_pod(&nc->model, uid);
+
+	return pod && pod->host_network && !pod->ended;
+}
+
+/* What a successor has at the same place goes on: the sockets of the one before ended with its processes. */
+static bool hosted_has_living(const struct netctl *nc, const struct dp_backend *b)
+{
+	map_foreach(e, &nc->hosted) {
+		const struct net_hosted *h = e->value;
+
+		if (h->seen && gone_list_has(&h->tcp, b))
+			return true;
+	}
+	return false;
+}
+
+static bool hosted_all_live(struct netctl *nc)
+{
+	bool all = true;
+
+	map_foreach(e, &nc->hosted) {
+		struct net_hosted *h = e->value;
+		bool lives = hosted_lives(nc, str_make(e->key, e->key_len));
+
+		h->seen |= lives;
+		all &= lives;
+	}
 	return all;
 }
 
-/* A place that is another's now: its clients are that one's. */
-static bool gone_is_others(const struct netctl *nc, const struct net_service *s, const struct dp_service *place)
+static void hosted_check(struct netctl *nc)
 {
-	const struct net_place *p = place_find(nc, place);
+	struct net_gone over = { 0 };
+	struct map living = MAP_INIT;
 
-	return p && p->owner && p->owner != s;
-}
-
-static void gone_part_places(struct netctl *nc, const struct net_service *s, const struct net_gone *lost,
-			     const struct dp_service *places, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		_cleanup_err_ struct err err = ERR_INIT;
-
-		if (places[i].proto == IPPROTO_TCP && !gone_is_others(nc, s, &places[i]) &&
-		    dataplane_frontend_left(nc->dp, &places[i], lost->items, lost->n, &err) < 0)
-			log_warn("clients of a frontend's former backends not told error=\"%s\"", err_message(&err));
-	}
-}
-
-/* What nobody lists any more is left to the end of the sync: then it is told by whatever frontend it came. */
-void gone_part(struct netctl *nc, struct net_service *s)
-{
-	struct net_gone listed, lost = { 0 };
-	struct gone_key key;
-
-	if (!s->dropped.n)
+	if (hosted_all_live(nc))
 		return;
-	gone_once_each(&s->dropped);
-	listed = gone_listed_by(s);
-	for (size_t i = 0; i < s->dropped.n; i++) {
-		const struct dp_backend *b = &s->dropped.items[i];
+	map_foreach(e, &nc->hosted) {
+		struct str uid = str_make(e->key, e->key_len);
+		struct net_hosted *h = e->value;
 
-		if (listed.n && bsearch(b, listed.items, listed.n, sizeof(*b), services_backend_cmp))
+		if (hosted_lives(nc, uid)) {
+			map_put(&living, uid, h);
 			continue;
-		if (map_has(&nc->listed, gone_key(&key, &b->addr, b->port, IPPROTO_TCP)) &&
-		    !pod_addresses_has(&nc->addresses, &b->addr))
-			gone_add(&lost, &b->addr, b->port);
+		}
+		for (size_t i = 0; h->seen && i < h->tcp.n; i++)
+			gone_add(&over, &h->tcp.items[i].addr, h->tcp.items[i].port);
+		hosted_free(h);
 	}
-	gone_part_places(nc, s, &lost, s->frontends, s->n_frontends);
-	gone_part_places(nc, s, &lost, s->former, s->n_former);
-	free(listed.items);
-	free(lost.items);
-	free(s->dropped.items);
-	s->dropped = (struct net_gone){ 0 };
+	map_finish(&nc->hosted);
+	nc->hosted = living;
+	for (size_t i = 0; i < over.n; i++)
+		if (!hosted_has_living(nc, &over.items[i]))
+			gone_add(&nc->left_tcp, &over.items[i].addr, over.items[i].port);
+	free(over.items);
 }
 
 typedef int gone_fn(struct dataplane *dp, const struct dp_backend *backends, size_t n, uint8_t proto, struct err *err);
@@ -293,16 +317,7 @@ void gone_settle(struct netctl *nc)
 
 void gone_flush(struct netctl *nc)
 {
-	map_foreach(e, &nc->vanished) {
-		struct gone_key k;
-
-		memcpy(&k, e->key, sizeof(k));
-		if (k.proto == IPPROTO_TCP && !map_has(&nc->listed, str_make(e->key, e->key_len)) &&
-		    !pod_addresses_has(&nc->addresses, &k.backend.addr))
-			gone_add(&nc->left_tcp, &k.backend.addr, k.backend.port);
-	}
-	map_finish(&nc->vanished);
-	nc->vanished = MAP_INIT;
+	hosted_check(nc);
 	gone_check(nc);
 	gone_tell(nc, &nc->gone_udp, IPPROTO_UDP, dataplane_backends_gone);
 	gone_tell(nc, &nc->gone_tcp, IPPROTO_TCP, dataplane_backends_gone);
@@ -313,7 +328,9 @@ void gone_free(struct netctl *nc)
 {
 	map_finish(&nc->listed);
 	map_finish(&nc->served);
-	map_finish(&nc->vanished);
+	map_foreach(e, &nc->hosted)
+		hosted_free(e->value);
+	map_finish(&nc->hosted);
 	free(nc->gone_tcp.items);
 	free(nc->gone_udp.items);
 	free(nc->left_tcp.items);

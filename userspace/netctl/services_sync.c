@@ -130,8 +130,6 @@ static struct net_slice slice_take(struct netctl *nc, const struct object *slice
 			continue;
 		taken = s->slices[i];
 		s->slices[i] = s->slices[--s->n_slices];
-		if (taken.meaning)
-			gone_drop(nc, s, taken.meaning);
 		service_mark(nc, s);
 		break;
 	}
@@ -150,8 +148,15 @@ static struct services_slice *slice_read(struct netctl *nc, const struct object 
 {
 	const struct services_place place = { str_of(nc->node_name), str_of(nc->zone) };
 	_cleanup_arena_ struct arena arena = ARENA_INIT;
+	struct services_slice *meaning;
+	const struct json *tree;
 
-	return slice_is_headless(slice) ? NULL : services_slice_parse(registry_parse(&arena, slice), &place);
+	if (slice_is_headless(slice))
+		return NULL;
+	tree = registry_parse(&arena, slice);
+	meaning = services_slice_parse(tree, &place);
+	gone_note_hosted(nc, tree, meaning);
+	return meaning;
 }
 
 void netctl_slice_changed(struct netctl *nc, const struct object *slice, const struct object *prev, bool removed)
@@ -241,8 +246,6 @@ void service_free(struct netctl *nc, struct net_service *s)
 	free(s->conflicts);
 	free(s->claims);
 	free(s->rivals);
-	free(s->former);
-	free(s->dropped.items);
 	free(s->frontends);
 	free(s->ns);
 	free(s->name);
@@ -323,9 +326,7 @@ static void service_sync(struct netctl *nc, struct net_service *s)
 
 	service_want(nc, s, &arena, &want);
 	service_tell_limits(nc, s, want.truncated);
-	gone_keep_places(s, &want);
 	service_install(nc, s, &want);
-	gone_part(nc, s);
 	listeners_write_status(nc, s);
 	if (health_check_set(nc, s, want.health_port, want.local_ready, &err) < 0) {
 		nc->stats.errors++;
