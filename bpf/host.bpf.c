@@ -179,16 +179,34 @@ static __always_inline bool host_has_socket(struct __sk_buff *skb, __u8 proto, c
 	return true;
 }
 
+/* Of a frontend whose address is not the node's: the stack would send on what comes there. Who may not come at all is
+ * told nothing. */
+static __always_inline bool host_is_foreign(const struct packet *p)
+{
+	struct k3c_service_key key = {
+		.addr = p->dst, .port = p->flow.dport, .proto = p->flow.proto, .scope = K3C_SCOPE_ADDR
+	};
+	struct k3c_service *s = bpf_map_lookup_elem(&k3c_service, &key);
+
+	return s && (!s->sources || lb_in_sources(s->sources, &p->src)) && !node_has(&p->dst);
+}
+
 /* A connection's packet that belongs to no translation is the host's own or nobody's, unless the other build's
- * programs know better: the stack would reset it. */
+ * programs know better. The stack resets it: in a foreign frontend's name, whose backend may be gone, as well. */
 static __always_inline int host_in_unknown(struct __sk_buff *skb, const struct packet *p)
 {
 	struct k3c_service_key key = {
 		.addr = p->dst, .port = p->flow.dport, .proto = p->flow.proto, .scope = K3C_SCOPE_ADDR
 	};
+	struct k3c_nat_key flow = {};
 
-	if (!host_is_moving())
-		return TC_ACT_OK;
+	if (!host_is_moving()) {
+		if (p->flow.proto != IPPROTO_TCP || (p->flags & PACKET_RST) || !host_has_flag(K3C_META_EXTERNAL) ||
+		    !host_is_foreign(p))
+			return TC_ACT_OK;
+		nat_key(&p->flow, K3C_NAT_IN, &flow);
+		return host_refuse(skb, p, &flow);
+	}
 	if (host_may_masquerade_with(bpf_ntohs(p->flow.dport)) && node_has(&p->dst) &&
 	    !host_has_socket(skb, p->flow.proto, &p->src, p->flow.sport, &p->dst, p->flow.dport))
 		return TC_ACT_SHOT;

@@ -207,6 +207,36 @@ static void test_refused(void **state)
 	ok(dataplane_service_delete(world.dp, &udp, err));
 }
 
+/* A connection that nobody knows any more ends in the name of the address: its client is told, and waits no longer. */
+static void test_forgotten(void **state)
+{
+	struct dp_backend b = { ip(o->pod), 8080 };
+	struct dp_service tcp = frontend(DP_EXTERNAL, o->foreign, IPPROTO_TCP, &b);
+	int server = server_in(pod.ns, SOCK_STREAM, o->pod, 8080), fd, conn;
+	char c;
+
+	ok(dataplane_service_set(world.dp, &tcp, err));
+	fd = client_to(SOCK_STREAM, o->foreign, OUTSIDERS_FRONTEND);
+	conn = accept_any(server, NULL);
+	pass_bytes(fd, conn, "ask");
+	pass_bytes(conn, fd, "answer");
+	nat_clear();
+	assert_int_equal(send(fd, "x", 1, 0), 1);
+	assert_int_equal(recv(fd, &c, 1, 0), -1);
+	assert_int_equal(errno, ECONNRESET);
+	close(fd);
+	/* the next one is served */
+	fd = client_to(SOCK_STREAM, o->foreign, OUTSIDERS_FRONTEND);
+	close(conn);
+	conn = accept_any(server, NULL);
+	pass_bytes(fd, conn, "ask");
+	pass_bytes(conn, fd, "answer");
+	close(fd);
+	close(conn);
+	close(server);
+	ok(dataplane_service_delete(world.dp, &tcp, err));
+}
+
 static void test_refused_sctp(void **state)
 {
 	struct dp_service s = frontend(DP_EXTERNAL, o->foreign, IPPROTO_SCTP, NULL);
@@ -252,6 +282,7 @@ static int tests(void)
 		cmocka_unit_test_setup_teardown(test_straight_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_straight_udp, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_forgotten, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused_sctp, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_silent, setup, teardown),
 	};
