@@ -123,7 +123,7 @@ static __always_inline enum xdp_step xdp_step(const struct packet *p, const stru
 	case LB_FOUND:
 		break;
 	}
-	if (!xdp_is_pod(p, &backend.addr))
+	if (!xdp_is_pod(p, &backend.addr) || node_has(&p->src))
 		return XDP_STEP_PASS;
 	to->addr = backend.addr;
 	to->port = backend.port;

@@ -37,7 +37,9 @@ struct k3c_conn {
 	__u32 judged;
 	__u8 initiator; /* 0: a, 1: b */
 	__u8 flags;
-	__u16 pad;
+	/* Of which pods, by their links: whoever gets an address after them has begun nothing. 0: written by a build
+	 * that does not say so. */
+	__u16 links;
 };
 _Static_assert(sizeof(struct k3c_conn) == 16, "k3c_conn");
 
@@ -57,6 +59,9 @@ struct k3c_frag {
 	__u8 pad[3];
 };
 _Static_assert(sizeof(struct k3c_frag) == 8, "k3c_frag");
+
+/* Of the sum of both ends' links: a later one has a higher number. */
+#define K3C_CONN_LINKS(sum) ((__u16)((sum) | 0x8000u))
 
 #define K3C_CONN_UDP_TIMEOUT_S 180
 #define K3C_CONN_OTHER_TIMEOUT_S 60

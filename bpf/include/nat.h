@@ -46,7 +46,7 @@ struct k3c_nat {
 	/* The port of the other end, where it changes as well: of IN the source's, of OUT the destination's. 0: kept.
 	 * Two flows of a client from one port to different frontends would be one and the same to their backend. */
 	__be16 peer_port;
-	__u16 pad;
+	__u16 links; /* of what leaves masqueraded: K3C_CONN_LINKS of the link it came by; else 0 */
 	__u64 last_ns;
 };
 _Static_assert(sizeof(struct k3c_nat) == 32, "k3c_nat");

@@ -59,14 +59,6 @@ static __always_inline struct k3c_conn *conn_find(const struct k3c_conn_key *key
 	return conn_find_datagram(key, policed);
 }
 
-/* For those who do not know of policies. */
-static __always_inline struct k3c_conn *conn_find_any(const struct k3c_conn_key *key)
-{
-	struct k3c_conn *c = conn_find(key, true);
-
-	return c || packet_is_stateful(key->proto) ? c : conn_find(key, false);
-}
-
 /* Global: verified once. */
 __attribute__((noinline)) int conn_put(const struct k3c_conn_key *key, const struct k3c_conn *c, int policed)
 {
@@ -96,27 +88,51 @@ static __always_inline bool conn_expired(const struct k3c_conn *c, __u8 proto, _
 	return age > K3C_CONN_OTHER_TIMEOUT_S * CONN_NS_PER_S;
 }
 
-/* A policy came or went meanwhile: what is not where its flow belongs is there from now on. Who began it is as true as
- * before. Says whether there was anything. Global: verified once. */
-__attribute__((noinline)) int conn_move(const struct k3c_conn_key *key, int policed, __u64 now)
+/* For those who do not know of policies. A datagram's that expired says nothing, and its flow may stand in the other
+ * table. */
+static __always_inline struct k3c_conn *conn_find_any(const struct k3c_conn_key *key)
+{
+	struct k3c_conn *c = conn_find(key, true);
+	__u64 now;
+
+	if (packet_is_stateful(key->proto))
+		return c;
+	now = bpf_ktime_get_coarse_ns();
+	if (!c || conn_expired(c, key->proto, now))
+		c = conn_find(key, false);
+	return c && !conn_expired(c, key->proto, now) ? c : NULL;
+}
+
+/* `links`: K3C_CONN_LINKS; 0: whosever it is. */
+static __always_inline bool conn_is_of(const struct k3c_conn *c, __u16 links)
+{
+	return !links || !c->links || c->links == links;
+}
+
+/* A policy came or went meanwhile: what is not where its flow belongs is there from now on, in place of what may stand
+ * there and says nothing any more. Who began it is as true as before. What says nothing here goes as well. Says whether
+ * there was anything. Global: verified once. */
+__attribute__((noinline)) int conn_move(const struct k3c_conn_key *key, int policed, int links, __u64 now)
 {
 	struct k3c_conn_key at;
 	struct k3c_conn *c, copy;
+	bool says;
 
 	if (!key || packet_is_stateful(key->proto))
 		return false;
 	at = *key; /* on the stack, where old verifiers want a key to be */
 	c = conn_find_datagram(&at, !policed);
-	if (!c || conn_expired(c, at.proto, now))
+	if (!c)
 		return false;
 	copy = *c;
-	if (conn_put(&at, &copy, policed) < 0)
+	says = !conn_expired(&copy, at.proto, now) && conn_is_of(&copy, links);
+	if (says && conn_put(&at, &copy, policed) < 0)
 		return false;
 	if (policed)
 		bpf_map_delete_elem(&k3c_datagram, &at);
 	else
 		bpf_map_delete_elem(&k3c_policed, &at);
-	return true;
+	return says;
 }
 
 /* After its beginning every TCP segment acknowledges or resets; what does neither is a stranger's, who tells by a

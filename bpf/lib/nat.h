@@ -103,6 +103,7 @@ static __always_inline void nat_back_of(const struct k3c_nat_key *key, const str
 	ret->port = in ? key->dport : key->sport;
 	ret->peer_port = n->peer_port ? in ? key->sport : key->dport : 0;
 	ret->flags = n->flags;
+	ret->links = n->links;
 	ret->last_ns = n->last_ns;
 }
 

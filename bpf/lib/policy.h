@@ -338,7 +338,7 @@ __attribute__((noinline)) int policy_was_asked(struct __sk_buff *skb, const stru
 
 /* The same of what a translation remembers: of a pod's own that goes out masqueraded, that it asked; of a pod's that
  * leaves as a service's, that the other end did. Global: verified once. */
-__attribute__((noinline)) int policy_was_translated(const struct packet *p, int from_pod, __u64 now)
+__attribute__((noinline)) int policy_was_translated(const struct packet *p, int from_pod, __u32 links, __u64 now)
 {
 	struct k3c_nat_key key = {};
 	struct k3c_nat *n;
@@ -354,7 +354,7 @@ __attribute__((noinline)) int policy_was_translated(const struct packet *p, int 
 		key.dport = p->flow.sport;
 	}
 	n = nat_find(&key);
-	if (!n || nat_expired(n, key.proto, now))
+	if (!n || nat_expired(n, key.proto, now) || (n->links && n->links != links))
 		return false;
 	asked = n->flags & (K3C_NAT_SERVICE | K3C_NAT_MASQUERADE);
 	return asked == (from_pod ? K3C_NAT_SERVICE : K3C_NAT_MASQUERADE);
@@ -374,16 +374,30 @@ enum policy_how {
 };
 #define POLICY_DID(did, reason) ((__u32)(did) << 8 | (reason))
 
+/* A packet that the tables are asked of. */
+struct policy_case {
+	struct policy_ends ends;
+	struct k3c_conn_key key;
+	__u64 now;
+	__u32 generation;
+	__u32 how;     /* enum policy_how */
+	__u32 src_end; /* see conn_key() */
+	__u32 links;   /* see conn_is_of() */
+};
+
 /* Allowed. `flags`: enum k3c_conn_flags. `ended`: an earlier connection's entry of this key, or NULL: it is taken over
  * where it stands, which spares the table a second search, a place to clear and one to give back. What another
  * processor sees halfway (who began, but not yet how it was judged) does for a packet that comes meanwhile. Returns
  * POLICY_DID. */
-static __always_inline __u32 policy_begin(const struct packet *p, const struct k3c_conn_key *key,
-					  struct k3c_conn *ended, __u8 initiator, __u8 flags, __u32 how,
-					  __u32 generation, __u64 now)
+static __always_inline __u32 policy_begin(const struct packet *p, const struct policy_case *pc, struct k3c_conn *ended,
+					  __u8 initiator, __u8 flags)
 {
 	struct k3c_conn c = {
-		.last_ns = now, .judged = K3C_CONN_JUDGED(generation, 0), .initiator = initiator, .flags = flags
+		.last_ns = pc->now,
+		.judged = K3C_CONN_JUDGED(pc->generation, 0),
+		.initiator = initiator,
+		.flags = flags,
+		.links = pc->links,
 	};
 
 	if (p->icmp_error)
@@ -393,27 +407,17 @@ static __always_inline __u32 policy_begin(const struct packet *p, const struct k
 	/* Only where a policy stands must the answers find an entry. */
 	if (ended)
 		*ended = c;
-	else if (conn_put(key, &c, how & POLICY_ISOLATED) < 0 && (how & POLICY_ISOLATED))
+	else if (conn_put(&pc->key, &c, pc->how & POLICY_ISOLATED) < 0 && (pc->how & POLICY_ISOLATED))
 		return K3C_DROP_CONN_FULL;
 	return POLICY_DID(POLICY_NEW, K3C_DROP_NONE);
 }
 
-/* A packet that the tables are asked of. */
-struct policy_case {
-	struct policy_ends ends;
-	struct k3c_conn_key key;
-	__u64 now;
-	__u32 generation;
-	__u32 how;     /* enum policy_how */
-	__u32 src_end; /* see conn_key() */
-	__u32 pad;
-};
-
-/* What is known is of an earlier connection: it fell silent, or another begins over its ports, also from the other
- * side. */
-static __always_inline bool policy_is_over(const struct k3c_conn *c, const struct packet *p, __u8 src_end, __u64 now)
+/* What is known is of an earlier connection: it fell silent, or was another pod's, or another begins over its ports,
+ * also from the other side. */
+static __always_inline bool policy_is_over(const struct k3c_conn *c, const struct packet *p, __u8 src_end, __u16 links,
+					   __u64 now)
 {
-	return conn_expired(c, p->flow.proto, now) ||
+	return conn_expired(c, p->flow.proto, now) || !conn_is_of(c, links) ||
 	       (packet_is_syn(p) && (c->initiator != src_end || (c->flags & K3C_CONN_CLOSING)));
 }
 
@@ -432,7 +436,7 @@ __attribute__((noinline)) __u32 policy_decide(struct __sk_buff *skb, const struc
 	how = pc->how;
 	generation = pc->generation;
 	src_end = pc->src_end;
-	if (c && policy_is_over(c, p, src_end, pc->now)) {
+	if (c && policy_is_over(c, p, src_end, pc->links, pc->now)) {
 		ended = c;
 		c = NULL;
 	}
@@ -445,8 +449,7 @@ __attribute__((noinline)) __u32 policy_decide(struct __sk_buff *skb, const struc
 		if ((how & POLICY_ISOLATED) && is_answer && !policy_is_awaited(skb, p, &pc->ends))
 			is_answer = false;
 		if (is_answer ? policy_is_for_node(p) : !!(how & POLICY_FROM_HOST))
-			return policy_begin(p, &pc->key, ended, src_end ^ is_answer, K3C_CONN_HOST, how, generation,
-					    pc->now);
+			return policy_begin(p, pc, ended, src_end ^ is_answer, K3C_CONN_HOST);
 	}
 	if (how & POLICY_ISOLATED)
 		reason = policy_ask(p, &pc->ends, is_answer);
@@ -459,8 +462,7 @@ __attribute__((noinline)) __u32 policy_decide(struct __sk_buff *skb, const struc
 		return POLICY_DID(POLICY_JUDGED | POLICY_ANSWER, policy_ask(p, &pc->ends, true));
 	if (reason)
 		return POLICY_DID(POLICY_JUDGED | POLICY_BEGUN | (is_answer ? POLICY_ANSWER : 0), reason);
-	return POLICY_DID(POLICY_JUDGED, 0) |
-	       policy_begin(p, &pc->key, ended, src_end ^ is_answer, 0, how, generation, pc->now);
+	return POLICY_DID(POLICY_JUDGED, 0) | policy_begin(p, pc, ended, src_end ^ is_answer, 0);
 }
 
 /* By its ports a datagram may well be an answer, and they tell so of the whole flow: then that is looked into before
@@ -482,15 +484,15 @@ __attribute__((noinline)) __u32 policy_decide_asked(struct __sk_buff *skb, const
 
 	if (!p || !pc)
 		return K3C_DROP_MALFORMED;
-	if (!policy_was_translated(p, pc->ends.src_pod != 0, pc->now) && !policy_was_asked(skb, p, &pc->ends))
-		return POLICY_DID(POLICY_JUDGED | POLICY_BEGUN, reason);
+	/* Nothing of the node's own is translated on a link. */
 	of_node = policy_is_for_node(p);
+	if ((of_node || !policy_was_translated(p, pc->ends.src_pod != 0, pc->links, pc->now)) &&
+	    !policy_was_asked(skb, p, &pc->ends))
+		return POLICY_DID(POLICY_JUDGED | POLICY_BEGUN, reason);
 	turned = of_node ? K3C_DROP_NONE : policy_ask(p, &pc->ends, true);
 	if (turned)
 		return reason ? POLICY_DID(POLICY_JUDGED, reason) : POLICY_DID(POLICY_JUDGED | POLICY_ANSWER, turned);
-	return POLICY_DID(POLICY_JUDGED, 0) | policy_begin(p, &pc->key, NULL, pc->src_end ^ 1,
-							   of_node ? K3C_CONN_HOST : 0, POLICY_ISOLATED, pc->generation,
-							   pc->now);
+	return POLICY_DID(POLICY_JUDGED, 0) | policy_begin(p, pc, NULL, pc->src_end ^ 1, of_node ? K3C_CONN_HOST : 0);
 }
 
 /* What the tables have is asked anew (of what is not known, only the other table of datagrams, where it stands when a
@@ -506,7 +508,7 @@ __attribute__((noinline)) __u32 policy_look(struct __sk_buff *skb, const struct 
 	if (!p || !pc)
 		return K3C_DROP_MALFORMED;
 	key = pc->key; /* on the stack, where old verifiers want it to be */
-	if ((pc->how & POLICY_KNOWN) || conn_move(&key, pc->how & POLICY_ISOLATED, pc->now))
+	if ((pc->how & POLICY_KNOWN) || conn_move(&key, pc->how & POLICY_ISOLATED, pc->links, pc->now))
 		c = conn_find(&key, pc->how & POLICY_ISOLATED);
 	if (c && !(pc->how & POLICY_KNOWN)) {
 		if (!p->icmp_error)
@@ -535,18 +537,22 @@ static __always_inline __u32 policy_by_table(struct __sk_buff *skb, const struct
 	__u32 did;
 
 	pc.src_end = conn_key(&p->flow, &pc.key);
+	if (!p->icmp_error) /* whose sender may be anybody */
+		pc.links = K3C_CONN_LINKS(src->ifindex + dst->ifindex);
 	pc.now = bpf_ktime_get_coarse_ns(); /* seconds count: the clock's last tick will do */
 	c = conn_find(&pc.key, how & POLICY_ISOLATED);
 	if (c) {
-		int known = policy_is_over(c, p, pc.src_end, pc.now) ? POLICY_UNDECIDED
-								     : policy_known(c, p, generation, pc.now);
+		bool over = policy_is_over(c, p, pc.src_end, pc.links, pc.now);
+		int known = over ? POLICY_UNDECIDED : policy_known(c, p, generation, pc.now);
 
 		if (known != POLICY_UNDECIDED) {
 			if (known && c->initiator != pc.src_end)
 				*ret_did |= POLICY_ANSWER;
 			return known;
 		}
-		pc.how |= POLICY_KNOWN;
+		/* A datagram's flow may go on in the other table. */
+		if (!over || packet_is_stateful(p->flow.proto))
+			pc.how |= POLICY_KNOWN;
 	}
 	policy_ends(src, dst, &pc.ends);
 	did = policy_look(skb, p, &pc);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Datagrams of pods that policies isolate, where more flows are under way than the tables hold: an answer gets in when
  * the pod asked, and nothing else does. */
+#include "bpf/include/conn.h"
+#include "tests/dataplane/nat.h"
 #include "tests/dataplane/rounds.h"
 #include "tests/dataplane/world.h"
 
@@ -521,6 +523,97 @@ static void test_denial_comes_late(void **state)
 	no_policy(f->a);
 }
 
+/* All that is remembered expires, in whichever table it stands. */
+static void age_datagrams(void)
+{
+	static const enum dp_map tables[] = { DP_MAP_DATAGRAM, DP_MAP_POLICED };
+	struct k3c_conn_key key, next;
+	struct k3c_conn conn;
+
+	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
+		int fd = world.dp->maps[tables[i]];
+
+		for (bool first = true; bpf_map_get_next_key(fd, first ? NULL : &key, &next) == 0; first = false) {
+			key = next;
+			if (bpf_map_lookup_elem(fd, &key, &conn) < 0)
+				continue;
+			conn.last_ns -= (K3C_CONN_UDP_TIMEOUT_S + 1) * 1000000000ULL;
+			assert_int_equal(bpf_map_update_elem(fd, &key, &conn, BPF_EXIST), 0);
+		}
+	}
+}
+
+/* What a policy looked at once, and is long over, says nothing of what goes on under the next one. */
+static void test_policy_comes_back(void **state)
+{
+	const struct family *f = *state;
+	union any_addr to = any_of(f->b, SERVER_PORT);
+	struct ask q;
+
+	isolate(f->a, true, false, NULL, 0);
+	ask_begin(&q, a.ns, CLIENT_PORT, UNCONNECTED, f->b, NULL, SERVER_PORT, b.ns);
+	age_datagrams();
+	no_policy(f->a);
+	ask_question(&q, &to, false);
+	isolate(f->a, true, false, NULL, 0);
+	ask_hears(&q);
+	age_datagrams();
+	no_policy(f->a);
+	ask_question(&q, &to, false);
+	isolate(f->a, false, true, NULL, 0);
+	is_refused(q.server, &q.from, q.asker, "policy-egress");
+	is_refused(q.asker, &to, q.server, "policy-egress");
+	ask_end(&q);
+	no_policy(f->a);
+}
+
+/* Neither does it say who began, where the pod's address is hidden from whom it asks only. */
+static void test_straight_after_masquerade(void **state)
+{
+	const struct family *f = *state;
+	union any_addr from, own = any_of(f->a, CLIENT_PORT);
+	socklen_t len = sizeof(from);
+	struct ask q;
+	char text[16];
+
+	isolate(f->a, true, false, NULL, 0);
+	ask_begin(&q, a.ns, CLIENT_PORT, UNCONNECTED, f->outside, NULL, SERVER_PORT, world.outside);
+	age_datagrams();
+	nat_clear();
+	no_policy(f->a);
+	assert_int_equal(sendto(q.server, "question", 8, 0, &own.sa, any_len(&own)), 8);
+	assert_int_equal(recvfrom(q.asker, text, sizeof(text), 0, &from.sa, &len), 8);
+	assert_int_equal(sendto(q.asker, "answer", 6, 0, &from.sa, len), 6);
+	len = sizeof(from);
+	assert_int_equal(recvfrom(q.server, text, sizeof(text), 0, &from.sa, &len), 6);
+	assert_true(any_is(&from, f->a, CLIENT_PORT));
+	ask_end(&q);
+}
+
+/* Whoever gets a pod's addresses after it has asked nobody. */
+static void test_addresses_again(void **state)
+{
+	const struct family *f = *state;
+	struct ask pod, outside;
+	int hears, hears_outside;
+
+	isolate(f->a, true, false, NULL, 0);
+	ask_begin(&pod, a.ns, CLIENT_PORT, UNCONNECTED, f->b, NULL, SERVER_PORT, b.ns);
+	ask_begin(&outside, a.ns, CLIENT_PORT + 1, UNCONNECTED, f->outside, NULL, SERVER_PORT, world.outside);
+	pod_drop(&a);
+	pod_make_dual(&a, "pod-again", families[DP_V4].a, families[DP_V6].a, 400);
+	isolate(f->a, true, false, NULL, 0);
+	hears = server_in(a.ns, SOCK_DGRAM, f->a, CLIENT_PORT);
+	hears_outside = server_in(a.ns, SOCK_DGRAM, f->a, CLIENT_PORT + 1);
+	is_refused(pod.server, &pod.from, hears, "policy-ingress");
+	is_refused(outside.server, &outside.from, hears_outside, "policy-ingress");
+	close(hears);
+	close(hears_outside);
+	ask_end(&pod);
+	ask_end(&outside);
+	no_policy(f->a);
+}
+
 #define BOTH(test_)                                                                                                    \
 	{ #test_ " IPv4", test_, setup, teardown, &families[DP_V4] },                                                  \
 	{                                                                                                              \
@@ -536,6 +629,8 @@ static int tests(void)
 		BOTH(test_connected_servers), BOTH(test_connected_elsewhere),
 		BOTH(test_node_asks),         BOTH(test_policy_comes),
 		BOTH(test_policy_comes_late), BOTH(test_denial_comes_late),
+		BOTH(test_policy_comes_back), BOTH(test_straight_after_masquerade),
+		BOTH(test_addresses_again),
 	};
 	struct dataplane_options o;
 	int r;
