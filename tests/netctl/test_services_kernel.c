@@ -69,7 +69,7 @@ static void test_host_ports(void **state)
 
 static void set_slice(const char *name, const char *endpoints)
 {
-	char text[512];
+	char text[640];
 
 	snprintf(text, sizeof(text), "{\"endpoints\":[%s]}", endpoints);
 	patch(KIND_ENDPOINTSLICE, name, text);
