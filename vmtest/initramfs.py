@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packs an initramfs: busybox, the test programs and the node of the build with their shared libraries, and the
 kernel's modules in the order of their dependencies."""
+import concurrent.futures
 import json
 import lzma
 import os
@@ -58,13 +59,12 @@ def libraries_of(programs):
     dlopen). Paths as the loader looks them up."""
     known = subprocess.run(["/sbin/ldconfig", "-p"], text=True, capture_output=True, check=True).stdout
     cache = dict(re.findall(r"^\s+(\S+) \(libc6,x86-64.*=> (\S+)$", known, re.M))
-    found = set()
+    named = set(LIBRARIES)
     for program in programs:
-        found.update(ldd(program))
-        for name in {n.decode() for n in NAME.findall(pathlib.Path(program).read_bytes())} | set(LIBRARIES):
-            if name in cache:
-                found.update([cache[name], *ldd(cache[name])])
-    return sorted(found)
+        named |= {n.decode() for n in NAME.findall(pathlib.Path(program).read_bytes())}
+    opened = [cache[name] for name in sorted(named) if name in cache]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return sorted(set(opened).union(*pool.map(ldd, [*programs, *opened])))
 
 
 def put(root, source, target, strip=False):
@@ -242,14 +242,14 @@ def pack(target, build, tests, kubectl, demo, e2e, token):
         (root / "token").write_text(token + "\n")
         put_etc(root)
         programs = list(tests)
-        for test in tests:
-            put(root, test, f"/tests/{test.name}", strip=True)
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            list(pool.map(lambda test: put(root, test, f"/tests/{test.name}", strip=True), tests))
         shutil.copytree(TOP / "tests/dataplane/packets", root / "tests/packets")
         if kubectl:
             programs += put_node(root, build, kubectl, demo)
             programs += put_e2e(root, e2e) if e2e else []
-        for library in libraries_of(programs):
-            put(root, library, library, strip=True)
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            list(pool.map(lambda library: put(root, library, library, strip=True), libraries_of(programs)))
         archive(root, target)
     finally:
         shutil.rmtree(root, ignore_errors=True)

@@ -11,7 +11,7 @@
 
 #define TINY WORLD_SMALL_CONNECTIONS
 #define CROWD_MAX 20000 /* other flows, until nothing is known any more */
-#define CROWD_LOOK 16   /* of them between two looks */
+#define CROWD_LOOK 64   /* of them between two looks */
 #define CROWD_PORT 9
 
 struct family {

@@ -2,6 +2,7 @@
 /* For both families. Who may use a frontend, and which backends they get: outsiders by their own choice
  * (externalTrafficPolicy), source ranges, host ports, namespaces that are nobody's, session affinity, and ports that
  * nobody may bind. */
+#include "tests/dataplane/rounds.h"
 #include "tests/dataplane/world.h"
 
 #include <bpf/bpf.h>
@@ -213,7 +214,7 @@ static void test_sources_under_load(void **state)
 
 	ok(dataplane_service_set(world.dp, &s, err));
 	pthread_create(&thread, NULL, flip_sources, &flipper);
-	for (int i = 0; i < 500; i++)
+	for (int i = rounds_wanted("K3C_LOAD_CONNECTS", 500); i > 0; i--)
 		assert_true(reach(client_pod.ns, f->node, 443) >= 0);
 	flipper.stop = true;
 	pthread_join(thread, NULL);
@@ -374,16 +375,19 @@ static void test_affinity_many_clients(void **state)
 {
 	struct dp_backend b[] = { backend(0), backend(1) };
 	struct dp_service s = frontend(DP_CLUSTER_IP, f->service, 80, b, 2);
-	struct k3c_affinity_key key = { .service = 7 };
-	struct k3c_affinity value = { .last_ns = 1 };
+	static struct k3c_affinity_key keys[10000];
+	static struct k3c_affinity values[ARRAY_SIZE(keys)];
+	uint32_t n = ARRAY_SIZE(keys);
 	int first;
 
 	s.affinity_s = 100;
 	ok(dataplane_service_set(world.dp, &s, err));
-	for (uint32_t i = 0; i < 10000; i++) {
-		key.client.w[3] = i;
-		assert_int_equal(bpf_map_update_elem(world.dp->maps[DP_MAP_AFFINITY], &key, &value, BPF_ANY), 0);
+	for (uint32_t i = 0; i < n; i++) {
+		keys[i] = (struct k3c_affinity_key){ .service = 7, .client.w[3] = i };
+		values[i] = (struct k3c_affinity){ .last_ns = 1 };
 	}
+	assert_int_equal(bpf_map_update_batch(world.dp->maps[DP_MAP_AFFINITY], keys, values, &n, NULL), 0);
+	assert_int_equal(n, ARRAY_SIZE(keys));
 	first = reach(client_pod.ns, f->service, 80);
 	for (int i = 0; i < 20; i++)
 		assert_int_equal(reach(client_pod.ns, f->service, 80), first);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* For both families: services at the socket: from the host and from pods, TCP and UDP, ClusterIP and node ports; what
  * the caller sees is the service. */
+#include "tests/dataplane/rounds.h"
 #include "tests/dataplane/world.h"
 
 #include <bpf/bpf.h>
@@ -152,7 +153,7 @@ static void test_update_under_load(void **state)
 
 	ok(dataplane_service_set(world.dp, &s, err));
 	pthread_create(&thread, NULL, flip, &flipper);
-	for (int i = 0; i < 500; i++)
+	for (int i = rounds_wanted("K3C_LOAD_CONNECTS", 500); i > 0; i--)
 		connect_through(client_pod.ns, f->service, 80);
 	flipper.stop = true;
 	pthread_join(thread, NULL);

@@ -23,6 +23,7 @@ from harness import IMAGE, Outside, container, ip_batch, pids_of, wait_for
 TCP, UDP, SCTP = "TCP", "UDP", "SCTP"
 CLONE_NEWNET = 0x40000000
 QUIET_S = float(os.environ.get("K3C_QUIET_S", "0.3"))  # more where everything is slow
+SCTP_RTOINFO = 0  # of its socket options
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no socket is left waiting
 
 Probe = collections.namedtuple("Probe", "place address protocol port")
@@ -244,6 +245,8 @@ class Talk:
     @staticmethod
     def begin(address, protocol, port):
         s = make_socket(address, protocol)
+        if protocol == SCTP:  # what is lost is sent again as soon as TCP would, not after one to three seconds
+            s.setsockopt(socket.IPPROTO_SCTP, SCTP_RTOINFO, struct.pack("iIII", 0, 300, 60000, 200))
         s.settimeout(10)
         s.connect((address, port))
         return s
