@@ -405,7 +405,7 @@ static int tests(void)
 {
 	const struct CMUnitTest all[] = {
 		BOTH(test_nobody_answers), BOTH(test_questions),   BOTH(test_pods_answer),
-		BOTH(test_restart),        BOTH(test_slow_answer),
+		BOTH(test_slow_answer),    BOTH(test_restart),
 	};
 	struct dataplane_options o = world_options();
 	int r;
