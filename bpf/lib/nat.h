@@ -34,7 +34,12 @@ static __always_inline struct k3c_nat *nat_find(const struct k3c_nat_key *key)
 
 	if (n || !used_by(K3C_USED_UNASSURED))
 		return n;
-	return bpf_map_lookup_elem(&k3c_unassured, key);
+	n = bpf_map_lookup_elem(&k3c_unassured, key);
+	barrier_var(n); /* else the compiler makes one call of two */
+	if (n)
+		return n;
+	/* Another processor may have moved it between the two looks: nat_assure(). */
+	return bpf_map_lookup_elem(&k3c_nat, key);
 }
 
 static __always_inline void nat_delete(const struct k3c_nat_key *key)
@@ -331,13 +336,17 @@ __attribute__((noinline)) int nat_heard(const struct packet *p, const struct k3c
 
 static __always_inline void nat_move(const struct k3c_nat_key *key, const struct k3c_nat *half)
 {
-	struct k3c_nat n = *half;
+	struct k3c_nat n = *half, *moved;
 	long r;
 
 	n.flags &= ~K3C_NAT_UNASSURED;
 	r = bpf_map_update_elem(&k3c_nat, key, &n, BPF_NOEXIST);
-	if (r == 0 || r == -EEXIST) /* by another processor */
-		bpf_map_delete_elem(&k3c_unassured, key);
+	if (r < 0 && r != -EEXIST) /* that: by another processor */
+		return;
+	moved = bpf_map_lookup_elem(&k3c_nat, key);
+	if (moved) /* what another processor told it meanwhile */
+		moved->flags |= half->flags & ~K3C_NAT_UNASSURED;
+	bpf_map_delete_elem(&k3c_unassured, key);
 }
 
 /* The flow lasts: both halves to where such stand. They are there before they are taken away here, so no packet finds
@@ -462,8 +471,6 @@ __attribute__((noinline)) int nat_look(const struct packet *p, __u32 kind, __u32
 		return NAT_NONE;
 	nat_key(&p->flow, kind, &key);
 	n = nat_find(&key);
-	if (!n && used_by(K3C_USED_UNASSURED)) /* another processor may have moved it between the two: nat_assure() */
-		n = bpf_map_lookup_elem(&k3c_nat, &key);
 	if (!n)
 		return NAT_NONE;
 	if ((n->flags & flags) != flags || (nat_is_asked(p, n) && !nat_may_begin(&key, n)))
