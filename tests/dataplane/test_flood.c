@@ -404,7 +404,7 @@ static void test_restart(void **state)
 static int tests(void)
 {
 	const struct CMUnitTest all[] = {
-		BOTH(test_nobody_answers), BOTH(test_questions),   BOTH(test_pods_answer),
+		BOTH(test_nobody_answers), BOTH(test_questions), BOTH(test_pods_answer),
 		BOTH(test_slow_answer),    BOTH(test_restart),
 	};
 	struct dataplane_options o = world_options();

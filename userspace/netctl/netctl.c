@@ -199,7 +199,8 @@ int netctl_create(struct loop *loop, struct registry *reg, struct dataplane *dp,
 		netctl_destroy(nc);
 		return r;
 	}
-	nc->drift.last_look_ns = clock_monotonic_ns(); /* the start adopts and repairs: no sync follows it with a look */
+	nc->drift.last_look_ns =
+		clock_monotonic_ns(); /* the start adopts and repairs: no sync follows it with a look */
 	*ret = nc;
 	return 0;
 }
