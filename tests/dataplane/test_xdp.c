@@ -62,7 +62,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	pod_drop(&pod);
+	pod_drop_whole(&pod);
 	return 0;
 }
 

@@ -41,6 +41,7 @@
 #include "tests/dataplane/kept.h"
 #include "userspace/base/fs.h"
 #include "userspace/dataplane/internal.h"
+#include "userspace/dataplane/pods.h"
 
 #define WORLD_WAIT_MS 20000 /* for what hangs; a busy machine is slow */
 #define WORLD_SKIPPED 77
@@ -518,6 +519,20 @@ static inline void pod_drop(struct test_pod *p)
 		ok(dataplane_policy_delete(world.dp, &addrs[f], err));
 	}
 	close(p->ns);
+}
+
+/* Where a dataplane is opened next: its link is deleted by a thread, and whoever opens takes over pods whose links
+ * stand. */
+static inline void pod_drop_whole(struct test_pod *p)
+{
+	char link[IFNAMSIZ];
+	uint8_t mac[6];
+
+	pods_names(p->key, link, mac);
+	pod_drop(p);
+	for (int i = 0; i < WORLD_WAIT_MS && if_nametoindex(link); i++)
+		usleep(1000);
+	assert_int_equal(if_nametoindex(link), 0);
 }
 
 /* ---- the process ---- */
