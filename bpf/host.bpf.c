@@ -59,7 +59,7 @@ static __always_inline int host_new_straight_flow(struct __sk_buff *skb, const s
 		return TC_ACT_OK;
 	if (node_has(&p->src))
 		return host_drop(skb, p, K3C_DROP_SPOOFED_SOURCE);
-	nat_mirror_of(key, &n, true, &answer);
+	k3c_nat_mirror(key, &n, true, &answer);
 	if (!known && (!nat_find(&answer) || host_has_flag(K3C_META_XDP)))
 		return TC_ACT_OK;
 	n.last_ns = bpf_ktime_get_ns();

@@ -84,6 +84,39 @@ _Static_assert(sizeof(struct k3c_closed) == 48, "k3c_closed");
 #define K3C_NAT_RESET_TIMEOUT_S 10
 #define K3C_NAT_TOUCH_S 5
 
+/* For both sides. How long one lives without a packet. `stateful`: TCP or SCTP. */
+static inline __attribute__((always_inline)) __u32 k3c_nat_timeout_s(__u16 flags, int stateful, int udp)
+{
+	if (flags & K3C_NAT_CLOSING) /* one direction may still have much to say */
+		return flags & K3C_NAT_RESET ? K3C_NAT_RESET_TIMEOUT_S : K3C_NAT_CLOSING_TIMEOUT_S;
+	if (stateful)
+		return flags & K3C_NAT_UNASSURED ? K3C_NAT_TCP_UNASSURED_TIMEOUT_S : K3C_NAT_TCP_TIMEOUT_S;
+	if (udp)
+		return flags & (K3C_NAT_STREAM | K3C_NAT_SERVICE) ? K3C_NAT_UDP_STREAM_TIMEOUT_S
+								  : K3C_NAT_UDP_TIMEOUT_S;
+	return K3C_NAT_OTHER_TIMEOUT_S;
+}
+
+/* The key of the other half of the pair (`in`: of one that arrives): what the packet's answer looks like before it is
+ * translated. A pod that reaches itself answers the service. */
+static inline __attribute__((always_inline)) void k3c_nat_mirror(const struct k3c_nat_key *key, const struct k3c_nat *n,
+								 int in, struct k3c_nat_key *ret)
+{
+	int hairpin = n->flags & K3C_NAT_HAIRPIN;
+
+	ret->src = in ? n->addr : hairpin ? key->src : key->dst;
+	ret->sport = in ? n->port : key->dport;
+	ret->dst = !in ? n->addr : hairpin ? key->dst : key->src;
+	ret->dport = in ? key->sport : n->port;
+	if (n->peer_port && in)
+		ret->dport = n->peer_port;
+	else if (n->peer_port)
+		ret->sport = n->peer_port;
+	ret->proto = key->proto;
+	ret->kind = in ? K3C_NAT_OUT : K3C_NAT_IN;
+	ret->pad = 0;
+}
+
 /* Packets with this mark are masqueraded whatever their source (kube-proxy's old mark): services' traffic that leaves
  * the host again. */
 #define K3C_MARK_MASQUERADE 0x4000

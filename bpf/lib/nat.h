@@ -63,41 +63,14 @@ static __always_inline long nat_begin(const struct k3c_nat_key *key, struct k3c_
 
 static __always_inline bool nat_expired(const struct k3c_nat *n, __u8 proto, __u64 now)
 {
-	__u64 age = clock_age(now, n->last_ns), limit = K3C_NAT_OTHER_TIMEOUT_S;
+	__u64 limit = k3c_nat_timeout_s(n->flags, packet_is_stateful(proto), proto == IPPROTO_UDP);
 
-	if (n->flags & K3C_NAT_CLOSING)
-		limit = n->flags & K3C_NAT_RESET ? K3C_NAT_RESET_TIMEOUT_S : K3C_NAT_CLOSING_TIMEOUT_S;
-	else if (packet_is_stateful(proto))
-		limit = n->flags & K3C_NAT_UNASSURED ? K3C_NAT_TCP_UNASSURED_TIMEOUT_S : K3C_NAT_TCP_TIMEOUT_S;
-	else if (proto == IPPROTO_UDP)
-		limit = n->flags & (K3C_NAT_STREAM | K3C_NAT_SERVICE) ? K3C_NAT_UDP_STREAM_TIMEOUT_S
-								      : K3C_NAT_UDP_TIMEOUT_S;
-	return age > limit * NAT_NS_PER_S;
-}
-
-/* The other half of the pair: what the packet's answer looks like before it is translated. A pod that reaches itself
- * answers the service. */
-static __always_inline void nat_mirror_of(const struct k3c_nat_key *key, const struct k3c_nat *n, bool in,
-					  struct k3c_nat_key *ret)
-{
-	bool hairpin = n->flags & K3C_NAT_HAIRPIN;
-
-	ret->src = in ? n->addr : hairpin ? key->src : key->dst;
-	ret->sport = in ? n->port : key->dport;
-	ret->dst = !in ? n->addr : hairpin ? key->dst : key->src;
-	ret->dport = in ? key->sport : n->port;
-	if (n->peer_port && in)
-		ret->dport = n->peer_port;
-	else if (n->peer_port)
-		ret->sport = n->peer_port;
-	ret->proto = key->proto;
-	ret->kind = in ? K3C_NAT_OUT : K3C_NAT_IN;
-	ret->pad = 0;
+	return clock_age(now, n->last_ns) > limit * NAT_NS_PER_S;
 }
 
 static __always_inline void nat_mirror(const struct k3c_nat_key *key, const struct k3c_nat *n, struct k3c_nat_key *ret)
 {
-	nat_mirror_of(key, n, key->kind == K3C_NAT_IN, ret);
+	k3c_nat_mirror(key, n, key->kind == K3C_NAT_IN, ret);
 }
 
 /* What the other half says. */
@@ -123,6 +96,17 @@ static __always_inline bool nat_leads_to(const struct k3c_nat_key *key, const st
 	if (!addr_eq(in ? &place->src : &place->dst, &n->addr))
 		return false;
 	return in ? place->sport == n->port && place->dport == port : place->dport == n->port && place->sport == port;
+}
+
+/* And *ret_mirror, its key. NULL: there is none, or it is another flow's by now. */
+static __always_inline struct k3c_nat *nat_other_half(const struct k3c_nat_key *key, const struct k3c_nat *n,
+						      struct k3c_nat_key *ret_mirror)
+{
+	struct k3c_nat *m;
+
+	nat_mirror(key, n, ret_mirror);
+	m = nat_find(ret_mirror);
+	return m && nat_leads_to(ret_mirror, m, key->kind == K3C_NAT_OUT, key) ? m : NULL;
 }
 
 /* The other half of a pair that lacks it: the table gave its place to another flow. Not of those that end, nor of a
@@ -177,7 +161,7 @@ static __always_inline bool nat_take_over(const struct k3c_nat_key *place, struc
 
 	if (!nat_expired(old, place->proto, now) || __sync_val_compare_and_swap(&old->last_ns, last_ns, now) != last_ns)
 		return false;
-	nat_mirror_of(place, old, in, &owner);
+	k3c_nat_mirror(place, old, in, &owner);
 	o = nat_find(&owner);
 	if (o && nat_leads_to(&owner, o, !in, place))
 		nat_delete(&owner);
@@ -210,7 +194,7 @@ __attribute__((noinline)) int nat_try_place(const struct k3c_nat_key *key, const
 	if (!key || !n)
 		return -EINVAL;
 	in = key->kind == K3C_NAT_IN;
-	nat_mirror_of(key, n, in, &mirror);
+	k3c_nat_mirror(key, n, in, &mirror);
 	other = nat_find(&mirror);
 	if (other ? !nat_leads_to(&mirror, other, !in, key) && !nat_take_over(&mirror, other, !in, n->last_ns)
 		  : in && nat_is_straight(&mirror, n->last_ns))
@@ -277,10 +261,7 @@ static __always_inline void nat_release(const struct k3c_closed *c)
 
 	if (!n || !(n->flags & K3C_NAT_CLOSED))
 		return;
-	nat_mirror(&c->key, n, &mirror);
-	m = nat_find(&mirror);
-	if (m && !nat_leads_to(&mirror, m, c->key.kind == K3C_NAT_OUT, &c->key))
-		m = NULL;
+	m = nat_other_half(&c->key, n, &mirror);
 	if (n->last_ns > c->since_ns + K3C_CLOSED_LATE_S * NAT_NS_PER_S) {
 		nat_reopen(n, m);
 		return;
@@ -407,10 +388,7 @@ __attribute__((noinline)) int nat_survive(const struct k3c_nat_key *key, struct 
 
 	if (!key || !n)
 		return 0;
-	nat_mirror(key, n, &mirror);
-	m = nat_find(&mirror);
-	if (m && !nat_leads_to(&mirror, m, key->kind == K3C_NAT_OUT, key))
-		m = NULL;
+	m = nat_other_half(key, n, &mirror);
 	nat_reopen(n, m);
 	n->last_ns = bpf_ktime_get_ns();
 	if (m)

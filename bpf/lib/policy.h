@@ -238,12 +238,12 @@ static __always_inline __u32 policy_by_ports(const struct packet *p, const struc
 
 	if (packet_is_syn(p))
 		*ret_did |= POLICY_NEW;
-	if (is_answer)
+	if (is_answer) {
 		*ret_did |= POLICY_ANSWER;
-	if (is_answer)
 		verdict_ask(&v, p, dst->ifindex, src->ifindex, p->flow.sport, generation);
-	else
+	} else {
 		verdict_ask(&v, p, src->ifindex, dst->ifindex, p->flow.dport, generation);
+	}
 	known = verdict_get(&v);
 	if (known != VERDICT_UNKNOWN)
 		return policy_reason(known);

@@ -47,22 +47,6 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void isolate(const char *pod, bool ingress, bool egress, const struct dp_policy_rule *rules, size_t n)
-{
-	struct dp_policy p = {
-		.pod = ip(pod), .isolated_ingress = ingress, .isolated_egress = egress, .rules = rules, .n_rules = n
-	};
-
-	ok(dataplane_policy_set(world.dp, &p, err));
-}
-
-static void no_policy(const char *pod)
-{
-	struct dp_addr addr = ip(pod);
-
-	ok(dataplane_policy_delete(world.dp, &addr, err));
-}
-
 /* ---- what is remembered ---- */
 
 struct sought {
@@ -218,7 +202,7 @@ static void test_unpoliced_flood(void **state)
 	struct ask pods[ASKERS], outside[ASKERS];
 	struct ask theirs;
 
-	isolate(f->a, true, false, NULL, 0);
+	world_policy(f->a, true, false, NULL, 0);
 	ask_begin(&theirs, c.ns, CLIENT_PORT, CONNECTED, f->b, NULL, SERVER_PORT, b.ns);
 	for (int i = 0; i < ASKERS; i++) {
 		enum how how = (enum how)(i % (last_how(f) + 1));
@@ -240,7 +224,7 @@ static void test_unpoliced_flood(void **state)
 		ask_end(&outside[i]);
 	}
 	ask_end(&theirs);
-	no_policy(f->a);
+	world_no_policy(f->a);
 }
 
 static void forget(const struct family *f, const char *addr, uint16_t port)
@@ -255,8 +239,8 @@ static void test_isolated_flood(void **state)
 {
 	const struct family *f = *state;
 
-	isolate(f->a, true, false, NULL, 0);
-	isolate(f->c, true, false, NULL, 0);
+	world_policy(f->a, true, false, NULL, 0);
+	world_policy(f->c, true, false, NULL, 0);
 	for (enum how how = CONNECTED; how <= last_how(f); how++) {
 		struct ask pod, outside;
 
@@ -272,15 +256,15 @@ static void test_isolated_flood(void **state)
 		ask_hears(&pod);
 		ask_hears(&outside);
 		/* and is known again as the pod's: its egress counts */
-		isolate(f->a, true, true, NULL, 0);
+		world_policy(f->a, true, true, NULL, 0);
 		is_refused(pod.server, &pod.from, pod.asker, "policy-egress");
-		isolate(f->a, true, false, NULL, 0);
+		world_policy(f->a, true, false, NULL, 0);
 		ask_hears(&pod);
 		ask_end(&pod);
 		ask_end(&outside);
 	}
-	no_policy(f->a);
-	no_policy(f->c);
+	world_no_policy(f->a);
+	world_no_policy(f->c);
 }
 
 /* From a socket that hears everybody, nobody can tell whether it asked. */
@@ -289,15 +273,15 @@ static void test_unconnected(void **state)
 	const struct family *f = *state;
 	struct ask q;
 
-	isolate(f->a, true, false, NULL, 0);
-	isolate(f->c, true, false, NULL, 0);
+	world_policy(f->a, true, false, NULL, 0);
+	world_policy(f->c, true, false, NULL, 0);
 	ask_begin(&q, a.ns, CLIENT_PORT, UNCONNECTED, f->b, NULL, SERVER_PORT, b.ns);
 	forget(f, f->a, CLIENT_PORT);
 	is_refused(q.server, &q.from, q.asker, "policy-ingress");
 	strangers_are_refused(f, &q);
 	ask_end(&q);
-	no_policy(f->a);
-	no_policy(f->c);
+	world_no_policy(f->a);
+	world_no_policy(f->c);
 }
 
 /* Its node masquerades what it asks outside, and remembers by that who asked. */
@@ -309,18 +293,18 @@ static void test_masqueraded(void **state)
 	};
 	struct ask q;
 
-	isolate(f->a, true, false, NULL, 0);
-	isolate(f->c, true, false, NULL, 0);
+	world_policy(f->a, true, false, NULL, 0);
+	world_policy(f->c, true, false, NULL, 0);
 	ask_begin(&q, a.ns, CLIENT_PORT, UNCONNECTED, f->outside, NULL, SERVER_PORT, world.outside);
 	forget(f, f->a, CLIENT_PORT);
 	strangers_are_refused(f, &q);
 	ask_hears(&q);
 	forget(f, f->a, CLIENT_PORT);
-	isolate(f->a, true, true, &other, 1);
+	world_policy(f->a, true, true, &other, 1);
 	is_refused(q.server, &q.from, q.asker, "policy-egress");
 	ask_end(&q);
-	no_policy(f->a);
-	no_policy(f->c);
+	world_no_policy(f->a);
+	world_no_policy(f->c);
 }
 
 /* A pod that may begin nothing serves clients outside, whom the service's translation remembers. */
@@ -339,19 +323,19 @@ static void test_service(void **state)
 	union any_addr node = any_of(f->node, 30053), outside = any_of(f->outside, CLIENT_PORT);
 
 	ok(dataplane_service_set(world.dp, &s, err));
-	isolate(f->a, false, true, NULL, 0);
-	isolate(f->c, true, false, NULL, 0);
+	world_policy(f->a, false, true, NULL, 0);
+	world_policy(f->c, true, false, NULL, 0);
 	q.server = server_in(a.ns, SOCK_DGRAM, f->a, SERVER_PORT);
 	ask_question(&q, &node, false);
 	forget(f, f->a, SERVER_PORT);
 	is_refused(q.server, &outside, q.asker, "policy-egress");
 	ask_hears(&q);
 	forget(f, f->a, SERVER_PORT);
-	isolate(f->a, true, true, NULL, 0);
+	world_policy(f->a, true, true, NULL, 0);
 	is_refused(q.server, &q.from, q.asker, "policy-ingress");
 	ask_end(&q);
-	no_policy(f->a);
-	no_policy(f->c);
+	world_no_policy(f->a);
+	world_no_policy(f->c);
 	ok(dataplane_service_delete(world.dp, &s, err));
 }
 
@@ -366,20 +350,20 @@ static void test_denied_questions(void **state)
 	};
 	struct ask q;
 
-	isolate(f->a, true, false, NULL, 0);
-	isolate(f->c, true, false, NULL, 0);
+	world_policy(f->a, true, false, NULL, 0);
+	world_policy(f->c, true, false, NULL, 0);
 	ask_begin(&q, a.ns, CLIENT_PORT, CONNECTED, f->b, NULL, SERVER_PORT, b.ns);
 	forget(f, f->a, CLIENT_PORT);
-	isolate(f->a, true, true, &other, 1);
+	world_policy(f->a, true, true, &other, 1);
 	is_refused(q.server, &q.from, q.asker, "policy-egress");
-	isolate(f->a, true, false, NULL, 0);
-	isolate(f->b, true, false, NULL, 0);
+	world_policy(f->a, true, false, NULL, 0);
+	world_policy(f->b, true, false, NULL, 0);
 	is_refused(q.server, &q.from, q.asker, "policy-ingress");
-	no_policy(f->b);
+	world_no_policy(f->b);
 	ask_hears(&q);
 	ask_end(&q);
-	no_policy(f->a);
-	no_policy(f->c);
+	world_no_policy(f->a);
+	world_no_policy(f->c);
 }
 
 /* A server may connect its socket to who asks: the client is refused as what it is, however the server connects. */
@@ -388,7 +372,7 @@ static void test_connected_servers(void **state)
 	const struct family *f = *state;
 	struct ask q;
 
-	isolate(f->a, true, false, NULL, 0);
+	world_policy(f->a, true, false, NULL, 0);
 	/* `a` serves at a low port, `b` comes from a high one */
 	q.asker = server_in(a.ns, SOCK_DGRAM, f->a, SERVER_PORT);
 	q.server = server_in(b.ns, SOCK_DGRAM, f->b, CLIENT_PORT);
@@ -409,7 +393,7 @@ static void test_connected_servers(void **state)
 	q.server = server_in(b.ns, SOCK_DGRAM, f->b, CLIENT_PORT);
 	ask_hears(&q);
 	ask_end(&q);
-	no_policy(f->a);
+	world_no_policy(f->a);
 }
 
 /* Connected to another port or to all of them, or no more. */
@@ -420,7 +404,7 @@ static void test_connected_elsewhere(void **state)
 	struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
 	struct ask q = { .from = any_of(f->a, CLIENT_PORT) };
 
-	isolate(f->a, true, false, NULL, 0);
+	world_policy(f->a, true, false, NULL, 0);
 	q.asker = server_in(a.ns, SOCK_DGRAM, f->a, CLIENT_PORT);
 	q.server = server_in(b.ns, SOCK_DGRAM, f->b, SERVER_PORT + 1);
 	assert_int_equal(connect(q.asker, &there.sa, any_len(&there)), 0);
@@ -430,7 +414,7 @@ static void test_connected_elsewhere(void **state)
 	assert_int_equal(connect(q.asker, &nowhere, sizeof(nowhere)), 0);
 	is_refused(q.server, &q.from, q.asker, "policy-ingress");
 	ask_end(&q);
-	no_policy(f->a);
+	world_no_policy(f->a);
 }
 
 /* The node asks whom it likes, and a pod that may send nothing answers it; to nobody else on the node. */
@@ -440,8 +424,8 @@ static void test_node_asks(void **state)
 	struct ask q;
 	int other;
 
-	isolate(f->a, false, true, NULL, 0);
-	isolate(f->c, true, false, NULL, 0);
+	world_policy(f->a, false, true, NULL, 0);
+	world_policy(f->c, true, false, NULL, 0);
 	ask_begin(&q, world_host_ns(), CLIENT_PORT, CONNECTED, f->a, NULL, SERVER_PORT, a.ns);
 	forget(f, f->a, SERVER_PORT);
 	other = server_in(world_host_ns(), SOCK_DGRAM, f->node, CLIENT_PORT + 1);
@@ -453,8 +437,8 @@ static void test_node_asks(void **state)
 	ask_hears(&q);
 	close(other);
 	ask_end(&q);
-	no_policy(f->a);
-	no_policy(f->c);
+	world_no_policy(f->a);
+	world_no_policy(f->c);
 }
 
 /* ---- policies that come and go ---- */
@@ -470,24 +454,24 @@ static void test_policy_comes(void **state)
 
 		ask_begin(&q, a.ns, CLIENT_PORT, how, f->b, f->b_mapped, SERVER_PORT, b.ns);
 		to = any_of(how == MAPPED ? f->b_mapped : f->b, SERVER_PORT);
-		isolate(f->a, true, false, NULL, 0);
+		world_policy(f->a, true, false, NULL, 0);
 		ask_hears(&q);
 		strangers_are_refused(f, &q);
-		isolate(f->a, false, true, NULL, 0);
+		world_policy(f->a, false, true, NULL, 0);
 		is_refused(q.server, &q.from, q.asker, "policy-egress");
 		is_refused(q.asker, &to, q.server, "policy-egress");
-		no_policy(f->a);
+		world_no_policy(f->a);
 		ask_hears(&q);
-		isolate(f->a, false, true, NULL, 0);
+		world_policy(f->a, false, true, NULL, 0);
 		is_refused(q.server, &q.from, q.asker, "policy-egress");
-		isolate(f->a, true, false, NULL, 0);
+		world_policy(f->a, true, false, NULL, 0);
 		ask_hears(&q);
 		ask_question(&q, &to, how != UNCONNECTED);
-		no_policy(f->a);
+		world_no_policy(f->a);
 		/* the other end's counts as much */
-		isolate(f->b, true, false, NULL, 0);
+		world_policy(f->b, true, false, NULL, 0);
 		is_refused(q.asker, &to, q.server, "policy-ingress");
-		no_policy(f->b);
+		world_no_policy(f->b);
 		ask_question(&q, &to, how != UNCONNECTED);
 		ask_end(&q);
 	}
@@ -501,11 +485,11 @@ static void test_policy_comes_late(void **state)
 
 	ask_begin(&q, a.ns, CLIENT_PORT, CONNECTED, f->b, NULL, SERVER_PORT, b.ns);
 	forget(f, f->a, CLIENT_PORT);
-	isolate(f->a, true, false, NULL, 0);
+	world_policy(f->a, true, false, NULL, 0);
 	strangers_are_refused(f, &q);
 	ask_hears(&q);
 	ask_end(&q);
-	no_policy(f->a);
+	world_no_policy(f->a);
 }
 
 /* And where nothing is known any more of what it asked, it is not the answers that began. */
@@ -517,11 +501,11 @@ static void test_denial_comes_late(void **state)
 
 	ask_begin(&q, a.ns, CLIENT_PORT, CONNECTED, f->b, NULL, SERVER_PORT, b.ns);
 	forget(f, f->a, CLIENT_PORT);
-	isolate(f->a, false, true, NULL, 0);
+	world_policy(f->a, false, true, NULL, 0);
 	is_refused(q.server, &q.from, q.asker, "policy-egress");
 	is_refused(q.asker, &to, q.server, "policy-egress");
 	ask_end(&q);
-	no_policy(f->a);
+	world_no_policy(f->a);
 }
 
 /* What is remembered of the client's port expires, in whichever table it stands. What is written moves within its
@@ -559,21 +543,21 @@ static void test_policy_comes_back(void **state)
 	union any_addr to = any_of(f->b, SERVER_PORT);
 	struct ask q;
 
-	isolate(f->a, true, false, NULL, 0);
+	world_policy(f->a, true, false, NULL, 0);
 	ask_begin(&q, a.ns, CLIENT_PORT, UNCONNECTED, f->b, NULL, SERVER_PORT, b.ns);
 	age_datagrams();
-	no_policy(f->a);
+	world_no_policy(f->a);
 	ask_question(&q, &to, false);
-	isolate(f->a, true, false, NULL, 0);
+	world_policy(f->a, true, false, NULL, 0);
 	ask_hears(&q);
 	age_datagrams();
-	no_policy(f->a);
+	world_no_policy(f->a);
 	ask_question(&q, &to, false);
-	isolate(f->a, false, true, NULL, 0);
+	world_policy(f->a, false, true, NULL, 0);
 	is_refused(q.server, &q.from, q.asker, "policy-egress");
 	is_refused(q.asker, &to, q.server, "policy-egress");
 	ask_end(&q);
-	no_policy(f->a);
+	world_no_policy(f->a);
 }
 
 /* Neither does it say who began, where the pod's address is hidden from whom it asks only. */
@@ -585,11 +569,11 @@ static void test_straight_after_masquerade(void **state)
 	struct ask q;
 	char text[16];
 
-	isolate(f->a, true, false, NULL, 0);
+	world_policy(f->a, true, false, NULL, 0);
 	ask_begin(&q, a.ns, CLIENT_PORT, UNCONNECTED, f->outside, NULL, SERVER_PORT, world.outside);
 	age_datagrams();
 	nat_clear();
-	no_policy(f->a);
+	world_no_policy(f->a);
 	assert_int_equal(sendto(q.server, "question", 8, 0, &own.sa, any_len(&own)), 8);
 	assert_int_equal(recvfrom(q.asker, text, sizeof(text), 0, &from.sa, &len), 8);
 	assert_int_equal(sendto(q.asker, "answer", 6, 0, &from.sa, len), 6);
@@ -606,12 +590,12 @@ static void test_addresses_again(void **state)
 	struct ask pod, outside;
 	int hears, hears_outside;
 
-	isolate(f->a, true, false, NULL, 0);
+	world_policy(f->a, true, false, NULL, 0);
 	ask_begin(&pod, a.ns, CLIENT_PORT, UNCONNECTED, f->b, NULL, SERVER_PORT, b.ns);
 	ask_begin(&outside, a.ns, CLIENT_PORT + 1, UNCONNECTED, f->outside, NULL, SERVER_PORT, world.outside);
 	pod_drop(&a);
 	pod_make_dual(&a, "pod-again", families[DP_V4].a, families[DP_V6].a, 400);
-	isolate(f->a, true, false, NULL, 0);
+	world_policy(f->a, true, false, NULL, 0);
 	hears = server_in(a.ns, SOCK_DGRAM, f->a, CLIENT_PORT);
 	hears_outside = server_in(a.ns, SOCK_DGRAM, f->a, CLIENT_PORT + 1);
 	is_refused(pod.server, &pod.from, hears, "policy-ingress");
@@ -620,7 +604,7 @@ static void test_addresses_again(void **state)
 	close(hears_outside);
 	ask_end(&pod);
 	ask_end(&outside);
-	no_policy(f->a);
+	world_no_policy(f->a);
 }
 
 #define BOTH(test_)                                                                                                    \

@@ -86,22 +86,6 @@ static void push_out(const struct family *f)
 	assert_false(tcp_is_known());
 }
 
-static void policy(const char *pod, bool ingress, bool egress, const struct dp_policy_rule *rules, size_t n)
-{
-	struct dp_policy p = {
-		.pod = ip(pod), .isolated_ingress = ingress, .isolated_egress = egress, .rules = rules, .n_rules = n
-	};
-
-	ok(dataplane_policy_set(world.dp, &p, err));
-}
-
-static void no_policy(const char *pod)
-{
-	struct dp_addr addr = ip(pod);
-
-	ok(dataplane_policy_delete(world.dp, &addr, err));
-}
-
 struct talk {
 	int server, client, conn;
 };
@@ -202,8 +186,8 @@ static void test_allowed(void **state)
 				.n_backends = 1 };
 	struct talk t;
 
-	policy(f->a, true, false, NULL, 0);
-	policy(f->b, true, true, in, ARRAY_SIZE(in));
+	world_policy(f->a, true, false, NULL, 0);
+	world_policy(f->b, true, true, in, ARRAY_SIZE(in));
 	talk_open(&t, a.ns, b.ns, f->b, 80, f->b, 80);
 	goes_on(f, &t);
 	talk_close(&t);
@@ -227,17 +211,17 @@ static void test_cut(void **state)
 	struct talk t;
 
 	talk_open(&t, a.ns, b.ns, f->b, 80, f->b, 80);
-	policy(f->a, false, true, NULL, 0);
+	world_policy(f->a, false, true, NULL, 0);
 	is_cut(f, t.conn, t.client, "policy-egress");
 	is_cut(f, t.client, t.conn, "policy-egress");
 	talk_close(&t);
-	no_policy(f->a);
+	world_no_policy(f->a);
 	talk_open(&t, a.ns, b.ns, f->b, 80, f->b, 80);
-	policy(f->b, true, false, NULL, 0);
+	world_policy(f->b, true, false, NULL, 0);
 	is_cut(f, t.conn, t.client, "policy-ingress");
 	is_cut(f, t.client, t.conn, "policy-ingress");
 	talk_close(&t);
-	no_policy(f->b);
+	world_no_policy(f->b);
 }
 
 /* The same between a pod and its node: what the node answers is no connection of its own. */
@@ -247,7 +231,7 @@ static void test_cut_from_node(void **state)
 	struct talk t;
 
 	talk_open(&t, a.ns, world_host_ns(), f->node, 6443, f->node, 6443);
-	policy(f->a, false, true, NULL, 0);
+	world_policy(f->a, false, true, NULL, 0);
 	is_cut(f, t.client, t.conn, "policy-egress");
 	is_cut(f, t.conn, t.client, "policy-egress");
 	talk_close(&t);
@@ -271,12 +255,12 @@ static void sockets_allow(const struct family *f, uint16_t client_port, uint16_t
 
 	talk_open_from(&t, a.ns, client_port, f->any, b.ns, f->b, port);
 	push_out(f);
-	policy(f->a, true, false, NULL, 0);
-	policy(f->b, true, true, &in, 1);
+	world_policy(f->a, true, false, NULL, 0);
+	world_policy(f->b, true, true, &in, 1);
 	goes_on(f, &t);
 	talk_close(&t);
-	no_policy(f->a);
-	no_policy(f->b);
+	world_no_policy(f->a);
+	world_no_policy(f->b);
 }
 
 static void sockets_cut(const struct family *f, uint16_t client_port, uint16_t port)
@@ -285,18 +269,18 @@ static void sockets_cut(const struct family *f, uint16_t client_port, uint16_t p
 
 	talk_open_from(&t, a.ns, client_port, f->any, b.ns, f->b, port);
 	push_out(f);
-	policy(f->b, true, false, NULL, 0);
+	world_policy(f->b, true, false, NULL, 0);
 	is_cut(f, t.conn, t.client, "policy-ingress");
 	is_cut(f, t.client, t.conn, "policy-ingress");
 	talk_close(&t);
-	no_policy(f->b);
+	world_no_policy(f->b);
 	talk_open_from(&t, a.ns, client_port, f->any, b.ns, f->b, port);
 	push_out(f);
-	policy(f->a, false, true, NULL, 0);
+	world_policy(f->a, false, true, NULL, 0);
 	is_cut(f, t.conn, t.client, "policy-egress");
 	is_cut(f, t.client, t.conn, "policy-egress");
 	talk_close(&t);
-	no_policy(f->a);
+	world_no_policy(f->a);
 }
 
 static void test_sockets_tell(void **state)
@@ -332,22 +316,22 @@ static void test_sockets_tell_of_outside(void **state)
 	in.prefix_len = 128;
 	talk_open_from(&t, world.outside, CLIENT_PORT, f->any, b.ns, f->b, SERVER_PORT);
 	push_out(f);
-	policy(f->b, true, true, &in, 1);
+	world_policy(f->b, true, true, &in, 1);
 	goes_on(f, &t);
-	policy(f->b, true, false, NULL, 0);
+	world_policy(f->b, true, false, NULL, 0);
 	is_cut(f, t.conn, t.client, "policy-ingress");
 	is_cut(f, t.client, t.conn, "policy-ingress");
 	talk_close(&t);
-	no_policy(f->b);
+	world_no_policy(f->b);
 	talk_open_from(&t, a.ns, CLIENT_PORT, f->any, world.outside, f->outside, SERVER_PORT);
 	push_out(f);
-	policy(f->a, true, false, NULL, 0);
+	world_policy(f->a, true, false, NULL, 0);
 	goes_on(f, &t);
-	policy(f->a, false, true, NULL, 0);
+	world_policy(f->a, false, true, NULL, 0);
 	is_cut(f, t.conn, t.client, "policy-egress");
 	is_cut(f, t.client, t.conn, "policy-egress");
 	talk_close(&t);
-	no_policy(f->a);
+	world_no_policy(f->a);
 }
 
 static void test_sockets_tell_of_node(void **state)
@@ -357,17 +341,17 @@ static void test_sockets_tell_of_node(void **state)
 
 	talk_open_from(&t, world_host_ns(), CLIENT_PORT, f->any, b.ns, f->b, SERVER_PORT);
 	push_out(f);
-	policy(f->b, true, true, NULL, 0);
+	world_policy(f->b, true, true, NULL, 0);
 	goes_on(f, &t);
 	talk_close(&t);
 	talk_open_from(&t, a.ns, CLIENT_PORT, f->any, world_host_ns(), f->node, SERVER_PORT);
 	push_out(f);
-	policy(f->a, false, true, NULL, 0);
+	world_policy(f->a, false, true, NULL, 0);
 	is_cut(f, t.conn, t.client, "policy-egress");
 	is_cut(f, t.client, t.conn, "policy-egress");
 	talk_close(&t);
-	no_policy(f->a);
-	no_policy(f->b);
+	world_no_policy(f->a);
+	world_no_policy(f->b);
 }
 
 /* Both listen, each where it speaks from: only what may be either way goes on. */
@@ -382,17 +366,17 @@ static void test_both_listen(void **state)
 	talk_open_from(&t, a.ns, CLIENT_PORT, f->any, b.ns, f->b, SERVER_PORT);
 	also = server_in(a.ns, SOCK_STREAM, f->a, CLIENT_PORT);
 	push_out(f);
-	policy(f->a, true, false, &back, 1);
-	policy(f->b, true, false, &there, 1);
+	world_policy(f->a, true, false, &back, 1);
+	world_policy(f->b, true, false, &there, 1);
 	goes_on(f, &t);
 	push_out(f);
-	policy(f->a, true, false, NULL, 0);
+	world_policy(f->a, true, false, NULL, 0);
 	is_cut(f, t.conn, t.client, "policy-ingress");
 	is_cut(f, t.client, t.conn, "policy-ingress");
 	talk_close(&t);
 	close(also);
-	no_policy(f->a);
-	no_policy(f->b);
+	world_no_policy(f->a);
+	world_no_policy(f->b);
 }
 
 static int datagrams_fn(void *arg)
@@ -422,14 +406,14 @@ static void test_datagrams_push_nobody_out(void **state)
 	close(t.server);
 	assert_int_equal(netns_run(c.ns, datagrams_fn, (void *)f->node), 0);
 	assert_true(tcp_is_known());
-	policy(f->a, true, false, NULL, 0);
-	policy(f->b, true, true, &in, 1);
+	world_policy(f->a, true, false, NULL, 0);
+	world_policy(f->b, true, true, &in, 1);
 	say(t.conn, t.client, "answer");
 	say(t.client, t.conn, "question");
 	t.server = -1;
 	talk_close(&t);
-	no_policy(f->a);
-	no_policy(f->b);
+	world_no_policy(f->a);
+	world_no_policy(f->b);
 }
 
 #define BOTH(test_)                                                                                                    \

@@ -310,11 +310,7 @@ static void test_routed(void **state)
 
 static void policy(const char *pod, const struct dp_policy_rule *rules, size_t n)
 {
-	struct dp_policy p = {
-		.pod = ip(pod), .isolated_ingress = true, .isolated_egress = true, .rules = rules, .n_rules = n
-	};
-
-	ok(dataplane_policy_set(world.dp, &p, err));
+	world_policy(pod, true, true, rules, n);
 }
 
 static void expect_drop(int from, int at, const char *addr, uint16_t port, const char *reason)

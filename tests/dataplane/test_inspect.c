@@ -30,9 +30,7 @@ static int teardown(void **state)
 
 static void policy(const struct test_pod *p, bool ingress, bool egress, const struct dp_policy_rule *rules, size_t n)
 {
-	const struct dp_policy policy = { ip(p->addr), ingress, egress, rules, n };
-
-	ok(dataplane_policy_set(world.dp, &policy, err));
+	world_policy(p->addr, ingress, egress, rules, n);
 }
 
 static struct dp_policy_rule rule(uint8_t direction, uint32_t identity, uint8_t proto, uint16_t port, uint16_t end)

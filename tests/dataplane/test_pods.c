@@ -23,15 +23,7 @@ static int teardown(void **state)
 
 static void policy(const struct test_pod *p, bool ingress, bool egress, const struct dp_policy_rule *rules, size_t n)
 {
-	struct dp_policy policy = {
-		.pod = ip(p->addr),
-		.isolated_ingress = ingress,
-		.isolated_egress = egress,
-		.rules = rules,
-		.n_rules = n,
-	};
-
-	ok(dataplane_policy_set(world.dp, &policy, err));
+	world_policy(p->addr, ingress, egress, rules, n);
 }
 
 static void expect_reach(const struct test_pod *from, const struct test_pod *to, uint16_t port)

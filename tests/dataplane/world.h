@@ -525,14 +525,36 @@ static inline void pod_drop(struct test_pod *p)
  * stand. */
 static inline void pod_drop_whole(struct test_pod *p)
 {
-	char link[IFNAMSIZ];
+	struct sockaddr_nl links = { .nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK };
+	int news = sock_in_domain(world_host_ns(), AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+	char link[IFNAMSIZ], said[8192];
 	uint8_t mac[6];
 
+	assert_int_equal(bind(news, (struct sockaddr *)&links, sizeof(links)), 0);
 	pods_names(p->key, link, mac);
 	pod_drop(p);
-	for (int i = 0; i < WORLD_WAIT_MS && if_nametoindex(link); i++)
-		usleep(1000);
-	assert_int_equal(if_nametoindex(link), 0);
+	while (if_nametoindex(link))
+		assert_true(recv(news, said, sizeof(said), 0) > 0); /* within WORLD_WAIT_MS: of the next that changed */
+	close(news);
+}
+
+/* ---- policies, of one of its addresses ---- */
+
+static inline void world_policy(const char *pod, bool ingress, bool egress, const struct dp_policy_rule *rules,
+				size_t n)
+{
+	const struct dp_policy p = {
+		.pod = ip(pod), .isolated_ingress = ingress, .isolated_egress = egress, .rules = rules, .n_rules = n
+	};
+
+	ok(dataplane_policy_set(world.dp, &p, err));
+}
+
+static inline void world_no_policy(const char *pod)
+{
+	struct dp_addr addr = ip(pod);
+
+	ok(dataplane_policy_delete(world.dp, &addr, err));
 }
 
 /* ---- the process ---- */

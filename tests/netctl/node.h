@@ -103,6 +103,31 @@ static inline void delete (const struct api_kind *kind, const char *name)
 	settle();
 }
 
+/* ---- what it says ---- */
+
+struct said {
+	const char *reason, *text;
+	unsigned n;
+};
+
+static inline void count_said(void *arg, const struct object *o)
+{
+	struct said *s = arg;
+
+	s->n += memmem(o->json.p, o->json.n, s->reason, strlen(s->reason)) &&
+		memmem(o->json.p, o->json.n, s->text, strlen(s->text));
+}
+
+/* How many Events there are with that reason (in its quotes) and that text. */
+static inline unsigned events_said(const char *reason, const char *text)
+{
+	struct said s = { reason, text, 0 };
+
+	settle();
+	registry_each(node.f->reg, KIND_EVENT, STR("default"), count_said, &s);
+	return s.n;
+}
+
 /* ---- pods ---- */
 
 struct pod {

@@ -32,27 +32,10 @@ static inline void expect_answers(uint16_t port, int server)
 
 /* ---- what is told ---- */
 
-struct told {
-	unsigned n;
-	const char *about; /* in the message */
-};
-
-static inline void count_told(void *arg, const struct object *o)
-{
-	struct told *told = arg;
-
-	if (memmem(o->json.p, o->json.n, "\"" ERROR "\"", sizeof(ERROR) + 1) &&
-	    memmem(o->json.p, o->json.n, told->about, strlen(told->about)))
-		told->n++;
-}
-
+/* `about`: in the message. */
 static inline unsigned told(const char *about)
 {
-	struct told t = { .about = about };
-
-	settle();
-	registry_each(node.f->reg, KIND_EVENT, STR("default"), count_told, &t);
-	return t.n;
+	return events_said("\"" ERROR "\"", about);
 }
 
 /* The error of a port of the Service's only ingress; "": it has none. */

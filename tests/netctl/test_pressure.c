@@ -8,21 +8,9 @@
 #include "bpf/include/conn.h"
 #include "userspace/netctl/internal.h"
 
-static void count_told(void *arg, const struct object *o)
-{
-	const char mark[] = "\"DataplaneMapFull\"", what[] = "k3c_conn is full";
-
-	if (memmem(o->json.p, o->json.n, mark, strlen(mark)) && memmem(o->json.p, o->json.n, what, strlen(what)))
-		++*(unsigned *)arg;
-}
-
 static unsigned told(void)
 {
-	unsigned n = 0;
-
-	settle();
-	registry_each(node.f->reg, KIND_EVENT, STR("default"), count_told, &n);
-	return n;
+	return events_said("\"DataplaneMapFull\"", "k3c_conn is full");
 }
 
 /* What the next minute brings. */

@@ -12,21 +12,9 @@ static void ranges(struct buf *out, unsigned n)
 	buf_printf(out, "]");
 }
 
-static void count_told(void *arg, const struct object *o)
-{
-	const char mark[] = "\"LimitExceeded\"", what[] = "More than 256 source ranges";
-
-	if (memmem(o->json.p, o->json.n, mark, strlen(mark)) && memmem(o->json.p, o->json.n, what, strlen(what)))
-		++*(unsigned *)arg;
-}
-
 static unsigned told(void)
 {
-	unsigned n = 0;
-
-	settle();
-	registry_each(node.f->reg, KIND_EVENT, STR("default"), count_told, &n);
-	return n;
+	return events_said("\"LimitExceeded\"", "More than 256 source ranges");
 }
 
 /* What `status` is told of the Service. */

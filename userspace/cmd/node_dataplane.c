@@ -114,6 +114,15 @@ static void write_maps(struct node *node, struct buf *out)
 		{ "k3c_dataplane_map_max_entries", "Entries that a map can hold.", true },
 		{ "k3c_dataplane_map_memory_bytes", "Kernel memory that a map takes.", false },
 	};
+	static const struct {
+		const char *map, *name;
+	} tables[] = {
+		{ "k3c_conn", "policy" },
+		{ "k3c_datagram", "datagrams" },
+		{ "k3c_policed", "policy-datagrams" },
+		{ "k3c_nat", "translation" },
+		{ "k3c_unassured", "translation-unassured" },
+	};
 
 	count_maps(node);
 	for (size_t f = 0; f < ARRAY_SIZE(figures); f++) {
@@ -125,18 +134,11 @@ static void write_maps(struct node *node, struct buf *out)
 	}
 	metrics_head(out, "k3c_dataplane_connections", "gauge",
 		     "Connections of pods, and translations (two entries each), that are followed.");
-	for (size_t i = 0; i < node->n_maps; i++) {
-		const char *table = strcmp(node->maps[i].name, "k3c_conn") == 0        ? "policy"
-				    : strcmp(node->maps[i].name, "k3c_datagram") == 0  ? "datagrams"
-				    : strcmp(node->maps[i].name, "k3c_policed") == 0   ? "policy-datagrams"
-				    : strcmp(node->maps[i].name, "k3c_nat") == 0       ? "translation"
-				    : strcmp(node->maps[i].name, "k3c_unassured") == 0 ? "translation-unassured"
-										       : NULL;
-
-		if (table)
-			buf_printf(out, "k3c_dataplane_connections{table=\"%s\"} %" PRIu32 "\n", table,
-				   node->maps[i].entries);
-	}
+	for (size_t i = 0; i < node->n_maps; i++)
+		for (size_t t = 0; t < ARRAY_SIZE(tables); t++)
+			if (strcmp(node->maps[i].name, tables[t].map) == 0)
+				buf_printf(out, "k3c_dataplane_connections{table=\"%s\"} %" PRIu32 "\n", tables[t].name,
+					   node->maps[i].entries);
 }
 
 static void write_programs(struct node *node, struct buf *out)

@@ -87,19 +87,11 @@ static bool translation_is_first(const struct k3c_nat_key *key, const struct k3c
 	return key->kind == (n->flags & K3C_NAT_MASQUERADE ? K3C_NAT_OUT : K3C_NAT_IN);
 }
 
-/* As the programs' nat_expired(). */
 static bool translation_is_expired(const struct k3c_nat_key *key, const struct k3c_nat *n, int64_t quiet)
 {
-	int64_t limit = K3C_NAT_OTHER_TIMEOUT_S;
+	bool stateful = key->proto == IPPROTO_TCP || key->proto == IPPROTO_SCTP;
 
-	if (n->flags & K3C_NAT_CLOSING)
-		limit = n->flags & K3C_NAT_RESET ? K3C_NAT_RESET_TIMEOUT_S : K3C_NAT_CLOSING_TIMEOUT_S;
-	else if (key->proto == IPPROTO_TCP || key->proto == IPPROTO_SCTP)
-		limit = n->flags & K3C_NAT_UNASSURED ? K3C_NAT_TCP_UNASSURED_TIMEOUT_S : K3C_NAT_TCP_TIMEOUT_S;
-	else if (key->proto == IPPROTO_UDP)
-		limit = n->flags & (K3C_NAT_STREAM | K3C_NAT_SERVICE) ? K3C_NAT_UDP_STREAM_TIMEOUT_S
-								      : K3C_NAT_UDP_TIMEOUT_S;
-	return quiet > limit * 1000;
+	return quiet > k3c_nat_timeout_s(n->flags, stateful, key->proto == IPPROTO_UDP) * 1000ll;
 }
 
 static int translation_table_each(struct dataplane *dp, enum dp_map m, dataplane_translation_fn *fn, void *arg,
@@ -134,7 +126,7 @@ static int translation_table_each(struct dataplane *dp, enum dp_map m, dataplane
 	return errno == ENOENT ? 0 : err_set(err, -errno, "read %s: %s", maps_name(m), strerror(errno));
 }
 
-/* A flow that moves meanwhile is seen. */
+/* A flow that moves meanwhile is seen, maybe twice. */
 int dataplane_translation_each(struct dataplane *dp, dataplane_translation_fn *fn, void *arg, struct err *err)
 {
 	int r = translation_table_each(dp, DP_MAP_UNASSURED, fn, arg, err);

@@ -179,16 +179,9 @@ static bool conn_is_live(const struct k3c_conn_key *key, const struct k3c_conn *
 static bool nat_is_live(const struct k3c_nat_key *key, const struct k3c_nat *n, uint64_t now)
 {
 	uint64_t age = now > n->last_ns ? (now - n->last_ns) / PRESSURE_NS_PER_S : 0;
+	bool stateful = key->proto == IPPROTO_TCP || key->proto == IPPROTO_SCTP;
 
-	if (n->flags & K3C_NAT_CLOSED)
-		return false;
-	if (n->flags & K3C_NAT_CLOSING) /* one direction may still have much to say */
-		return age <= (n->flags & K3C_NAT_RESET ? K3C_NAT_RESET_TIMEOUT_S : K3C_NAT_CLOSING_TIMEOUT_S);
-	if (key->proto == IPPROTO_TCP || key->proto == IPPROTO_SCTP)
-		return age <= (n->flags & K3C_NAT_UNASSURED ? K3C_NAT_TCP_UNASSURED_TIMEOUT_S : K3C_NAT_TCP_TIMEOUT_S);
-	if (key->proto == IPPROTO_UDP && (n->flags & (K3C_NAT_STREAM | K3C_NAT_SERVICE)))
-		return age <= K3C_NAT_UDP_STREAM_TIMEOUT_S;
-	return age <= (key->proto == IPPROTO_UDP ? K3C_NAT_UDP_TIMEOUT_S : K3C_NAT_OTHER_TIMEOUT_S);
+	return !(n->flags & K3C_NAT_CLOSED) && age <= k3c_nat_timeout_s(n->flags, stateful, key->proto == IPPROTO_UDP);
 }
 
 /* Of a client that no service asks to stick any more, nothing is lost. */

@@ -236,7 +236,7 @@ static int programs_set_constant(struct bpf_object *object, struct bpf_map *map,
 static int programs_prepare(struct dataplane *dp, struct bpf_object *object, const struct k3c_options *options,
 			    struct err *err)
 {
-	uint64_t host_netns = dataplane_netns_cookie();
+	uint64_t host_netns;
 	struct bpf_map *map;
 	int r;
 
@@ -246,8 +246,10 @@ static int programs_prepare(struct dataplane *dp, struct bpf_object *object, con
 		r = 0;
 		if (strcmp(name, ".rodata.options") == 0)
 			r = programs_set_constant(object, map, options, sizeof(*options), err);
-		else if (strcmp(name, ".rodata.host") == 0)
+		if (strcmp(name, ".rodata.host") == 0) {
+			host_netns = dataplane_netns_cookie();
 			r = programs_set_constant(object, map, &host_netns, sizeof(host_netns), err);
+		}
 		if (r < 0)
 			return r;
 		for (enum dp_map m = 0; m < DP_MAP_COUNT; m++) {

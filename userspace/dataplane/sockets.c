@@ -396,15 +396,9 @@ static void conn_forget(const struct sockets_worker *w, const struct k3c_nat_key
 
 static void nat_forget(const struct sockets_worker *w, const struct k3c_nat_key *key, const struct k3c_nat *value)
 {
-	struct k3c_nat_key back = {
-		.src = value->addr,
-		.sport = value->port,
-		.dst = value->flags & K3C_NAT_HAIRPIN ? key->dst : key->src, /* the answer to itself */
-		.dport = value->peer_port ? value->peer_port : key->sport,
-		.proto = key->proto,
-		.kind = K3C_NAT_OUT,
-	};
+	struct k3c_nat_key back;
 
+	k3c_nat_mirror(key, value, true, &back); /* only services' are forgotten, by what arrives: nat_is_over() */
 	for (size_t i = 0; i < ARRAY_SIZE(nat_tables); i++) {
 		bpf_map_delete_elem(w->maps[nat_tables[i]], key);
 		bpf_map_delete_elem(w->maps[nat_tables[i]], &back);
